@@ -1,0 +1,61 @@
+# Everything sets itself up from python3 and make alone. `make` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WHEEL_VENV := .venv-wheel
+CODE := dagcache sizing metrics tests benchmarks examples
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types check wheel-check soak mutants bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+$(VENV)/ready-to-bench: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
+	touch $@
+
+run: $(VENV)/ready ## see it work: one sweep, beside the cache that counts entries
+	$(BIN)/python -m examples.sweep
+
+test: lint types check wheel-check ## all checks and tests, against the checkout and against the installed wheel
+
+lint: $(VENV)/ready ## style
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+types: $(VENV)/ready ## mypy, strict
+	$(BIN)/mypy
+
+check: $(VENV)/ready ## the tests, against the checkout, with branch coverage of the core
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+
+wheel-check: $(VENV)/ready ## the tests, against the wheel
+	rm -rf build $(WHEEL_VENV)
+	mkdir -p build/elsewhere build/wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python -m pip install --quiet "$$(echo build/wheel/dagcache-*.whl)[test]"
+	cp -R tests docs examples README.md pyproject.toml build/elsewhere
+	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -c "import dagcache; assert 'site-packages' in dagcache.__file__, dagcache.__file__"
+	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -m pytest -q
+
+mutants: $(VENV)/ready ## seeded faults of the core, each of which the tests must notice
+	$(BIN)/python -m tests.mutants
+
+soak: $(VENV)/ready ## the long suites
+	$(BIN)/python -m pytest -m soak -o addopts="" --durations=0 -v
+	$(BIN)/python -m tests.mutants
+
+bench: $(VENV)/ready-to-bench ## the scoreboard, each figure as a ratio within one run
+	$(BIN)/python -m benchmarks
+
+clean: ## remove everything that was built
+	rm -rf $(VENV) $(WHEEL_VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

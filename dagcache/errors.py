@@ -1,0 +1,43 @@
+"""Every error that dagcache raises of its own, in one tree.
+
+DagCacheError
+├── ConfigError (also ValueError)        a setting that cannot be read
+├── OversizeError (also ValueError)      a value that the budget cannot hold, with ``oversize="raise"``
+├── RecursiveLoadError (also RuntimeError)  a loader that waits, directly or in a ring, for itself
+├── FreezeError                          a value that has no frozen form
+└── ThawError                            frozen bytes that do not give a value back
+
+Errors of a caller's loader pass through unwrapped: they are not in this tree.
+"""
+
+from __future__ import annotations
+
+
+class DagCacheError(Exception):
+    """The root of the tree."""
+
+
+class ConfigError(DagCacheError, ValueError):
+    """A setting that cannot be read; the message names the setting, the value and the accepted forms."""
+
+    def __init__(self, setting: str, value: object, accepted: str) -> None:
+        super().__init__(f"{setting} = {value!r} is not understood; accepted: {accepted}")
+        self.setting = setting
+        self.value = value
+        self.accepted = accepted
+
+
+class OversizeError(DagCacheError, ValueError):
+    """A value weighs more than the whole budget, and the cache was told to raise rather than to bypass."""
+
+
+class RecursiveLoadError(DagCacheError, RuntimeError):
+    """A load would have to wait for itself: on one thread, or in a ring of threads."""
+
+
+class FreezeError(DagCacheError):
+    """A value that cannot be frozen; it can still be cached live."""
+
+
+class ThawError(DagCacheError):
+    """Frozen bytes that do not give their value back; the entry is dropped and loaded anew."""
