@@ -1,0 +1,587 @@
+"""`DagCache`: the thread-safe shell around the store.
+
+A lookup goes through up to three doors: the hit path (no lock, `hits`), one short turn under the lock (`_begin`), and,
+outside the lock again, a thaw or a load that all threads share (`flights`). Nothing slow ever happens under the lock:
+no load, no freezing or thawing, no weighing, no listener, no destruction of what left.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import logging
+import os
+import sys
+import time
+import weakref
+from collections.abc import Callable, Hashable, Iterator, MutableMapping
+from typing import Any, Final, Generic, TypeVar, cast, overload
+
+from dagcache import hits
+from dagcache.config import CacheConfig
+from dagcache.entry import Arrival, Entry, LiveCopy
+from dagcache.errors import OversizeError, RecursiveLoadError, ThawError
+from dagcache.exclusion import Exclusion
+from dagcache.flights import ABANDONED, Flight, Flights, Lead
+from dagcache.freezing import Freezer, PickleFreezer
+from dagcache.intake import Intake, Loaded, Sizer, VersionOf
+from dagcache.reaper import OnRemoval, Reaper
+from dagcache.reclaim import CycleBreaker, GenericBreaker
+from dagcache.sizing.limits import ByteLimit, format_bytes
+from dagcache.sizing.memory import give_back
+from dagcache.stats import CacheStats, EntryInfo, Rejection, RemovalCause
+from dagcache.store import Store
+from dagcache.telling import LookupCounts, tell
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+D = TypeVar("D")
+
+_log = logging.getLogger("dagcache")
+_SWEEP = 256  # entries that one turn under the lock looks at for their idle time
+_ORPHANS: list[Store] = []  # what forked children inherited: destroying it would copy its pages
+
+
+class _Unset(enum.Enum):
+    UNSET = enum.auto()
+
+
+UNSET: Final = _Unset.UNSET
+
+
+class _Step(enum.Enum):
+    """What a lookup that was not a plain hit does next."""
+
+    HIT = enum.auto()
+    THAW = enum.auto()
+    LOAD = enum.auto()
+    FOLLOW = enum.auto()
+    ABSENT = enum.auto()
+    RECURSION = enum.auto()
+
+
+class DagCache(MutableMapping[K, V], Generic[K, V]):
+    """A cache that is bounded by bytes and idle time, for values that are large and slow to build. Thread-safe.
+
+    ``DagCache(max_bytes="512MiB", ttl=3600)``: keywords are the fields of `CacheConfig`, which may also be given whole.
+
+    Args:
+        config: the settings, instead of keywords.
+        sizer: ``sizer(value) -> bytes`` replaces the built-in weighing.
+        freezer: how values are frozen; None turns the frozen tier off.
+        clock: monotonic seconds; a `dagcache.clock.CoarseClock` makes hits faster at the price of a thread.
+        on_removal: ``on_removal(info, cause)`` is told of every entry that left, outside the lock; its errors are
+            logged and counted.
+        version_of: ``version_of(key) -> (family, order) | None`` tells which keys are versions of one thing and which
+            is newer (``order``: a number). Only for orders that are certain.
+        breaker: how cyclic values are taken apart when they leave; None leaves that to the collector.
+
+    Raises:
+        ConfigError: (a ValueError) a setting cannot be read.
+
+    """
+
+    def __init__(
+        self,
+        config: CacheConfig | None = None,
+        *,
+        sizer: Sizer | None = None,
+        freezer: Freezer | _Unset | None = UNSET,
+        clock: Callable[[], float] = time.monotonic,
+        on_removal: OnRemoval | None = None,
+        version_of: VersionOf | None = None,
+        breaker: CycleBreaker | _Unset | None = UNSET,
+        **settings: Any,
+    ) -> None:
+        if config is not None and settings:
+            raise TypeError(f"give a CacheConfig or its fields, not both: {', '.join(settings)}")
+        self.config = CacheConfig(**settings) if config is None else config
+        self._clock = clock
+        self._latest = clock()
+        self._timer = time.perf_counter
+        if freezer is UNSET:
+            freezer = PickleFreezer()
+        self._freezer = freezer if self.config.frozen else None
+        breaker = GenericBreaker() if breaker is UNSET else breaker
+        self._make_intake = functools.partial(
+            Intake, freezer=self._freezer, sizer=sizer, version_of=version_of, breaker=breaker
+        )
+        self._make_reaper = functools.partial(Reaper, breaker=breaker, on_removal=on_removal)
+        self._build(self.config.budget())
+        _caches[id(self)] = self
+
+    def _build(self, budget: int) -> None:
+        """Start empty: at birth, and in a forked child."""
+        enforce = self.config.mode == "enforce"
+        self._store = Store(budget=budget, ttl=self.config.ttl, enforce=enforce)
+        self._flights = Flights()
+        self._intake = self._make_intake()
+        self._reaper = self._make_reaper()
+        self._counts = LookupCounts()
+        self._exclusion = Exclusion(repair=self._repair, after=self._take_leavings)
+        path = hits.build(
+            self._store.live,
+            self._clock,
+            use=self._use,
+            get_slowly=self._get_slowly,
+            load_slowly=self._load_slowly,
+        )
+        self._unlocked_hits = path.hits
+        if _HAS_GIL and type(self).get is DagCache.get and type(self).get_or_load is DagCache.get_or_load:
+            # On the instance they shadow the methods and save a call; a subclass that overrides one keeps its own.
+            self.__dict__["get"] = path.get
+            self.__dict__["get_or_load"] = path.get_or_load
+
+    # ---- lookups ----
+
+    @overload
+    def get(self, key: K) -> V | None: ...
+    @overload
+    def get(self, key: K, default: V | D) -> V | D: ...
+    def get(self, key: K, default: Any = None) -> Any:
+        """The value under a key, thawed if need be, or the default. Never loads."""
+        return self._get_slowly(key, default)
+
+    def get_or_load(self, key: K, loader: Callable[[K], V | Loaded | None]) -> V | None:
+        """The value under a key; if there is none, what `loader(key)` returns, which is kept if it deserves it.
+
+        However many threads ask for one key, one of them loads and all share its outcome. A loader that returns None
+        says that there is none: None is returned and nothing kept. It may return `Loaded` to say more.
+
+        Raises:
+            Exception: whatever the loader raised, the same object for everybody who waited for it; nothing is kept.
+            RecursiveLoadError: the load would wait for itself.
+            OversizeError: the value cannot be kept, with ``oversize="raise"``.
+
+        """
+        return cast("V | None", self._load_slowly(key, loader))
+
+    def __getitem__(self, key: K) -> V:
+        """The value under a key, thawed if need be.
+
+        Raises:
+            KeyError: there is none.
+
+        """
+        value = self.get(key, UNSET)
+        if value is UNSET:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a value under a key; counts as no lookup and no use. Takes no lock."""
+        entry = self._store.entries.get(key)
+        return entry is not None and not self._store.expired(entry, self._now())
+
+    def __len__(self) -> int:
+        self._sweep()
+        return len(self._store.entries)
+
+    def __iter__(self) -> Iterator[K]:
+        """Over a snapshot of the keys: the cache may change meanwhile."""
+        self._sweep()
+        return iter(cast("list[K]", list(self._store.entries)))
+
+    # ---- changes ----
+
+    def __setitem__(self, key: K, value: V) -> None:
+        """Assign a value; it is frozen, weighed and, if it deserves it, kept. An older value goes in any case.
+
+        Raises:
+            OversizeError: it weighs more than the budget, with ``oversize="raise"``; nothing has changed.
+
+        """
+        arrival = self._intake.take(key, Loaded(value), 0.0, self._store.budget)
+        if arrival is not None and self.config.oversize == "raise" and not self._store.fits(arrival):
+            raise self._oversize(arrival)
+        self._exclusion.run_or_defer(self._put, key, arrival)
+
+    def __delitem__(self, key: K) -> None:
+        """Remove an entry; a load of its key that is under way will not be kept.
+
+        Raises:
+            KeyError: there is none.
+
+        """
+        if self._exclusion.entered():
+            if key not in self:
+                raise KeyError(key)
+            self._exclusion.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
+        elif not self._exclusion.run(self._delete, key, RemovalCause.EXPLICIT):
+            raise KeyError(key)
+
+    def invalidate(self, key: K) -> None:
+        """Remove what is under a key because it is out of date, if there is anything; also what is being loaded."""
+        self._exclusion.run_or_defer(self._delete, key, RemovalCause.STALE)
+
+    @overload
+    def pop(self, key: K) -> V: ...
+    @overload
+    def pop(self, key: K, default: V | D) -> V | D: ...
+    def pop(self, key: K, default: Any = UNSET) -> Any:
+        """Remove an entry and return its value: of several threads, one gets it.
+
+        Raises:
+            KeyError: there is none, and no default was given.
+
+        """
+        value = self.get(key, UNSET)
+        if value is not UNSET:
+            try:
+                del self[key]
+            except KeyError:
+                value = UNSET
+        if value is not UNSET:
+            return value
+        if default is UNSET:
+            raise KeyError(key)
+        return default
+
+    def setdefault(self, key: K, default: Any = None) -> Any:
+        """The value under a key, or the default, which is assigned then: of several threads, one assigns."""
+        return self.get_or_load(key, lambda _: Loaded(default))
+
+    def clear(self) -> None:
+        """Remove everything and give the memory back to the operating system as far as it goes."""
+        self._exclusion.run_or_defer(self._clear)
+        give_back()
+
+    def expire(self) -> int:
+        """Remove what has been idle for longer than the TTL; how many entries that were.
+
+        Lookups, `len`, iteration and `stats` do so by the way, so that nothing needs to call this on a timer.
+        """
+        gone = 0
+        while self._now() > self._store.next_due and not self._exclusion.entered():
+            gone += self._exclusion.run(self._expire_some)
+        return gone
+
+    def resize(self, max_bytes: ByteLimit | str | int) -> None:
+        """Set the byte limit; what does not fit any more leaves at once, live copies first.
+
+        Raises:
+            ConfigError: it cannot be read; the old limit stays.
+
+        """
+        budget = self.config.resolve(max_bytes)
+        self._exclusion.run_or_defer(self._resize, budget)
+
+    # ---- telling ----
+
+    @property
+    def max_bytes(self) -> int:
+        """The byte limit now in force, in bytes; 0 = unbounded."""
+        return self._store.budget
+
+    def stats(self) -> CacheStats:
+        """One consistent snapshot; the contract is in `dagcache.stats`."""
+        self._sweep()
+        if self._exclusion.entered():
+            return self._snapshot()
+        return self._exclusion.run(self._snapshot)
+
+    def entries(self) -> list[EntryInfo]:
+        """Every resident entry, as it is now."""
+        self._sweep()
+        now = self._now()
+        return [entry.info(now) for entry in list(self._store.entries.values())]
+
+    def check_invariants(self) -> None:
+        """Recompute everything that is kept incrementally.
+
+        Raises:
+            AssertionError: something differs.
+
+        """
+        if not self._exclusion.entered():
+            self._exclusion.run(self._check)
+
+    def __repr__(self) -> str:
+        store = self._store
+        budget = format_bytes(store.budget) if store.budget else "no limit"
+        return (
+            f"<DagCache {self.config.name!r}: {len(store.entries)} entries, {len(store.live)} live,"
+            f" {format_bytes(store.used)} of {budget}>"
+        )
+
+    # ---- a lookup that was not a plain hit ----
+
+    def _use(self, copy: LiveCopy) -> bool:
+        """Note a use on the hit path, without the lock; False if the entry's time is up."""
+        now = self._now()
+        if not self._store.use_unlocked(copy, now):
+            return False
+        if now > self._store.next_due:
+            self._sweep()
+        return True
+
+    def _get_slowly(self, key: K, default: Any = None) -> Any:
+        return self._resolve(key, None, default)
+
+    def _load_slowly(self, key: K, loader: Callable[[K], Any]) -> Any:
+        return self._resolve(key, loader, None)
+
+    def _resolve(self, key: K, loader: Callable[[K], Any] | None, default: Any) -> Any:
+        if self._exclusion.entered():
+            return self._bypass(key, loader, default)
+        while True:
+            lead = Lead(Flight())
+            step, found = self._exclusion.run(self._begin, key, lead.flight, loader is not None)
+            if step is _Step.HIT:
+                return found
+            if step is _Step.ABSENT:
+                return default
+            if step is _Step.RECURSION:
+                raise RecursiveLoadError(
+                    f"a load waits, directly or in a ring of threads, for itself: {key!r}"
+                )
+            value = (
+                self._follow(found)
+                if step is _Step.FOLLOW
+                else self._lead(step, key, lead.flight, found, loader)
+            )
+            if value is not ABANDONED:
+                return default if value is UNSET else value
+
+    def _begin(self, key: K, flight: Flight, may_load: bool) -> tuple[_Step, Any]:
+        """Under the lock: what there is, or who fetches it."""
+        now = self._now()
+        store, counts = self._store, self._counts
+        if now > store.next_due:
+            store.expire(now, _SWEEP)
+        entry = store.find(key, now)
+        if entry is not None and entry.live is not None:
+            counts.hits_live += 1
+            return _Step.HIT, entry.live.value
+        other = self._flights.get(key)
+        if other is not None and (entry is not None if other.thawing else may_load):
+            if self._flights.follow(other):
+                return _Step.FOLLOW, other
+            if not other.thawing:
+                return _Step.RECURSION, None
+            # A signal handler asks for what its own thread is thawing: it gets a copy of its own.
+            return _Step.THAW, entry
+        if entry is not None:
+            flight.thawing = True
+            self._flights.take_off(key, flight)
+            return _Step.THAW, entry
+        if may_load:
+            self._flights.take_off(key, flight)
+            return _Step.LOAD, None
+        counts.misses += 1
+        counts.absent += 1
+        return _Step.ABSENT, None
+
+    def _lead(self, step: _Step, key: K, flight: Flight, found: Any, loader: Any) -> Any:
+        """Thaw or load for everybody who waits. However this ends, they do not wait for ever."""
+        try:
+            return self._thaw(key, flight, found) if step is _Step.THAW else self._load(key, flight, loader)
+        except BaseException:
+            flight.land(ABANDONED)  # unless it has landed with the error already
+            self._exclusion.run_or_defer(self._flights.still_current, key, flight)
+            raise
+
+    def _follow(self, flight: Flight) -> Any:
+        try:
+            value = flight.wait()
+        except Exception:
+            self._exclusion.run(self._counts.joined, flight.thawing)
+            raise
+        finally:
+            self._flights.unfollow()
+        if value is not ABANDONED:
+            self._exclusion.run(self._counts.joined, flight.thawing)
+        return value
+
+    def _thaw(self, key: K, flight: Flight, entry: Entry) -> Any:
+        """Lead a thaw; ABANDONED if the frozen copy is no good, whereupon everybody loads anew."""
+        frozen = entry.frozen
+        freezer = self._freezer
+        if frozen is None or freezer is None:  # removed since, and its copies let go
+            flight.land(ABANDONED)
+            return ABANDONED
+        started = self._timer()
+        try:
+            value = freezer.thaw(frozen.data)
+        except Exception as error:
+            if not isinstance(error, (ThawError, MemoryError)):
+                _log.exception("thawing %r failed", key)
+            self._exclusion.run(self._thaw_failed, key, flight, entry)
+            flight.land(ABANDONED)
+            return ABANDONED
+        seconds = self._timer() - started
+        token = self._intake.arm(value)
+        self._exclusion.run(self._thawed, key, flight, entry, value, seconds, token)
+        flight.land(value)
+        return value
+
+    def _thawed(self, key: K, flight: Flight, entry: Entry, value: Any, seconds: float, token: Any) -> None:
+        self._counts.hits_frozen += 1
+        self._counts.thaw_seconds.observe(seconds)
+        if self._flights.still_current(key, flight):
+            self._store.keep_thawed(entry, value, seconds, token, self._now())
+
+    def _thaw_failed(self, key: K, flight: Flight, entry: Entry) -> None:
+        self._counts.thaw_failures += 1
+        self._flights.still_current(key, flight)
+        if self._store.entries.get(key) is entry:
+            self._store.remove(key, RemovalCause.STALE)
+
+    def _load(self, key: K, flight: Flight, loader: Callable[[K], Any]) -> Any:
+        """Lead a load."""
+        started = self._timer()
+        try:
+            loaded = loader(key)
+        except Exception as error:
+            self._exclusion.run(self._load_failed, key, flight)
+            flight.land(None, error)
+            raise
+        seconds = self._timer() - started
+        if loaded is None:
+            self._exclusion.run(self._load_absent, key, flight)
+            flight.land(UNSET)
+            return UNSET
+        facts = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
+        arrival = self._take(key, facts, seconds)
+        rejection = self._exclusion.run(self._loaded, key, flight, arrival, seconds)
+        if rejection is Rejection.OVERSIZE and self.config.oversize == "raise" and arrival is not None:
+            refusal = self._oversize(arrival)
+            flight.land(None, refusal)
+            raise refusal
+        flight.land(facts.value)
+        return facts.value
+
+    def _take(self, key: K, facts: Loaded, seconds: float) -> Arrival | None:
+        """Prepare a loaded value; a fault of our own costs its place in the cache, not the caller his value."""
+        try:
+            return self._intake.take(key, facts, seconds, self._store.budget)
+        except Exception:
+            _log.exception("%r could not be prepared: it is served and not kept", key)
+            self._counts.internal_errors += 1
+            return None
+
+    def _loaded(self, key: K, flight: Flight, arrival: Arrival | None, seconds: float) -> Rejection | None:
+        counts = self._counts
+        counts.misses += 1
+        counts.loads += 1
+        counts.load_seconds.observe(seconds)
+        if not self._flights.still_current(key, flight):
+            return counts.reject(Rejection.OVERTAKEN)
+        if arrival is None:
+            return counts.reject(Rejection.SIZER)
+        return counts.reject(self._store.admit(arrival, self._now()))
+
+    def _load_failed(self, key: K, flight: Flight) -> None:
+        self._flights.still_current(key, flight)
+        self._counts.misses += 1
+        self._counts.load_failures += 1
+
+    def _load_absent(self, key: K, flight: Flight) -> None:
+        self._flights.still_current(key, flight)
+        self._counts.misses += 1
+        self._counts.absent += 1
+
+    def _bypass(self, key: K, loader: Callable[[K], Any] | None, default: Any) -> Any:
+        """A lookup by a thread that is in the middle of a change: it must not wait, and gets no place in the cache."""
+        copy = self._store.live.get(key)
+        if copy is not None:
+            self._counts.hits_live += 1
+            return copy.value
+        self._counts.misses += 1
+        loaded = None if loader is None else loader(key)
+        if loaded is None:
+            self._counts.absent += 1
+            return default
+        self._counts.loads += 1
+        return loaded.value if isinstance(loaded, Loaded) else loaded
+
+    # ---- actions under the lock ----
+
+    def _put(self, key: K, arrival: Arrival | None) -> None:
+        self._flights.divert(key)
+        if arrival is None:
+            self._counts.reject(Rejection.SIZER)
+            self._store.remove(key, RemovalCause.REPLACED)
+        else:
+            self._counts.reject(self._store.admit(arrival, self._now()))
+
+    def _delete(self, key: K, cause: RemovalCause) -> bool:
+        self._flights.divert(key)
+        if self._store.find(key, self._now()) is None:
+            return False
+        return self._store.remove(key, cause)
+
+    def _clear(self) -> None:
+        self._flights.divert_all()
+        self._store.clear()
+
+    def _resize(self, budget: int) -> None:
+        self._store.resize(budget, self._now())
+
+    def _expire_some(self) -> int:
+        return self._store.expire(self._now(), _SWEEP)
+
+    def _snapshot(self) -> CacheStats:
+        return tell(
+            self.config.name,
+            self._store,
+            self._counts,
+            self._intake,
+            self._reaper,
+            self._unlocked_hits(),
+            self._now(),
+        )
+
+    def _check(self) -> None:
+        self._store.check_invariants()
+        self._counts.check_invariants()
+
+    def _repair(self) -> None:
+        _log.warning("a change to the cache %r was interrupted: its totals are recomputed", self.config.name)
+        self._store.repair(self._now())
+
+    def _take_leavings(self) -> Callable[[], None] | None:
+        leavings = self._store.take_leavings()
+        if not leavings.removed and not leavings.copies and not leavings.passed:
+            return None
+        now = self._now()
+        return lambda: self._reaper.bury(leavings, now)
+
+    # ---- small things ----
+
+    def _now(self) -> float:
+        """The clock, which never goes back here."""
+        now = self._clock()
+        if now < self._latest:
+            return self._latest
+        self._latest = now
+        return now
+
+    def _sweep(self) -> None:
+        if self._now() > self._store.next_due:
+            self.expire()
+
+    def _oversize(self, arrival: Arrival) -> OversizeError:
+        return OversizeError(
+            f"max_bytes = {format_bytes(self._store.budget)} cannot hold the value of {arrival.key!r},"
+            f" which needs {format_bytes(arrival.least_bytes)}"
+        )
+
+    def _after_fork_in_child(self) -> None:
+        orphan = self._store
+        _ORPHANS.append(orphan)
+        orphan.live.clear()  # for whoever still holds the old hit path; the entries keep the copies
+        self._build(orphan.budget)
+
+
+_HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
+_caches: weakref.WeakValueDictionary[int, DagCache[Any, Any]] = weakref.WeakValueDictionary()
+
+
+def _after_fork_in_child() -> None:
+    for cache in list(_caches.values()):
+        cache._after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

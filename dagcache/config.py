@@ -1,0 +1,147 @@
+"""The cache's settings: one frozen value, validated once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from dagcache.errors import ConfigError
+from dagcache.sizing.durations import parse_seconds
+from dagcache.sizing.limits import ByteLimit
+from dagcache.sizing.memory import memory_limit
+
+Mode = Literal["enforce", "observe"]
+Oversize = Literal["bypass", "raise"]
+
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+_FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class CacheConfig:
+    """What a cache is told at its birth. Values are normalised: equal settings compare equal however they were written.
+
+    Raises:
+        ConfigError: (a ValueError) names the setting, the value and the accepted forms. A negative size or time is a
+            warning in the log and then 0.
+
+    """
+
+    max_bytes: ByteLimit
+    """The byte limit: ``"512MiB"``, ``"1.5GB"``, ``268435456``, ``"25%"`` of `memory_limit`; 0 = unbounded."""
+    ttl: float
+    """Idle seconds after which an entry leaves; 0 = never."""
+    name: str
+    """Tells caches of one process apart in logs, statistics and metrics."""
+    mode: Mode
+    """``"enforce"``, or ``"observe"``: account and report, evict nothing."""
+    frozen: bool
+    """Keep a frozen copy of every entry."""
+    oversize: Oversize
+    """What to do with a value that weighs more than the budget: ``"bypass"`` (serve, do not keep) or ``"raise"``."""
+    memory_limit: int
+    """What percentages are of, in bytes; 0 = find out (container, else machine)."""
+    workers: int
+    """Worker processes that share the memory: a percentage is divided by their number."""
+
+    def __init__(
+        self,
+        *,
+        max_bytes: ByteLimit | str | int = "25%",
+        ttl: float | str = 10_800,
+        name: str = "default",
+        mode: str = "enforce",
+        frozen: bool | str = True,
+        oversize: str = "bypass",
+        memory_limit: ByteLimit | str | int = "auto",
+        workers: int | str = 1,
+    ) -> None:
+        assign = object.__setattr__  # the one moment at which a frozen value is not yet
+        assign(self, "max_bytes", ByteLimit.parse(max_bytes, setting="max_bytes"))
+        assign(self, "ttl", parse_seconds(ttl, setting="ttl"))
+        assign(self, "name", _text(name, "name"))
+        assign(self, "mode", _choice(mode, "mode", ("enforce", "observe")))
+        assign(self, "frozen", _switch(frozen, "frozen"))
+        assign(self, "oversize", _choice(oversize, "oversize", ("bypass", "raise")))
+        assign(self, "memory_limit", _memory(memory_limit))
+        assign(self, "workers", _count(workers, "workers"))
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **defaults: Any) -> CacheConfig:
+        """Settings from ``DAGCACHE_<NAME>`` in the environment, over the given defaults.
+
+        Raises:
+            ConfigError: as the constructor does.
+
+        """
+        environ = os.environ if environ is None else environ
+        settings = dict(defaults)
+        for field in fields(cls):
+            text = environ.get(f"DAGCACHE_{field.name.upper()}")
+            if text is not None:
+                settings[field.name] = text
+        return cls(**settings)
+
+    def budget(self) -> int:
+        """The byte limit in bytes, now: a percentage follows the memory limit; 0 = unbounded."""
+        return self.resolve(self.max_bytes)
+
+    def resolve(self, limit: ByteLimit | str | int) -> int:
+        """Any byte limit in bytes, by this configuration's memory and workers.
+
+        Raises:
+            ConfigError: the limit cannot be read.
+
+        """
+        parsed = ByteLimit.parse(limit, setting="max_bytes")
+        if not parsed.is_relative:
+            return parsed.resolve(0)
+        return parsed.resolve(self.memory_limit or memory_limit().bytes, self.workers)
+
+
+def _text(value: object, setting: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(setting, value, "a text that is not empty")
+    return value
+
+
+def _choice(value: object, setting: str, accepted: tuple[str, ...]) -> str:
+    text = value.strip().lower() if isinstance(value, str) else None
+    if text not in accepted:
+        raise ConfigError(setting, value, ", ".join(accepted))
+    return text
+
+
+def _switch(value: object, setting: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = value.strip().lower() if isinstance(value, str) else None
+    if text not in _TRUE | _FALSE:
+        raise ConfigError(setting, value, "true or false (also yes/no, on/off, 1/0)")
+    return text in _TRUE
+
+
+def _memory(value: ByteLimit | str | int) -> int:
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return 0
+    try:
+        limit = ByteLimit.parse(value, setting="memory_limit")
+    except ConfigError as error:
+        raise ConfigError("memory_limit", value, "auto, or bytes as 512MiB, 1.5GB, 268435456") from error
+    if limit.is_relative:
+        raise ConfigError("memory_limit", value, "auto, or bytes as 512MiB, 1.5GB, 268435456")
+    return limit.resolve(0)
+
+
+def _count(value: object, setting: str) -> int:
+    text = str(value).strip()
+    if (
+        isinstance(value, bool)
+        or not text.isascii()
+        or not text.isdigit()
+        or not 1 <= int(text[:7]) <= 100_000
+    ):
+        raise ConfigError(setting, value, "a whole number from 1 to 100000")
+    return int(text)

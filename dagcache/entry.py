@@ -1,0 +1,127 @@
+"""What the store holds: an entry, its copies, and the facts it arrives with."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from dagcache.history import History, Seat
+from dagcache.stats import EntryInfo
+
+FRESH_SECONDS = 0.5
+"""A hit so soon after the last noted use is not noted: idle times are exact to this (plus a coarse clock's lag)."""
+
+ENTRY_OVERHEAD = 1170
+"""Bytes that the cache spends on an entry beside its copies: records, tables, deadline, its ghosts to come. Measured by
+a test; keys are not included, their owner has them anyway."""
+
+LIVE_OVERHEAD = 290
+"""Bytes that the cache spends on a live copy beside the value itself; measured by the same test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A value on its way in, frozen and weighed, and what is known of it."""
+
+    key: Hashable
+    value: Any
+    live_bytes: int
+    frozen: bytes | None = None
+    """None: it has no frozen form, or the cache keeps none."""
+    load_seconds: float = 0.0
+    serialized_bytes: int = 0
+    family: Hashable | None = None
+    """What the key is a version of; None = unknown."""
+    order: Any = 0
+    """Its place among its family's versions."""
+    token: Any = None
+    """What the cycle breaker wants to remember of the live copy."""
+
+    @property
+    def least_bytes(self) -> int:
+        """What the smallest way to keep it costs, overhead included."""
+        if self.frozen is None:
+            return self.live_bytes + LIVE_OVERHEAD + ENTRY_OVERHEAD
+        return len(self.frozen) + ENTRY_OVERHEAD
+
+
+class LiveCopy(Seat):
+    """A resident object graph. Lookups find it without a lock."""
+
+    __slots__ = ("entry", "fresh", "token", "value")
+
+    def __init__(self, entry: Entry, value: object, nbytes: int, weight: float, token: object) -> None:
+        super().__init__(entry, nbytes, weight)
+        self.entry = entry
+        self.value = value
+        self.token = token
+        self.fresh = 0.0
+        """Until when a hit needs not be noted, seconds."""
+
+
+class FrozenCopy(Seat):
+    """Resident bytes; they weigh what the entry costs without a live copy."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, entry: Entry, data: bytes, weight: float) -> None:
+        super().__init__(entry, len(data) + ENTRY_OVERHEAD, weight)
+        self.data = data
+
+
+class Entry(History):
+    """A key, its history, and its copies: at least one while it is resident."""
+
+    __slots__ = (
+        "family",
+        "frozen",
+        "key",
+        "live",
+        "live_bytes",
+        "load_seconds",
+        "order",
+        "serialized_bytes",
+        "thaw_seconds",
+    )
+
+    def __init__(self, arrival: Arrival, now: float) -> None:
+        super().__init__(now)
+        self.key = arrival.key
+        self.live: LiveCopy | None = None
+        self.frozen: FrozenCopy | None = None
+        self.live_bytes = arrival.live_bytes
+        self.serialized_bytes = arrival.serialized_bytes
+        self.load_seconds = arrival.load_seconds
+        self.thaw_seconds = 0.0
+        self.family = arrival.family
+        self.order = arrival.order
+
+    def inherit(self, previous: Entry) -> None:
+        """Go on with the history of the entry that this one replaces."""
+        self.mark, self.gap, self.hits, self.brought = (
+            previous.mark,
+            previous.gap,
+            previous.hits,
+            previous.brought,
+        )
+
+    @property
+    def copies_bytes(self) -> int:
+        """What its copies and their overhead weigh, bytes."""
+        if self.frozen is None:
+            return self.live.nbytes if self.live is not None else 0
+        return self.frozen.nbytes + (self.live.nbytes if self.live is not None else 0)
+
+    def info(self, now: float) -> EntryInfo:
+        """What an observer may know."""
+        return EntryInfo(
+            key=self.key,
+            tier="live" if self.live is not None else "frozen",
+            live_bytes=self.live_bytes if self.live is not None else 0,
+            frozen_bytes=len(self.frozen.data) if self.frozen is not None else 0,
+            serialized_bytes=self.serialized_bytes,
+            idle_seconds=max(0.0, now - self.used),
+            hits=self.hits,
+            load_seconds=self.load_seconds,
+        )

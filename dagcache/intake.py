@@ -1,0 +1,169 @@
+"""From a value to an arrival: frozen, weighed, its version told. All of it is slow, and done without a lock.
+
+Whatever fails here costs the entry something, never the caller: a value that cannot be frozen is kept live only, one
+that cannot be weighed is served and not kept, a version that cannot be told is no version.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from dagcache.entry import Arrival
+from dagcache.errors import FreezeError
+from dagcache.freezing import Freezer, Frozen
+from dagcache.reclaim import CycleBreaker
+from dagcache.sizing.estimate import LearnedSizer
+
+_log = logging.getLogger("dagcache")
+
+Sizer = Callable[[Any], int]
+VersionOf = Callable[[Any], "tuple[Hashable, Any] | None"]
+
+_WORTH_FREEZING = 0.5  # of the live weight: above that a frozen copy saves too little for holding both
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a loader may return instead of a bare value, to say more of it.
+
+    ``Loaded(None)`` is the value ``None``, cached as any other; a bare ``None`` means: there is none.
+    """
+
+    value: Any
+    serialized_bytes: int = 0
+    """What the value weighs where it comes from; also helps to estimate what it weighs live."""
+    features: tuple[float, ...] = ()
+    """Further numbers that grow with the live weight (the count of tasks, say); always as many of them."""
+
+
+class Intake:
+    """Prepares values. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        freezer: Freezer | None,
+        sizer: Sizer | None,
+        version_of: VersionOf | None,
+        breaker: CycleBreaker | None,
+    ) -> None:
+        self._freezer = freezer
+        self._sizer = sizer
+        self._version_of = version_of
+        self.breaker = breaker
+        self._learned = LearnedSizer()
+        self._lock = threading.Lock()
+        self._seconds = 0.0
+        self._unfrozen = 0
+
+    @property
+    def unfrozen(self) -> int:
+        """How many values had no frozen form."""
+        return self._unfrozen
+
+    @property
+    def sizing_seconds(self) -> float:
+        """What weighing has cost so far, seconds."""
+        return self._learned.seconds_total
+
+    @property
+    def sizing_error_ratio(self) -> float:
+        """How far estimates have lately been off exact walks: (estimate - exact) / exact."""
+        return self._learned.error_ratio
+
+    def take(self, key: Hashable, loaded: Loaded, load_seconds: float, budget: int) -> Arrival | None:
+        """Prepare a value for admission; None if it cannot be weighed. Budget in bytes, 0 = unbounded."""
+        frozen = self._freeze(key, loaded.value)
+        live_bytes = self._weigh(key, loaded, frozen, load_seconds, budget)
+        if live_bytes is None:
+            return None
+        data = None if frozen is None else frozen.data
+        if data is not None and len(data) > _WORTH_FREEZING * live_bytes:
+            data = None
+        family, order = self._version(key)
+        return Arrival(
+            key=key,
+            value=loaded.value,
+            live_bytes=live_bytes,
+            frozen=data,
+            load_seconds=load_seconds,
+            serialized_bytes=loaded.serialized_bytes,
+            family=family,
+            order=order,
+            token=self.arm(loaded.value),
+        )
+
+    def arm(self, value: object) -> object:
+        """What the cycle breaker wants to remember of a live copy that nobody else holds yet."""
+        if self.breaker is None:
+            return None
+        try:
+            return self.breaker.arm(value)
+        except Exception:
+            _log.exception("the cycle breaker failed on a %s", type(value).__name__)
+            return None
+
+    def _freeze(self, key: Hashable, value: object) -> Frozen | None:
+        if self._freezer is None:
+            return None
+        try:
+            return self._freezer.freeze(value)
+        except FreezeError as error:
+            _log.debug("%r has no frozen form and is kept live only: %s", key, error)
+        except Exception:
+            _log.exception("the freezer failed on %r: it is kept live only", key)
+        with self._lock:
+            self._unfrozen += 1
+        return None
+
+    def _weigh(
+        self, key: Hashable, loaded: Loaded, frozen: Frozen | None, load_seconds: float, budget: int
+    ) -> int | None:
+        try:
+            if self._sizer is not None:
+                return _whole_bytes(self._sizer(loaded.value))
+            features = loaded.features if frozen is None else (*frozen.features, *loaded.features)
+            if loaded.serialized_bytes:
+                features = (*features, float(loaded.serialized_bytes))
+            return self._learned.size(loaded.value, features, load_seconds=load_seconds, budget=budget).nbytes
+        except Exception:
+            _log.exception("the sizer failed on %r: it is served and not kept", key)
+            return None
+
+    def _version(self, key: Hashable) -> tuple[Hashable | None, Any]:
+        if self._version_of is None:
+            return None, 0
+        try:
+            version = self._version_of(key)
+            if version is None:
+                return None, 0
+            family, order = version
+            hash(family)
+            if order != order or not isinstance(order, (int, float)):
+                raise TypeError(f"the order of a version must be a number, not {order!r}")
+        except Exception:
+            _log.exception("version_of failed on %r: it counts as no version", key)
+            return None, 0
+        return family, order
+
+
+def _whole_bytes(weight: object) -> int:
+    """A sizer's answer as bytes.
+
+    Raises:
+        ValueError: it is not a finite number of at least 0.
+
+    """
+    if (
+        isinstance(weight, bool)
+        or not isinstance(weight, (int, float))
+        or not math.isfinite(weight)
+        or weight < 0
+    ):
+        raise ValueError(f"a sizer must return a finite number of bytes of at least 0, not {weight!r}")
+    return int(weight)

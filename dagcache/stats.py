@@ -1,0 +1,200 @@
+"""What the cache tells about itself: the statistics contract, in prose and as frozen values.
+
+**Lookups.** ``get``, ``cache[key]`` and ``get_or_load`` are lookups (``key in cache`` is not). A lookup that returns,
+or raises an error of the loader, counts as exactly one of three:
+
+- *hit (live)*: the object graph was resident, or came to be while the lookup waited for its turn;
+- *hit (frozen)*: the bytes were resident and were thawed, by this lookup or by one that it joined;
+- *miss*: neither.
+
+So ``hits_live + hits_frozen + misses`` is the number of lookups, exactly, whatever the number of threads.
+
+**Misses.** A miss counts as exactly one of four, so ``loads + load_failures + joins + absent == misses``:
+
+- *load*: this lookup ran its loader, and the loader returned a value;
+- *load failure*: this lookup ran its loader, and the loader raised;
+- *join*: another thread was loading the key already, and its value or its error was shared;
+- *absent*: nothing to load: the loader returned ``None``, or the lookup had none.
+
+A lookup that is interrupted (``KeyboardInterrupt`` and its like) ends without being counted.
+
+**Removals.** Every entry that was admitted leaves exactly once, by one of the causes of `RemovalCause`. A live copy
+that is given up while its frozen copy stays is a *demotion* and no removal. A loaded value that was never admitted is a
+*rejection*, by one of the reasons of `Rejection`.
+
+**Bytes.** ``live_bytes + frozen_bytes + overhead_bytes`` is what the budget bounds. ``serialized_bytes`` is what the
+loaders said that the same entries weigh where they come from; 0 for those of whom nothing was said.
+
+Counters only grow; ``clear`` does not reset them. A snapshot is consistent: it is taken under the cache's lock.
+"""
+
+from __future__ import annotations
+
+import enum
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+DURATION_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+"""Upper bounds of the duration histograms, in seconds."""
+
+WEIGHT_BOUNDS = tuple(float(4**power) for power in range(5, 16))
+"""Upper bounds of the histogram of resident entries' weights, in bytes: 1 KiB to 1 GiB."""
+
+
+class RemovalCause(enum.Enum):
+    """Why an entry left the cache."""
+
+    SIZE = "size"
+    """Its bytes were needed for others, or the budget shrank."""
+    EXPIRED = "expired"
+    """Nobody looked it up for longer than the TTL."""
+    REPLACED = "replaced"
+    """A new value was assigned to its key."""
+    EXPLICIT = "explicit"
+    """It was deleted or the cache was cleared."""
+    STALE = "stale"
+    """It was found to be out of date or damaged."""
+
+
+class Rejection(enum.Enum):
+    """Why a value was served and not kept."""
+
+    OVERSIZE = "oversize"
+    """It weighs more than the whole budget."""
+    POLICY = "policy"
+    """What is resident was predicted to be worth more."""
+    SIZER = "sizer"
+    """It could not be weighed."""
+    OVERTAKEN = "overtaken"
+    """Its key was assigned, deleted or cleared while it was being loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many observations fell where. Cumulative counts are for the exporter to make."""
+
+    bounds: tuple[float, ...]
+    """Upper bounds, inclusive, ascending; observations above the last are in ``counts[-1]``."""
+    counts: tuple[int, ...]
+    """One per bound and one above."""
+    total: float
+    """The sum of all observations, in their unit."""
+
+    @property
+    def count(self) -> int:
+        """The number of observations."""
+        return sum(self.counts)
+
+    @classmethod
+    def of(cls, bounds: Sequence[float], observations: Sequence[float]) -> Histogram:
+        """Count the observations, each into the first bound that is not below it."""
+        tally = Tally(bounds)
+        for observation in observations:
+            tally.observe(observation)
+        return tally.snapshot()
+
+
+class Tally:
+    """A histogram that is still growing. Not thread-safe: written under the cache's lock."""
+
+    __slots__ = ("_bounds", "_counts", "_total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = tuple(bounds)
+        self._counts = [0] * (len(self._bounds) + 1)
+        self._total = 0.0
+
+    def observe(self, observation: float) -> None:
+        """Add one observation."""
+        self._counts[bisect_left(self._bounds, observation)] += 1
+        self._total += observation
+
+    def snapshot(self) -> Histogram:
+        """Freeze what was observed so far."""
+        return Histogram(self._bounds, tuple(self._counts), self._total)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryInfo:
+    """One resident entry, as an observer sees it."""
+
+    key: Any
+    tier: str
+    """``"live"`` (with or without a frozen copy) or ``"frozen"``."""
+    live_bytes: int
+    """What the live copy weighs; 0 while there is none."""
+    frozen_bytes: int
+    """What the frozen copy weighs; 0 if the value cannot be frozen."""
+    serialized_bytes: int
+    """What the loader said the value weighs where it comes from; 0 = unknown."""
+    idle_seconds: float
+    """Time since the last use, exact to one second."""
+    hits: int
+    """Uses since it was first seen; those within half a second of each other may count as one."""
+    load_seconds: float
+    """What the last load took; 0 for an assigned value."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """One consistent snapshot; the module's docstring is the contract. Bytes and seconds throughout."""
+
+    name: str
+    hits_live: int
+    hits_frozen: int
+    misses: int
+    loads: int
+    load_failures: int
+    joins: int
+    absent: int
+    evictions: Mapping[RemovalCause, int]
+    evicted_bytes: Mapping[RemovalCause, int]
+    demotions: int
+    demoted_bytes: int
+    rejections: Mapping[Rejection, int]
+    thaw_failures: int
+    """Frozen copies that did not give their value back: each became a miss."""
+    unfrozen: int
+    """Values that have no frozen form, kept live only."""
+    listener_failures: int
+    unbroken_cycles: int
+    """Victims that somebody still held, whose memory is left to the collector."""
+    internal_errors: int
+    """Faults of the cache's own that were logged and survived; anything but 0 is a bug to report."""
+    load_seconds: Histogram
+    thaw_seconds: Histogram
+    entry_bytes: Histogram
+    """The weights of what is resident now, all tiers of an entry together."""
+    max_bytes: int
+    """The budget; 0 = unbounded."""
+    live_bytes: int
+    frozen_bytes: int
+    overhead_bytes: int
+    serialized_bytes: int
+    live_entries: int
+    """Entries with a live copy."""
+    frozen_entries: int
+    """Entries with a frozen copy, live or not."""
+    entries: int
+    next_victim_idle_seconds: float
+    """How long the next victim has been idle; a young one means: grow. 0 if there is none."""
+    sizing_error_ratio: float
+    """The recent mean of (estimate - exact) / exact; 0 while nothing is known."""
+    sizing_seconds: float
+
+    @property
+    def hits(self) -> int:
+        """Lookups served without a load."""
+        return self.hits_live + self.hits_frozen
+
+    @property
+    def lookups(self) -> int:
+        """All lookups that ended."""
+        return self.hits + self.misses
+
+    @property
+    def total_bytes(self) -> int:
+        """What the budget bounds."""
+        return self.live_bytes + self.frozen_bytes + self.overhead_bytes

@@ -1,0 +1,396 @@
+"""The single-threaded core: entries in two tiers, the byte ledger, deadlines. Time is an argument.
+
+The rules that `check_invariants` recomputes from scratch:
+
+- ``live + frozen + overhead`` never exceeds the budget (0 = unbounded);
+- every resident entry has a copy, and sits in its tiers' policies with each copy it has;
+- the table of live copies, which lookups read without a lock, holds exactly the entries' live copies.
+
+Bytes enter and leave the ledger in one place, `_weigh`. Nothing is destroyed here: what leaves is handed to the caller,
+who holds the lock and lets go of it first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagcache.costs import CostModel
+from dagcache.deadlines import Deadlines
+from dagcache.entry import ENTRY_OVERHEAD, FRESH_SECONDS, LIVE_OVERHEAD, Arrival, Entry, FrozenCopy, LiveCopy
+from dagcache.families import Families
+from dagcache.history import Seat
+from dagcache.policy import Ghosts, Policy
+from dagcache.stats import Rejection, RemovalCause
+
+GHOSTS_PER_ENTRY = 4
+GHOSTS_AT_LEAST = 64
+
+_UNLIMITED = 2**62
+
+
+@dataclass(slots=True)
+class Leavings:
+    """What left the store and is the caller's to destroy and to report."""
+
+    removed: list[tuple[Entry, RemovalCause]] = field(default_factory=list)
+    copies: list[LiveCopy] = field(default_factory=list)
+    passed: list[tuple[Any, Any]] = field(default_factory=list)
+    """Values, each with the breaker's token, that are served and not kept live: garbage once their callers drop them."""
+
+
+@dataclass(slots=True)
+class StoreCounts:
+    """What the store did, in numbers that only grow."""
+
+    evictions: dict[RemovalCause, int] = field(default_factory=lambda: dict.fromkeys(RemovalCause, 0))
+    evicted_bytes: dict[RemovalCause, int] = field(default_factory=lambda: dict.fromkeys(RemovalCause, 0))
+    demotions: int = 0
+    demoted_bytes: int = 0
+
+
+class Store:
+    """Holds entries within a budget. Not thread-safe: its owner calls it under a lock.
+
+    The one exception: the dictionaries `entries` and `live` may be read at any time.
+    """
+
+    def __init__(self, *, budget: int = 0, ttl: float = 0.0, enforce: bool = True) -> None:
+        self.entries: dict[Hashable, Entry] = {}
+        self.live: dict[Hashable, LiveCopy] = {}
+        self.counts = StoreCounts()
+        self.budget = budget
+        self.enforce = enforce
+        self.live_bytes = 0
+        self.frozen_bytes = 0
+        self.frozen_entries = 0
+        self.overhead_bytes = 0
+        self.serialized_bytes = 0
+        self._deadlines = Deadlines(ttl if enforce else 0.0)
+        self._families = Families()
+        self._ghosts = Ghosts()
+        self._live_policy = Policy()
+        self._frozen_policy = Policy()
+        self._load_costs = CostModel()
+        self._thaw_costs = CostModel()
+        self._leavings = Leavings()
+
+    # ---- looking ----
+
+    @property
+    def ttl(self) -> float:
+        """Idle seconds after which an entry leaves; 0 = never."""
+        return self._deadlines.ttl
+
+    @property
+    def next_due(self) -> float:
+        """When `expire` may next find something."""
+        return self._deadlines.next_due
+
+    @property
+    def used(self) -> int:
+        """What the budget bounds, bytes."""
+        return self.live_bytes + self.frozen_bytes + self.overhead_bytes
+
+    def find(self, key: Hashable, now: float) -> Entry | None:
+        """The entry under a key, its use noted; one that is idle beyond the TTL is removed instead."""
+        entry = self.entries.get(key)
+        if entry is None or not self.use(entry, now):
+            return None
+        return entry
+
+    def use(self, entry: Entry, now: float) -> bool:
+        """Note a use of a resident entry; False if it was idle beyond the TTL and is removed instead."""
+        if self._deadlines.expired(entry, now):
+            self._remove(entry, RemovalCause.EXPIRED)
+            return False
+        entry.touch(now)
+        if entry.live is not None:
+            self._freshen(entry.live, now)
+        return True
+
+    def use_unlocked(self, copy: LiveCopy, now: float) -> bool:
+        """As `use`, for the hit path: what has to be removed is left to a lookup that holds the lock."""
+        entry = copy.entry
+        if self._deadlines.expired(entry, now):
+            return False
+        entry.touch(now)
+        self._freshen(copy, now)
+        return True
+
+    def expired(self, entry: Entry, now: float) -> bool:
+        """Whether an entry has been idle for longer than the TTL."""
+        return self._deadlines.expired(entry, now)
+
+    def next_victim(self, now: float) -> Entry | None:
+        """About the entry that would lose a copy next."""
+        seat = self._live_policy.next_victim(now) or self._frozen_policy.next_victim(now)
+        return None if seat is None else _entry_of(seat)
+
+    # ---- letting in ----
+
+    def fits(self, arrival: Arrival) -> bool:
+        """Whether the budget could hold a value if it held nothing else."""
+        return arrival.least_bytes <= self._limit()
+
+    def admit(self, arrival: Arrival, now: float) -> Rejection | None:
+        """Let a loaded or assigned value in, in the tiers that it deserves; or say why not.
+
+        Whatever was under its key leaves in any case: a rejected value never leaves an older one behind as if current.
+        """
+        entry = Entry(arrival, now)
+        previous = self.entries.get(arrival.key)
+        if previous is not None:
+            entry.inherit(previous)
+            self._remove(previous, RemovalCause.REPLACED)
+        else:
+            self._ghosts.recall(hash(arrival.key), entry)
+        entry.touch(now)
+        entry.hits -= 1  # a load is a use, but no hit
+        rejection = self._seat(entry, arrival, now)
+        entry.brought = now
+        if rejection is not None:
+            self._remember(entry)
+        return rejection
+
+    def keep_thawed(self, entry: Entry, value: object, seconds: float, token: object, now: float) -> bool:
+        """Offer a thawed copy of a resident entry; whether it stays."""
+        if entry.live is not None or entry.frozen is None or self.entries.get(entry.key) is not entry:
+            return False
+        entry.thaw_seconds = self._thaw_costs.smooth(seconds, entry.live_bytes)
+        kept = self._make_live(entry, value, token, now)
+        entry.brought = now
+        return kept
+
+    # ---- letting go ----
+
+    def remove(self, key: Hashable, cause: RemovalCause) -> bool:
+        """Remove the entry under a key; False if there is none."""
+        entry = self.entries.get(key)
+        if entry is None:
+            return False
+        self._remove(entry, cause)
+        return True
+
+    def clear(self) -> int:
+        """Remove everything, and what is remembered of what left; how many entries that were."""
+        gone = list(self.entries.values())
+        for entry in gone:
+            self._remove(entry, RemovalCause.EXPLICIT)
+        self._ghosts.clear()
+        return len(gone)
+
+    def expire(self, now: float, limit: int) -> int:
+        """Remove what has been idle beyond the TTL, looking at no more than `limit` entries; how many that were."""
+        gone = list(self._deadlines.due(now, self._is_resident, limit))
+        for entry in gone:
+            self._remove(entry, RemovalCause.EXPIRED)
+        return len(gone)
+
+    def resize(self, budget: int, now: float) -> None:
+        """Set the budget, in bytes; 0 = unbounded. What does not fit any more leaves, live copies first."""
+        self.budget = budget
+        self._make_room(0, now)
+
+    def take_leavings(self) -> Leavings:
+        """What left since the last call; the caller destroys it outside the lock."""
+        leavings = self._leavings
+        self._leavings = Leavings()
+        return leavings
+
+    # ---- validity ----
+
+    def repair(self, now: float) -> None:
+        """Rebuild every total and index from the entries, after an interrupt tore through a change."""
+        entries = [
+            entry for entry in self.entries.values() if entry.live is not None or entry.frozen is not None
+        ]
+        self.live_bytes = self.frozen_bytes = self.overhead_bytes = self.serialized_bytes = 0
+        self.frozen_entries = 0
+        self._live_policy.clear()
+        self._frozen_policy.clear()
+        self._families.clear()
+        self.live.clear()
+        self.entries.clear()
+        for entry in entries:
+            entry.superseded = False
+            self.entries[entry.key] = entry
+            self._weigh(entry, 1)
+            self._families.join(entry)
+            if entry.frozen is not None:
+                self._frozen_policy.admit(entry.frozen, used=0, budget=_UNLIMITED, now=now)
+            if entry.live is not None:
+                self.live[entry.key] = entry.live
+                self._live_policy.admit(entry.live, used=0, budget=_UNLIMITED, now=now)
+        self._deadlines.rebuild(entries)
+        self._make_room(0, now)
+
+    def check_invariants(self) -> None:
+        """Recompute everything that is kept incrementally; raises AssertionError where it differs."""
+        entries = list(self.entries.values())
+        frozen = [entry.frozen for entry in entries if entry.frozen is not None]
+        live = [entry.live for entry in entries if entry.live is not None]
+        assert all(self.entries[entry.key] is entry for entry in entries)
+        assert all(entry.live is not None or entry.frozen is not None for entry in entries), (
+            "an entry without a copy"
+        )
+        assert self.live == {entry.key: entry.live for entry in entries if entry.live is not None}
+        assert set(self._live_policy) == set(live)
+        assert set(self._frozen_policy) == set(frozen)
+        assert self.live_bytes == sum(entry.live_bytes for entry in entries if entry.live is not None)
+        assert self.frozen_bytes == sum(len(copy.data) for copy in frozen)
+        assert self.frozen_entries == len(frozen)
+        assert self.overhead_bytes == ENTRY_OVERHEAD * len(entries) + LIVE_OVERHEAD * len(live)
+        assert self.serialized_bytes == sum(entry.serialized_bytes for entry in entries)
+        assert self.used == sum(entry.copies_bytes for entry in entries)
+        assert self.used <= self._limit(), f"{self.used} bytes used of {self.budget}"
+        assert len(self._ghosts) <= self._ghost_limit()
+        self._live_policy.check_invariants()
+        self._frozen_policy.check_invariants()
+        self._deadlines.check_invariants(entries)
+        self._families.check_invariants(entries)
+
+    # ---- inside ----
+
+    @property
+    def _frozen_seats(self) -> int:
+        return self.frozen_bytes + ENTRY_OVERHEAD * self.frozen_entries
+
+    def _limit(self) -> int:
+        return self.budget if self.budget and self.enforce else _UNLIMITED
+
+    def _freshen(self, copy: LiveCopy, now: float) -> None:
+        """Let hits go unnoted for a moment; but not on a guest, of whom the policy counts every use."""
+        moment = min(FRESH_SECONDS, self.ttl) if self.ttl else FRESH_SECONDS
+        copy.fresh = 0.0 if copy.guest else now + moment
+
+    def _is_resident(self, entry: Entry) -> bool:
+        return self.entries.get(entry.key) is entry
+
+    def _seat(self, entry: Entry, arrival: Arrival, now: float) -> Rejection | None:
+        """Give an entry its copies; the smallest form first, for that is what keeps it."""
+        if not self.fits(arrival):
+            self._leavings.passed.append((arrival.value, arrival.token))
+            return Rejection.OVERSIZE
+        cost = self._load_costs.smooth(arrival.load_seconds, arrival.live_bytes)
+        if arrival.frozen is None:
+            return (
+                None if self._make_live(entry, arrival.value, arrival.token, now, cost) else Rejection.POLICY
+            )
+        copy = FrozenCopy(entry, arrival.frozen, 0.0)
+        copy.weight = copy.nbytes / cost
+        # Live copies give way to frozen ones, so all that the frozen tier must fit into is the whole budget.
+        victims = self._frozen_policy.admit(copy, used=self._frozen_seats, budget=self._limit(), now=now)
+        if victims is None:
+            self._leavings.passed.append((arrival.value, arrival.token))
+            return Rejection.POLICY
+        self._evict(victims)
+        self._make_room(copy.nbytes, now)
+        entry.frozen = copy
+        self._enlist(entry)
+        self._make_live(entry, arrival.value, arrival.token, now)
+        return None
+
+    def _make_live(
+        self, entry: Entry, value: object, token: object, now: float, load_cost: float = 0.0
+    ) -> bool:
+        """Offer a live copy to the policy, and seat it if it wins. One without a frozen copy costs a whole load."""
+        overhead = LIVE_OVERHEAD if entry.frozen is not None else LIVE_OVERHEAD + ENTRY_OVERHEAD
+        nbytes = entry.live_bytes + overhead
+        cost = load_cost or entry.thaw_seconds or self._usual_thaw(entry)
+        copy = LiveCopy(entry, value, nbytes, nbytes / cost, token)
+        room = self._limit() - self._frozen_seats
+        victims = self._live_policy.admit(copy, used=self.used - self._frozen_seats, budget=room, now=now)
+        if victims is None:
+            self._leavings.passed.append((value, token))
+            return False
+        self._evict(victims)
+        self._freshen(copy, now)
+        if entry.frozen is None:
+            entry.live = copy
+            self._enlist(entry)
+        else:
+            self._weigh(entry, -1)
+            entry.live = copy
+            self._weigh(entry, 1)
+        self.live[entry.key] = copy
+        return True
+
+    def _usual_thaw(self, entry: Entry) -> float:
+        return self._thaw_costs.usual(entry.live_bytes) or entry.load_seconds / 10 or 1e-3
+
+    def _make_room(self, nbytes: int, now: float) -> None:
+        """Give up live copies, then frozen ones, until `nbytes` more would fit."""
+        for policy in (self._live_policy, self._frozen_policy):
+            surplus = self.used + nbytes - self._limit()
+            if surplus > 0:
+                self._evict(policy.shed(surplus, now))
+
+    def _evict(self, victims: Iterable[Seat]) -> None:
+        """Act on a policy's choice; it has let go of the seats already."""
+        for seat in victims:
+            entry = _entry_of(seat)
+            if isinstance(seat, LiveCopy) and entry.frozen is not None:
+                self._demote(entry, seat)
+            else:
+                self._discard(entry, RemovalCause.SIZE, seat)
+                self._remember(entry)
+
+    def _demote(self, entry: Entry, copy: LiveCopy) -> None:
+        self._weigh(entry, -1)
+        entry.live = None
+        self._weigh(entry, 1)
+        self.live.pop(entry.key, None)
+        self.counts.demotions += 1
+        self.counts.demoted_bytes += entry.live_bytes
+        self._leavings.copies.append(copy)
+
+    def _remove(self, entry: Entry, cause: RemovalCause) -> None:
+        self._discard(entry, cause, None)
+
+    def _discard(self, entry: Entry, cause: RemovalCause, let_go: Seat | None) -> None:
+        """The one way by which an entry leaves. `let_go` is the seat that its policy has already given up."""
+        if entry.live is not None and entry.live is not let_go:
+            self._live_policy.leave(entry.live)
+        if entry.frozen is not None and entry.frozen is not let_go:
+            self._frozen_policy.leave(entry.frozen)
+        self.counts.evictions[cause] += 1
+        self.counts.evicted_bytes[cause] += entry.copies_bytes
+        self._weigh(entry, -1)
+        del self.entries[entry.key]
+        self._families.part(entry)
+        if entry.live is not None:
+            self.live.pop(entry.key, None)
+            self._leavings.copies.append(entry.live)
+        self._leavings.removed.append((entry, cause))
+        self._deadlines.forget_the_gone(self.entries.values(), len(self.entries))
+        self._ghosts.trim(self._ghost_limit())
+
+    def _enlist(self, entry: Entry) -> None:
+        self.entries[entry.key] = entry
+        self._weigh(entry, 1)
+        self._families.join(entry)
+        self._deadlines.watch(entry)
+
+    def _weigh(self, entry: Entry, sign: int) -> None:
+        """The ledger: an entry's bytes as they are now, added or taken away."""
+        self.overhead_bytes += sign * ENTRY_OVERHEAD
+        if entry.live is not None:
+            self.live_bytes += sign * entry.live_bytes
+            self.overhead_bytes += sign * LIVE_OVERHEAD
+        if entry.frozen is not None:
+            self.frozen_bytes += sign * len(entry.frozen.data)
+            self.frozen_entries += sign
+        self.serialized_bytes += sign * entry.serialized_bytes
+
+    def _remember(self, entry: Entry) -> None:
+        self._ghosts.remember(hash(entry.key), entry)
+        self._ghosts.trim(self._ghost_limit())
+
+    def _ghost_limit(self) -> int:
+        return max(GHOSTS_AT_LEAST, GHOSTS_PER_ENTRY * len(self.entries))
+
+
+def _entry_of(seat: Seat) -> Any:
+    return seat.history

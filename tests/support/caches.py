@@ -1,0 +1,97 @@
+"""Caches for tests: values of a stated weight, a clock that tests move, a listener that remembers."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dagcache import DagCache, EntryInfo, RemovalCause
+from tests.support.clock import ManualClock
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@functools.total_ordering
+class Weighted:
+    """A value that says what it weighs, live; its frozen form is small. Equal if label and weight are."""
+
+    def __init__(self, label: object, nbytes: int = 100 * KIB) -> None:
+        self.label = label
+        self.nbytes = nbytes
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Weighted) and (self.label, self.nbytes) == (other.label, other.nbytes)
+
+    def __lt__(self, other: Weighted) -> bool:
+        return str(self.label) < str(other.label)
+
+    def __hash__(self) -> int:
+        return hash((self.label, self.nbytes))
+
+    def __repr__(self) -> str:
+        return f"Weighted({self.label!r}, {self.nbytes})"
+
+
+class Unfreezable(Weighted):
+    """As `Weighted`, without a frozen form."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("not to be pickled")
+
+
+def stated_weight(value: Any) -> int:
+    """A sizer that believes what the value says."""
+    return int(value.nbytes)
+
+
+class Removals:
+    """A listener that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[EntryInfo, RemovalCause]] = []
+
+    def __call__(self, info: EntryInfo, cause: RemovalCause) -> None:
+        """Remember."""
+        self.told.append((info, cause))
+
+    def causes(self) -> dict[Any, RemovalCause]:
+        """The latest cause of each key."""
+        return {info.key: cause for info, cause in self.told}
+
+
+def make_cache(**settings: Any) -> tuple[DagCache[Any, Any], ManualClock]:
+    """A cache of `Weighted` values with a clock of its own; settings as `DagCache` takes them."""
+    clock = ManualClock()
+    settings.setdefault("max_bytes", 0)
+    settings.setdefault("sizer", stated_weight)
+    return DagCache(clock=clock, **settings), clock
+
+
+def fill(cache: DagCache[Any, Any], keys: Any, nbytes: int = 100 * KIB) -> None:
+    """Look each key up; what is missing is loaded."""
+    for key in keys:
+        cache.get_or_load(key, lambda key: Weighted(key, nbytes))
+
+
+@contextmanager
+def automatic_gc_off() -> Iterator[None]:
+    """The collector runs only when asked."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def never(_key: object) -> Any:
+    """A loader that must not be called."""
+    raise AssertionError("loaded what should have been there")
+
+
+Loader = Callable[[Any], Any]

@@ -1,0 +1,330 @@
+"""Many threads: one load per key, exact counts, no stale value, never over the budget."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from dagcache import RecursiveLoadError, Rejection
+from tests.support.caches import KIB, MIB, Unfreezable, Weighted, fill, make_cache, never
+
+
+@pytest.fixture(autouse=True)
+def _frequent_switches() -> Iterator[None]:
+    """Let threads take turns as often as the interpreter can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def in_threads(number: int, work: Callable[[int], Any]) -> list[Any]:
+    """Do the work in so many threads that start together; their results or errors, in order."""
+    results: list[Any] = [None] * number
+    barrier = threading.Barrier(number)
+
+    def run(index: int) -> None:
+        barrier.wait()
+        try:
+            results[index] = work(index)
+        except BaseException as error:
+            results[index] = error
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "a thread hangs"
+    return results
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Spin until something has come true in another thread."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0)
+
+
+def waiting(cache: Any) -> int:
+    """How many threads wait for a flight."""
+    return len(cache._flights._waiting)
+
+
+def test_a_thousand_threads_on_one_key_load_once() -> None:
+    """One load, and everybody gets the same object."""
+    cache, _ = make_cache()
+    loads: list[Any] = []
+
+    def loader(key: object) -> Weighted:
+        loads.append(key)
+        until(lambda: waiting(cache) == 999)
+        return Weighted(key)
+
+    results = in_threads(1000, lambda _: cache.get_or_load("a", loader))
+    assert len(loads) == 1
+    assert len({id(result) for result in results}) == 1
+    stats = cache.stats()
+    assert (stats.misses, stats.loads, stats.joins) == (1000, 1, 999)
+    cache.check_invariants()
+
+
+def test_a_hundred_keys_and_fifty_threads_make_a_hundred_loads() -> None:
+    """Single flight is per key."""
+    cache, _ = make_cache()
+    loads: list[Any] = []
+
+    def work(index: int) -> None:
+        keys = list(range(100))
+        random.Random(index).shuffle(keys)
+        for key in keys:
+            cache.get_or_load(key, lambda key: loads.append(key) or Weighted(key))
+
+    in_threads(50, work)
+    assert sorted(loads) == list(range(100))
+    assert cache.stats().lookups == 5000
+    cache.check_invariants()
+
+
+def test_everybody_who_waited_gets_the_same_error() -> None:
+    """It is the loader's own exception object, and the next lookup loads anew."""
+    cache, _ = make_cache()
+    error = LookupError("gone")
+
+    def failing(_key: object) -> None:
+        until(lambda: waiting(cache) == 19)
+        raise error
+
+    results = in_threads(20, lambda _: cache.get_or_load("a", failing))
+    assert all(result is error for result in results)
+    stats = cache.stats()
+    assert (stats.misses, stats.load_failures, stats.joins) == (20, 1, 19)
+    assert cache.get_or_load("a", lambda key: Weighted(key)) == Weighted("a")
+    cache.check_invariants()
+
+
+def test_everybody_who_waited_learns_that_there_is_none() -> None:
+    """None is shared as any other outcome."""
+    cache, _ = make_cache()
+    loads: list[Any] = []
+
+    def absent(key: object) -> None:
+        loads.append(key)
+        until(lambda: waiting(cache) == 9)
+
+    assert in_threads(10, lambda _: cache.get_or_load("a", absent)) == [None] * 10
+    assert len(loads) == 1
+    assert len(cache) == 0
+
+
+def test_followers_try_again_when_their_leader_is_interrupted() -> None:
+    """One of them loads; only the interrupted thread sees the interrupt."""
+    cache, _ = make_cache()
+    attempts: list[Any] = []
+
+    def loader(key: object) -> Weighted:
+        attempts.append(key)
+        if len(attempts) == 1:
+            until(lambda: waiting(cache) == 9)
+            raise KeyboardInterrupt
+        return Weighted(key)
+
+    results = in_threads(10, lambda _: cache.get_or_load("a", loader))
+    assert sum(isinstance(result, KeyboardInterrupt) for result in results) == 1
+    assert sum(result == Weighted("a") for result in results) == 9
+    assert len(attempts) == 2
+    cache.check_invariants()
+
+
+def test_a_thaw_is_shared_too() -> None:
+    """Many threads on one frozen entry thaw it once."""
+    cache, _ = make_cache(max_bytes=300 * KIB)
+    fill(cache, range(4))
+    key = next(info.key for info in cache.entries() if info.tier == "frozen")
+    thaws: list[bytes] = []
+    thaw = cache._freezer.thaw
+
+    class Counting:
+        freeze = cache._freezer.freeze
+
+        def thaw(self, data: bytes) -> object:
+            thaws.append(data)
+            until(lambda: waiting(cache) == 19)
+            return thaw(data)
+
+    cache._freezer = Counting()
+    before = cache.stats()
+    results = in_threads(20, lambda _: cache.get_or_load(key, never))
+    assert len(thaws) == 1
+    assert len({id(result) for result in results}) == 1
+    assert cache.stats().hits_frozen - before.hits_frozen == 20
+    cache.check_invariants()
+
+
+def test_a_hanging_load_blocks_only_its_own_key() -> None:
+    """Others are served meanwhile, from the cache and from their loaders."""
+    cache, _ = make_cache()
+    fill(cache, ["there"])
+    loading, finish = threading.Event(), threading.Event()
+
+    def hanging(key: object) -> Weighted:
+        loading.set()
+        finish.wait(30)
+        return Weighted(key)
+
+    thread = threading.Thread(target=cache.get_or_load, args=("slow", hanging))
+    thread.start()
+    assert loading.wait(30)
+    assert cache.get("there") == Weighted("there")
+    assert cache.get_or_load("other", lambda key: Weighted(key)) == Weighted("other")
+    assert cache.get("slow") is None
+    assert cache.stats().loads == 2
+    finish.set()
+    thread.join(30)
+    assert cache.get("slow") == Weighted("slow")
+    cache.check_invariants()
+
+
+def test_two_loads_that_wait_for_each_other_are_an_error_and_no_deadlock() -> None:
+    """A ring of threads is noticed by the one that would close it."""
+    cache, _ = make_cache()
+    both = threading.Barrier(2)
+
+    def crosswise(key: str) -> Weighted:
+        both.wait(30)
+        other = "b" if key == "a" else "a"
+        return Weighted((key, cache.get_or_load(other, never)))
+
+    results = in_threads(2, lambda index: cache.get_or_load("ab"[index], crosswise))
+    assert all(isinstance(result, RecursiveLoadError) for result in results)
+    assert len(cache) == 0
+    assert cache.get_or_load("a", lambda key: Weighted(key)) == Weighted("a")
+
+
+def test_a_value_assigned_while_others_load_is_what_later_lookups_see() -> None:
+    """The waiting ones get what they waited for; the cache keeps what was assigned."""
+    cache, _ = make_cache()
+
+    def slow(_key: object) -> Weighted:
+        until(lambda: waiting(cache) == 4)
+        cache["a"] = Weighted("assigned")
+        assert cache.get_or_load("a", never) == Weighted("assigned")
+        return Weighted("loaded")
+
+    results = in_threads(5, lambda _: cache.get_or_load("a", slow))
+    assert set(results) <= {Weighted("assigned"), Weighted("loaded")}
+    assert cache["a"] == Weighted("assigned")
+    assert cache.stats().rejections[Rejection.OVERTAKEN] == 1
+    cache.check_invariants()
+
+
+def test_a_follower_notices_that_its_leader_died() -> None:
+    """A thread that vanished without landing its flight does not hold up the key."""
+    cache, _ = make_cache()
+    flight = None
+
+    def vanish() -> None:
+        nonlocal flight
+        from dagcache.flights import Flight
+
+        flight = Flight()
+        cache._flights.take_off("a", flight)
+
+    thread = threading.Thread(target=vanish)
+    thread.start()
+    thread.join()
+    assert cache.get_or_load("a", lambda key: Weighted(key)) == Weighted("a")
+
+
+def churn(cache: Any, seed: int, turns: int, source: dict[int, int], told: dict[int, int]) -> tuple[int, list[str]]:
+    """Look up, assign and delete at random; lookups done and what was wrong.
+
+    The source is written first, then the cache is told: from then on no lookup may return anything older.
+    """
+    rng = random.Random(seed)
+    lookups, wrong = 0, []
+    for turn in range(turns):
+        key = rng.randrange(60)
+        what = rng.random()
+        if what < 0.05 and key % 8 == seed % 8:  # each key has one writer, so its version can be checked
+            source[key] = turn
+            cache[key] = Weighted((key, turn), 60 * KIB)
+            told[key] = turn
+        elif what < 0.07:
+            cache.pop(key, None)
+            lookups += 1
+        else:
+            least = told.get(key, -1)
+            kind = Unfreezable if key % 9 == 0 else Weighted
+            value = cache.get_or_load(key, lambda key: kind((key, source.get(key, -1)), 60 * KIB))
+            lookups += 1
+            if value.label[0] != key:
+                wrong.append(f"{value} under {key}")
+            if value.label[1] < least:
+                wrong.append(f"{value} is older than {least}")
+        if turn % 50 == 0 and cache.stats().total_bytes > MIB:
+            wrong.append("over the budget")
+    return lookups, wrong
+
+
+def churn_in_threads(turns: int) -> tuple[Any, int, list[str]]:
+    """Eight threads, sixty keys, a budget for sixteen."""
+    cache, clock = make_cache(max_bytes=MIB, ttl=50)
+    source: dict[int, int] = {}
+    told: dict[int, int] = {}
+
+    def work(seed: int) -> tuple[int, list[str]]:
+        if seed == 8:
+            for turn in range(turns // 20):
+                clock.advance(0.1)
+                cache.resize(MIB if turn % 2 else MIB // 2)
+            return 0, []
+        return churn(cache, seed, turns, source, told)
+
+    results = in_threads(9, work)
+    assert all(isinstance(result, tuple) for result in results), results
+    return cache, sum(lookups for lookups, _ in results), [line for _, lines in results for line in lines]
+
+
+def test_counts_are_exact_and_no_value_is_stale_under_eight_threads() -> None:
+    """Hits and misses add up to the lookups, the budget holds, versions never go back."""
+    cache, lookups, wrong = churn_in_threads(600)
+    assert wrong == []
+    stats = cache.stats()
+    assert stats.lookups == lookups
+    assert stats.internal_errors == 0
+    cache.check_invariants()
+
+
+@pytest.mark.soak
+def test_eight_threads_for_a_minute() -> None:
+    """The same, at least a minute long."""
+    started = time.monotonic()
+    while time.monotonic() - started < 60:
+        cache, lookups, wrong = churn_in_threads(5000)
+        assert wrong == []
+        assert cache.stats().lookups == lookups
+        assert cache.stats().internal_errors == 0
+        cache.check_invariants()
+
+
+def test_hits_without_a_lock_are_counted_exactly() -> None:
+    """Eight threads that only hit: not one count is lost."""
+    cache, _ = make_cache()
+    fill(cache, range(10))
+
+    def work(_: int) -> None:
+        for turn in range(20_000):
+            cache.get(turn % 10)
+
+    in_threads(8, work)
+    stats = cache.stats()
+    assert stats.hits_live == 160_000
+    assert stats.misses == 10
