@@ -1,0 +1,1 @@
+"""Measurements of dagcache, each beside its peers."""

@@ -1,0 +1,1 @@
+"""What values weigh: byte limits, learned estimates, exact walks, process memory, audits."""

@@ -1,0 +1,260 @@
+"""Weights learned from what is known anyway, such as the length of a pickle, and checked by walks."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dagcache.sizing.walk import Weight, weigh
+
+_TRAINING_WALKS = 30
+_WALK_ONE_IN = 32
+_SHARE_OF_BUDGET = 0.02  # what weighs more is worth a walk
+_SHARE_OF_LOADING = 0.01  # what walks may cost once a model is trained; estimates come on top
+_MEMORY = 0.95  # what a newer sample leaves of an older one's weight: about the last 20 count
+_RECENT = 64
+_RANGE_SAMPLES = 128
+_MARGIN = 0.25
+_SHARE_OF_TRAINING = 0.25  # the debt that unfamiliar values may run up
+_LARGEST_FEATURE = 1e15
+_MOST_MODELS = 8
+_RIDGE = 1e-6
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A weight in bytes, whether it comes from a walk that reached the end, and what it cost in seconds."""
+
+    nbytes: int
+    exact: bool
+    seconds: float
+
+
+class LearnedSizer:
+    """Weighs values by a model of their features, and walks them where the model may be wrong. Thread-safe.
+
+    It walks while a model has few samples, when features are unlike all that it has seen, when a value would
+    take more than 2 % of the budget, and otherwise about one value in 32. Once a model is trained, walking is
+    held to 1 % of the time that loading takes, as far as that is told. Memory and the time per estimate are
+    bounded; no walk happens under the lock.
+
+    ``headroom`` multiplies every result: for values that grow after they were weighed. ``walk`` gives exact
+    weights; ``timer`` gives seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        walk: Callable[[object], Weight] = weigh,
+        headroom: float = 1.0,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if not 0 < headroom < math.inf:
+            raise ValueError(f"headroom must be a finite number above 0, not {headroom!r}")
+        self._walk = walk
+        self._headroom = headroom
+        self._timer = timer
+        self._lock = threading.Lock()
+        self._models: OrderedDict[int, _Model] = OrderedDict()
+        self._allowance = _Allowance()
+        self._errors: deque[float] = deque(maxlen=_RECENT)
+        self._seconds = 0.0
+        self._walks = 0
+        self._estimates = 0
+
+    @property
+    def error_ratio(self) -> float:
+        """Mean of (estimate - exact) / exact over the latest walks that a trained model could have spared."""
+        with self._lock:
+            return sum(self._errors) / len(self._errors) if self._errors else 0.0
+
+    @property
+    def seconds_total(self) -> float:
+        """Seconds spent so far, on walks and estimates."""
+        return self._seconds
+
+    @property
+    def walks(self) -> int:
+        """How many values were walked."""
+        return self._walks
+
+    @property
+    def estimates(self) -> int:
+        """How many values were weighed by a model alone."""
+        return self._estimates
+
+    def size(self, value: object, features: Sequence[float], *, load_seconds: float = 0.0, budget: int = 0) -> Sized:
+        """The weight of a value, at least one byte.
+
+        ``features`` are numbers that grow with the weight, always in the same order; each number of features
+        has a model of its own, and without any the value is walked. ``load_seconds`` is what loading the
+        value took; ``budget`` the cache's limit in bytes, 0 for none. Raises what the walk raises.
+        """
+        start = self._timer()
+        row = _usable(features)
+        with self._lock:
+            model = self._model(len(row)) if row else None
+            predicted = model.predict(row) if model else None
+            self._allowance.earn(load_seconds)
+            if model is not None and predicted is not None and self._spare_walk(model, row, predicted, budget):
+                model.spared += 1
+                self._estimates += 1
+                self._seconds += (seconds := self._timer() - start)
+                return Sized(self._with_headroom(predicted), False, seconds)
+        weight = self._walk(value)
+        seconds = self._timer() - start
+        with self._lock:
+            self._walks += 1
+            self._seconds += seconds
+            self._allowance.spend(seconds, training=predicted is None)
+            if weight.complete and weight.nbytes > 0:
+                self._learn(model, row, weight.nbytes, predicted)
+        # A walk that gave up has found a lower bound; so may the model, if it knows only smaller graphs.
+        nbytes = weight.nbytes if weight.complete else max(weight.nbytes, predicted or 0.0)
+        return Sized(self._with_headroom(nbytes), weight.complete, seconds)
+
+    def _model(self, features: int) -> _Model:
+        model = self._models.get(features)
+        if model is None:
+            model = self._models[features] = _Model(features)
+            if len(self._models) > _MOST_MODELS:
+                self._models.popitem(last=False)
+        self._models.move_to_end(features)
+        return model
+
+    def _spare_walk(self, model: _Model, row: tuple[float, ...], predicted: float, budget: int) -> bool:
+        if not model.is_familiar(row):
+            return not self._allowance.overdraft
+        due = model.spared >= _WALK_ONE_IN - 1 or (budget > 0 and predicted > _SHARE_OF_BUDGET * budget)
+        return not (due and self._allowance.in_credit)
+
+    def _learn(self, model: _Model | None, row: tuple[float, ...], nbytes: int, predicted: float | None) -> None:
+        if model is None:
+            return
+        if predicted is not None:
+            self._errors.append((predicted - nbytes) / nbytes)
+        model.learn(row, nbytes)
+
+    def _with_headroom(self, nbytes: float) -> int:
+        return max(1, math.ceil(nbytes * self._headroom))
+
+
+class _Allowance:
+    """The time that walks may take once there is a model: a share of what loading takes, if that is told."""
+
+    def __init__(self) -> None:
+        self._told = False
+        self._seconds = 0.0
+        self._training = 0.0
+
+    def earn(self, load_seconds: float) -> None:
+        if 0 < load_seconds < math.inf:
+            self._told = True
+            self._seconds += load_seconds * _SHARE_OF_LOADING
+
+    def spend(self, seconds: float, *, training: bool) -> None:
+        if training:
+            self._training += seconds
+        else:
+            self._seconds -= seconds
+
+    @property
+    def in_credit(self) -> bool:
+        """Whether a walk to check the model is affordable."""
+        return not self._told or self._seconds > 0
+
+    @property
+    def overdraft(self) -> bool:
+        """Whether a walk to extend the model is: that may run up a debt."""
+        return not self._told or self._seconds > -_SHARE_OF_TRAINING * self._training
+
+
+class _Model:
+    """Least squares over a constant and the features, each sample weighted by 1 / weight and fading with age.
+
+    Weighting by 1 / weight balances relative errors, which small values dominate, and absolute ones.
+    """
+
+    def __init__(self, features: int) -> None:
+        terms = features + 1
+        self.spared = 0
+        self._samples = 0
+        self._enough = max(_TRAINING_WALKS, 3 * terms)
+        self._products = [[0.0] * terms for _ in range(terms)]
+        self._targets = [0.0] * terms
+        self._coefficients = [0.0] * terms
+        self._recent: deque[tuple[float, ...]] = deque(maxlen=_RANGE_SAMPLES)
+        self._bounds: list[tuple[float, float]] = []
+
+    def predict(self, row: tuple[float, ...]) -> float | None:
+        """Bytes; None while there are too few samples, or if the model gives nonsense."""
+        if self._samples < self._enough:
+            return None
+        constant, *slopes = self._coefficients
+        nbytes = constant + sum(slope * feature for slope, feature in zip(slopes, row, strict=True))
+        return nbytes if 0 < nbytes < math.inf else None
+
+    def is_familiar(self, row: tuple[float, ...]) -> bool:
+        """Whether each of its traits lies in the range of recent samples, or a quarter outside."""
+        return all(low <= trait <= high for trait, (low, high) in zip(_traits(row), self._bounds, strict=True))
+
+    def learn(self, row: tuple[float, ...], nbytes: int) -> None:
+        """Take a sample in."""
+        self.spared = 0
+        self._samples += 1
+        self._recent.append(_traits(row))
+        self._bounds = [
+            (low - _MARGIN * abs(low), high + _MARGIN * abs(high))
+            for low, high in ((min(column), max(column)) for column in zip(*self._recent, strict=True))
+        ]
+        terms = (1.0, *row)
+        for i, term in enumerate(terms):
+            self._targets[i] = _MEMORY * self._targets[i] + term
+            products = self._products[i]
+            for j, other in enumerate(terms):
+                products[j] = _MEMORY * products[j] + term * other / nbytes
+        if self._samples >= self._enough:
+            self._coefficients = _solve(self._products, self._targets)
+
+
+def _usable(features: Sequence[float]) -> tuple[float, ...]:
+    """The features as floats; none if one of them could spoil a model."""
+    try:
+        row = tuple(map(float, features))
+    except (TypeError, ValueError, OverflowError):
+        return ()
+    return row if all(abs(feature) <= _LARGEST_FEATURE for feature in row) else ()
+
+
+def _traits(row: tuple[float, ...]) -> tuple[float, ...]:
+    """What a graph is recognised by: its size in every feature, and the proportions of the features."""
+    first = row[0] or 1.0
+    return (*row, *(feature / first for feature in row[1:]))
+
+
+def _solve(matrix: list[list[float]], right: list[float]) -> list[float]:
+    """Solve the normal equations, scaled to a unit diagonal, by elimination.
+
+    The ridge keeps features that say the same thing from cancelling out with huge coefficients.
+    """
+    size = len(right)
+    scale = [math.sqrt(matrix[i][i]) or 1.0 for i in range(size)]
+    rows = [
+        [matrix[i][j] / (scale[i] * scale[j]) + (_RIDGE if i == j else 0.0) for j in range(size)]
+        + [right[i] / scale[i]]
+        for i in range(size)
+    ]
+    for i, pivot in enumerate(rows):
+        for row in rows[i + 1 :]:
+            factor = row[i] / pivot[i]
+            for j in range(i, size + 1):
+                row[j] -= factor * pivot[j]
+    solution = [0.0] * size
+    for i in reversed(range(size)):
+        known = sum(rows[i][j] * solution[j] for j in range(i + 1, size))
+        solution[i] = (rows[i][size] - known) / rows[i][i]
+    return [value / unit for value, unit in zip(solution, scale, strict=True)]

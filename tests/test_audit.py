@@ -1,0 +1,79 @@
+"""The second opinion: pympler agrees with walks on ordinary graphs, and says so when it gives up."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from dagcache.sizing.audit import AuditResult, audit
+from dagcache.sizing.walk import weigh
+from tests.support.graphs import SHARED, make_dag
+
+
+def test_walk_and_pympler_agree_on_a_dag() -> None:
+    """Two ways that share no code, within 10 per cent."""
+    result = audit(make_dag(80, 1), shared=SHARED)
+    assert result.complete
+    assert abs(result.walk_error_ratio) < 0.1
+
+
+def test_the_walk_comes_first() -> None:
+    """Pympler makes instances heavier; the walk must see them as they were."""
+    expected = weigh(make_dag(80, 1), shared=frozenset(map(id, SHARED))).nbytes
+    assert audit(make_dag(80, 1), shared=SHARED).walked_bytes == pytest.approx(expected, rel=0.01)
+
+
+def test_the_error_of_an_estimate_is_told() -> None:
+    """Against the walk, not against pympler."""
+    result = AuditResult(pympler_bytes=80, walked_bytes=100, estimated_bytes=110, complete=True)
+    assert result.estimate_error_ratio == pytest.approx(0.1)
+    assert result.walk_error_ratio == pytest.approx(0.25)
+
+
+def test_an_estimate_is_carried_through() -> None:
+    """It may be left out."""
+    assert audit([1.5], estimate=123).estimated_bytes == 123
+    assert audit([1.5]).estimate_error_ratio is None
+
+
+def test_what_weighs_nothing_has_a_finite_error() -> None:
+    """The interpreter's own objects weigh nothing by the walk."""
+    result = audit(None, estimate=5)
+    assert result.walk_error_ratio == -1
+    assert result.estimate_error_ratio == 4
+
+
+def test_a_graph_too_deep_for_pympler_is_not_called_complete() -> None:
+    """It would under-count in silence."""
+    chain: list[Any] = []
+    for _ in range(20_000):
+        chain = [chain]
+    result = audit(chain)
+    assert not result.complete
+    assert result.pympler_bytes < result.walked_bytes
+    while chain:
+        chain = chain.pop()
+
+
+def test_shared_objects_are_left_out_by_both() -> None:
+    """They belong to no single graph."""
+    common = [bytes(100_000)]
+    result = audit([common], shared=[common])
+    assert result.pympler_bytes < 1000
+    assert result.walked_bytes < 1000
+
+
+def test_each_audit_starts_anew() -> None:
+    """What one call has seen must not be missing from the next."""
+    graph = [bytes(5000)]
+    assert audit(graph).pympler_bytes == audit(graph).pympler_bytes > 5000
+
+
+def test_without_pympler_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an optional dependency."""
+    monkeypatch.setitem(sys.modules, "pympler", None)
+    monkeypatch.setitem(sys.modules, "pympler.asizeof", None)
+    with pytest.raises(ImportError, match=r"pip install 'dagcache\[audit\]'"):
+        audit([])
