@@ -13,18 +13,17 @@ from typing import Any
 
 from dagcache import DagCache
 from dagcache.freezing import PickleFreezer
-from dagcache.reclaim import GenericBreaker
 from dagcache.sizing.memory import resident_bytes
 from tests.support.graphs import SHARED, make_dag
 
 BUDGET = 4 * 2**20
 
 
-def main(admissions: int, breaker: GenericBreaker | None) -> dict[str, Any]:
+def main(admissions: int, **arguments: Any) -> dict[str, Any]:
     """Admit so many graphs, each under a new key."""
     freezer = PickleFreezer(shared=SHARED)
     patterns = [freezer.freeze(make_dag(tasks, seed=tasks)).data for tasks in range(5, 45)]
-    cache: DagCache[int, object] = DagCache(max_bytes=BUDGET, freezer=freezer, breaker=breaker)
+    cache: DagCache[int, object] = DagCache(max_bytes=BUDGET, freezer=freezer, shared=SHARED, **arguments)
     gc.collect()
     gc.disable()
     early = 0
@@ -46,5 +45,5 @@ def main(admissions: int, breaker: GenericBreaker | None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    chosen = None if "nobreaker" in sys.argv[2:] else GenericBreaker(shared=SHARED)
-    print(json.dumps(main(int(sys.argv[1]), chosen)))  # noqa: T201 - it is a command
+    without: dict[str, Any] = {"breaker": None} if "nobreaker" in sys.argv[2:] else {}
+    print(json.dumps(main(int(sys.argv[1]), **without)))  # noqa: T201 - it is a command
