@@ -14,10 +14,6 @@ help: ## list the targets
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	touch $@
-
-$(VENV)/ready-to-bench: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
 	touch $@
 
@@ -54,7 +50,7 @@ soak: $(VENV)/ready ## the long suites
 	$(BIN)/python -m pytest -m soak -o addopts="" --durations=0 -v
 	$(BIN)/python -m tests.mutants
 
-bench: $(VENV)/ready-to-bench ## the scoreboard, each figure as a ratio within one run
+bench: $(VENV)/ready ## the scoreboard, each figure as a ratio within one run
 	$(BIN)/python -m benchmarks
 
 clean: ## remove everything that was built

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterator, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from dagcache import hits
@@ -75,6 +75,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         version_of: ``version_of(key) -> (family, order) | None`` tells which keys are versions of one thing and which
             is newer (``order``: a number). Only for orders that are certain.
         breaker: how cyclic values are taken apart when they leave; None leaves that to the collector.
+        shared: objects of which the process has one each and to which many values refer (singletons, time zones): they
+            are frozen by reference, weighed with nobody, and never taken apart. Held as long as the cache is.
 
     Raises:
         ConfigError: (a ValueError) a setting cannot be read.
@@ -91,6 +93,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         on_removal: OnRemoval | None = None,
         version_of: VersionOf | None = None,
         breaker: CycleBreaker | _Unset | None = UNSET,
+        shared: Iterable[object] = (),
         **settings: Any,
     ) -> None:
         if config is not None and settings:
@@ -99,12 +102,12 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._clock = clock
         self._latest = clock()
         self._timer = time.perf_counter
-        if freezer is UNSET:
-            freezer = PickleFreezer()
+        shared = tuple(shared)
+        freezer = PickleFreezer(shared) if freezer is UNSET else freezer
+        breaker = GenericBreaker(shared) if breaker is UNSET else breaker
         self._freezer = freezer if self.config.frozen else None
-        breaker = GenericBreaker() if breaker is UNSET else breaker
         self._make_intake = functools.partial(
-            Intake, freezer=self._freezer, sizer=sizer, version_of=version_of, breaker=breaker
+            Intake, freezer=self._freezer, sizer=sizer, version_of=version_of, breaker=breaker, shared=shared
         )
         self._make_reaper = functools.partial(Reaper, breaker=breaker, on_removal=on_removal)
         self._build(self.config.budget())
@@ -332,14 +335,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             if step is _Step.ABSENT:
                 return default
             if step is _Step.RECURSION:
-                raise RecursiveLoadError(
-                    f"a load waits, directly or in a ring of threads, for itself: {key!r}"
-                )
-            value = (
-                self._follow(found)
-                if step is _Step.FOLLOW
-                else self._lead(step, key, lead.flight, found, loader)
-            )
+                raise RecursiveLoadError(f"a load waits, directly or in a ring of threads, for itself: {key!r}")
+            value = self._follow(found) if step is _Step.FOLLOW else self._lead(step, key, lead.flight, found, loader)
             if value is not ABANDONED:
                 return default if value is UNSET else value
 
@@ -580,7 +577,7 @@ _caches: weakref.WeakValueDictionary[int, DagCache[Any, Any]] = weakref.WeakValu
 
 def _after_fork_in_child() -> None:
     for cache in list(_caches.values()):
-        cache._after_fork_in_child()
+        cache._after_fork_in_child()  # noqa: SLF001 - the hook of this very class
 
 
 if hasattr(os, "register_at_fork"):

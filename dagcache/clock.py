@@ -42,9 +42,7 @@ class CoarseClock:
         if self._ticker is not None:
             return
         ticker = object()
-        thread = threading.Thread(
-            target=_tick, args=(weakref.ref(self), ticker), name="dagcache-clock", daemon=True
-        )
+        thread = threading.Thread(target=_tick, args=(weakref.ref(self), ticker), name="dagcache-clock", daemon=True)
         self._ticker = ticker
         try:
             thread.start()
@@ -55,22 +53,20 @@ class CoarseClock:
         """Stand at infinity until the next call."""
         self._ticker = None
         self.now = math.inf
-        self._starting = (
-            threading.Lock()
-        )  # in a forked child the old one may be held by a thread that is not here
+        self._starting = threading.Lock()  # in a forked child the old one may be held by a thread that is not here
 
 
 def _tick(reference: weakref.ref[CoarseClock], ticker: object) -> None:
     try:
-        while (clock := reference()) is not None and clock._ticker is ticker:
+        while (clock := reference()) is not None and clock._ticker is ticker:  # noqa: SLF001 - the clock's own thread
             clock.now = time.monotonic()
             interval = clock.interval
             del clock
             time.sleep(interval)
     finally:
         clock = reference()
-        if clock is not None and clock._ticker in (ticker, None):
-            clock._ticker = None
+        if clock is not None and clock._ticker in (ticker, None):  # noqa: SLF001 - as above
+            clock._ticker = None  # noqa: SLF001 - as above
             clock.now = math.inf
 
 

@@ -137,11 +137,6 @@ def _memory(value: ByteLimit | str | int) -> int:
 
 def _count(value: object, setting: str) -> int:
     text = str(value).strip()
-    if (
-        isinstance(value, bool)
-        or not text.isascii()
-        or not text.isdigit()
-        or not 1 <= int(text[:7]) <= 100_000
-    ):
+    if isinstance(value, bool) or not text.isascii() or not text.isdigit() or not 1 <= int(text[:7]) <= 100_000:
         raise ConfigError(setting, value, "a whole number from 1 to 100000")
     return int(text)

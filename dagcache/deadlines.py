@@ -61,9 +61,7 @@ class Deadlines:
 
     def rebuild(self, residents: Iterable[Entry]) -> None:
         """Watch exactly these entries."""
-        self._heap = (
-            [(entry.used + self.ttl, next(self._ticket), entry) for entry in residents] if self.ttl else []
-        )
+        self._heap = [(entry.used + self.ttl, next(self._ticket), entry) for entry in residents] if self.ttl else []
         heapq.heapify(self._heap)
         self.next_due = self._heap[0][0] if self._heap else inf
 

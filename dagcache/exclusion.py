@@ -33,9 +33,7 @@ class Exclusion:
 
     __slots__ = ("_after", "_deferred", "_lock", "_repair", "_torn")
 
-    def __init__(
-        self, *, repair: Callable[[], object], after: Callable[[], Callable[[], None] | None]
-    ) -> None:
+    def __init__(self, *, repair: Callable[[], object], after: Callable[[], Callable[[], None] | None]) -> None:
         """`repair` mends what a torn action left; `after` runs under the lock and may return what to do without it."""
         self._lock = cast(_OwnedLock, threading.RLock())
         self._torn = False
@@ -45,7 +43,7 @@ class Exclusion:
 
     def entered(self) -> bool:
         """Whether this thread is inside already."""
-        return self._lock._is_owned()
+        return self._lock._is_owned()  # noqa: SLF001 - what threading.Condition asks a lock, too
 
     def run(self, action: Callable[..., R], *args: Any) -> R:
         """Run an action alone. The caller has made sure that this thread is not inside (`entered`)."""

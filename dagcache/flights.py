@@ -126,5 +126,5 @@ class Flights:
         return True
 
     def unfollow(self) -> None:
-        """This thread waits no longer. Lock-free: it touches only this thread's own note."""
+        """Note that this thread waits no longer. Needs no lock: it touches only the thread's own note."""
         self._waiting.pop(threading.get_ident(), None)

@@ -6,6 +6,7 @@ that cannot be weighed is served and not kept, a version that cannot be told is 
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import threading
@@ -18,6 +19,7 @@ from dagcache.errors import FreezeError
 from dagcache.freezing import Freezer, Frozen
 from dagcache.reclaim import CycleBreaker
 from dagcache.sizing.estimate import LearnedSizer
+from dagcache.sizing.walk import weigh
 
 _log = logging.getLogger("dagcache")
 
@@ -51,12 +53,14 @@ class Intake:
         sizer: Sizer | None,
         version_of: VersionOf | None,
         breaker: CycleBreaker | None,
+        shared: tuple[object, ...] = (),
     ) -> None:
         self._freezer = freezer
         self._sizer = sizer
         self._version_of = version_of
         self.breaker = breaker
-        self._learned = LearnedSizer()
+        self._shared = shared  # their ids are only theirs while they are held
+        self._learned = LearnedSizer(walk=functools.partial(weigh, shared=frozenset(map(id, shared))))
         self._lock = threading.Lock()
         self._seconds = 0.0
         self._unfrozen = 0
@@ -159,11 +163,6 @@ def _whole_bytes(weight: object) -> int:
         ValueError: it is not a finite number of at least 0.
 
     """
-    if (
-        isinstance(weight, bool)
-        or not isinstance(weight, (int, float))
-        or not math.isfinite(weight)
-        or weight < 0
-    ):
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight) or weight < 0:
         raise ValueError(f"a sizer must return a finite number of bytes of at least 0, not {weight!r}")
     return int(weight)

@@ -37,7 +37,7 @@ class Leavings:
     removed: list[tuple[Entry, RemovalCause]] = field(default_factory=list)
     copies: list[LiveCopy] = field(default_factory=list)
     passed: list[tuple[Any, Any]] = field(default_factory=list)
-    """Values, each with the breaker's token, that are served and not kept live: garbage once their callers drop them."""
+    """Values (with the breaker's tokens) that are served and not kept live: garbage once their callers drop them."""
 
 
 @dataclass(slots=True)
@@ -203,9 +203,7 @@ class Store:
 
     def repair(self, now: float) -> None:
         """Rebuild every total and index from the entries, after an interrupt tore through a change."""
-        entries = [
-            entry for entry in self.entries.values() if entry.live is not None or entry.frozen is not None
-        ]
+        entries = [entry for entry in self.entries.values() if entry.live is not None or entry.frozen is not None]
         self.live_bytes = self.frozen_bytes = self.overhead_bytes = self.serialized_bytes = 0
         self.frozen_entries = 0
         self._live_policy.clear()
@@ -232,9 +230,7 @@ class Store:
         frozen = [entry.frozen for entry in entries if entry.frozen is not None]
         live = [entry.live for entry in entries if entry.live is not None]
         assert all(self.entries[entry.key] is entry for entry in entries)
-        assert all(entry.live is not None or entry.frozen is not None for entry in entries), (
-            "an entry without a copy"
-        )
+        assert all(entry.live is not None or entry.frozen is not None for entry in entries), "an entry without a copy"
         assert self.live == {entry.key: entry.live for entry in entries if entry.live is not None}
         assert set(self._live_policy) == set(live)
         assert set(self._frozen_policy) == set(frozen)
@@ -275,9 +271,7 @@ class Store:
             return Rejection.OVERSIZE
         cost = self._load_costs.smooth(arrival.load_seconds, arrival.live_bytes)
         if arrival.frozen is None:
-            return (
-                None if self._make_live(entry, arrival.value, arrival.token, now, cost) else Rejection.POLICY
-            )
+            return None if self._make_live(entry, arrival.value, arrival.token, now, cost) else Rejection.POLICY
         copy = FrozenCopy(entry, arrival.frozen, 0.0)
         copy.weight = copy.nbytes / cost
         # Live copies give way to frozen ones, so all that the frozen tier must fit into is the whole budget.
@@ -292,9 +286,7 @@ class Store:
         self._make_live(entry, arrival.value, arrival.token, now)
         return None
 
-    def _make_live(
-        self, entry: Entry, value: object, token: object, now: float, load_cost: float = 0.0
-    ) -> bool:
+    def _make_live(self, entry: Entry, value: object, token: object, now: float, load_cost: float = 0.0) -> bool:
         """Offer a live copy to the policy, and seat it if it wins. One without a frozen copy costs a whole load."""
         overhead = LIVE_OVERHEAD if entry.frozen is not None else LIVE_OVERHEAD + ENTRY_OVERHEAD
         nbytes = entry.live_bytes + overhead

@@ -261,6 +261,17 @@ def test_a_clock_that_goes_back_does_no_harm() -> None:
     cache.check_invariants()
 
 
+def test_a_clock_that_goes_back_does_not_make_uses_older() -> None:
+    """A lookup of a frozen entry after the clock went back counts as now, not as then."""
+    cache, clock = make_cache(ttl=100, max_bytes=300 * KIB)
+    fill(cache, range(10))
+    clock.advance(-500)
+    for key in range(10):
+        assert cache.get_or_load(key, never) == Weighted(key)
+        cache.check_invariants()
+    assert all(info.idle_seconds == 0 for info in cache.entries())
+
+
 def test_a_clock_that_jumps_far_ahead_expires_everything() -> None:
     """After a jump of a year nothing is served."""
     cache, clock = make_cache(ttl=100)

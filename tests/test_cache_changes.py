@@ -200,6 +200,16 @@ def test_a_victim_that_somebody_holds_stays_whole() -> None:
     assert cache.stats().unbroken_cycles == 1
 
 
+def test_a_victim_that_a_lookup_has_just_found_stays_whole() -> None:
+    """Between finding the copy and returning its value, a lookup without a lock can be overtaken by a removal."""
+    cache, _ = make_cache(sizer=lambda _: MIB)
+    cache["a"] = ring()
+    found: Any = cache._store.live["a"]
+    del cache["a"]
+    assert found.value.other.other is found.value
+    assert cache.stats().unbroken_cycles == 1
+
+
 def test_entries_that_left_are_not_cyclic_garbage_themselves() -> None:
     """The cache's own records go without the collector's help."""
     gc.collect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -180,13 +181,13 @@ def test_a_key_removed_during_its_load_is_not_resurrected(how: str) -> None:
 
     def slow(key: object) -> Weighted:
         cache[key] = Weighted("in between")
-        remove = {
+        remove: dict[str, Callable[[], object]] = {
             "delete": lambda: cache.__delitem__(key),
             "invalidate": lambda: cache.invalidate(key),
             "clear": cache.clear,
             "pop": lambda: cache.pop(key),
-        }[how]
-        remove()
+        }
+        remove[how]()
         return Weighted("older")
 
     cache.get_or_load("a", slow)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from test import mapping_tests
 from typing import Any
+
+from test import mapping_tests
 
 from dagcache import DagCache
 

@@ -81,11 +81,15 @@ def test_a_hundred_keys_and_fifty_threads_make_a_hundred_loads() -> None:
     cache, _ = make_cache()
     loads: list[Any] = []
 
+    def loader(key: int) -> Weighted:
+        loads.append(key)
+        return Weighted(key)
+
     def work(index: int) -> None:
         keys = list(range(100))
         random.Random(index).shuffle(keys)
         for key in keys:
-            cache.get_or_load(key, lambda key: loads.append(key) or Weighted(key))
+            cache.get_or_load(key, loader)
 
     in_threads(50, work)
     assert sorted(loads) == list(range(100))
@@ -149,15 +153,15 @@ def test_a_thaw_is_shared_too() -> None:
     fill(cache, range(4))
     key = next(info.key for info in cache.entries() if info.tier == "frozen")
     thaws: list[bytes] = []
-    thaw = cache._freezer.thaw
+    whole: Any = cache._freezer
 
     class Counting:
-        freeze = cache._freezer.freeze
+        freeze = whole.freeze
 
         def thaw(self, data: bytes) -> object:
             thaws.append(data)
             until(lambda: waiting(cache) == 19)
-            return thaw(data)
+            return whole.thaw(data)
 
     cache._freezer = Counting()
     before = cache.stats()
@@ -263,7 +267,7 @@ def churn(cache: Any, seed: int, turns: int, source: dict[int, int], told: dict[
         else:
             least = told.get(key, -1)
             kind = Unfreezable if key % 9 == 0 else Weighted
-            value = cache.get_or_load(key, lambda key: kind((key, source.get(key, -1)), 60 * KIB))
+            value = cache.get_or_load(key, lambda key, kind=kind: kind((key, source.get(key, -1)), 60 * KIB))
             lookups += 1
             if value.label[0] != key:
                 wrong.append(f"{value} under {key}")

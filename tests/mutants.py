@@ -1,0 +1,208 @@
+"""Seeded faults of the core: each of them must make the tests fail.
+
+``python -m tests.mutants [NAME ...]`` plants one fault at a time in a copy of the package, runs the quick tests of the
+core over the copy, and prints who was noticed and by which test. Exits with 1 if a fault survives.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+QUICK_TESTS = [
+    "tests/test_cache_bounds.py",
+    "tests/test_cache_lookups.py",
+    "tests/test_cache_changes.py",
+    "tests/test_policy.py",
+    "tests/test_threads.py",
+    "tests/test_reentry.py",
+    "tests/test_machine.py",
+]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: a text that stands exactly once in a file, and what to put in its place."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = [
+    Mutant(
+        "the ledger forgets frozen bytes",
+        "dagcache/store.py",
+        "self.frozen_bytes += sign * len(entry.frozen.data)",
+        "self.frozen_bytes += len(entry.frozen.data) if sign > 0 else 0",
+    ),
+    Mutant(
+        "a demoted copy stays in the table of live copies",
+        "dagcache/store.py",
+        "        self.live.pop(entry.key, None)\n        self.counts.demotions += 1",
+        "        self.counts.demotions += 1",
+    ),
+    Mutant(
+        "replacing gives the old weight back twice",
+        "dagcache/store.py",
+        "            self._remove(previous, RemovalCause.REPLACED)",
+        "            self._remove(previous, RemovalCause.REPLACED)\n            self._weigh(previous, -1)",
+    ),
+    Mutant(
+        "an oversize replacement leaves the stale value",
+        "dagcache/store.py",
+        "        if previous is not None:\n            entry.inherit",
+        "        if previous is not None and self.fits(arrival):\n            entry.inherit",
+    ),
+    Mutant(
+        "room is made for one byte too few",
+        "dagcache/store.py",
+        "            surplus = self.used + nbytes - self._limit()",
+        "            surplus = self.used + nbytes - self._limit() - 1",
+    ),
+    Mutant(
+        "overhead is not accounted",
+        "dagcache/store.py",
+        "        self.overhead_bytes += sign * ENTRY_OVERHEAD\n",
+        "",
+    ),
+    Mutant(
+        "hits do not re-arm the TTL",
+        "dagcache/store.py",
+        "        entry.touch(now)\n        self._freshen(copy, now)",
+        "        self._freshen(copy, now)",
+    ),
+    Mutant(
+        "an expired entry is served on the hit path",
+        "dagcache/store.py",
+        "            return False\n        entry.touch(now)\n        self._freshen",
+        "            pass\n        entry.touch(now)\n        self._freshen",
+    ),
+    Mutant(
+        "an entry that was used is watched no longer",
+        "dagcache/deadlines.py",
+        "                else:\n                    self.watch(entry)",
+        "",
+    ),
+    Mutant(
+        "the TTL counts from the load",
+        "dagcache/deadlines.py",
+        "return self.ttl > 0 and now - entry.used > self.ttl",
+        "return self.ttl > 0 and now - entry.brought > self.ttl",
+    ),
+    Mutant(
+        "a load resurrects what was deleted meanwhile",
+        "dagcache/cache.py",
+        "        if not self._flights.still_current(key, flight):\n            return counts.reject",
+        "        if not self._flights.still_current(key, flight) and key in self._store.entries:\n"
+        "            return counts.reject",
+    ),
+    Mutant(
+        "a load overwrites what was assigned meanwhile",
+        "dagcache/flights.py",
+        "        self._by_key.pop(key, None)\n\n    def divert_all",
+        "\n    def divert_all",
+    ),
+    Mutant(
+        "followers of an interrupted leader give up",
+        "dagcache/cache.py",
+        "            if value is not ABANDONED:\n                return default if value is UNSET else value",
+        "            return default if value in (UNSET, ABANDONED) else value",
+    ),
+    Mutant(
+        "waiting in a ring is not noticed",
+        "dagcache/flights.py",
+        "            ahead = self._waiting.get(ahead.leader.ident or 0)",
+        "            ahead = None",
+    ),
+    Mutant(
+        "a joined load is counted as a load",
+        "dagcache/telling.py",
+        "            self.joins += 1",
+        "            self.loads += 1",
+    ),
+    Mutant(
+        "a failed thaw leaves the damaged entry",
+        "dagcache/cache.py",
+        "            self._store.remove(key, RemovalCause.STALE)",
+        "            pass",
+    ),
+    Mutant(
+        "victims are not taken apart",
+        "dagcache/reaper.py",
+        "            self._destroy([copies.pop()])",
+        "            copies.pop()",
+    ),
+    Mutant(
+        "a victim is taken apart although a lookup has just found it",
+        "dagcache/reaper.py",
+        "        if _holders(cell) > _SOLE:",
+        "        if _holders(cell) > _SOLE + 99:",
+    ),
+    Mutant(
+        "a torn section is not repaired",
+        "dagcache/exclusion.py",
+        "            if self._torn:\n                self._repair()\n",
+        "",
+    ),
+    Mutant(
+        "the clock may go back",
+        "dagcache/cache.py",
+        "        if now < self._latest:\n            return self._latest\n",
+        "",
+    ),
+    Mutant(
+        "a superseded version is nothing special",
+        "dagcache/families.py",
+        "            family.newest.superseded = True",
+        "            pass",
+    ),
+]
+
+
+def run(mutant: Mutant) -> str:
+    """Plant a fault in a copy and test the copy: the first test that failed, or '' if none did."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("dagcache", "sizing", "metrics", "tests"):
+            shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        target = copy / mutant.file
+        source = target.read_text()
+        if source.count(mutant.old) != 1:
+            raise SystemExit(
+                f"{mutant.name}: the text to replace stands {source.count(mutant.old)} times in {mutant.file}"
+            )
+        target.write_text(source.replace(mutant.old, mutant.new))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *QUICK_TESTS]
+        try:
+            result = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=240)
+        except subprocess.TimeoutExpired:
+            return "a test that hangs"
+        failed = [line for line in result.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        if result.returncode == 0:
+            return ""
+        return failed[0].split(" - ")[0].removeprefix("FAILED ") if failed else result.stdout[-300:]
+
+
+def main(names: list[str]) -> int:
+    """Run all mutants, or those named; how many survived."""
+    chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
+    survivors = 0
+    with ThreadPoolExecutor(2) as pool:
+        for mutant, noticed in zip(chosen, pool.map(run, chosen), strict=True):
+            survivors += not noticed
+            print(f"{'killed  ' if noticed else 'SURVIVED'}  {mutant.name:<62} {noticed}", flush=True)  # noqa: T201
+    print(f"{len(chosen) - survivors} of {len(chosen)} seeded faults were noticed")  # noqa: T201
+    return survivors
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(sys.argv[1:]) else 0)

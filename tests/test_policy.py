@@ -1,0 +1,367 @@
+"""Who leaves and who is let in."""
+
+from __future__ import annotations
+
+import random
+from math import inf
+
+import pytest
+
+from dagcache.policy import BURST, FULL_SCAN, POOL, SLICE, History, Policy, Seat
+
+UNIT = 100
+
+
+def make_seat(mark: float = 0.0, gap: float = 0.0, nbytes: int = UNIT, weight: float = 1.0) -> Seat:
+    """Build a seat whose entry was last used at `mark` and has shown `gap`."""
+    history = History(mark)
+    history.gap = gap
+    return Seat(history, nbytes, weight)
+
+
+def fill(policy: Policy, seats: list[Seat], now: float = 0.0) -> None:
+    """Let seats in while there is room."""
+    used = 0
+    for seat in seats:
+        assert policy.admit(seat, used=used, budget=10**12, now=now) == []
+        used += seat.nbytes
+
+
+def admit_when_full(policy: Policy, seat: Seat, now: float) -> list[Seat] | None:
+    """Offer a newcomer to a policy whose seats take the whole budget."""
+    used = sum(held.nbytes for held in policy)
+    return policy.admit(seat, used=used, budget=used, now=now)
+
+
+def make_bursts_the_rule(policy: Policy, now: float) -> None:
+    """Teach a policy that what passes through comes back at once."""
+    for _ in range(20):
+        repeated = make_seat(now, nbytes=10)
+        repeated.history.brought = now
+        policy.admit(repeated, used=0, budget=1, now=now)
+
+
+def test_a_newcomer_that_fits_needs_no_victim() -> None:
+    """While there is room everybody is let in, without probation."""
+    policy = Policy()
+    seat = make_seat()
+    assert policy.admit(seat, used=0, budget=UNIT, now=0.0) == []
+    assert list(policy) == [seat]
+    assert not seat.guest
+
+
+def test_a_newcomer_larger_than_the_budget_passes_through() -> None:
+    """Nobody leaves for something that can never fit."""
+    policy = Policy()
+    fill(policy, [make_seat()])
+    assert policy.admit(make_seat(nbytes=2 * UNIT), used=UNIT, budget=UNIT, now=9.0) is None
+    assert len(policy) == 1
+
+
+def test_the_entry_needed_last_leaves_for_one_needed_sooner() -> None:
+    """In a sweep the entry that was just used is the farthest from its next use."""
+    policy = Policy()
+    just_used, due_soon = make_seat(mark=100.0, gap=60.0), make_seat(mark=50.0, gap=60.0)
+    fill(policy, [due_soon, just_used])
+    assert admit_when_full(policy, make_seat(mark=100.0, gap=20.0), now=100.0) == [just_used]
+
+
+def test_a_newcomer_needed_later_than_all_others_passes_through() -> None:
+    """A loser displaces nobody, and nothing changes."""
+    policy = Policy()
+    seats = [make_seat(mark=50.0, gap=60.0) for _ in range(50)]
+    fill(policy, seats)
+    assert admit_when_full(policy, make_seat(mark=100.0, gap=60.0), now=100.0) is None
+    assert list(policy) == seats
+
+
+def test_an_entry_long_overdue_leaves() -> None:
+    """What has not come back for many gaps is taken for dead."""
+    policy = Policy()
+    overdue, due_soon = make_seat(mark=0.0, gap=60.0), make_seat(mark=950.0, gap=60.0)
+    fill(policy, [due_soon, overdue])
+    assert admit_when_full(policy, make_seat(mark=1000.0, gap=60.0), now=1000.0) == [overdue]
+
+
+def test_a_prediction_near_its_date_is_only_half_trusted() -> None:
+    """An entry 20 s before its date ranks behind one 45 s before its own, if the first waited much longer."""
+    policy = Policy()
+    waited_long, waited_little = make_seat(mark=20.0, gap=100.0), make_seat(mark=90.0, gap=55.0)
+    fill(policy, [waited_little, waited_long])
+    assert admit_when_full(policy, make_seat(mark=100.0, gap=10.0), now=100.0) == [waited_long]
+
+
+def test_a_newcomer_that_all_seats_together_cannot_make_room_for_passes_through() -> None:
+    """Bytes of the tier that are not seated here cannot be freed from here."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=0.0, gap=60.0)])
+    make_bursts_the_rule(policy, now=30.0)
+    newcomer = make_seat(mark=30.0, nbytes=2 * UNIT)
+    assert policy.admit(newcomer, used=9 * UNIT, budget=9 * UNIT, now=30.0) is None
+    assert len(policy) == 1
+
+
+def test_bytes_that_save_less_work_leave_first() -> None:
+    """Among equally distant uses the one with more bytes per second of work leaves."""
+    policy = Policy()
+    cheap, dear = make_seat(mark=90.0, gap=60.0, weight=9.0), make_seat(mark=90.0, gap=60.0, weight=2.0)
+    fill(policy, [dear, cheap])
+    assert admit_when_full(policy, make_seat(mark=100.0, gap=60.0), now=100.0) == [cheap]
+
+
+def test_a_superseded_entry_leaves_once_idle() -> None:
+    """An older version that is no longer used is garbage, whatever its gap promised."""
+    policy = Policy()
+    old, active = make_seat(mark=0.0, gap=10.0), make_seat(mark=0.0, gap=10.0, weight=50.0)
+    old.history.superseded = True
+    fill(policy, [active, old])
+    assert admit_when_full(policy, make_seat(mark=21.0, gap=10.0), now=21.0) == [old]
+
+
+def test_a_superseded_entry_in_use_stays() -> None:
+    """Runs stay on the version they began with."""
+    policy = Policy()
+    old, other = make_seat(mark=0.0, gap=30.0), make_seat(mark=45.0, gap=60.0)
+    old.history.superseded = True
+    fill(policy, [old, other])
+    assert admit_when_full(policy, make_seat(mark=45.0, gap=10.0), now=45.0) == [other]
+
+
+def test_an_unknown_newcomer_is_on_probation() -> None:
+    """Without a known gap a newcomer gets a place in the window only."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=0.0, gap=60.0) for _ in range(50)])
+    newcomer = make_seat(mark=30.0)
+    assert admit_when_full(policy, newcomer, now=30.0) is not None
+    assert newcomer.guest
+    policy.check_invariants()
+
+
+def test_guests_displace_guests_first_in_first_out() -> None:
+    """The window does not grow at the residents' cost."""
+    policy = Policy()
+    residents = [make_seat(mark=0.0, gap=1e6) for _ in range(100)]
+    fill(policy, residents)
+    guests = [make_seat(mark=float(now)) for now in range(10, 80)]
+    left = [seat for guest in guests for seat in admit_when_full(policy, guest, now=guest.history.mark) or []]
+    assert left[-10:] == guests[len(guests) - 10 - _guests_held(policy) : len(guests) - _guests_held(policy)]
+    assert _guests_held(policy) * UNIT <= policy._window_limit(100 * UNIT)
+
+
+def _guests_held(policy: Policy) -> int:
+    return sum(seat.guest for seat in policy)
+
+
+def test_a_guest_used_again_later_becomes_a_resident() -> None:
+    """A second use after more than a burst ends the probation."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=0.0, gap=60.0) for _ in range(50)])
+    guest = make_seat(mark=30.0)
+    admit_when_full(policy, guest, now=30.0)
+    guest.history.touch(40.0)
+    admit_when_full(policy, make_seat(mark=41.0), now=41.0)
+    assert not guest.guest
+    assert guest in list(policy)
+
+
+def test_a_guest_used_again_in_the_same_burst_stays_a_guest() -> None:
+    """Repeated uses within a burst are one use."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=0.0, gap=60.0) for _ in range(50)])
+    guest = make_seat(mark=30.0)
+    admit_when_full(policy, guest, now=30.0)
+    guest.history.touch(30.0 + BURST)
+    admit_when_full(policy, make_seat(mark=34.0), now=34.0)
+    assert guest.guest
+
+
+def test_a_newcomer_too_large_for_the_window_passes_through() -> None:
+    """One large unknown does not sweep the window out."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=0.0, gap=60.0) for _ in range(500)])
+    assert admit_when_full(policy, make_seat(mark=30.0, nbytes=300 * UNIT), now=30.0) is None
+    assert len(policy) == 500
+
+
+def test_where_bursts_are_the_rule_any_size_is_let_in() -> None:
+    """If what passes through comes back at once, passing through is the dearer choice."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=0.0, gap=60.0) for _ in range(500)])
+    make_bursts_the_rule(policy, now=30.0)
+    large = make_seat(mark=30.0, nbytes=300 * UNIT)
+    victims = admit_when_full(policy, large, now=30.0)
+    assert victims is not None
+    assert len(victims) == 300
+    assert large.guest
+
+
+def test_a_guest_let_in_for_its_burst_is_safe_until_it_ends() -> None:
+    """Until a burst is over its guest is not counted among the window's surplus; afterwards it is."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=0.0, gap=60.0) for _ in range(500)])
+    make_bursts_the_rule(policy, now=30.0)
+    large = make_seat(mark=30.0, nbytes=300 * UNIT)
+    admit_when_full(policy, large, now=30.0)
+    assert large not in (admit_when_full(policy, make_seat(mark=32.0), now=32.0) or [])
+    newcomer = make_seat(mark=34.0)
+    assert admit_when_full(policy, newcomer, now=34.0) == [large]
+    assert newcomer.guest
+
+
+def test_newcomers_used_only_once_unlearn_that_bursts_are_the_rule() -> None:
+    """What was learned follows the traffic."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=0.0, gap=6_000.0) for _ in range(500)])
+    make_bursts_the_rule(policy, now=30.0)
+    for now in range(40, 240):
+        admit_when_full(policy, make_seat(mark=float(now)), now=float(now))
+    assert admit_when_full(policy, make_seat(mark=250.0, nbytes=300 * UNIT), now=250.0) is None
+
+
+@pytest.mark.parametrize("count", [FULL_SCAN // 2, FULL_SCAN * 8])
+def test_shedding_gives_the_bytes_asked_for_and_no_seat_more(count: int) -> None:
+    """Victims are worth what is needed, and the last of them was needed."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=float(i), gap=900.0, nbytes=50 + i % 100) for i in range(count)])
+    victims = policy.shed(3_000, now=5_000.0)
+    worth = sum(seat.nbytes for seat in victims)
+    assert worth >= 3_000 > worth - victims[-1].nbytes
+    assert len(policy) == count - len(victims)
+    policy.check_invariants()
+
+
+def test_shedding_more_than_there_is_empties_the_policy() -> None:
+    """All seats, guests too, and then it ends."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=0.0, gap=60.0) for _ in range(50)])
+    admit_when_full(policy, make_seat(mark=30.0), now=30.0)
+    assert len(policy.shed(10**9, now=40.0)) == 50
+    assert len(policy) == 0
+
+
+def test_shedding_takes_the_worst_first() -> None:
+    """The order of victims is the order of badness."""
+    policy = Policy()
+    seats = [make_seat(mark=float(mark), gap=100.0) for mark in (10, 40, 20, 30)]
+    fill(policy, seats)
+    assert [seat.history.mark for seat in policy.shed(10**9, now=50.0)] == [40.0, 30.0, 20.0, 10.0]
+
+
+def test_clearing_takes_out_everything() -> None:
+    """No seat is held afterwards, and seats may come back."""
+    policy = Policy()
+    seats = [make_seat(gap=60.0) for _ in range(5)]
+    fill(policy, seats)
+    policy.clear()
+    assert len(policy) == 0
+    assert {seat.index for seat in seats} == {-1}
+    policy.check_invariants()
+    fill(policy, seats)
+    assert len(policy) == 5
+
+
+def test_the_next_victim_is_the_worst_and_stays() -> None:
+    """The gauge peeks, it does not evict."""
+    policy = Policy()
+    assert policy.next_victim(0.0) is None
+    worst = make_seat(mark=100.0, gap=90.0)
+    fill(policy, [make_seat(mark=50.0, gap=60.0), worst, make_seat(mark=55.0, gap=60.0)])
+    assert policy.next_victim(100.0) is worst
+    assert len(policy) == 3
+
+
+def test_a_newcomer_passed_through_leaves_no_trace() -> None:
+    """Seats that were not let in are not held, not even by the pool of candidates."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=50.0, gap=60.0) for _ in range(FULL_SCAN * 2)])
+    newcomer = make_seat(mark=100.0, gap=60.0)
+    assert admit_when_full(policy, newcomer, now=100.0) is None
+    assert newcomer.index == -1
+    assert newcomer not in policy._pool
+
+
+def test_a_victim_is_not_kept_alive_by_the_pool() -> None:
+    """What left is forgotten at once: its memory must come back."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=float(i), gap=5_000.0) for i in range(FULL_SCAN * 2)])
+    victims = policy.shed(10 * UNIT, now=2_000.0)
+    assert policy._pool
+    assert not set(victims) & set(policy._pool)
+    assert not set(victims) & set(policy)
+
+
+def test_the_sample_finds_the_worst_of_many_within_one_round_of_the_hand() -> None:
+    """With more seats than are looked at per choice, none escapes for longer than a round."""
+    policy = Policy()
+    seats = [make_seat(mark=0.0, gap=60.0) for _ in range(FULL_SCAN * 8)]
+    worst = seats[len(seats) * 3 // 4]
+    worst.history.gap = 6_000.0
+    fill(policy, seats)
+    rounds = [policy.shed(1, now=30.0) for _ in range(len(seats) // SLICE)]
+    assert [worst] in rounds
+
+
+def test_a_newcomer_among_many_is_a_candidate_at_once() -> None:
+    """In a sweep the latest arrival is needed last; waiting for the hand would waste its bytes."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=0.0, gap=60.0) for _ in range(FULL_SCAN * 8)])
+    policy.shed(1, now=30.0)
+    newcomer = make_seat(mark=30.0, gap=6_000.0)
+    fill(policy, [newcomer], now=30.0)
+    assert policy.shed(1, now=30.0) == [newcomer]
+
+
+def test_filling_a_large_cache_keeps_the_pool_small() -> None:
+    """Newcomers that need no room are never looked at, so they must not pile up as candidates."""
+    policy = Policy()
+    fill(policy, [make_seat(gap=60.0) for _ in range(FULL_SCAN * 8)])
+    assert len(policy._pool) <= 2 * POOL
+    policy.check_invariants()
+
+
+def test_the_same_requests_choose_the_same_victims() -> None:
+    """Nothing is left to chance."""
+    assert _random_walk(seed=4, steps=2_000) == _random_walk(seed=4, steps=2_000)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_sequence_keeps_the_budget_and_the_books(seed: int) -> None:
+    """Admissions, departures and shedding in any order leave totals and indexes right."""
+    assert _random_walk(seed, steps=3_000)
+
+
+def _random_walk(seed: int, steps: int) -> list[int]:
+    """Drive a policy at random, check it at every step, and return what left."""
+    rng = random.Random(seed)
+    policy, used, now = Policy(), 0, 0.0
+    left: list[int] = []
+    for step in range(steps):
+        now += rng.expovariate(2.0)
+        budget = rng.choice([40_000, 60_000, 60_000])
+        held = list(policy) if rng.random() < 0.5 else []
+        if held and rng.random() < 0.1:
+            seat = rng.choice(held)
+            policy.leave(seat)
+            used -= seat.nbytes
+        elif rng.random() < 0.003:
+            gone = policy.shed(rng.randrange(20_000), now)
+            used -= sum(seat.nbytes for seat in gone)
+        else:
+            for seat in rng.sample(held, min(3, len(held))):
+                seat.history.touch(now)
+            newcomer = make_seat(now, rng.choice([0.0, 5.0, 50.0]), rng.randrange(1, 300), rng.random())
+            newcomer.history.brought = rng.choice([-inf, now - 1.0])
+            before = list(policy)
+            victims = policy.admit(newcomer, used=used, budget=budget, now=now)
+            if victims is None:
+                assert set(before) == set(policy)
+            else:
+                used += newcomer.nbytes - sum(seat.nbytes for seat in victims)
+                assert used <= budget
+                assert newcomer not in victims
+                left.extend(seat.nbytes for seat in victims)
+        assert used == sum(seat.nbytes for seat in policy)
+        if step % 20 == 0:
+            policy.check_invariants()
+    assert len(left) > 100
+    return left
