@@ -51,7 +51,7 @@ soak: $(VENV)/ready ## the long suites
 	$(BIN)/python -m tests.mutants
 
 bench: $(VENV)/ready ## the scoreboard, each figure as a ratio within one run
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --page docs/benchmarks.md
 
 clean: ## remove everything that was built
 	rm -rf $(VENV) $(WHEEL_VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -21,6 +21,7 @@ from dagcache.deadlines import Deadlines
 from dagcache.entry import ENTRY_OVERHEAD, FRESH_SECONDS, LIVE_OVERHEAD, Arrival, Entry, FrozenCopy, LiveCopy
 from dagcache.families import Families
 from dagcache.history import Seat
+from dagcache.pace import Pace
 from dagcache.policy import Ghosts, Policy
 from dagcache.stats import Rejection, RemovalCause
 
@@ -75,6 +76,7 @@ class Store:
         self._load_costs = CostModel()
         self._thaw_costs = CostModel()
         self._leavings = Leavings()
+        self._pace = Pace()
 
     # ---- looking ----
 
@@ -105,7 +107,7 @@ class Store:
         if self._deadlines.expired(entry, now):
             self._remove(entry, RemovalCause.EXPIRED)
             return False
-        entry.touch(now)
+        self._note_use(entry, now)
         if entry.live is not None:
             self._freshen(entry.live, now)
         return True
@@ -115,7 +117,7 @@ class Store:
         entry = copy.entry
         if self._deadlines.expired(entry, now):
             return False
-        entry.touch(now)
+        self._note_use(entry, now)
         self._freshen(copy, now)
         return True
 
@@ -125,7 +127,8 @@ class Store:
 
     def next_victim(self, now: float) -> Entry | None:
         """About the entry that would lose a copy next."""
-        seat = self._live_policy.next_victim(now) or self._frozen_policy.next_victim(now)
+        time = self._pace.at(now)
+        seat = self._live_policy.next_victim(time) or self._frozen_policy.next_victim(time)
         return None if seat is None else _entry_of(seat)
 
     # ---- letting in ----
@@ -139,17 +142,17 @@ class Store:
 
         Whatever was under its key leaves in any case: a rejected value never leaves an older one behind as if current.
         """
-        entry = Entry(arrival, now)
+        entry = Entry(arrival, self._pace.at(now))
         previous = self.entries.get(arrival.key)
         if previous is not None:
             entry.inherit(previous)
             self._remove(previous, RemovalCause.REPLACED)
         else:
             self._ghosts.recall(hash(arrival.key), entry)
-        entry.touch(now)
+        self._note_use(entry, now)
         entry.hits -= 1  # a load is a use, but no hit
         rejection = self._seat(entry, arrival, now)
-        entry.brought = now
+        entry.brought = self._pace.at(now)
         if rejection is not None:
             self._remember(entry)
         return rejection
@@ -160,7 +163,7 @@ class Store:
             return False
         entry.thaw_seconds = self._thaw_costs.smooth(seconds, entry.live_bytes)
         kept = self._make_live(entry, value, token, now)
-        entry.brought = now
+        entry.brought = self._pace.at(now)
         return kept
 
     # ---- letting go ----
@@ -217,10 +220,10 @@ class Store:
             self._weigh(entry, 1)
             self._families.join(entry)
             if entry.frozen is not None:
-                self._frozen_policy.admit(entry.frozen, used=0, budget=_UNLIMITED, now=now)
+                self._frozen_policy.admit(entry.frozen, used=0, budget=_UNLIMITED, now=self._pace.at(now))
             if entry.live is not None:
                 self.live[entry.key] = entry.live
-                self._live_policy.admit(entry.live, used=0, budget=_UNLIMITED, now=now)
+                self._live_policy.admit(entry.live, used=0, budget=_UNLIMITED, now=self._pace.at(now))
         self._deadlines.rebuild(entries)
         self._make_room(0, now)
 
@@ -256,6 +259,10 @@ class Store:
     def _limit(self) -> int:
         return self.budget if self.budget and self.enforce else _UNLIMITED
 
+    def _note_use(self, entry: Entry, now: float) -> None:
+        entry.touch(self._pace.use(now))
+        entry.used = now
+
     def _freshen(self, copy: LiveCopy, now: float) -> None:
         """Let hits go unnoted for a moment; but not on a guest, of whom the policy counts every use."""
         moment = min(FRESH_SECONDS, self.ttl) if self.ttl else FRESH_SECONDS
@@ -275,7 +282,8 @@ class Store:
         copy = FrozenCopy(entry, arrival.frozen, 0.0)
         copy.weight = copy.nbytes / cost
         # Live copies give way to frozen ones, so all that the frozen tier must fit into is the whole budget.
-        victims = self._frozen_policy.admit(copy, used=self._frozen_seats, budget=self._limit(), now=now)
+        time = self._pace.at(now)
+        victims = self._frozen_policy.admit(copy, used=self._frozen_seats, budget=self._limit(), now=time)
         if victims is None:
             self._leavings.passed.append((arrival.value, arrival.token))
             return Rejection.POLICY
@@ -293,7 +301,8 @@ class Store:
         cost = load_cost or entry.thaw_seconds or self._usual_thaw(entry)
         copy = LiveCopy(entry, value, nbytes, nbytes / cost, token)
         room = self._limit() - self._frozen_seats
-        victims = self._live_policy.admit(copy, used=self.used - self._frozen_seats, budget=room, now=now)
+        time = self._pace.at(now)
+        victims = self._live_policy.admit(copy, used=self.used - self._frozen_seats, budget=room, now=time)
         if victims is None:
             self._leavings.passed.append((value, token))
             return False
@@ -317,7 +326,7 @@ class Store:
         for policy in (self._live_policy, self._frozen_policy):
             surplus = self.used + nbytes - self._limit()
             if surplus > 0:
-                self._evict(policy.shed(surplus, now))
+                self._evict(policy.shed(surplus, self._pace.at(now)))
 
     def _evict(self, victims: Iterable[Seat]) -> None:
         """Act on a policy's choice; it has let go of the seats already."""

@@ -14,7 +14,7 @@ import dagcache
 ROOT = Path(dagcache.__file__).parent
 
 LAYERS = [
-    ["errors", "gcpause", "history", "clock"],
+    ["errors", "gcpause", "history", "clock", "pace"],
     ["sizing"],
     ["stats", "config", "ghosts", "freezing", "reclaim", "flights", "exclusion"],
     ["policy", "entry", "costs"],
