@@ -204,7 +204,7 @@ class Policy:
         count = len(self._residents)
         if not count:
             return []
-        step = max(SLICE, 4 * need * count // self._resident_bytes)
+        step = max(SLICE, 4 * need * count // max(self._resident_bytes, 1))
         if count <= max(FULL_SCAN, step):
             return _worst_first(self._residents, now)
         start = self._hand if self._hand < count else 0

@@ -365,3 +365,10 @@ def _random_walk(seed: int, steps: int) -> list[int]:
             policy.check_invariants()
     assert len(left) > 100
     return left
+
+
+def test_seats_without_weight_or_bytes_can_be_shed() -> None:
+    """A sizer of the user's may say 0."""
+    policy = Policy()
+    fill(policy, [make_seat(nbytes=0, weight=0.0) for _ in range(3)])
+    assert len(policy.shed(1, now=10.0)) == 3

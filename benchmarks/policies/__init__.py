@@ -1,0 +1,1 @@
+"""What each eviction policy would have cost, beside the best that foresight could do."""

@@ -1,0 +1,55 @@
+"""`python -m benchmarks.policies`: every policy on every trace, and what choosing a victim costs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.policies.choice import time_choices
+from benchmarks.policies.scoreboard import as_json, choice_table, policy_table, summary
+from benchmarks.policies.simulate import POLICIES, Outcome, all_cases, quick_cases, run_cases
+
+RESIDENTS = (1_000, 10_000, 100_000)
+
+
+def main() -> None:
+    """Run, show progress on stderr and the tables on stdout."""
+    options = _parse()
+    timings = [time_choices(residents) for residents in RESIDENTS]
+    outcomes = _run(options.quick, options.jobs)
+    for kind in dict.fromkeys(outcome.cases for outcome in outcomes):
+        members = [outcome for outcome in outcomes if outcome.cases == kind]
+        print(f"\nCost of misses / offline cost, geometric means, {len(members)} cases: {kind}\n")
+        print(policy_table(summary(members)))
+    print("\nA miss in a full cache\n")
+    print(choice_table(timings))
+    if options.json:
+        options.json.write_text(json.dumps(as_json(outcomes, timings), indent=1))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.policies", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one budget for each of a few traces")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    return parser.parse_args()
+
+
+def _run(quick: bool, jobs: int) -> list[Outcome]:
+    cases = quick_cases() if quick else all_cases()
+    outcomes = []
+    start = time.monotonic()
+    for outcome in run_cases(cases, list(POLICIES), jobs):
+        outcomes.append(outcome)
+        elapsed = time.monotonic() - start
+        done = f"{len(outcomes)}/{len(cases)} cases, {elapsed:.0f} s: {outcome.trace} {outcome.share:.2f}"
+        print(f"\r{done:70}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return outcomes
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The product's own policy, driven as its cache drives it: one live tier and ghosts."""
+
+from __future__ import annotations
+
+from dagcache.policy import Ghosts, History, Policy, Seat
+
+GHOSTS_PER_RESIDENT = 4
+FEWEST_GHOSTS = 64
+
+
+class _KeyedSeat(Seat):
+    __slots__ = ("key",)
+
+    def __init__(self, key: int, history: History, nbytes: int, weight: float) -> None:
+        super().__init__(history, nbytes, weight)
+        self.key = key
+
+
+class Predicted:
+    """A cache of keys ruled by `dagcache.policy.Policy`."""
+
+    def __init__(self, budget: int, ghosts_per_resident: float = GHOSTS_PER_RESIDENT) -> None:
+        self.budget = budget
+        self.used = 0
+        self.policy = Policy()
+        self.ghosts = Ghosts()
+        self.ghosts_per_resident = ghosts_per_resident
+        self.seats: dict[int, _KeyedSeat] = {}
+
+    def request(self, key: int, size: int, cost: float, now: float) -> bool:
+        """Look a key up, offer it to the policy if it is absent; whether it was there."""
+        seat = self.seats.get(key)
+        if seat is not None:
+            seat.history.touch(now)
+            return True
+        history = History(now)
+        self.ghosts.recall(hash(key), history)
+        history.touch(now)
+        seat = _KeyedSeat(key, history, size, size / max(cost, 1e-6))
+        victims = self.policy.admit(seat, used=self.used, budget=self.budget, now=now)
+        history.brought = now
+        if victims is None:
+            self.ghosts.remember(hash(key), history)
+        else:
+            self.seats[key] = seat
+            self.used += size
+            for victim in victims:
+                self._remove(victim)
+        self.ghosts.trim(max(FEWEST_GHOSTS, int(self.ghosts_per_resident * len(self.seats))))
+        return False
+
+    def _remove(self, victim: Seat) -> None:
+        assert isinstance(victim, _KeyedSeat)
+        del self.seats[victim.key]
+        self.used -= victim.nbytes
+        self.ghosts.remember(hash(victim.key), victim.history)

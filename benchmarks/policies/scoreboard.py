@@ -1,0 +1,62 @@
+"""Tables of what a run of the comparison found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+
+from benchmarks.policies.choice import Timing
+from benchmarks.policies.simulate import Outcome, by_family, geometric_mean
+
+Row = dict[str, float]
+
+
+def summary(outcomes: Sequence[Outcome]) -> dict[str, Row]:
+    """Per policy: the geometric mean of cost / offline cost per family and over all, and the worst case."""
+    families = by_family(outcomes)
+    rows: dict[str, Row] = {}
+    for policy in outcomes[0].costs:
+        row = {name: _mean_ratio(policy, members) for name, members in families.items()}
+        row["all"] = _mean_ratio(policy, outcomes)
+        row["worst"] = max(outcome.ratio(policy) for outcome in outcomes)
+        rows[policy] = row
+    return rows
+
+
+def policy_table(rows: Mapping[str, Row]) -> str:
+    """The summary as a Markdown table, the best policy over all first, each column's best in bold."""
+    columns = list(next(iter(rows.values())))
+    best = {column: min(row[column] for row in rows.values()) for column in columns}
+    ranked = sorted(rows, key=lambda policy: rows[policy]["all"])
+    cells = [[policy, *(_cell(rows[policy][name], best[name]) for name in columns)] for policy in ranked]
+    return _markdown(["policy", *columns], cells)
+
+
+def choice_table(timings: Iterable[Timing]) -> str:
+    """Microseconds per miss as a Markdown table."""
+    cells = [[f"{t.residents:,}", f"{t.mean:.0f}", f"{t.p99:.0f}", f"{t.full_scan_mean:,.0f}"] for t in timings]
+    return _markdown(["residents", "mean us", "p99 us", "full scan us"], cells)
+
+
+def as_json(outcomes: Sequence[Outcome], timings: Iterable[Timing]) -> dict[str, object]:
+    """Every figure, for machines."""
+    sets = dict.fromkeys(outcome.cases for outcome in outcomes)
+    return {
+        "summary": {kind: summary([o for o in outcomes if o.cases == kind]) for kind in sets},
+        "cases": [asdict(outcome) for outcome in outcomes],
+        "choice": [asdict(timing) for timing in timings],
+    }
+
+
+def _mean_ratio(policy: str, outcomes: Iterable[Outcome]) -> float:
+    return geometric_mean(outcome.ratio(policy) for outcome in outcomes)
+
+
+def _cell(value: float, best: float) -> str:
+    text = f"{value:.2f}"
+    return f"**{text}**" if text == f"{best:.2f}" else text
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
