@@ -45,8 +45,8 @@ PARTS = (
         "benchmarks.policies",
         ("--jobs", str(os.cpu_count() or 1)),
         ("--quick",),
-        "Cost of misses over the cost of an offline policy that knows the future (Belady with sizes, costs and bypass), "
-        "geometric means per family of traces; 1.00 is the bound, lower is better. All traces are seeded and synthetic. "
+        "Cost of misses over the cost of an offline policy that knows the future (Belady with sizes, costs, bypass), "
+        "geometric means per family of traces; 1.00 is the bound, lower is better. All traces are seeded, synthetic. "
         "[policy.md](policy.md) explains the families, and where this policy loses and why.",
     ),
     Part(
@@ -54,8 +54,8 @@ PARTS = (
         "benchmarks.sizing",
         (),
         ("--graphs", "60"),
-        "Against the growth of what the allocators hand out. Cost is a share of building the graph from its JSON; the "
-        "synthetic loader is quicker than real ones, so the shares are larger than in a scheduler.",
+        "Against the growth of what the allocators hand out. Cost is a share of building the graph from its JSON; "
+        "the synthetic loader is quicker than real ones, so the shares are larger than in a scheduler.",
     ),
     Part(
         "Freezing",

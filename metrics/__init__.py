@@ -1,1 +1,1 @@
-"""Prometheus exposition of the cache's statistics."""
+"""Prometheus exposition of the cache's statistics; `names` lists them, `collector` exports them."""

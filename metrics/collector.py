@@ -1,0 +1,109 @@
+"""The exporter: one snapshot of each cache per scrape. The sole home of prometheus_client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
+from itertools import accumulate
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from dagcache.cache import DagCache
+from dagcache.metrics.names import METRICS, Metric
+from dagcache.sizing.memory import memory_limit, resident_bytes
+from dagcache.stats import CacheStats, Histogram
+
+Sample = tuple[tuple[str, ...], "float | Histogram"]
+"""Label values beside the component's, and the value."""
+
+
+def _plain(value: Callable[[CacheStats], float | Histogram]) -> Callable[[CacheStats], list[Sample]]:
+    return lambda stats: [((), value(stats))]
+
+
+def _by(counts: Callable[[CacheStats], Any]) -> Callable[[CacheStats], list[Sample]]:
+    return lambda stats: [((label.value,), count) for label, count in counts(stats).items()]
+
+
+def _limit(_stats: CacheStats) -> list[Sample]:
+    limit = memory_limit()
+    return [((limit.source,), limit.bytes)]
+
+
+_SAMPLES: dict[str, Callable[[CacheStats], list[Sample]]] = {
+    "dagcache_hits_total": lambda stats: [(("live",), stats.hits_live), (("frozen",), stats.hits_frozen)],
+    "dagcache_misses_total": _plain(lambda stats: stats.misses),
+    "dagcache_absent_total": _plain(lambda stats: stats.absent),
+    "dagcache_loads_deduplicated_total": _plain(lambda stats: stats.joins),
+    "dagcache_load_failures_total": _plain(lambda stats: stats.load_failures),
+    "dagcache_thaw_failures_total": _plain(lambda stats: stats.thaw_failures),
+    "dagcache_evictions_total": _by(lambda stats: stats.evictions),
+    "dagcache_evicted_bytes_total": _by(lambda stats: stats.evicted_bytes),
+    "dagcache_demotions_total": _plain(lambda stats: stats.demotions),
+    "dagcache_rejections_total": _by(lambda stats: stats.rejections),
+    "dagcache_load_duration_seconds": _plain(lambda stats: stats.load_seconds),
+    "dagcache_thaw_duration_seconds": _plain(lambda stats: stats.thaw_seconds),
+    "dagcache_bytes": lambda stats: [
+        (("live",), stats.live_bytes),
+        (("frozen",), stats.frozen_bytes),
+        (("overhead",), stats.overhead_bytes),
+    ],
+    "dagcache_serialized_bytes": _plain(lambda stats: stats.serialized_bytes),
+    "dagcache_max_bytes": _plain(lambda stats: stats.max_bytes),
+    "dagcache_entries": lambda stats: [
+        (("live",), stats.live_entries),
+        (("frozen",), stats.entries - stats.live_entries),
+    ],
+    "dagcache_entry_bytes": _plain(lambda stats: stats.entry_bytes),
+    "dagcache_next_victim_idle_seconds": _plain(lambda stats: stats.next_victim_idle_seconds),
+    "dagcache_sizing_error_ratio": _plain(lambda stats: stats.sizing_error_ratio),
+    "dagcache_sizing_seconds_total": _plain(lambda stats: stats.sizing_seconds),
+    "dagcache_unbroken_cycles_total": _plain(lambda stats: stats.unbroken_cycles),
+    "dagcache_process_resident_bytes": lambda _: [((), resident_bytes())],
+    "dagcache_memory_limit_bytes": _limit,
+    "dagcache_info": lambda _: [((version("dagcache"),), 1)],
+}
+
+
+class CacheCollector(Collector):
+    """Exposes caches to a Prometheus registry: ``REGISTRY.register(CacheCollector([cache]))``.
+
+    Each scrape takes one consistent snapshot per cache; the cache's name becomes the label ``component``. Thread-safe.
+    """
+
+    def __init__(self, caches: Iterable[DagCache[Any, Any]]) -> None:
+        self._caches = tuple(caches)
+
+    def describe(self) -> Iterator[Family]:
+        """The families without samples, so that registering does not collect."""
+        return (_family(metric) for metric in METRICS)
+
+    def collect(self) -> Iterator[Family]:
+        """The families with the samples of all caches."""
+        snapshots = [cache.stats() for cache in self._caches]
+        for metric in METRICS:
+            family = _family(metric)
+            for stats in snapshots:
+                for labels, value in _SAMPLES[metric.name](stats):
+                    _add(family, (stats.name, *labels), value)
+            yield family
+
+
+def _family(metric: Metric) -> Any:
+    kinds: dict[str, Any] = {
+        "counter": CounterMetricFamily,
+        "gauge": GaugeMetricFamily,
+        "histogram": HistogramMetricFamily,
+    }
+    return kinds[metric.kind](metric.name, metric.help, labels=metric.all_labels)
+
+
+def _add(family: Any, labels: tuple[str, ...], value: float | Histogram) -> None:
+    if isinstance(value, Histogram):
+        bounds = [*map(str, value.bounds), "+Inf"]
+        family.add_metric(labels, list(zip(bounds, accumulate(value.counts), strict=True)), value.total)
+    else:
+        family.add_metric(labels, value)
