@@ -12,7 +12,7 @@ from dagcache.stats import EntryInfo
 FRESH_SECONDS = 0.5
 """A hit so soon after the last noted use is not noted: idle times are exact to this (plus a coarse clock's lag)."""
 
-ENTRY_OVERHEAD = 1170
+ENTRY_OVERHEAD = 880
 """Bytes that the cache spends on an entry beside its copies: records, tables, deadline, its ghosts to come. Measured by
 a test; keys are not included, their owner has them anyway."""
 
