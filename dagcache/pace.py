@@ -1,8 +1,8 @@
 """Time as the policy sees it: seconds, but never fewer than one per fifty uses.
 
 The policy takes uses within three seconds of each other for one, because a scheduler looks a version up several times
-in one pass. A sweep that is done in less than that would look like one long burst, and its entries like ones that nobody
-has ever come back to: so where uses come faster than schedulers make them, the policy's clock runs faster too. Idle
+in one pass. A sweep that is done in less than that would look like one long burst, and its entries like ones to which
+nobody ever came back: so where uses come faster than schedulers make them, the policy's clock runs faster too. Idle
 times and the TTL are in real seconds.
 """
 
