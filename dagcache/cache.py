@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from dagcache import hits
@@ -22,7 +22,7 @@ from dagcache.config import CacheConfig
 from dagcache.entry import Arrival, Entry, LiveCopy
 from dagcache.errors import OversizeError, RecursiveLoadError, ThawError
 from dagcache.exclusion import Exclusion
-from dagcache.flights import ABANDONED, Flight, Flights, Lead
+from dagcache.flights import ABANDONED, Flight, Flights
 from dagcache.freezing import Freezer, PickleFreezer
 from dagcache.intake import Intake, Loaded, Sizer, VersionOf
 from dagcache.reaper import OnRemoval, Reaper
@@ -121,7 +121,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._intake = self._make_intake()
         self._reaper = self._make_reaper()
         self._counts = LookupCounts()
-        self._exclusion = Exclusion(repair=self._repair, after=self._take_leavings)
+        self._exclusion = Exclusion(repair=self._repair, repaired=self._repaired, after=self._take_leavings)
         path = hits.build(
             self._store.live,
             self._clock,
@@ -185,6 +185,14 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._sweep()
         return iter(cast("list[K]", list(self._store.entries)))
 
+    def values(self) -> ValuesView[V]:
+        """A view of the values: iterating over it looks up what is there when it begins, and skips what leaves."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[K, V]:
+        """A view of the keys and values: as `values`."""
+        return _Items(self)
+
     # ---- changes ----
 
     def __setitem__(self, key: K, value: V) -> None:
@@ -194,6 +202,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             OversizeError: it weighs more than the budget, with ``oversize="raise"``; nothing has changed.
 
         """
+        hash(key)  # what is no key is refused before anything is touched
         arrival = self._intake.take(key, Loaded(value), 0.0, self._store.budget)
         if arrival is not None and self.config.oversize == "raise" and not self._store.fits(arrival):
             raise self._oversize(arrival)
@@ -206,6 +215,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             KeyError: there is none.
 
         """
+        hash(key)
         if self._exclusion.entered():
             if key not in self:
                 raise KeyError(key)
@@ -215,6 +225,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     def invalidate(self, key: K) -> None:
         """Remove what is under a key because it is out of date, if there is anything; also what is being loaded."""
+        hash(key)
         self._exclusion.run_or_defer(self._delete, key, RemovalCause.STALE)
 
     @overload
@@ -228,17 +239,68 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             KeyError: there is none, and no default was given.
 
         """
-        value = self.get(key, UNSET)
-        if value is not UNSET:
-            try:
-                del self[key]
-            except KeyError:
-                value = UNSET
+        value = self._take_out(key)
         if value is not UNSET:
             return value
         if default is UNSET:
             raise KeyError(key)
         return default
+
+    def popitem(self) -> tuple[K, V]:
+        """Remove some entry and return its key and value: of several threads, each gets another.
+
+        Raises:
+            KeyError: there is none.
+
+        """
+        for key in self:
+            value = self._take_out(key)
+            if value is not UNSET:
+                return key, value
+        raise KeyError("popitem(): the cache is empty")
+
+    def _take_out(self, key: K) -> Any:
+        """Look a value up and remove it, at one stroke; UNSET if there is none. Counts as one lookup."""
+        hash(key)
+        if self._exclusion.entered():
+            value = self._bypass(key, None, UNSET)
+            if value is not UNSET:
+                self._exclusion.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
+            return value
+        value, frozen = self._exclusion.run(self._withdraw, key)
+        freezer = self._freezer
+        if frozen is None or freezer is None:
+            return value
+        started = self._timer()
+        try:
+            value = freezer.thaw(frozen)
+        except MemoryError:
+            raise
+        except Exception as error:
+            self._tell_of_failed_thaw(key, error)
+            self._exclusion.run(self._withdrawn, None)
+        else:
+            self._exclusion.run(self._withdrawn, self._timer() - started)
+        return value
+
+    def _withdraw(self, key: K) -> tuple[Any, bytes | None]:
+        entry = self._store.find(key, self._now())
+        if entry is None:
+            self._counts.absent += 1
+            return UNSET, None
+        live, frozen = entry.live, entry.frozen
+        self._delete(key, RemovalCause.EXPLICIT)
+        if live is not None:
+            self._counts.hits_live += 1
+            return live.value, None
+        return UNSET, None if frozen is None else frozen.data
+
+    def _withdrawn(self, seconds: float | None) -> None:
+        if seconds is None:
+            self._counts.thaw_failures += 1
+            self._counts.absent += 1
+        else:
+            self._counts.thawed(seconds)
 
     def setdefault(self, key: K, default: Any = None) -> Any:
         """The value under a key, or the default, which is assigned then: of several threads, one assigns."""
@@ -297,7 +359,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
         """
         if not self._exclusion.entered():
-            self._exclusion.run(self._check)
+            self._exclusion.run(self._store.check_invariants)
 
     def __repr__(self) -> str:
         store = self._store
@@ -312,9 +374,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _use(self, copy: LiveCopy) -> bool:
         """Note a use on the hit path, without the lock; False if the entry's time is up."""
         now = self._now()
-        if not self._store.use_unlocked(copy, now):
+        store = self._store
+        if not store.use_unlocked(copy, now):
             return False
-        if now > self._store.next_due:
+        if now > store.next_due:
             self._sweep()
         return True
 
@@ -328,15 +391,16 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if self._exclusion.entered():
             return self._bypass(key, loader, default)
         while True:
-            lead = Lead(Flight())
-            step, found = self._exclusion.run(self._begin, key, lead.flight, loader is not None)
-            if step is _Step.HIT:
-                return found
-            if step is _Step.ABSENT:
-                return default
-            if step is _Step.RECURSION:
-                raise RecursiveLoadError(f"a load waits, directly or in a ring of threads, for itself: {key!r}")
-            value = self._follow(found) if step is _Step.FOLLOW else self._lead(step, key, lead.flight, found, loader)
+            flight = Flight()
+            with flight.underway:
+                step, found = self._exclusion.run(self._begin, key, flight, loader is not None)
+                if step is _Step.HIT:
+                    return found
+                if step is _Step.ABSENT:
+                    return default
+                if step is _Step.RECURSION:
+                    raise RecursiveLoadError(f"a load waits, directly or in a ring of threads, for itself: {key!r}")
+                value = self._follow(found) if step is _Step.FOLLOW else self._lead(step, key, flight, found, loader)
             if value is not ABANDONED:
                 return default if value is UNSET else value
 
@@ -365,7 +429,6 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if may_load:
             self._flights.take_off(key, flight)
             return _Step.LOAD, None
-        counts.misses += 1
         counts.absent += 1
         return _Step.ABSENT, None
 
@@ -382,47 +445,69 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         try:
             value = flight.wait()
         except Exception:
-            self._exclusion.run(self._counts.joined, flight.thawing)
+            self._exclusion.run(self._joined, flight)
             raise
         finally:
             self._flights.unfollow()
         if value is not ABANDONED:
-            self._exclusion.run(self._counts.joined, flight.thawing)
+            self._exclusion.run(self._joined, flight)
         return value
+
+    def _joined(self, flight: Flight) -> None:
+        flight.leave()
+        self._counts.joined(flight.thawing)
 
     def _thaw(self, key: K, flight: Flight, entry: Entry) -> Any:
         """Lead a thaw; ABANDONED if the frozen copy is no good, whereupon everybody loads anew."""
         frozen = entry.frozen
         freezer = self._freezer
         if frozen is None or freezer is None:  # removed since, and its copies let go
+            self._exclusion.run(self._flights.still_current, key, flight)
             flight.land(ABANDONED)
             return ABANDONED
         started = self._timer()
         try:
             value = freezer.thaw(frozen.data)
+        except MemoryError:  # the bytes are as good as before, and a load would need more
+            raise
         except Exception as error:
-            if not isinstance(error, (ThawError, MemoryError)):
-                _log.exception("thawing %r failed", key)
+            self._tell_of_failed_thaw(key, error)
             self._exclusion.run(self._thaw_failed, key, flight, entry)
             flight.land(ABANDONED)
             return ABANDONED
         seconds = self._timer() - started
         token = self._intake.arm(value)
-        self._exclusion.run(self._thawed, key, flight, entry, value, seconds, token)
+        self._offer(self._keep_thawed, key, flight, entry, value, seconds, token)
+        self._exclusion.run(self._thawed, key, flight, seconds)
         flight.land(value)
         return value
 
-    def _thawed(self, key: K, flight: Flight, entry: Entry, value: Any, seconds: float, token: Any) -> None:
-        self._counts.hits_frozen += 1
-        self._counts.thaw_seconds.observe(seconds)
+    def _offer(self, keep: Callable[..., Rejection | None], key: K, *args: Any) -> Rejection | None:
+        """Offer a value to the store; a fault of our own costs its place in the cache, not the caller his value."""
+        try:
+            return self._exclusion.run(keep, key, *args)
+        except Exception:
+            _log.exception("%r could not be kept: it is served", key)
+            self._counts.internal_errors += 1
+            return None
+
+    def _keep_thawed(self, key: K, flight: Flight, entry: Entry, value: Any, seconds: float, token: Any) -> None:
         if self._flights.still_current(key, flight):
             self._store.keep_thawed(entry, value, seconds, token, self._now())
+
+    def _thawed(self, key: K, flight: Flight, seconds: float) -> None:
+        self._flights.still_current(key, flight)
+        self._counts.thawed(seconds)
+
+    def _tell_of_failed_thaw(self, key: K, error: Exception) -> None:
+        if not isinstance(error, ThawError):
+            _log.error("thawing %r failed", key, exc_info=error)
 
     def _thaw_failed(self, key: K, flight: Flight, entry: Entry) -> None:
         self._counts.thaw_failures += 1
         self._flights.still_current(key, flight)
         if self._store.entries.get(key) is entry:
-            self._store.remove(key, RemovalCause.STALE)
+            self._store.remove(key, RemovalCause.STALE, self._latest)
 
     def _load(self, key: K, flight: Flight, loader: Callable[[K], Any]) -> Any:
         """Lead a load."""
@@ -440,7 +525,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             return UNSET
         facts = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
         arrival = self._take(key, facts, seconds)
-        rejection = self._exclusion.run(self._loaded, key, flight, arrival, seconds)
+        rejection = self._offer(self._keep_loaded, key, flight, arrival)
+        self._exclusion.run(self._loaded, key, flight, seconds)
         if rejection is Rejection.OVERSIZE and self.config.oversize == "raise" and arrival is not None:
             refusal = self._oversize(arrival)
             flight.land(None, refusal)
@@ -457,25 +543,25 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._counts.internal_errors += 1
             return None
 
-    def _loaded(self, key: K, flight: Flight, arrival: Arrival | None, seconds: float) -> Rejection | None:
+    def _keep_loaded(self, key: K, flight: Flight, arrival: Arrival | None) -> Rejection | None:
         counts = self._counts
-        counts.misses += 1
-        counts.loads += 1
-        counts.load_seconds.observe(seconds)
         if not self._flights.still_current(key, flight):
             return counts.reject(Rejection.OVERTAKEN)
         if arrival is None:
             return counts.reject(Rejection.SIZER)
         return counts.reject(self._store.admit(arrival, self._now()))
 
+    def _loaded(self, key: K, flight: Flight, seconds: float) -> None:
+        self._flights.still_current(key, flight)
+        self._counts.loads += 1
+        self._counts.load_seconds.observe(seconds)
+
     def _load_failed(self, key: K, flight: Flight) -> None:
         self._flights.still_current(key, flight)
-        self._counts.misses += 1
         self._counts.load_failures += 1
 
     def _load_absent(self, key: K, flight: Flight) -> None:
         self._flights.still_current(key, flight)
-        self._counts.misses += 1
         self._counts.absent += 1
 
     def _bypass(self, key: K, loader: Callable[[K], Any] | None, default: Any) -> Any:
@@ -484,8 +570,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if copy is not None:
             self._counts.hits_live += 1
             return copy.value
-        self._counts.misses += 1
-        loaded = None if loader is None else loader(key)
+        try:
+            loaded = None if loader is None else loader(key)
+        except Exception:
+            self._counts.load_failures += 1
+            raise
         if loaded is None:
             self._counts.absent += 1
             return default
@@ -498,15 +587,13 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._flights.divert(key)
         if arrival is None:
             self._counts.reject(Rejection.SIZER)
-            self._store.remove(key, RemovalCause.REPLACED)
+            self._store.remove(key, RemovalCause.REPLACED, self._latest)
         else:
             self._counts.reject(self._store.admit(arrival, self._now()))
 
     def _delete(self, key: K, cause: RemovalCause) -> bool:
         self._flights.divert(key)
-        if self._store.find(key, self._now()) is None:
-            return False
-        return self._store.remove(key, cause)
+        return self._store.remove(key, cause, self._now())
 
     def _clear(self) -> None:
         self._flights.divert_all()
@@ -529,20 +616,17 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._now(),
         )
 
-    def _check(self) -> None:
-        self._store.check_invariants()
-        self._counts.check_invariants()
-
     def _repair(self) -> None:
-        _log.warning("a change to the cache %r was interrupted: its totals are recomputed", self.config.name)
-        self._store.repair(self._now())
+        self._store.repair(self._latest)  # a clock that fails is one of the things that tear a change
+
+    def _repaired(self) -> None:
+        _log.warning("a change to the cache %r was interrupted: its totals were recomputed", self.config.name)
 
     def _take_leavings(self) -> Callable[[], None] | None:
         leavings = self._store.take_leavings()
-        if not leavings.removed and not leavings.copies and not leavings.passed:
-            return None
-        now = self._now()
-        return lambda: self._reaper.bury(leavings, now)
+        if leavings.removed or leavings.copies or leavings.passed:
+            self._reaper.take(leavings, self._latest)
+        return self._reaper.bury if self._reaper.is_due else None
 
     # ---- small things ----
 
@@ -569,6 +653,23 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         _ORPHANS.append(orphan)
         orphan.live.clear()  # for whoever still holds the old hit path; the entries keep the copies
         self._build(orphan.budget)
+
+
+class _Items(ItemsView[K, V]):
+    _mapping: DagCache[K, V]
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        for key in self._mapping:
+            value = self._mapping.get(key, UNSET)
+            if value is not UNSET:
+                yield key, value
+
+
+class _Values(ValuesView[V]):
+    _mapping: DagCache[Any, V]
+
+    def __iter__(self) -> Iterator[V]:
+        return (value for _, value in self._mapping.items())
 
 
 _HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()

@@ -39,7 +39,8 @@ class Deadlines:
 
     def expired(self, entry: Entry, now: float) -> bool:
         """Whether an entry has been idle for longer than the TTL."""
-        return self.ttl > 0 and now - entry.used > self.ttl
+        # As the heap reckons: rounded in another way, a due entry might never be found expired.
+        return self.ttl > 0 and now > entry.used + self.ttl
 
     def due(self, now: float, is_resident: Callable[[Entry], bool], limit: int) -> Iterator[Entry]:
         """The entries whose idle time is up, at most `limit` looked at; each is watched no longer."""

@@ -12,7 +12,10 @@ from dagcache.stats import EntryInfo
 FRESH_SECONDS = 0.5
 """A hit so soon after the last noted use is not noted: idle times are exact to this (plus a coarse clock's lag)."""
 
-ENTRY_OVERHEAD = 880
+FRESH_SHARE = 0.125
+"""Of the TTL: with short ones, a hit is noted again after this part of it."""
+
+ENTRY_OVERHEAD = 910
 """Bytes that the cache spends on an entry beside its copies: records, tables, deadline, its ghosts to come. Measured by
 a test; keys are not included, their owner has them anyway."""
 
@@ -97,15 +100,6 @@ class Entry(History):
         self.family = arrival.family
         self.order = arrival.order
 
-    def inherit(self, previous: Entry) -> None:
-        """Go on with the history of the entry that this one replaces."""
-        self.mark, self.gap, self.hits, self.brought = (
-            previous.mark,
-            previous.gap,
-            previous.hits,
-            previous.brought,
-        )
-
     @property
     def copies_bytes(self) -> int:
         """What its copies and their overhead weigh, bytes."""
@@ -115,11 +109,12 @@ class Entry(History):
 
     def info(self, now: float) -> EntryInfo:
         """What an observer may know."""
+        live, frozen = self.live, self.frozen  # without the lock: they may leave in the middle of this
         return EntryInfo(
             key=self.key,
-            tier="live" if self.live is not None else "frozen",
-            live_bytes=self.live_bytes if self.live is not None else 0,
-            frozen_bytes=len(self.frozen.data) if self.frozen is not None else 0,
+            tier="live" if live is not None else "frozen",
+            live_bytes=self.live_bytes if live is not None else 0,
+            frozen_bytes=len(frozen.data) if frozen is not None else 0,
             serialized_bytes=self.serialized_bytes,
             idle_seconds=max(0.0, now - self.used),
             hits=self.hits,

@@ -31,13 +31,23 @@ class _OwnedLock(Protocol):
 class Exclusion:
     """Runs actions one at a time."""
 
-    __slots__ = ("_after", "_deferred", "_lock", "_repair", "_torn")
+    __slots__ = ("_after", "_deferred", "_lock", "_repair", "_repaired", "_torn")
 
-    def __init__(self, *, repair: Callable[[], object], after: Callable[[], Callable[[], None] | None]) -> None:
-        """`repair` mends what a torn action left; `after` runs under the lock and may return what to do without it."""
+    def __init__(
+        self,
+        *,
+        repair: Callable[[], object],
+        repaired: Callable[[], object],
+        after: Callable[[], Callable[[], None] | None],
+    ) -> None:
+        """`repair` mends what a torn action left, and `repaired` tells of it, without the lock.
+
+        `after` runs under the lock and may return what to do without it.
+        """
         self._lock = cast(_OwnedLock, threading.RLock())
         self._torn = False
         self._repair = repair
+        self._repaired = repaired
         self._after = after
         self._deferred: deque[Callable[[], object]] = deque()
 
@@ -47,18 +57,25 @@ class Exclusion:
 
     def run(self, action: Callable[..., R], *args: Any) -> R:
         """Run an action alone. The caller has made sure that this thread is not inside (`entered`)."""
+        result = self._run_alone(action, *args)
+        while self._deferred:
+            self._run_deferred()
+        return result
+
+    def _run_alone(self, action: Callable[..., R], *args: Any) -> R:
         # The lock is entered by the interpreter itself: a wrapper of our own could be interrupted before it returns.
         with self._lock:
-            if self._torn:
+            torn = self._torn
+            if torn:
                 self._repair()
             self._torn = True
             result = action(*args)
             afterwards = self._after()
             self._torn = False
+        if torn:
+            self._repaired()
         if afterwards is not None:
             afterwards()
-        while self._deferred:
-            self._run_deferred()
         return result
 
     def run_or_defer(self, action: Callable[..., object], *args: Any) -> bool:
@@ -75,6 +92,6 @@ class Exclusion:
         except IndexError:  # another thread was faster
             return
         try:
-            self.run(action)
+            self._run_alone(action)  # not `run`: a thousand that waited must not nest in each other
         except Exception:
             _log.exception("a change that waited for its turn failed")

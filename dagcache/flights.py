@@ -3,6 +3,10 @@
 A flight ends in one of three ways: with a value, with the loader's error (both are shared, the error as the same
 object), or *abandoned* (its leader was interrupted), whereupon each follower tries anew.
 
+Its leader holds the lock `underway` in a ``with`` statement from before anybody can know of the flight. The interpreter
+itself lets go of it, so however the leader's frame ends, an interrupt between any two instructions included, its
+followers wake up.
+
 `Flights` is written under the cache's lock; `Flight.wait` and `Flight.land` are for any thread, without it.
 """
 
@@ -21,57 +25,51 @@ ABANDONED = object()
 class Flight:
     """One load or thaw under way."""
 
-    __slots__ = ("_done", "error", "landed", "leader", "thawing", "traceback", "value")
+    __slots__ = ("error", "followers", "landed", "leader", "thawing", "traceback", "underway", "value")
 
     def __init__(self) -> None:
         self.leader = threading.current_thread()
+        self.underway = threading.Lock()  # an event that costs a tenth of threading.Event
+        self.followers = 0
         self.thawing = False
         self.landed = False
         self.value: object = None
         self.error: BaseException | None = None
         self.traceback: TracebackType | None = None
-        self._done = threading.Lock()  # an event that costs a tenth of threading.Event
-        self._done.acquire()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has landed, or lost whoever was to land it."""
+        return self.landed or not self.underway.locked() or not self.leader.is_alive()
 
     def land(self, value: object, error: BaseException | None = None) -> None:
-        """End the flight with its outcome; the first outcome counts."""
+        """End the flight with its outcome, once nobody can join it any more; the first outcome counts."""
         if self.landed:
             return
         self.value = value
-        self.error = error
-        self.traceback = None if error is None else error.__traceback__
+        if error is not None and self.followers:  # else it would only hold its own traceback's frames in a cycle
+            self.error = error
+            self.traceback = error.__traceback__
         self.landed = True
-        self._done.release()
 
     def wait(self) -> object:
-        """Block until the flight has landed; gives its value, `ABANDONED` too, or raises its error."""
-        while not self._done.acquire(timeout=_POLL_SECONDS):
-            if self.landed:
-                break  # its leader was interrupted between the last two lines of `land`
-            if not self.leader.is_alive():
-                return ABANDONED
+        """Block until the flight is over; gives its value, `ABANDONED` too, or raises its error."""
+        while not self.underway.acquire(timeout=_POLL_SECONDS):
+            if self.landed or not self.leader.is_alive():  # the latter in a forked child
+                break
         else:
-            self._done.release()
+            self.underway.release()
+        self.land(ABANDONED)
         if self.error is not None:
             # Each raise appends to the traceback: start every follower from where the leader stood.
             raise self.error.with_traceback(self.traceback)
         return self.value
 
-
-class Lead:
-    """The right to land a flight, held by the leader's frame alone.
-
-    However that frame ends, an interrupt between any two instructions included, the flight lands: followers of a flight
-    that nobody landed find it abandoned.
-    """
-
-    __slots__ = ("flight",)
-
-    def __init__(self, flight: Flight) -> None:
-        self.flight = flight
-
-    def __del__(self) -> None:
-        self.flight.land(ABANDONED)
+    def leave(self) -> None:
+        """A follower has got the outcome; the last one lets go of the error. Called under the cache's lock."""
+        self.followers -= 1
+        if not self.followers:
+            self.error = self.traceback = None
 
 
 class Flights:
@@ -87,9 +85,9 @@ class Flights:
         return len(self._by_key)
 
     def get(self, key: Hashable) -> Flight | None:
-        """The flight under way for a key; one that landed unnoticed, or lost its leader's thread, is none."""
+        """The flight under way for a key; one that is over and still on the list is none."""
         flight = self._by_key.get(key)
-        return None if flight is None or flight.landed or not flight.leader.is_alive() else flight
+        return None if flight is None or flight.over else flight
 
     def take_off(self, key: Hashable, flight: Flight) -> None:
         """Register a flight; its thread leads it."""
@@ -118,10 +116,11 @@ class Flights:
         """
         me = threading.current_thread()
         ahead: Flight | None = flight
-        while ahead is not None and not ahead.landed:
+        while ahead is not None and not ahead.over:
             if ahead.leader is me:
                 return False
             ahead = self._waiting.get(ahead.leader.ident or 0)
+        flight.followers += 1
         self._waiting[threading.get_ident()] = flight
         return True
 

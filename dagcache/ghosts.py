@@ -8,7 +8,7 @@ from struct import Struct
 
 from dagcache.history import History
 
-_RECORD = Struct("ddd?")
+_RECORD = Struct("dddd?B")
 
 
 class Ghosts:
@@ -29,13 +29,27 @@ class Ghosts:
     def remember(self, key_hash: int, history: History) -> None:
         """Keep the history of a key that left or was never let in."""
         self._records.pop(key_hash, None)
-        self._records[key_hash] = _RECORD.pack(history.mark, history.gap, history.brought, history.paused)
+        self._records[key_hash] = _RECORD.pack(
+            history.mark,
+            history.gap,
+            history.brought,
+            history.pause,
+            history.paused,
+            history.agreed,
+        )
 
     def recall(self, key_hash: int, history: History) -> None:
         """Restore what is known of a returning key into its new history, and forget the ghost."""
         record = self._records.pop(key_hash, None)
         if record is not None:
-            history.mark, history.gap, history.brought, history.paused = _RECORD.unpack(record)
+            (
+                history.mark,
+                history.gap,
+                history.brought,
+                history.pause,
+                history.paused,
+                history.agreed,
+            ) = _RECORD.unpack(record)
 
     def trim(self, limit: int) -> None:
         """Forget the oldest ghosts until at most `limit` are left."""

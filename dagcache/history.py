@@ -8,6 +8,8 @@ BURST = 3.0
 """Seconds: uses closer together than this are one use (a burst)."""
 SURPRISE = 3.0
 """A gap longer than so many mean gaps is a pause, unless it follows another such gap."""
+AGREEMENT = 1.5
+"""Pauses agree if the longer is less than so many times the shorter."""
 
 
 class History:
@@ -17,23 +19,27 @@ class History:
     one step of a running mean, nothing else.
 
     Attributes:
-        used: time of the last use, seconds on the owner's clock.
+        used: time of the last use; the owner's to keep, for a policy's clock may run at another pace.
         mark: time at which the last burst of uses began.
         gap: geometric running mean of the seconds between bursts, pauses left out; 0.0 = not known yet.
-        paused: whether the last gap was much longer than the mean.
+        paused: whether the last gap was much longer than the mean, a pause.
+        pause: seconds of the last pause; 0.0 = none yet.
+        agreed: how many pauses in a row agreed with the one before, 0 - 2.
         hits: uses since the history began, approximately.
         superseded: a newer version of the same family is known.
         brought: when the value was last loaded or thawed; -inf = never.
 
     """
 
-    __slots__ = ("brought", "gap", "hits", "mark", "paused", "superseded", "used")
+    __slots__ = ("agreed", "brought", "gap", "hits", "mark", "pause", "paused", "superseded", "used")
 
     def __init__(self, now: float) -> None:
         self.used = now
         self.mark = now
         self.gap = 0.0
         self.paused = False
+        self.pause = 0.0
+        self.agreed = 0
         self.hits = 0
         self.superseded = False
         self.brought = -inf
@@ -41,7 +47,6 @@ class History:
     def touch(self, now: float) -> None:
         """Note a use at `now` (seconds). Any thread, no lock."""
         self.hits += 1
-        self.used = now
         gap = now - self.mark
         if gap <= BURST:
             return
@@ -51,6 +56,16 @@ class History:
         if self.paused or not surprising:
             self.gap = sqrt(gap * self.gap) or gap
         self.paused = surprising
+        if surprising:
+            agrees = self.pause < AGREEMENT * gap and gap < AGREEMENT * self.pause
+            self.agreed = min(self.agreed + 1, 2) if agrees else 0
+            self.pause = gap
+
+    def inherit(self, previous: History) -> None:
+        """Go on with the history of a replaced value of the same key."""
+        self.mark, self.gap = previous.mark, previous.gap
+        self.paused, self.pause, self.agreed = previous.paused, previous.pause, previous.agreed
+        self.hits, self.brought = previous.hits, previous.brought
 
 
 class Seat:

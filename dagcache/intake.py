@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ _log = logging.getLogger("dagcache")
 Sizer = Callable[[Any], int]
 VersionOf = Callable[[Any], "tuple[Hashable, Any] | None"]
 
+_MOST_BYTES = 2**60  # what is more is no weight; and products of it would overflow
 _WORTH_FREEZING = 0.5  # of the live weight: above that a frozen copy saves too little for holding both
 
 
@@ -61,7 +61,7 @@ class Intake:
         self.breaker = breaker
         self._shared = shared  # their ids are only theirs while they are held
         self._learned = LearnedSizer(walk=functools.partial(weigh, shared=frozenset(map(id, shared))))
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
         self._seconds = 0.0
         self._unfrozen = 0
 
@@ -90,13 +90,14 @@ class Intake:
         if data is not None and len(data) > _WORTH_FREEZING * live_bytes:
             data = None
         family, order = self._version(key)
+        serialized_bytes = self._serialized(key, loaded)
         return Arrival(
             key=key,
             value=loaded.value,
             live_bytes=live_bytes,
             frozen=data,
             load_seconds=load_seconds,
-            serialized_bytes=loaded.serialized_bytes,
+            serialized_bytes=serialized_bytes,
             family=family,
             order=order,
             token=self.arm(loaded.value),
@@ -118,7 +119,9 @@ class Intake:
         try:
             return self._freezer.freeze(value)
         except FreezeError as error:
-            _log.debug("%r has no frozen form and is kept live only: %s", key, error)
+            # Not the error's text: it may show what the value holds.
+            cause = type(error.__cause__ or error).__name__
+            _log.debug("%r has no frozen form (%s): it is kept live only", key, cause)
         except Exception:
             _log.exception("the freezer failed on %r: it is kept live only", key)
         with self._lock:
@@ -139,6 +142,13 @@ class Intake:
             _log.exception("the sizer failed on %r: it is served and not kept", key)
             return None
 
+    def _serialized(self, key: Hashable, loaded: Loaded) -> int:
+        try:
+            return _whole_bytes(loaded.serialized_bytes or 0)
+        except Exception:
+            _log.exception("what %r weighs where it comes from cannot be read: it counts as unknown", key)
+            return 0
+
     def _version(self, key: Hashable) -> tuple[Hashable | None, Any]:
         if self._version_of is None:
             return None, 0
@@ -157,12 +167,12 @@ class Intake:
 
 
 def _whole_bytes(weight: object) -> int:
-    """A sizer's answer as bytes.
+    """A weight that somebody else has stated, as bytes.
 
     Raises:
-        ValueError: it is not a finite number of at least 0.
+        ValueError: it is not a finite number of at least 0, or absurd.
 
     """
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight) or weight < 0:
-        raise ValueError(f"a sizer must return a finite number of bytes of at least 0, not {weight!r}")
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= _MOST_BYTES:
+        raise ValueError(f"a weight must be a finite number of bytes of at least 0, not {weight!r}")
     return int(weight)

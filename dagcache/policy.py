@@ -16,7 +16,7 @@ from math import inf
 from typing import NamedTuple
 
 from dagcache.ghosts import Ghosts
-from dagcache.history import BURST, History, Seat
+from dagcache.history import BURST, SURPRISE, History, Seat
 
 __all__ = ["BURST", "Ghosts", "History", "Policy", "Seat"]
 
@@ -33,7 +33,9 @@ _WINDOW_SHARE = 0.05  # of the budget, for guests
 _WINDOW_SHARE_MAX = 0.5  # even when a mean newcomer is large
 _WINDOW_ENTRIES = 8  # mean newcomers that the window should hold
 _DEAD_GAPS = 2.0  # a superseded entry idle for longer than so many gaps is garbage
+_FEWEST_TRIALS = 1e-9  # never 0, however long nothing had to be tried: it is divided by
 _DECAY = 0.99  # per admission, of what was learned about newcomers
+_RHYTHM = 2  # agreeing pauses in a row, after which the next is expected to be as long
 _MEAN_STEP = 0.01  # weight of the latest newcomer in the mean size
 _HITS_COUNTED = 4  # per guest, so that one busy guest does not speak for all
 _HOPELESS = 0.2  # re-reads per trial below which a guest that already lost is not tried
@@ -64,7 +66,7 @@ class Policy:
         # Guests that came while bursts were the rule: safe for one burst, then in the window.
         self._grace: OrderedDict[Seat, None] = OrderedDict()
         self._rereads = 0.0
-        self._trials = 1e-9
+        self._trials = _FEWEST_TRIALS
         self._mean_newcomer = 0.0
 
     def __len__(self) -> int:
@@ -151,7 +153,7 @@ class Policy:
         """Learn from the newcomer; whether it was brought in the same burst already."""
         repeated = now - seat.history.brought <= BURST
         self._rereads = self._rereads * _DECAY + repeated
-        self._trials *= _DECAY
+        self._trials = max(self._trials * _DECAY, _FEWEST_TRIALS)
         if seat.nbytes <= budget:
             mean = self._mean_newcomer or seat.nbytes
             self._mean_newcomer = mean + _MEAN_STEP * (seat.nbytes - mean)
@@ -288,6 +290,8 @@ def _badness(seats: Iterable[Seat], now: float) -> list[float]:
             scores.append((gap - 0.5 * idle) * seat.weight)
         elif history.superseded and idle > _DEAD_GAPS * gap:
             scores.append(inf)
+        elif history.agreed >= _RHYTHM and SURPRISE * gap < idle < history.pause:
+            scores.append((history.pause - 0.5 * idle) * seat.weight)
         else:
             scores.append((idle - 0.5 * gap) * seat.weight)
     return scores

@@ -38,17 +38,41 @@ class Reaper:
     def __init__(self, *, breaker: CycleBreaker | None, on_removal: OnRemoval | None) -> None:
         self._breaker = breaker
         self._on_removal = on_removal
+        self._due: deque[tuple[Leavings, float]] = deque()
         self._passed: deque[tuple[list[object], object]] = deque()
         self.listener_failures = 0
         self.unbroken_cycles = 0
 
-    def bury(self, leavings: Leavings, now: float) -> None:
-        """Report what left, then let its memory go."""
-        for entry, cause in leavings.removed:
-            self._report(entry, cause, now)
-            # An entry and its copies know each other: without this the collector would have to find them.
-            entry.live = entry.frozen = None
-        leavings.removed.clear()
+    @property
+    def is_due(self) -> bool:
+        """Whether there is anything to bury."""
+        return bool(self._due)
+
+    def take(self, leavings: Leavings, now: float) -> None:
+        """Take what left, for `bury`. Called under the cache's lock: from then on it cannot be lost."""
+        self._due.append((leavings, now))
+
+    def bury(self) -> None:
+        """Report what was taken, then let its memory go; also what is left of a burial that was interrupted."""
+        while self._due:
+            try:
+                batch = self._due.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                self._bury(*batch)
+            except BaseException:
+                self._due.append(batch)
+                raise
+
+    def _bury(self, leavings: Leavings, now: float) -> None:
+        while leavings.removed:
+            entry, cause = leavings.removed.popleft()
+            try:
+                self._report(entry, cause, now)
+            finally:
+                # An entry and its copies know each other: without this the collector would have to find them.
+                entry.live = entry.frozen = None
         copies: list[Any] = leavings.copies
         while copies:
             self._destroy([copies.pop()])

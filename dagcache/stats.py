@@ -1,7 +1,7 @@
 """What the cache tells about itself: the statistics contract, in prose and as frozen values.
 
-**Lookups.** ``get``, ``cache[key]`` and ``get_or_load`` are lookups (``key in cache`` is not). A lookup that returns,
-or raises an error of the loader, counts as exactly one of three:
+**Lookups.** ``get``, ``cache[key]``, ``get_or_load`` and ``pop`` are lookups (``key in cache`` is not). A lookup that
+returns, or raises an error of the loader, counts as exactly one of three:
 
 - *hit (live)*: the object graph was resident, or came to be while the lookup waited for its turn;
 - *hit (frozen)*: the bytes were resident and were thawed, by this lookup or by one that it joined;
@@ -16,7 +16,8 @@ So ``hits_live + hits_frozen + misses`` is the number of lookups, exactly, whate
 - *join*: another thread was loading the key already, and its value or its error was shared;
 - *absent*: nothing to load: the loader returned ``None``, or the lookup had none.
 
-A lookup that is interrupted (``KeyboardInterrupt`` and its like) ends without being counted.
+A lookup that is interrupted (``KeyboardInterrupt`` and its like), refused because it would wait for itself, or short of
+the memory for a thaw (``MemoryError``; the entry stays, unless it was being popped) ends without being counted.
 
 **Removals.** Every entry that was admitted leaves exactly once, by one of the causes of `RemovalCause`. A live copy
 that is given up while its frozen copy stays is a *demotion* and no removal. A loaded value that was never admitted is a

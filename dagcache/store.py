@@ -12,18 +12,29 @@ who holds the lock and lets go of it first.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from dagcache.costs import CostModel
 from dagcache.deadlines import Deadlines
-from dagcache.entry import ENTRY_OVERHEAD, FRESH_SECONDS, LIVE_OVERHEAD, Arrival, Entry, FrozenCopy, LiveCopy
+from dagcache.entry import (
+    ENTRY_OVERHEAD,
+    FRESH_SECONDS,
+    FRESH_SHARE,
+    LIVE_OVERHEAD,
+    Arrival,
+    Entry,
+    FrozenCopy,
+    LiveCopy,
+)
 from dagcache.families import Families
 from dagcache.history import Seat
 from dagcache.pace import Pace
 from dagcache.policy import Ghosts, Policy
-from dagcache.stats import Rejection, RemovalCause
+from dagcache.stats import WEIGHT_BOUNDS, Histogram, Rejection, RemovalCause
 
 GHOSTS_PER_ENTRY = 2  # four gain 1 % and cost 300 bytes, of the 4 KB that a frozen entry has
 GHOSTS_AT_LEAST = 64
@@ -35,7 +46,7 @@ _UNLIMITED = 2**62
 class Leavings:
     """What left the store and is the caller's to destroy and to report."""
 
-    removed: list[tuple[Entry, RemovalCause]] = field(default_factory=list)
+    removed: deque[tuple[Entry, RemovalCause]] = field(default_factory=deque)
     copies: list[LiveCopy] = field(default_factory=list)
     passed: list[tuple[Any, Any]] = field(default_factory=list)
     """Values (with the breaker's tokens) that are served and not kept live: garbage once their callers drop them."""
@@ -68,7 +79,10 @@ class Store:
         self.frozen_entries = 0
         self.overhead_bytes = 0
         self.serialized_bytes = 0
+        self._weights = [0] * (len(WEIGHT_BOUNDS) + 1)
         self._deadlines = Deadlines(ttl if enforce else 0.0)
+        # No use may go unnoted for so long that an entry expires while it is used.
+        self._moment = min(FRESH_SECONDS, FRESH_SHARE * self.ttl) if self.ttl else FRESH_SECONDS
         self._families = Families()
         self._ghosts = Ghosts()
         self._live_policy = Policy()
@@ -95,6 +109,10 @@ class Store:
         """What the budget bounds, bytes."""
         return self.live_bytes + self.frozen_bytes + self.overhead_bytes
 
+    def weights(self) -> Histogram:
+        """What the entries weigh, all copies of an entry together, bytes."""
+        return Histogram(WEIGHT_BOUNDS, tuple(self._weights), float(self.used))
+
     def find(self, key: Hashable, now: float) -> Entry | None:
         """The entry under a key, its use noted; one that is idle beyond the TTL is removed instead."""
         entry = self.entries.get(key)
@@ -117,8 +135,9 @@ class Store:
         entry = copy.entry
         if self._deadlines.expired(entry, now):
             return False
-        self._note_use(entry, now)
-        self._freshen(copy, now)
+        entry.used = now
+        entry.touch(self._pace.use(now))
+        copy.fresh = 0.0 if copy.guest else now + self._moment
         return True
 
     def expired(self, entry: Entry, now: float) -> bool:
@@ -160,6 +179,7 @@ class Store:
     def keep_thawed(self, entry: Entry, value: object, seconds: float, token: object, now: float) -> bool:
         """Offer a thawed copy of a resident entry; whether it stays."""
         if entry.live is not None or entry.frozen is None or self.entries.get(entry.key) is not entry:
+            self._leavings.passed.append((value, token))
             return False
         entry.thaw_seconds = self._thaw_costs.smooth(seconds, entry.live_bytes)
         kept = self._make_live(entry, value, token, now)
@@ -168,13 +188,14 @@ class Store:
 
     # ---- letting go ----
 
-    def remove(self, key: Hashable, cause: RemovalCause) -> bool:
-        """Remove the entry under a key; False if there is none."""
+    def remove(self, key: Hashable, cause: RemovalCause, now: float) -> bool:
+        """Remove the entry under a key; False if there is none, or none whose time is not up."""
         entry = self.entries.get(key)
         if entry is None:
             return False
-        self._remove(entry, cause)
-        return True
+        expired = self._deadlines.expired(entry, now)
+        self._remove(entry, RemovalCause.EXPIRED if expired else cause)
+        return not expired
 
     def clear(self) -> int:
         """Remove everything, and what is remembered of what left; how many entries that were."""
@@ -206,17 +227,18 @@ class Store:
 
     def repair(self, now: float) -> None:
         """Rebuild every total and index from the entries, after an interrupt tore through a change."""
-        entries = [entry for entry in self.entries.values() if entry.live is not None or entry.frozen is not None]
+        sound = [entry for entry in self.entries.values() if entry.live is not None or entry.frozen is not None]
+        self.entries = {entry.key: entry for entry in sound}  # at one stroke: this, too, may be interrupted
+        entries = list(self.entries.values())
         self.live_bytes = self.frozen_bytes = self.overhead_bytes = self.serialized_bytes = 0
         self.frozen_entries = 0
         self._live_policy.clear()
         self._frozen_policy.clear()
         self._families.clear()
         self.live.clear()
-        self.entries.clear()
+        self._weights = [0] * len(self._weights)
         for entry in entries:
             entry.superseded = False
-            self.entries[entry.key] = entry
             self._weigh(entry, 1)
             self._families.join(entry)
             if entry.frozen is not None:
@@ -243,6 +265,7 @@ class Store:
         assert self.overhead_bytes == ENTRY_OVERHEAD * len(entries) + LIVE_OVERHEAD * len(live)
         assert self.serialized_bytes == sum(entry.serialized_bytes for entry in entries)
         assert self.used == sum(entry.copies_bytes for entry in entries)
+        assert self.weights() == Histogram.of(WEIGHT_BOUNDS, [float(entry.copies_bytes) for entry in entries])
         assert self.used <= self._limit(), f"{self.used} bytes used of {self.budget}"
         assert len(self._ghosts) <= self._ghost_limit()
         self._live_policy.check_invariants()
@@ -260,13 +283,12 @@ class Store:
         return self.budget if self.budget and self.enforce else _UNLIMITED
 
     def _note_use(self, entry: Entry, now: float) -> None:
-        entry.touch(self._pace.use(now))
         entry.used = now
+        entry.touch(self._pace.use(now))
 
     def _freshen(self, copy: LiveCopy, now: float) -> None:
         """Let hits go unnoted for a moment; but not on a guest, of whom the policy counts every use."""
-        moment = min(FRESH_SECONDS, self.ttl) if self.ttl else FRESH_SECONDS
-        copy.fresh = 0.0 if copy.guest else now + moment
+        copy.fresh = 0.0 if copy.guest else now + self._moment
 
     def _is_resident(self, entry: Entry) -> bool:
         return self.entries.get(entry.key) is entry
@@ -376,6 +398,7 @@ class Store:
 
     def _weigh(self, entry: Entry, sign: int) -> None:
         """The ledger: an entry's bytes as they are now, added or taken away."""
+        self._weights[bisect_left(WEIGHT_BOUNDS, entry.copies_bytes)] += sign
         self.overhead_bytes += sign * ENTRY_OVERHEAD
         if entry.live is not None:
             self.live_bytes += sign * entry.live_bytes

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TypeVar
 
 from dagcache.intake import Intake
 from dagcache.reaper import Reaper
-from dagcache.stats import DURATION_BOUNDS, WEIGHT_BOUNDS, CacheStats, Histogram, Rejection, Tally
+from dagcache.stats import DURATION_BOUNDS, CacheStats, Rejection, Tally
 from dagcache.store import Store
-
-K = TypeVar("K")
 
 
 @dataclass(slots=True)
@@ -21,7 +16,6 @@ class LookupCounts:
 
     hits_live: int = 0
     hits_frozen: int = 0
-    misses: int = 0
     loads: int = 0
     load_failures: int = 0
     joins: int = 0
@@ -32,12 +26,16 @@ class LookupCounts:
     load_seconds: Tally = field(default_factory=lambda: Tally(DURATION_BOUNDS))
     thaw_seconds: Tally = field(default_factory=lambda: Tally(DURATION_BOUNDS))
 
+    def thawed(self, seconds: float) -> None:
+        """A lookup thawed a frozen copy."""
+        self.hits_frozen += 1
+        self.thaw_seconds.observe(seconds)
+
     def joined(self, thawing: bool) -> None:
         """A lookup waited for another's thaw or load."""
         if thawing:
             self.hits_frozen += 1
         else:
-            self.misses += 1
             self.joins += 1
 
     def reject(self, reason: Rejection | None) -> Rejection | None:
@@ -46,9 +44,10 @@ class LookupCounts:
             self.rejections[reason] += 1
         return reason
 
-    def check_invariants(self) -> None:
-        """Raise AssertionError unless every miss became exactly one thing."""
-        assert self.loads + self.load_failures + self.joins + self.absent == self.misses
+    @property
+    def misses(self) -> int:
+        """Every miss became exactly one thing."""
+        return self.loads + self.load_failures + self.joins + self.absent
 
 
 def tell(
@@ -62,7 +61,6 @@ def tell(
 ) -> CacheStats:
     """Everything, as of `now`."""
     victim = store.next_victim(now)
-    weights = [float(entry.copies_bytes) for entry in list(store.entries.values())]
     return CacheStats(
         name=name,
         hits_live=counts.hits_live + unlocked_hits,
@@ -72,11 +70,11 @@ def tell(
         load_failures=counts.load_failures,
         joins=counts.joins,
         absent=counts.absent,
-        evictions=_frozen(store.counts.evictions),
-        evicted_bytes=_frozen(store.counts.evicted_bytes),
+        evictions=dict(store.counts.evictions),
+        evicted_bytes=dict(store.counts.evicted_bytes),
         demotions=store.counts.demotions,
         demoted_bytes=store.counts.demoted_bytes,
-        rejections=_frozen(counts.rejections),
+        rejections=dict(counts.rejections),
         thaw_failures=counts.thaw_failures,
         unfrozen=intake.unfrozen,
         listener_failures=reaper.listener_failures,
@@ -84,7 +82,7 @@ def tell(
         internal_errors=counts.internal_errors,
         load_seconds=counts.load_seconds.snapshot(),
         thaw_seconds=counts.thaw_seconds.snapshot(),
-        entry_bytes=Histogram.of(WEIGHT_BOUNDS, weights),
+        entry_bytes=store.weights(),
         max_bytes=store.budget,
         live_bytes=store.live_bytes,
         frozen_bytes=store.frozen_bytes,
@@ -97,7 +95,3 @@ def tell(
         sizing_error_ratio=intake.sizing_error_ratio,
         sizing_seconds=intake.sizing_seconds,
     )
-
-
-def _frozen(counts: Mapping[K, int]) -> Mapping[K, int]:
-    return MappingProxyType(dict(counts))

@@ -58,7 +58,7 @@ class LearnedSizer:
         self._walk = walk
         self._headroom = headroom
         self._timer = timer
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may weigh while its own thread is in the middle of it
         self._models: OrderedDict[int, _Model] = OrderedDict()
         self._allowance = _Allowance()
         self._errors: deque[float] = deque(maxlen=_RECENT)
@@ -69,8 +69,8 @@ class LearnedSizer:
     @property
     def error_ratio(self) -> float:
         """Mean of (estimate - exact) / exact over the latest walks that a trained model could have spared."""
-        with self._lock:
-            return sum(self._errors) / len(self._errors) if self._errors else 0.0
+        errors = tuple(self._errors)  # at one stroke and without the lock: whoever asks may hold another one
+        return sum(errors) / len(errors) if errors else 0.0
 
     @property
     def seconds_total(self) -> float:

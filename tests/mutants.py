@@ -76,14 +76,14 @@ MUTANTS = [
     Mutant(
         "hits do not re-arm the TTL",
         "dagcache/store.py",
-        "        entry.touch(now)\n        self._freshen(copy, now)",
-        "        self._freshen(copy, now)",
+        "        entry.used = now\n        entry.touch(self._pace.use(now))\n        copy.fresh",
+        "        copy.fresh",
     ),
     Mutant(
         "an expired entry is served on the hit path",
         "dagcache/store.py",
-        "            return False\n        entry.touch(now)\n        self._freshen",
-        "            pass\n        entry.touch(now)\n        self._freshen",
+        "            return False\n        entry.used = now",
+        "            pass\n        entry.used = now",
     ),
     Mutant(
         "an entry that was used is watched no longer",
@@ -94,8 +94,8 @@ MUTANTS = [
     Mutant(
         "the TTL counts from the load",
         "dagcache/deadlines.py",
-        "return self.ttl > 0 and now - entry.used > self.ttl",
-        "return self.ttl > 0 and now - entry.brought > self.ttl",
+        "return self.ttl > 0 and now > entry.used + self.ttl",
+        "return self.ttl > 0 and now > entry.brought + self.ttl",
     ),
     Mutant(
         "a load resurrects what was deleted meanwhile",
@@ -131,7 +131,7 @@ MUTANTS = [
     Mutant(
         "a failed thaw leaves the damaged entry",
         "dagcache/cache.py",
-        "            self._store.remove(key, RemovalCause.STALE)",
+        "            self._store.remove(key, RemovalCause.STALE, self._latest)",
         "            pass",
     ),
     Mutant(
@@ -149,7 +149,7 @@ MUTANTS = [
     Mutant(
         "a torn section is not repaired",
         "dagcache/exclusion.py",
-        "            if self._torn:\n                self._repair()\n",
+        "            if torn:\n                self._repair()\n",
         "",
     ),
     Mutant(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -310,6 +311,15 @@ def test_the_age_of_the_next_victim_is_told() -> None:
     fill(cache, ["new"])
     clock.advance(5)
     assert cache.stats().next_victim_idle_seconds == 55
+
+
+def test_a_snapshot_can_be_turned_into_plain_data() -> None:
+    """For logs and for JSON."""
+    cache, _ = make_cache()
+    fill(cache, ["a"])
+    plain = dataclasses.asdict(cache.stats())
+    assert plain["misses"] == 1
+    assert plain["rejections"][Rejection.SIZER] == 0
 
 
 def test_entries_tell_what_is_resident() -> None:

@@ -15,14 +15,15 @@ def make_history(mark: float, gap: float = 0.0, brought: float = -inf) -> Histor
 
 
 def test_a_returning_key_gets_its_history_back() -> None:
-    """Mark, gap, pause and the time it was brought are restored exactly."""
+    """Mark, gap, pauses and the time it was brought are restored exactly."""
     ghosts = Ghosts()
     left = make_history(12.345, gap=0.1, brought=12.5)
-    left.paused = True
+    left.paused, left.pause, left.agreed = True, 1.1, 2
     ghosts.remember(7, left)
     history = History(99.0)
     ghosts.recall(7, history)
-    assert (history.mark, history.gap, history.brought, history.paused) == (12.345, 0.1, 12.5, True)
+    assert (history.mark, history.gap, history.brought) == (12.345, 0.1, 12.5)
+    assert (history.paused, history.pause, history.agreed) == (True, 1.1, 2)
 
 
 def test_an_unknown_key_keeps_its_new_history() -> None:

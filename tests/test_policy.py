@@ -83,6 +83,26 @@ def test_an_entry_long_overdue_leaves() -> None:
     assert admit_when_full(policy, make_seat(mark=1000.0, gap=60.0), now=1000.0) == [overdue]
 
 
+@pytest.mark.parametrize(("agreed", "regular_leaves"), [(1, True), (2, False)])
+def test_an_entry_in_a_regular_pause_is_expected_at_its_end(agreed: int, regular_leaves: bool) -> None:
+    """Long overdue by its gap, but due soon by its pause, if three pauses were of about one length."""
+    policy = Policy()
+    regular, other = make_seat(mark=100.0, gap=10.0), make_seat(mark=1000.0, gap=700.0)
+    regular.history.pause, regular.history.agreed = 1000.0, agreed
+    fill(policy, [regular, other])
+    victim = regular if regular_leaves else other
+    assert admit_when_full(policy, make_seat(mark=1000.0, gap=10.0), now=1000.0) == [victim]
+
+
+def test_an_entry_that_misses_the_end_of_its_pause_is_overdue() -> None:
+    """The pause was its last excuse."""
+    policy = Policy()
+    late, other = make_seat(mark=0.0, gap=10.0), make_seat(mark=1000.0, gap=700.0)
+    late.history.pause, late.history.agreed = 900.0, 2
+    fill(policy, [late, other])
+    assert admit_when_full(policy, make_seat(mark=1000.0, gap=10.0), now=1000.0) == [late]
+
+
 def test_a_prediction_near_its_date_is_only_half_trusted() -> None:
     """An entry 20 s before its date ranks behind one 45 s before its own, if the first waited much longer."""
     policy = Policy()
@@ -114,6 +134,7 @@ def test_a_superseded_entry_leaves_once_idle() -> None:
     policy = Policy()
     old, active = make_seat(mark=0.0, gap=10.0), make_seat(mark=0.0, gap=10.0, weight=50.0)
     old.history.superseded = True
+    old.history.pause, old.history.agreed = 1e6, 2
     fill(policy, [active, old])
     assert admit_when_full(policy, make_seat(mark=21.0, gap=10.0), now=21.0) == [old]
 

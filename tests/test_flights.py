@@ -1,0 +1,210 @@
+"""Single flight, by itself: who leads, who follows, and how a flight ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from dagcache import flights as module
+from dagcache.flights import ABANDONED, Flight, Flights
+
+
+def in_a_thread(action: Callable[[], object]) -> None:
+    """Run an action to its end in a thread of its own."""
+    thread = threading.Thread(target=action)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def followed() -> Flight:
+    """A flight that somebody is about to wait for."""
+    flight = Flight()
+    flight.followers = 1
+    return flight
+
+
+def test_a_landed_flight_gives_its_value() -> None:
+    """To everybody who waits, also twice."""
+    flight = Flight()
+    with flight.underway:
+        flight.land("value")
+    assert flight.wait() == flight.wait() == "value"
+
+
+def test_the_first_outcome_counts() -> None:
+    """Whoever lands it again changes nothing."""
+    flight = followed()
+    flight.land("first")
+    flight.land("second", ValueError())
+    assert flight.wait() == "first"
+
+
+def test_an_error_is_the_same_object_for_everybody_and_its_traceback_does_not_grow() -> None:
+    """Each follower raises it from where the leader stood."""
+    flight = followed()
+    error = LookupError("no")
+    flight.land(None, error)
+    depths = []
+    for _ in range(3):
+        with pytest.raises(LookupError) as caught:
+            flight.wait()
+        assert caught.value is error
+        depths.append(len(caught.traceback))
+    assert len(set(depths)) == 1
+
+
+def test_an_error_that_nobody_waits_for_is_not_held() -> None:
+    """It would hold its frames, and they the flight."""
+    alone = Flight()
+    alone.land(None, LookupError())
+    assert alone.error is None
+    flight = followed()
+    flight.followers = 2
+    flight.land(None, LookupError())
+    held = []
+    for _ in range(2):
+        flight.leave()
+        held.append((flight.error is not None, flight.traceback is not None))
+    assert held == [(True, False), (False, False)]
+
+
+def test_a_flight_that_its_leader_let_go_of_is_abandoned() -> None:
+    """The ``with`` statement ends, and nobody has landed it."""
+    flight = Flight()
+
+    def lead() -> None:
+        with flight.underway:
+            assert not flight.over
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lead()
+    assert flight.over
+    assert flight.wait() is ABANDONED
+
+
+def test_a_flight_whose_leader_is_gone_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody will ever let go of its lock: so it is in a forked child."""
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0)
+    led: list[Flight] = []
+
+    def lead() -> None:
+        led.append(Flight())
+        led[0].underway.acquire()
+
+    in_a_thread(lead)
+    assert led[0].over
+    assert led[0].wait() is ABANDONED
+
+
+def test_a_flight_that_has_landed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if its leader holds the lock for long after that."""
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0)
+    flight = Flight()
+    with flight.underway:
+        flight.land("value")
+        assert flight.wait() == "value"
+
+
+def test_only_flights_under_way_are_found() -> None:
+    """One that landed, or was let go of, is none."""
+    flights, flight, other = Flights(), Flight(), Flight()
+    flights.take_off("a", flight)
+    flights.take_off("b", other)
+    assert flights.get("a") is None
+    with flight.underway, other.underway:
+        assert flights.get("a") is flight
+        assert flights.get("c") is None
+        other.land("value")
+        assert flights.get("b") is None
+    assert len(flights) == 2
+
+
+def test_a_flight_is_current_until_it_is_struck_off_or_overtaken() -> None:
+    """By a newer flight, a change of its key, or a change of everything."""
+    flights, flight, newer = Flights(), Flight(), Flight()
+    flights.take_off("a", flight)
+    assert flights.still_current("a", flight)
+    assert not flights.still_current("a", flight)
+    flights.take_off("a", flight)
+    flights.take_off("a", newer)
+    assert not flights.still_current("a", flight)
+    assert flights.still_current("a", newer)
+    flights.take_off("a", flight)
+    flights.divert("a")
+    assert not flights.still_current("a", flight)
+    flights.take_off("a", flight)
+    flights.divert_all()
+    assert not flights.still_current("a", flight)
+    flights.divert("never there")
+
+
+def test_a_leader_does_not_follow_itself() -> None:
+    """It would wait for ever; nothing is noted."""
+    flights, flight = Flights(), Flight()
+    with flight.underway:
+        assert not flights.follow(flight)
+    assert flight.followers == 0
+    assert not flights._waiting
+
+
+def test_a_ring_of_threads_is_not_closed() -> None:
+    """The test leads A, the leader of B waits for A: so the test must not wait for B."""
+    flights, a, b = Flights(), Flight(), Flight()
+
+    def other() -> None:
+        b.leader = threading.current_thread()
+        b.underway.acquire()
+        assert flights.follow(a)
+        asked.set()
+        done.wait(30)
+        flights.unfollow()
+
+    asked, done = threading.Event(), threading.Event()
+    with a.underway:
+        thread = threading.Thread(target=other)
+        thread.start()
+        try:
+            assert asked.wait(30)
+            assert not flights.follow(b)
+            assert (a.followers, b.followers) == (1, 0)
+            a.land("value")
+            assert flights.follow(b), "a has landed: its follower moves on, and there is no ring"
+        finally:
+            done.set()
+            thread.join(30)
+    assert list(flights._waiting) == [threading.get_ident()]
+    flights.unfollow()
+    assert not flights._waiting
+
+
+def test_a_flight_that_is_over_may_be_followed_by_its_own_leader() -> None:
+    """There is nothing left to wait for."""
+    flights, flight = Flights(), Flight()
+    flight.land("value")
+    assert flights.follow(flight)
+    assert flight.wait() == "value"
+
+
+def test_waiting_goes_on_while_the_leader_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often the follower looks whether it is still there."""
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0)
+    flight = Flight()
+
+    class Busy:
+        looks = 0
+
+        def acquire(self, *, timeout: float) -> bool:
+            self.looks += 1
+            if self.looks == 5:
+                flight.land("value")
+            return self.looks == 5
+
+        def release(self) -> None:
+            pass
+
+    flight.underway = Busy()  # type: ignore[assignment]
+    assert flight.wait() == "value"

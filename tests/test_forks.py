@@ -1,0 +1,66 @@
+"""What a forked child does first, done here: coverage and debuggers do not see into a child."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+from dagcache import CoarseClock, gcpause
+from dagcache import cache as cache_module
+from dagcache import clock as clock_module
+from dagcache.gcpause import gc_paused
+from tests.support.caches import MIB, Weighted, fill, make_cache, never
+
+
+def test_a_childs_caches_start_empty_with_the_budget_in_force() -> None:
+    """All of them; what they inherited is neither served nor destroyed, for that would copy its pages."""
+    (first, _), (second, _) = make_cache(max_bytes=0, name="first"), make_cache(max_bytes=MIB, name="second")
+    fill(first, range(3))
+    fill(second, range(3))
+    first.resize(2 * MIB)
+    old_get, inherited = first.get, first._store
+    cache_module._after_fork_in_child()
+    assert (len(first), len(second)) == (0, 0)
+    assert (first.max_bytes, second.max_bytes) == (2 * MIB, MIB)
+    assert old_get(0) is None
+    assert len(inherited.entries) == 3
+    assert inherited in cache_module._ORPHANS
+    fill(first, [0])
+    assert first.get_or_load(0, never) == old_get(0) == Weighted(0)
+    assert first.stats().lookups == 5
+    first.check_invariants()
+    cache_module._ORPHANS.remove(inherited)
+
+
+def test_a_childs_coarse_clocks_stand_at_infinity() -> None:
+    """Until they are called."""
+    coarse = CoarseClock()
+    coarse.now = 7.0
+    clock_module._after_fork_in_child()
+    assert coarse.now == float("inf")
+
+
+def test_a_child_ends_all_pauses_of_the_collector() -> None:
+    """With a lock of its own; blocks that end later in the child change nothing."""
+    lock = gcpause._lock
+    with gc_paused():
+        holder = threading.Thread(target=lock.acquire)
+        holder.start()
+        holder.join(30)
+        gcpause._restart_in_child()
+        assert gc.isenabled()
+        gc.disable()
+        assert gcpause.collector_is_off()
+    assert not gc.isenabled()
+    gc.enable()
+
+
+def test_ending_a_pause_twice_ends_it_once() -> None:
+    """The second time there is nothing to end."""
+    pause = gc_paused()
+    with gc_paused():
+        pause.__enter__()
+        pause.__exit__()
+        pause.__exit__()
+        assert not gc.isenabled()
+    assert gc.isenabled()
