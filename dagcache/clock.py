@@ -78,5 +78,5 @@ def _after_fork_in_child() -> None:
         clock.halt()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
     os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -59,7 +59,7 @@ def _restart_in_child() -> None:
     _open.clear()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
     os.register_at_fork(after_in_child=_restart_in_child)
 
 

@@ -219,13 +219,14 @@ def _values_bytes(of: type, widths: list[int]) -> int:
 
     All instances of a class get room for the attributes of the widest, and one more (Objects/dictobject.c).
     """
-    if not of.__flags__ & _INLINE_VALUES:
+    if not of.__flags__ & _INLINE_VALUES:  # pragma: no cover - from CPython 3.13 on
         return 0
-    if not _VALUES_ARE_IN_THE_OBJECT:
+    if not _VALUES_ARE_IN_THE_OBJECT:  # pragma: no branch - one or the other, by version
         room = min(max(widths) + 1, _MOST_INLINE_VALUES)
         return (len(widths) - widths.count(_OWN_DICT)) * _rounded(_words(room + 2) + 8 * room)
-    room = _MOST_INLINE_VALUES if _OWN_DICT in widths else min(max(widths) + 1, _MOST_INLINE_VALUES)
-    return len(widths) * _rounded(_words(room) + 8 * (room + 1))
+    # From CPython 3.13 on.
+    room = _MOST_INLINE_VALUES if _OWN_DICT in widths else min(max(widths) + 1, _MOST_INLINE_VALUES)  # pragma: no cover
+    return len(widths) * _rounded(_words(room) + 8 * (room + 1))  # pragma: no cover
 
 
 def _words(size: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import os
 import threading
 import time
@@ -157,15 +156,14 @@ def test_a_ticker_that_was_started_meanwhile_is_not_started_again(world: World) 
 
 
 def test_the_ticker_ends_with_its_clock(world: World) -> None:
-    """It does not keep it alive."""
-    coarse = CoarseClock()
-    coarse()
-    gone = weakref.ref(coarse)
-    del coarse
-    gc.collect()
-    assert gone() is None
+    """It does not keep it alive, not even while it sleeps."""
+    clocks = [CoarseClock()]
+    clocks[0]()
+    gone = weakref.ref(clocks[0])
+    world.on_sleep = clocks.clear
     world.tickers.made[0].run()
-    assert not world.slept
+    assert gone() is None
+    assert len(world.slept) == 1
 
 
 def test_a_real_ticker_ticks_and_ends() -> None:

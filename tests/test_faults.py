@@ -427,3 +427,35 @@ def test_what_no_entry_is_left_of_before_its_thaw_begins_is_loaded(monkeypatch: 
     monkeypatch.setattr(cache, "_thaw", late)
     assert cache.get(frozen) is None
     assert len(cache._flights) == 0
+
+
+def test_running_out_of_memory_while_popping_is_told() -> None:
+    """It is no damage of the entry, and no default hides it."""
+
+    class Short(PickleFreezer):
+        def thaw(self, data: bytes) -> object:
+            raise MemoryError
+
+    cache, _ = make_cache(max_bytes=300 * KIB, freezer=Short())
+    fill(cache, range(4))
+    key = next(info.key for info in cache.entries() if info.tier == "frozen")
+    with pytest.raises(MemoryError):
+        cache.pop(key, None)
+    assert cache.stats().thaw_failures == 0
+    cache.check_invariants()
+
+
+def test_a_damaged_entry_that_was_replaced_while_it_thawed_takes_nothing_with_it() -> None:
+    """What is under the key by then stays."""
+
+    class Overtaken(PickleFreezer):
+        def thaw(self, data: bytes) -> object:
+            cache[key] = Weighted("new")
+            raise ThawError
+
+    cache, _ = make_cache(max_bytes=300 * KIB, freezer=Overtaken())
+    fill(cache, range(4))
+    key = next(info.key for info in cache.entries() if info.tier == "frozen")
+    assert cache.get_or_load(key, never) == Weighted("new")
+    assert cache.stats().thaw_failures == 1
+    cache.check_invariants()

@@ -9,7 +9,7 @@ from dagcache import CoarseClock, gcpause
 from dagcache import cache as cache_module
 from dagcache import clock as clock_module
 from dagcache.gcpause import gc_paused
-from tests.support.caches import MIB, Weighted, fill, make_cache, never
+from tests.support.caches import MIB, Weighted, automatic_gc_off, fill, make_cache, never
 
 
 def test_a_childs_caches_start_empty_with_the_budget_in_force() -> None:
@@ -27,7 +27,7 @@ def test_a_childs_caches_start_empty_with_the_budget_in_force() -> None:
     assert inherited in cache_module._ORPHANS
     fill(first, [0])
     assert first.get_or_load(0, never) == old_get(0) == Weighted(0)
-    assert first.stats().lookups == 5
+    assert first.stats().lookups == 4
     first.check_invariants()
     cache_module._ORPHANS.remove(inherited)
 
@@ -53,6 +53,13 @@ def test_a_child_ends_all_pauses_of_the_collector() -> None:
         assert gcpause.collector_is_off()
     assert not gc.isenabled()
     gc.enable()
+
+
+def test_a_child_without_pauses_leaves_the_collector_as_it_is() -> None:
+    """Off by the host's wish, it stays off."""
+    with automatic_gc_off():
+        gcpause._restart_in_child()
+        assert gcpause.collector_is_off()
 
 
 def test_ending_a_pause_twice_ends_it_once() -> None:

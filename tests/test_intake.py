@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from dagcache.intake import Intake, Loaded
+from dagcache.sizing.walk import weigh
 from tests.support.caches import make_cache
 
 
@@ -17,8 +18,10 @@ def test_what_a_value_weighs_where_it_comes_from_helps_to_estimate_it() -> None:
         intake = Intake(freezer=None, sizer=None, version_of=None, breaker=None)
         for number in range(200):
             length = 100 + number % 50
-            loaded = Loaded(list(range(length)), serialized_bytes=10 * length if stated else 0)
-            assert intake.take(number, loaded, 10.0, 0) is not None
+            value = list(range(1000, 1000 + length))
+            arrival = intake.take(number, Loaded(value, serialized_bytes=10 * length if stated else 0), 10.0, 0)
+            assert arrival is not None
+            assert arrival.live_bytes == pytest.approx(weigh(value).nbytes, rel=0.05)
         return intake._learned.walks
 
     assert walks(stated=False) == 200
