@@ -219,9 +219,9 @@ def _values_bytes(of: type, widths: list[int]) -> int:
 
     All instances of a class get room for the attributes of the widest, and one more (Objects/dictobject.c).
     """
-    if not of.__flags__ & _INLINE_VALUES:  # pragma: no cover - from CPython 3.13 on
+    if not of.__flags__ & _INLINE_VALUES:  # pragma: no cover - before CPython 3.11, and from 3.13 on
         return 0
-    if not _VALUES_ARE_IN_THE_OBJECT:  # pragma: no branch - one or the other, by version
+    if not _VALUES_ARE_IN_THE_OBJECT:  # pragma: no cover - CPython 3.11 and 3.12
         room = min(max(widths) + 1, _MOST_INLINE_VALUES)
         return (len(widths) - widths.count(_OWN_DICT)) * _rounded(_words(room + 2) + 8 * room)
     # From CPython 3.13 on.
@@ -229,5 +229,5 @@ def _values_bytes(of: type, widths: list[int]) -> int:
     return len(widths) * _rounded(_words(room) + 8 * (room + 1))  # pragma: no cover
 
 
-def _words(size: int) -> int:
+def _words(size: int) -> int:  # pragma: no cover - from CPython 3.11 on
     return (size + 7) & ~7
