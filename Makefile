@@ -39,7 +39,7 @@ wheel-check: $(VENV)/ready ## the tests, against the wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(WHEEL_VENV)/bin/python -m pip install --quiet "$$(echo build/wheel/dagcache-*.whl)[test]"
-	cp -R tests benchmarks docs examples *.md pyproject.toml build/elsewhere
+	cp -R tests benchmarks docs examples *.md LICENSE pyproject.toml build/elsewhere
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -c "import dagcache; assert 'site-packages' in dagcache.__file__, dagcache.__file__"
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -m pytest -q
 
