@@ -136,6 +136,18 @@ def test_shrinking_gives_up_live_copies_before_entries() -> None:
     cache.check_invariants()
 
 
+def test_one_byte_too_much_is_too_much() -> None:
+    """A limit of what is held costs nothing; one a byte lower costs a copy."""
+    cache, _ = make_cache(max_bytes=4 * MIB)
+    fill(cache, range(3))
+    used = cache.stats().total_bytes
+    cache.resize(used)
+    assert cache.stats().demotions == 0
+    cache.resize(used - 1)
+    assert cache.stats().demotions == 1
+    cache.check_invariants()
+
+
 def test_growing_takes_effect_at_once() -> None:
     """After a larger limit, thawed copies stay live."""
     cache, clock = make_cache(max_bytes=MIB)
