@@ -22,7 +22,8 @@ _log = logging.getLogger("dagcache")
 OnRemoval = Callable[[EntryInfo, RemovalCause], Any]
 
 
-_PASSED = 2  # a loop over lookups still holds the last value during the next one
+_PASSED = 32  # a scheduler holds the DAGs of the twenty runs that it examines in one go
+_PASSED_BLINDLY = 2  # a loop over lookups still holds the last value during the next one
 
 
 def _holders(cell: list[Any]) -> int:
@@ -102,22 +103,44 @@ class Reaper:
             self.unbroken_cycles += 1
 
     def _await_the_end_of(self, value: object, token: object) -> None:
-        """See to a value that its caller still holds, if nobody else will.
+        """See to a value that its caller still holds, and that is cyclic garbage once he drops it.
 
-        It is cyclic garbage once it is dropped. The automatic collector frees such young garbage at once and cheaply.
-        Where the host has switched that off, each lookup of a full cache would leak a graph: so the last few are
-        remembered, and taken apart when enough others have come for their callers to be done with them.
+        The last few are remembered, and taken apart when their callers have dropped them: left to the automatic
+        collector, they cost more than their thaws did. Where that cannot be told, it is the collector's business; and if
+        the host has switched that off, they are taken apart when enough others have come, or each lookup would leak.
         """
-        if not collector_is_off():
-            self._passed.clear()
+        if self._breaker is None:
             return
         self._passed.append(([value], token))
-        while len(self._passed) > _PASSED:
+        del value  # a reference from here would count as its caller's
+        blindly = collector_is_off()
+        for _ in range(len(self._passed)):
+            self._look_at_the_oldest(keep_unknown=blindly)
+        while len(self._passed) > (_PASSED_BLINDLY if blindly else _PASSED):
             try:
                 cell, its_token = self._passed.popleft()
             except IndexError:  # another thread was faster
                 return
-            self._release(cell, its_token)
+            if blindly:
+                self._release(cell, its_token)
+
+    def _look_at_the_oldest(self, *, keep_unknown: bool) -> None:
+        try:
+            cell, token = self._passed.popleft()
+        except IndexError:  # another thread was faster
+            return
+        free = self._seems_free(cell, token)
+        if free:
+            self._release(cell, token)
+        elif keep_unknown or free is not None:
+            self._passed.append((cell, token))
+
+    def _seems_free(self, cell: list[object], token: object) -> bool | None:
+        try:
+            return None if self._breaker is None else self._breaker.seems_free(cell, token)
+        except Exception:
+            _log.exception("the cycle breaker failed")
+            return None
 
     def _release(self, cell: list[object], token: object) -> bool:
         """Let go of a value; False if its memory is left to the collector."""

@@ -53,6 +53,10 @@ class CycleBreaker(Protocol):
         """Called once, when a copy is admitted and nobody else has it yet; `release` gets the result."""
         ...
 
+    def seems_free(self, value_cell: list[object], token: object) -> bool | None:
+        """Whether nobody holds the value itself, by a cheap look that never enters it; None if that cannot be told."""
+        ...
+
     def release(self, value_cell: list[object], token: object) -> Outcome:
         """Let go of the value in a one-element list, the cache's only reference to it. Never raises."""
         ...
@@ -76,6 +80,9 @@ class GenericBreaker:
 
     def arm(self, value: object) -> None:
         """Nothing to remember."""
+
+    def seems_free(self, value_cell: list[object], token: object = None) -> None:
+        """Cannot be told: it would take counting the references of all parts to the value."""
 
     def release(self, value_cell: list[object], token: object = None) -> Outcome:
         """Free the value at once if nobody else holds it. Never raises; an unexpected error is logged."""
@@ -161,19 +168,31 @@ class HubBreaker:
         self._hubs = hubs
         self._sever = sever
 
-    def arm(self, value: object) -> object:
-        """A fingerprint of the reference counts; nobody but the caller may hold the value or a part of it."""
-        hubs = self._other_hubs(value)
-        return _fingerprint(hubs, _references_to(value, hubs) + _OURS, weakref.getweakrefcount(value))
+    def arm(self, value: object) -> tuple[int, int]:
+        """The references to the value from its own parts, and a fingerprint of all reference counts.
 
-    def release(self, value_cell: list[object], token: object) -> Outcome:
+        Nobody but the caller may hold the value or a part of it.
+        """
+        hubs = self._other_hubs(value)
+        own = _references_to(value, hubs) + _OURS
+        return own, _fingerprint(hubs, own, weakref.getweakrefcount(value))
+
+    def seems_free(self, value_cell: list[object], token: Any) -> bool | None:
+        """Whether nobody holds the value itself; somebody may still hold a part."""
+        if not _EXACT_COUNTS or type(token) is not tuple:
+            return None
+        return bool(sys.getrefcount(value_cell[0]) <= token[0])
+
+    def release(self, value_cell: list[object], token: Any) -> Outcome:
         """Sever the value if its hubs are held by each other only. Never raises; an error is logged."""
         try:
             if not _EXACT_COUNTS:
                 return Outcome.SKIPPED
             hubs = self._other_hubs(value_cell[0])
             value = (value_cell.pop(),)
-            if _fingerprint(hubs, _counts(value)[0], weakref.getweakrefcount(value[0])) != token:
+            if type(token) is not tuple or (
+                _fingerprint(hubs, _counts(value)[0], weakref.getweakrefcount(value[0])) != token[1]
+            ):
                 return Outcome.HELD
             del hubs
             self._sever(value[0])
@@ -190,10 +209,12 @@ class HubBreaker:
 
 def _references_to(value: object, hubs: tuple[object, ...]) -> int:
     """How often the hubs refer to the value, by what they contain and by their attributes."""
-    holders = {id(item): item for item in (value, *hubs)}
+    parts = (value, *hubs)
+    referents = gc.get_referents(*parts)
     # Attributes lie in the instance itself, or in a dict of its own.
-    holders.update((id(item), item) for item in gc.get_referents(value, *hubs) if type(item) is dict)
-    return sum(item is value for item in gc.get_referents(*holders.values()))
+    dicts = list(itertools.compress(referents, map(operator.is_, map(type, referents), itertools.repeat(dict))))
+    holders = {**dict(zip(map(id, parts), parts, strict=True)), **dict(zip(map(id, dicts), dicts, strict=True))}
+    return sum(map(operator.is_, gc.get_referents(*holders.values()), itertools.repeat(value)))
 
 
 def _fingerprint(hubs: tuple[object, ...], value_count: int, value_weak_count: int) -> int:
@@ -263,19 +284,20 @@ def _take_apart(parts: tuple[object, ...], is_hub: list[bool]) -> bool:
     """Break every cycle; whether that is certain. No part dies before this is over."""
     hubs = list(itertools.compress(parts, is_hub))
     for hub in hubs:
-        _empty(hub)
+        empty(hub)
     # What an emptied hub still refers to is its class and its empty dict: nothing that leads on.
     if not _tracked_referents(_tracked_referents(hubs)):
         return True
     # Some hub cannot be emptied, such as a tuple: then empty whatever can be.
     for part in parts:
-        _empty(part)
+        empty(part)
     return _is_acyclic(parts)
 
 
-def _empty(part: Any) -> None:
-    for empty in _emptiers[type(part)]:
-        empty(part)
+def empty(part: Any) -> None:
+    """Take everything out of a part, elements, attributes and slots, without running a line of its class."""
+    for emptier in _emptiers[type(part)]:
+        emptier(part)
 
 
 def _is_acyclic(parts: Iterable[object]) -> bool:

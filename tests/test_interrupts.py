@@ -170,7 +170,7 @@ class Given:
         return self._whole.freeze(value)
 
     def thaw(self, data: bytes) -> object:
-        """The other half."""
+        """The last third."""
         self._called("thaw")
         return self._whole.thaw(data)
 
@@ -185,12 +185,16 @@ class Given:
         return None if isinstance(key, str) else ("family", key)
 
     def arm(self, value: object) -> object:
-        """Half a breaker."""
+        """A third of a breaker."""
         self._called("arm")
         return self._breaker.arm(value)  # type: ignore[func-returns-value]
 
+    def seems_free(self, cell: list[object], token: object) -> None:
+        """Another third."""
+        self._called("seems_free")
+
     def release(self, cell: list[object], token: object) -> Outcome:
-        """The other half."""
+        """The last third."""
         self._called("release")
         return self._breaker.release(cell, token)
 

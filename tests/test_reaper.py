@@ -21,10 +21,15 @@ class Breaker:
 
     def __init__(self) -> None:
         self.released: list[tuple[object, object]] = []
+        self.free: dict[object, bool | None] = {}
 
     def arm(self, value: object) -> object:
         """Remember nothing."""
         return None
+
+    def seems_free(self, cell: list[object], token: object) -> bool | None:
+        """As a test has it."""
+        return self.free.get(cell[0])
 
     def release(self, cell: list[object], token: object) -> Outcome:
         """Write down."""
@@ -53,7 +58,7 @@ def test_values_that_passed_are_taken_apart_when_others_have_come() -> None:
 
 
 def test_values_that_passed_are_the_collectors_where_it_runs() -> None:
-    """Also those from before it was switched on again: the reaper lets go of them."""
+    """If nobody can tell whether they are still held; also those from before it was switched on again."""
     breaker = Breaker()
     reaper = make_reaper(breaker)
     with automatic_gc_off():
@@ -64,12 +69,45 @@ def test_values_that_passed_are_the_collectors_where_it_runs() -> None:
     assert not reaper._passed
 
 
-def test_without_a_breaker_values_that_passed_are_dropped_in_their_turn() -> None:
-    """None of them is held for long."""
+def test_values_that_passed_are_taken_apart_once_their_callers_have_dropped_them() -> None:
+    """Whether the automatic collector runs or not, and in whatever order they are dropped."""
+    breaker = Breaker()
+    breaker.free = dict.fromkeys("abcd", False)
+    reaper = make_reaper(breaker)
+    pass_by(reaper, "a", "b", "c")
+    assert not breaker.released
+    breaker.free["b"] = True
+    pass_by(reaper, "d")
+    assert breaker.released == [("b", "token of b")]
+    assert [cell for cell, _ in reaper._passed] == [["a"], ["c"], ["d"]]
+
+
+def test_values_that_are_held_for_long_are_left_to_the_collector() -> None:
+    """No more than a few dozen are remembered: what a caller keeps for ever must not be looked at for ever."""
+    breaker = Breaker()
+    breaker.free = dict.fromkeys(range(100), False)
+    reaper = make_reaper(breaker)
+    pass_by(reaper, *range(100))
+    assert [cell for cell, _ in reaper._passed] == [[number] for number in range(68, 100)]
+    assert not breaker.released
+
+
+def test_a_breaker_that_fails_to_look_costs_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    """The value is left to the collector."""
+    breaker = Breaker()
+    breaker.free = None  # type: ignore[assignment]
+    reaper = make_reaper(breaker)
+    pass_by(reaper, "a")
+    assert "the cycle breaker failed" in caplog.text
+    assert not reaper._passed
+
+
+def test_without_a_breaker_values_that_passed_are_not_held() -> None:
+    """There is nothing to be done about them."""
     reaper = make_reaper(None)
     with automatic_gc_off():
         pass_by(reaper, "a", "b", "c", "d")
-    assert [cell for cell, _ in reaper._passed] == [["c"], ["d"]]
+    assert not reaper._passed
 
 
 class Emptied(deque[Any]):

@@ -686,6 +686,23 @@ def test_a_severed_value_goes_at_once() -> None:
     assert (_alive(Dag), _alive(Group), _alive(Task)) == (0, 0, 0)
 
 
+def test_a_hub_breaker_sees_who_holds_the_value_itself() -> None:
+    """A cheap look, before the parts are counted; without its own token it cannot tell."""
+    breaker = HubBreaker(_hubs, _sever)
+    cell, token = _armed(breaker)
+    held = cell[0]
+    assert breaker.seems_free(cell, token) is False
+    del held
+    assert breaker.seems_free(cell, token) is True
+    assert breaker.seems_free(cell, None) is None
+    assert breaker.release(cell, None) is Outcome.HELD
+
+
+def test_a_generic_breaker_cannot_tell_cheaply() -> None:
+    """It does not know which references to the value are its own."""
+    assert GenericBreaker().seems_free([make_dag(3, 1)]) is None  # type: ignore[func-returns-value]
+
+
 WEAK_HOLDS = ["weak reference", "weak reference to a group", "a proxy of its own", "weak set"]
 HUB_HOLDS = [
     "root",
