@@ -5,20 +5,26 @@
 
 from __future__ import annotations
 
-from dagcache.cache import DagCache
-from dagcache.clock import CoarseClock
-from dagcache.config import CacheConfig
-from dagcache.errors import (
-    ConfigError,
-    DagCacheError,
-    FreezeError,
-    OversizeError,
-    RecursiveLoadError,
-    ThawError,
-)
-from dagcache.intake import Loaded
-from dagcache.sizing.limits import ByteLimit
-from dagcache.stats import CacheStats, EntryInfo, Rejection, RemovalCause
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dagcache.public import (
+        ByteLimit,
+        CacheConfig,
+        CacheStats,
+        CoarseClock,
+        ConfigError,
+        DagCache,
+        DagCacheError,
+        EntryInfo,
+        FreezeError,
+        Loaded,
+        OversizeError,
+        RecursiveLoadError,
+        Rejection,
+        RemovalCause,
+        ThawError,
+    )
 
 __all__ = [
     "ByteLimit",
@@ -37,3 +43,20 @@ __all__ = [
     "RemovalCause",
     "ThawError",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when one of them is first asked for.
+
+    Airflow imports this package in every process, through an entry point: those that run tasks need none of it.
+    """
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from dagcache import public
+
+    globals().update({public_name: getattr(public, public_name) for public_name in __all__})
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -106,8 +106,8 @@ class Reaper:
         """See to a value that its caller still holds, and that is cyclic garbage once he drops it.
 
         The last few are remembered, and taken apart when their callers have dropped them: left to the automatic
-        collector, they cost more than their thaws did. Where that cannot be told, it is the collector's business; and if
-        the host has switched that off, they are taken apart when enough others have come, or each lookup would leak.
+        collector, they cost more than their thaws did. Where that cannot be told, it is the collector's business; and
+        if the host has switched that off, they are taken apart when enough others have come, or lookups would leak.
         """
         if self._breaker is None:
             return

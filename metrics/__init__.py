@@ -1,1 +1,1 @@
-"""Prometheus exposition of the cache's statistics; `names` lists them, `collector` exports them."""
+"""Prometheus: `names` lists the metrics, `collector` exports them, `server` serves them, `scrape` reads them back."""

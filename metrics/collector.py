@@ -1,10 +1,11 @@
-"""The exporter: one snapshot of each cache per scrape. The sole home of prometheus_client."""
+"""The exporter: one snapshot of each cache per scrape."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -13,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from dagcache.cache import DagCache
 from dagcache.metrics.names import METRICS, Metric
+from dagcache.pressure import MemoryPressure, PressureState
 from dagcache.sizing.memory import memory_limit, resident_bytes
 from dagcache.stats import CacheStats, Histogram
 
@@ -71,11 +73,18 @@ _SAMPLES: dict[str, Callable[[CacheStats], list[Sample]]] = {
 class CacheCollector(Collector):
     """Exposes caches to a Prometheus registry: ``REGISTRY.register(CacheCollector([cache]))``.
 
-    Each scrape takes one consistent snapshot per cache; the cache's name becomes the label ``component``. Thread-safe.
+    Each scrape takes one consistent snapshot per cache; the cache's name becomes the label ``component``. ``pressures``
+    are looked up by that name; a cache without one is in the state "off". Thread-safe.
     """
 
-    def __init__(self, caches: Iterable[DagCache[Any, Any]]) -> None:
+    def __init__(
+        self,
+        caches: Iterable[DagCache[Any, Any]],
+        pressures: Mapping[str, MemoryPressure] = MappingProxyType({}),
+    ) -> None:
         self._caches = tuple(caches)
+        self._pressures = pressures
+        self._samples = {**_SAMPLES, "dagcache_pressure_state": self._pressure_state}
 
     def describe(self) -> Iterator[Family]:
         """The families without samples, so that registering does not collect."""
@@ -87,9 +96,14 @@ class CacheCollector(Collector):
         for metric in METRICS:
             family = _family(metric)
             for stats in snapshots:
-                for labels, value in _SAMPLES[metric.name](stats):
+                for labels, value in self._samples[metric.name](stats):
                     _add(family, (stats.name, *labels), value)
             yield family
+
+    def _pressure_state(self, stats: CacheStats) -> list[Sample]:
+        pressure = self._pressures.get(stats.name)
+        current = PressureState.OFF if pressure is None else pressure.state
+        return [((state.value,), float(state is current)) for state in PressureState]
 
 
 def _family(metric: Metric) -> Any:

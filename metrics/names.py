@@ -187,5 +187,12 @@ METRICS: tuple[Metric, ...] = (
         "The memory limit of the container or the machine, and where it was read.",
         "What a percentage is of, and how far the kernel's limit is.",
     ),
+    Metric(
+        "dagcache_pressure_state",
+        "gauge",
+        ("state",),
+        "1 for what is being done about the process's memory, 0 for everything else.",
+        "floor: something else fills the memory. Long shrunk: lower max_bytes, or raise the memory limit.",
+    ),
     Metric("dagcache_info", "gauge", ("version",), "Always 1; the version in a label.", "What is running where."),
 )

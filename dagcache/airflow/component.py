@@ -1,0 +1,140 @@
+"""What stands behind a bag: the cache, and in each process that uses it the endpoint and the watch over memory.
+
+Threads and sockets are started where the bag is built and by the first load in a process, not in a child that was
+merely forked: an executor's children inherit the bag and do not use it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from dagcache.airflow import graphs
+from dagcache.airflow.settings import Settings
+from dagcache.cache import DagCache
+from dagcache.clock import CoarseClock
+from dagcache.config import CacheConfig
+from dagcache.freezing import PickleFreezer
+from dagcache.heap import HeapFreeze
+from dagcache.metrics.exposition import Exposition
+from dagcache.pressure import MemoryPressure
+from dagcache.sizing.limits import format_bytes
+from dagcache.sizing.memory import memory_limit
+
+_log = logging.getLogger("dagcache")
+
+
+class Component:
+    """The cache of one of Airflow's components, and what belongs to it. Thread-safe."""
+
+    def __init__(
+        self, settings: Settings, *, home: Path, serves: bool, version_of: Callable[[Any], tuple[str, int] | None]
+    ) -> None:
+        shared = graphs.shared_objects()
+        self.cache: DagCache[UUID, Any] = DagCache(
+            settings.cache,
+            freezer=PickleFreezer(shared) if settings.cache.frozen else None,
+            clock=CoarseClock(),
+            version_of=version_of,
+            breaker=graphs.breaker(),
+            shared=shared,
+        )
+        self._settings = settings
+        self._targets = Path(settings.metrics_targets) if settings.metrics_targets else home / "dagcache" / "targets"
+        self._serves = serves and bool(settings.metrics_ports)
+        self._starting = threading.Lock()
+        self._pid = 0
+        self._heap: HeapFreeze | None = None
+        self.exposition: Exposition | None = None
+        self.pressure: MemoryPressure | None = None
+        _components.add(self)
+
+    def start(self) -> None:
+        """Start what a process needs beside the cache, once in each. Never raises, never waits."""
+        if self._pid == os.getpid() or not self._starting.acquire(blocking=False):
+            return
+        try:
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._start()
+        except Exception:
+            _log.exception("%s runs without metrics or memory watch", self.cache.config.name)
+        finally:
+            self._starting.release()
+
+    def loaded(self) -> None:
+        """See to what is due after a load."""
+        self.start()
+        if self._heap is not None:
+            self._heap.after_load()
+
+    def close(self) -> None:
+        """Stop listening and watching."""
+        if self.exposition is not None:
+            self.exposition.close()
+        if self.pressure is not None:
+            self.pressure.stop()
+
+    def _start(self) -> None:
+        settings, config = self._settings, self.cache.config
+        if config.mode == "enforce":
+            self.pressure = MemoryPressure(
+                self.cache,
+                limit=lambda: _share_of_memory(config),
+                high=settings.high_watermark,
+                low=settings.low_watermark,
+            )
+            self.pressure.watch()
+        if self._serves:
+            self.exposition = Exposition(
+                self.cache,
+                self.pressure,
+                host=settings.metrics_host,
+                ports=settings.metrics_ports,
+                targets=self._targets,
+            )
+        if settings.gc_freeze:
+            self._heap = HeapFreeze()
+        self._announce()
+
+    def _announce(self) -> None:
+        config = self.cache.config
+        budget = self.cache.max_bytes
+        port = None if self.exposition is None else self.exposition.port
+        _log.info(
+            "dagcache serves the %s: max_bytes = %s%s, ttl = %g s, %s%s",
+            config.name,
+            format_bytes(budget) if budget else "unbounded",
+            f" ({config.max_bytes} of the {memory_limit().source}'s memory)" if config.max_bytes.is_relative else "",
+            config.ttl,
+            config.mode,
+            "" if port is None else f", metrics on http://{self._settings.metrics_host}:{port}/metrics",
+        )
+
+    def _after_fork_in_child(self) -> None:
+        self._starting = threading.Lock()
+        self._heap = None
+        self.exposition = self.pressure = None
+
+
+def _share_of_memory(config: CacheConfig) -> int:
+    """What this process may use: workers share the memory."""
+    return (config.memory_limit or memory_limit().bytes) // config.workers
+
+
+_components: weakref.WeakSet[Component] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for component in list(_components):
+        component._after_fork_in_child()  # noqa: SLF001 - the hook of this very class
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
+    os.register_at_fork(after_in_child=_after_fork_in_child)

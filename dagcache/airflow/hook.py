@@ -1,0 +1,119 @@
+"""Puts our bag where Airflow builds its own, if Airflow has the shape that we know."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dagcache.airflow.settings import Settings, read_settings
+from dagcache.errors import ConfigError
+
+_log = logging.getLogger("dagcache")
+
+BAG_NAMES = ("CachedDBDagBag", "DBDagBag")
+"""What the class is called at the use sites: the first since Airflow 3.3.2."""
+
+_SHAPE: dict[str, tuple[str, ...]] = {
+    "_get_dag": ("version_id", "session"),
+    "_read_dag": ("serdag",),
+    "get_latest_version_of_dag": ("dag_id", "session"),
+}
+"""The methods that are overridden or relied on, and their parameters."""
+
+
+def install(module: ModuleType, component: str) -> bool:
+    """Replace the bag class of a use site by a subclass of it; False, and one line in the log, if that cannot be.
+
+    Doing it twice is harmless. Raises nothing that an operator could cause.
+    """
+    name = next((name for name in BAG_NAMES if hasattr(module, name)), None)
+    base: Any = getattr(module, name) if name else None
+    fault = unknown_shape(base)
+    if fault:
+        _log.error("dagcache is off in the %s: this Airflow is not known (%s)", component, fault)
+        return False
+    try:
+        settings = settings_of(component)
+    except ConfigError as error:
+        _log.error("dagcache is off in the %s: [dagcache] %s", component, error)
+        return False
+    from dagcache.airflow.bag import CachedLookups
+
+    if issubclass(base, CachedLookups):
+        return True
+    if not settings.enabled:
+        _log.info("dagcache is off in the %s: [dagcache] mode = off", component)
+        return False
+    assert name is not None
+    setattr(module, name, _bag_class(base, component, settings))
+    return True
+
+
+def unknown_shape(base: Any) -> str:
+    """Why a class is not a bag that we know; empty if it is one."""
+    if not inspect.isclass(base):
+        return f"no class {' or '.join(BAG_NAMES)} at the use site"
+    for method, expected in _SHAPE.items():
+        function = getattr(base, method, None)
+        if not callable(function):
+            return f"{base.__name__} has no {method}"
+        parameters = tuple(inspect.signature(function).parameters)[1:]
+        if parameters != expected:
+            return f"{base.__name__}.{method} takes {', '.join(parameters)}"
+    return ""
+
+
+def settings_of(component: str) -> Settings:
+    """What is set in ``[dagcache]``.
+
+    Raises:
+        ConfigError: (a ValueError) names the setting, the value and the accepted forms.
+
+    """
+    from airflow.configuration import conf
+
+    def get(name: str) -> str | None:
+        try:
+            text: str | None = conf.get("dagcache", name, fallback=None)
+        except Exception as error:
+            raise ConfigError(name, "?", f"what Airflow can read (in airflow.cfg, % is written %%): {error}") from error
+        return text
+
+    workers = conf.getint("api", "workers", fallback=1) if component == "api_server" else 1
+    return read_settings(get, component, max(1, workers))
+
+
+def _bag_class(base: Any, component: str, settings: Settings) -> type:
+    from dagcache.airflow.bag import cached_bag
+    from dagcache.airflow.component import Component
+
+    def make_component(version_of: Any) -> Component:
+        made = Component(settings, home=_home(), serves=_serves(component), version_of=version_of)
+        if not _is_master():
+            made.start()
+        return made
+
+    return cached_bag(base, component, make_component)
+
+
+def _home() -> Path:
+    from airflow.configuration import AIRFLOW_HOME
+
+    return Path(AIRFLOW_HOME)
+
+
+def _serves(component: str) -> bool:
+    """Whether this process is the one that the component is named after.
+
+    The API server's bag is also built in the triggerer and in the DAG processor, for their execution API in process.
+    """
+    return component == "scheduler" or "airflow.api_fastapi.main" in sys.modules
+
+
+def _is_master() -> bool:
+    """Whether this process may only be forking workers: gunicorn builds the application before it does so."""
+    return "gunicorn.arbiter" in sys.modules

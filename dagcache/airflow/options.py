@@ -1,0 +1,101 @@
+"""The settings of ``[dagcache]``: name, default and meaning, once, for Airflow's own listing and for reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from dagcache.metrics.ports import DEFAULT_PORTS
+
+SECTION: Final = "dagcache"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting in airflow.cfg, or ``AIRFLOW__DAGCACHE__<NAME>`` in the environment."""
+
+    name: str
+    kind: str
+    default: str
+    example: str
+    description: str
+
+
+OPTIONS: Final[tuple[Option, ...]] = (
+    Option(
+        "mode",
+        "string",
+        "enforce",
+        "observe",
+        "enforce: keep the DAG versions within max_bytes. observe: account and report, evict nothing. off: Airflow's"
+        " own cache, as if dagcache were not installed.",
+    ),
+    Option(
+        "max_bytes",
+        "string",
+        "25%",
+        "512MiB",
+        "The byte limit of the cache in each process: 512MiB, 1.5GB, 268435456, or a percentage of the container's"
+        " memory limit (else of the machine's memory), which several API server workers share. 0: unbounded.",
+    ),
+    Option(
+        "ttl",
+        "string",
+        "10800",
+        "3600",
+        "Seconds without a lookup after which a DAG version leaves the cache. 0: never.",
+    ),
+    Option(
+        "frozen", "boolean", "True", "False", "Also keep each DAG version as compressed bytes, a few per cent of it."
+    ),
+    Option(
+        "memory_limit",
+        "string",
+        "auto",
+        "2GiB",
+        "What percentages and watermarks are of. auto: the container's limit (cgroup v2 or v1), else the machine's.",
+    ),
+    Option(
+        "high_watermark",
+        "float",
+        "0.90",
+        "0.85",
+        "The cache shrinks while the process's resident memory is above this share of the memory limit.",
+    ),
+    Option(
+        "low_watermark",
+        "float",
+        "0.80",
+        "0.75",
+        "The cache grows back, up to max_bytes, while the resident memory is below this share of the memory limit.",
+    ),
+    Option(
+        "gc_freeze",
+        "boolean",
+        "False",
+        "True",
+        "Move all objects that are there when the cache starts, and the live DAGs it keeps, out of the garbage"
+        " collector's sight (gc.freeze): shorter pauses; what they lose later is not collected.",
+    ),
+    Option(
+        "metrics_host",
+        "string",
+        "0.0.0.0",
+        "127.0.0.1",
+        "The address that the Prometheus endpoint listens on.",
+    ),
+    Option(
+        "metrics_port",
+        "string",
+        f"{DEFAULT_PORTS[0]}-{DEFAULT_PORTS[-1]}",
+        "9095",
+        "A port, or a range of which each process takes the first free one. 0: no endpoint.",
+    ),
+    Option(
+        "metrics_targets",
+        "string",
+        "",
+        "/var/run/dagcache/targets",
+        "Where each process writes its endpoint down for Prometheus' file_sd. Empty: dagcache/targets in AIRFLOW_HOME.",
+    ),
+)

@@ -1,0 +1,86 @@
+"""From the texts of ``[dagcache]`` to values, all of them checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dagcache.airflow.options import OPTIONS
+from dagcache.config import CacheConfig
+from dagcache.errors import ConfigError
+from dagcache.metrics.ports import parse_ports
+
+MODES = ("enforce", "observe", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator has set, for one component."""
+
+    enabled: bool
+    """False with ``mode = off``: then the rest is at its defaults, however it was set."""
+    cache: CacheConfig
+    high_watermark: float
+    """Share of the memory limit above which the cache shrinks."""
+    low_watermark: float
+    """Share of the memory limit below which it grows back."""
+    gc_freeze: bool
+    metrics_host: str
+    metrics_ports: tuple[int, ...]
+    """The ports to try in turn; none: no endpoint."""
+    metrics_targets: str
+    """The directory for ``file_sd``; empty: below AIRFLOW_HOME."""
+
+
+def read_settings(get: Callable[[str], str | None], component: str, workers: int = 1) -> Settings:
+    """Read and check all settings; ``get(name)`` gives the text of one, or None where it is not set.
+
+    Raises:
+        ConfigError: (a ValueError) names the setting, the value and the accepted forms.
+
+    """
+    defaults = {option.name: option.default for option in OPTIONS}
+    texts = {name: default if (text := get(name)) is None else text for name, default in defaults.items()}
+    mode = texts["mode"].strip().lower()
+    if mode not in MODES:
+        raise ConfigError("mode", texts["mode"], ", ".join(MODES))
+    if mode == "off":
+        texts = {**defaults, "mode": "enforce"}
+    high, low = _share(texts, "high_watermark"), _share(texts, "low_watermark")
+    if low > high:
+        raise ConfigError("low_watermark", texts["low_watermark"], f"at most high_watermark = {high}")
+    return Settings(
+        enabled=mode != "off",
+        cache=CacheConfig(
+            max_bytes=texts["max_bytes"],
+            ttl=texts["ttl"],
+            name=component,
+            mode=texts["mode"],
+            frozen=texts["frozen"],
+            memory_limit=texts["memory_limit"],
+            workers=workers,
+        ),
+        high_watermark=high,
+        low_watermark=low,
+        gc_freeze=_switch(texts, "gc_freeze"),
+        metrics_host=texts["metrics_host"].strip(),
+        metrics_ports=parse_ports(texts["metrics_port"]),
+        metrics_targets=texts["metrics_targets"].strip(),
+    )
+
+
+def _share(texts: dict[str, str], name: str) -> float:
+    try:
+        share = float(texts[name])
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise ConfigError(name, texts[name], "a share of the memory limit above 0 and at most 1, as 0.9")
+    return share
+
+
+def _switch(texts: dict[str, str], name: str) -> bool:
+    try:
+        return CacheConfig(frozen=texts[name]).frozen
+    except ConfigError as error:
+        raise ConfigError(name, texts[name], error.accepted) from error

@@ -1,0 +1,73 @@
+"""Reading an endpoint back, for live views."""
+
+from __future__ import annotations
+
+import http.client
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from urllib.request import HTTPDefaultErrorHandler, HTTPErrorProcessor, HTTPHandler, HTTPSHandler, OpenerDirector
+
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+_MOST_BYTES = 64 * 1024 * 1024
+
+
+class Scrape:
+    """The samples of one moment."""
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._samples: defaultdict[str, list[Sample]] = defaultdict(list)
+        for sample in samples:
+            self._samples[sample.name].append(sample)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """The first sample of that name that has (at least) these labels; None if there is none."""
+        return next((sample.value for sample in self._matching(name, labels)), None)
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of all samples of that name that have (at least) these labels; 0.0 if there are none."""
+        return float(sum(sample.value for sample in self._matching(name, labels)))
+
+    def labels(self, name: str, **labels: str) -> list[dict[str, str]]:
+        """The labels of the same samples."""
+        return [dict(sample.labels) for sample in self._matching(name, labels)]
+
+    def _matching(self, name: str, labels: dict[str, str]) -> Iterator[Sample]:
+        wanted = labels.items()
+        return (sample for sample in self._samples.get(name, ()) if wanted <= sample.labels.items())
+
+
+def parse(text: str) -> Scrape:
+    """Samples in Prometheus' text format.
+
+    Raises:
+        ValueError: it is something else.
+
+    """
+    try:
+        return Scrape(sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    except Exception as error:  # the parser fails as it happens to
+        raise ValueError(f"not in Prometheus' text format: {error}") from error
+
+
+def scrape(url: str, timeout: float = 2.0) -> Scrape:
+    """Fetch and parse; no proxy, no redirect. ``timeout`` is in seconds, for each step.
+
+    Raises:
+        OSError: it cannot be reached, or answers with an error (all of urllib's errors are such).
+        ValueError: the URL is none, or what came is not in Prometheus' text format.
+
+    """
+    opener = OpenerDirector()
+    for handler in (HTTPHandler(), HTTPSHandler(), HTTPErrorProcessor(), HTTPDefaultErrorHandler()):
+        opener.add_handler(handler)
+    try:
+        response = opener.open(url, timeout=timeout)
+        if response is None:
+            raise ValueError(f"{url!r} is no http:// or https:// URL")
+        with response:
+            body = response.read(_MOST_BYTES)
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"{url} did not answer in HTTP: {error!r}") from error
+    return parse(body.decode("utf-8", errors="replace"))
