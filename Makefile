@@ -3,24 +3,26 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WHEEL_VENV := .venv-wheel
+AIRFLOW := tests/in_airflow/constraints.txt
 CODE := dagcache sizing metrics tests benchmarks examples
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types check wheel-check soak mutants bench clean
+.PHONY: help run test lint types check airflow-check wheel-check soak mutants matrix bench bench-airflow clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
 
-$(VENV)/ready: pyproject.toml
+# Airflow is installed from a list of what its release was tried with: resolving it anew takes minutes.
+$(VENV)/ready: pyproject.toml $(AIRFLOW)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
+	$(BIN)/python -m pip install --quiet --constraint $(AIRFLOW) --editable '.[test,bench,airflow]'
 	touch $@
 
-run: $(VENV)/ready ## see it work: one sweep, beside the cache that counts entries
-	$(BIN)/python -m examples.sweep
+run: $(VENV)/ready ## see it work: a real Airflow scheduler with the cache in it, in a throw-away home
+	$(BIN)/dagcache run
 
-test: lint types check wheel-check ## all checks and tests, against the checkout and against the installed wheel
+test: lint types airflow-check check wheel-check ## all checks and tests, against the checkout and against the installed wheel
 
 lint: $(VENV)/ready ## style
 	$(BIN)/ruff check $(CODE)
@@ -32,6 +34,9 @@ types: $(VENV)/ready ## mypy, strict
 check: $(VENV)/ready ## the tests, against the checkout, with branch coverage of the core
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report
+
+airflow-check: $(VENV)/ready ## the tests with a real Airflow, on SQLite and on PostgreSQL
+	$(BIN)/python -m pytest tests/in_airflow
 
 wheel-check: $(VENV)/ready ## the tests, against the wheel
 	rm -rf build $(WHEEL_VENV)
@@ -50,8 +55,14 @@ soak: $(VENV)/ready ## the long suites
 	$(BIN)/python -m pytest -m soak -o addopts="" --durations=0 -v
 	$(BIN)/python -m tests.mutants
 
+matrix: ## the tests with a real Airflow, for each other version of it that is supported
+	$(PYTHON) -m tests.matrix
+
+bench-airflow: $(VENV)/ready ## a scheduler's sweep, beside Airflow's own cache
+	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --chart docs/sweep.svg
+
 bench: $(VENV)/ready ## the scoreboard, each figure as a ratio within one run
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md
 
 clean: ## remove everything that was built
-	rm -rf $(VENV) $(WHEEL_VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(WHEEL_VENV) .venv-matrix build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+MARK = re.compile(r"<!-- scheduler -->.*<!-- /scheduler -->", re.DOTALL)
 PEERS = ("cachetools", "cachebox", "moka-py", "pympler", "numpy")
 
 
@@ -93,15 +95,17 @@ def run(part: Part, quick: bool) -> str:
     return "".join(lines).strip("\n")
 
 
-def page(outputs: dict[str, str]) -> str:
-    """The document."""
+def page(outputs: dict[str, str], before: str = "") -> str:
+    """The document; the scheduler's section is another command's, and stays as it is."""
     head = (
         "# Benchmarks\n\n"
-        "Made by `make bench`, which rewrites this page. Trust ratios, not absolutes: each part measures dagcache and "
-        f"its peers in one run.\n\nThe machine: {machine()}\n"
+        "Made by `make bench`, the scheduler's part by `make bench-airflow`. Trust ratios, not absolutes: each part "
+        f"measures dagcache and its peers in one run.\n\nThe machine: {machine()}\n"
     )
     sections = [f"## {part.title}\n\n{part.text}\n\n```text\n{outputs[part.title]}\n```\n" for part in PARTS]
-    return "\n".join([head, *sections])
+    scheduler = MARK.search(before)
+    kept = scheduler.group(0) if scheduler else "<!-- scheduler -->\n<!-- /scheduler -->"
+    return "\n".join([head, f"## In a scheduler\n\n{kept}\n", *sections])
 
 
 def main() -> None:
@@ -112,7 +116,8 @@ def main() -> None:
     arguments = parser.parse_args()
     outputs = {part.title: run(part, arguments.quick) for part in PARTS}
     if arguments.page:
-        arguments.page.write_text(page(outputs))
+        before = arguments.page.read_text() if arguments.page.exists() else ""
+        arguments.page.write_text(page(outputs, before))
 
 
 if __name__ == "__main__":

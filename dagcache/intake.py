@@ -41,6 +41,8 @@ class Loaded:
     """What the value weighs where it comes from; also helps to estimate what it weighs live."""
     features: tuple[float, ...] = ()
     """Further numbers that grow with the live weight (the count of tasks, say); always as many of them."""
+    growth_bytes: int = 0
+    """By how much the value will grow in use, beyond what it weighs now: caches that fill up, for instance."""
 
 
 class Intake:
@@ -137,7 +139,8 @@ class Intake:
             features = loaded.features if frozen is None else (*frozen.features, *loaded.features)
             if loaded.serialized_bytes:
                 features = (*features, float(loaded.serialized_bytes))
-            return self._learned.size(loaded.value, features, load_seconds=load_seconds, budget=budget).nbytes
+            size = self._learned.size(loaded.value, features, load_seconds=load_seconds, budget=budget)
+            return size.nbytes + _whole_bytes(loaded.growth_bytes)
         except Exception:
             _log.exception("the sizer failed on %r: it is served and not kept", key)
             return None

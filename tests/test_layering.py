@@ -31,8 +31,8 @@ LAYERS = [
     ["metrics.collector", "metrics.answers"],
     ["metrics.server"],
     ["metrics.exposition"],
-    ["airflow.options", "airflow.graphs", "airflow.rows", "airflow.synthetic", "airflow.waiting"],
-    ["airflow.provider_info", "airflow.settings"],
+    ["airflow.options", "airflow.graphs", "airflow.rows", "airflow.synthetic"],
+    ["airflow.provider_info", "airflow.settings", "airflow.waiting"],
     ["airflow.component"],
     ["airflow.bag"],
     ["airflow.hook"],
@@ -53,6 +53,7 @@ HOMES = {
     "prometheus_client": "metrics",
     "airflow": "airflow",
     "sqlalchemy": "airflow",
+    "psutil": "cli",
     "rich": "cli",
 }
 """The one module, or folder, that may import a foreign library."""

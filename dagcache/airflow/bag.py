@@ -179,6 +179,13 @@ class CachedLookups:
         finally:
             _thread.load = outer
 
+    def _growth(self, dag: Any) -> int:
+        try:
+            return self._component.growth_bytes(dag)
+        except Exception:
+            _log.debug("how much a DAG grows in use cannot be told", exc_info=True)
+            return 0
+
     def _is_loading(self) -> bool:
         return getattr(_thread, "load", None) is not None
 
@@ -212,7 +219,7 @@ class _Load:
             return None
         if self.dag_hash is not None:
             self.bag._confirm(key, self.dag_hash, since)  # noqa: SLF001
-        return Loaded(dag, serialized_bytes=self.serialized_bytes)
+        return Loaded(dag, serialized_bytes=self.serialized_bytes, growth_bytes=self.bag._growth(dag))  # noqa: SLF001
 
     def note(self, serdag: Any) -> None:
         """Take down what the row tells beside the DAG."""

@@ -29,6 +29,8 @@ from dagcache.sizing.memory import memory_limit
 
 _log = logging.getLogger("dagcache")
 
+_TASKS_TO_MEASURE = 5
+
 
 class Component:
     """The cache of one of Airflow's components, and what belongs to it. Thread-safe."""
@@ -37,9 +39,11 @@ class Component:
         self, settings: Settings, *, home: Path, serves: bool, version_of: Callable[[Any], tuple[str, int] | None]
     ) -> None:
         shared = graphs.shared_objects()
+        self._freezer = PickleFreezer(shared)
+        self._growth_per_task = None if settings.cache.name == "scheduler" else 0
         self.cache: DagCache[UUID, Any] = DagCache(
             settings.cache,
-            freezer=PickleFreezer(shared) if settings.cache.frozen else None,
+            freezer=self._freezer if settings.cache.frozen else None,
             clock=CoarseClock(),
             version_of=version_of,
             breaker=graphs.breaker(),
@@ -73,6 +77,12 @@ class Component:
         self.start()
         if self._heap is not None:
             self._heap.after_load()
+
+    def growth_bytes(self, dag: Any) -> int:
+        """By how much a DAG that was just loaded will grow in use, in bytes."""
+        if self._growth_per_task is None and len(dag.task_dict) >= _TASKS_TO_MEASURE:
+            self._growth_per_task = graphs.growth_per_task(self._freezer.thaw(self._freezer.freeze(dag).data))
+        return (self._growth_per_task or 0) * len(dag.task_dict)
 
     def close(self) -> None:
         """Stop listening and watching."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import tracemalloc
 import types
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,6 +27,7 @@ _DEFINITIONS = (
     "airflow.timetables.simple",
 )
 _TIMEZONES = ("airflow._shared.timezones.timezone", "airflow.utils.timezone")
+_SENTINELS = ("airflow.serialization.definitions.notset", "airflow.utils.types")
 _SHAREABLE = (list, dict, set, frozenset, tuple, dt.timedelta, dt.tzinfo)
 
 
@@ -33,7 +35,7 @@ def shared_objects() -> list[object]:
     """Objects of which the process has one each, and to which the graphs of all DAGs refer.
 
     The defaults of Airflow's serialised classes (a class attribute, or the default of an argument), what those contain,
-    and the time zone UTC. What is missing here is merely copied with each DAG, as pickle does.
+    the time zone UTC and the sentinel NOTSET. What is missing here is merely copied with each DAG, as pickle does.
     """
     found: dict[int, object] = {}
     for module in _modules(_DEFINITIONS):
@@ -41,8 +43,10 @@ def shared_objects() -> list[object]:
             if isinstance(kind, type) and kind.__module__ == module.__name__:
                 for default in _defaults(kind):
                     _add(found, default)
-    for module in _modules(_TIMEZONES[:1]) or _modules(_TIMEZONES[1:]):
+    for module in _first(_TIMEZONES):
         _add(found, module.utc)
+    for module in _first(_SENTINELS):
+        found[id(module.NOTSET)] = module.NOTSET
     return list(found.values())
 
 
@@ -66,6 +70,34 @@ def sever(dag: Any) -> None:
         empty(part)
 
 
+def growth_per_task(spare: Any) -> int:
+    """By how many bytes each task grows once a scheduler has created a run of its DAG.
+
+    Airflow's own caches of method results then settle on the tasks, a quarter of what a task weighs. It depends on the
+    versions of Airflow and Python, so it is measured: on a copy of a graph of several tasks, which is spoilt by it, and
+    by what is allocated, for a good part of it is functions and cells, which a walk does not weigh.
+    """
+    first, *others = spare.task_dict.values()
+    _use(first)  # what all tasks share comes with the first
+    ours = not tracemalloc.is_tracing()
+    if ours:
+        tracemalloc.start(1)
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for task in others:
+            _use(task)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        if ours:
+            tracemalloc.stop()
+    return max(0, after - before) // len(others)
+
+
+def _use(task: Any) -> None:
+    with suppress(Exception):  # most tasks are not mapped, and say so by raising
+        task.get_parse_time_mapped_ti_count()
+
+
 def breaker() -> HubBreaker:
     """A cycle breaker for DAG graphs."""
     return HubBreaker(hubs, sever)
@@ -77,6 +109,11 @@ def _modules(names: tuple[str, ...]) -> list[Any]:
         with suppress(ImportError):  # another version of Airflow
             modules.append(importlib.import_module(name))
     return modules
+
+
+def _first(names: tuple[str, ...]) -> list[Any]:
+    """The first of several places in which different versions keep the same thing."""
+    return next((found for name in names if (found := _modules((name,)))), [])
 
 
 def _defaults(kind: type) -> Iterator[object]:

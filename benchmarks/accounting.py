@@ -1,0 +1,76 @@
+"""What the cache says it holds beside what the process has grown by, over real DAGs in a real scheduler's bag.
+
+``python -m benchmarks.accounting [--first 200]`` with the environment of an Airflow home: looks the first versions up
+to warm everything up, then the others, and prints one JSON object about those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+from contextlib import suppress
+from typing import Any
+
+from dagcache.airflow.sweep import scheduler_bag
+from dagcache.sizing.memory import resident_bytes
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accounting", description=__doc__)
+    parser.add_argument("--first", type=int, default=200, help="versions to warm up with (default: 200)")
+    first = parser.parse_args().first
+    bag = scheduler_bag()
+    from airflow.models.dag_version import DagVersion
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        versions = list(session.scalars(select(DagVersion.id).order_by(DagVersion.id)))
+    look_up(bag, versions[:first])
+    before = figures(bag)
+    look_up(bag, versions[first:])
+    after = figures(bag)
+    grown = {name: after[name] - before[name] for name in after}
+    print(
+        json.dumps(
+            {
+                "versions": len(versions) - first,
+                "resident_growth_bytes": grown["resident"],
+                "accounted_growth_bytes": grown["accounted"],
+                "accounted_over_resident": grown["accounted"] / grown["resident"],
+                "sizing_over_load": grown["sizing"] / grown["load"],
+                "serialized_bytes": grown["serialized"],
+            }
+        )
+    )
+
+
+def look_up(bag: Any, versions: list[Any]) -> None:
+    """Load each version and use it as the scheduler does when it creates a run, twenty to a session."""
+    from airflow.utils.session import create_session
+
+    for first in range(0, len(versions), 20):
+        with create_session() as session:
+            for version in versions[first : first + 20]:
+                for task in bag.get_dag(version, session).task_dict.values():
+                    with suppress(Exception):  # as when the scheduler creates a run: most tasks are not mapped
+                        task.get_parse_time_mapped_ti_count()
+
+
+def figures(bag: Any) -> dict[str, float]:
+    """What is held, and what it cost so far."""
+    gc.collect()
+    stats = bag.dagcache.stats()
+    return {
+        "resident": resident_bytes(),
+        "accounted": stats.total_bytes,
+        "sizing": stats.sizing_seconds,
+        "load": stats.load_seconds.total,
+        "serialized": stats.serialized_bytes,
+    }
+
+
+if __name__ == "__main__":
+    main()

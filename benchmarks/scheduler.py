@@ -1,0 +1,169 @@
+"""A scheduler's sweep over more versions than its cache holds: Airflow's own bag and this one, in turn, in one run.
+
+``python -m benchmarks.scheduler [--versions 700] [--rounds 3] [--page FILE --chart FILE]`` builds a throw-away Airflow
+home with that many generated versions and Airflow's example DAGs, and then sweeps over it in fresh processes: each
+round runs every contender once, so that all of them see the same machine. The first sweep of a process loads; the
+later ones are warm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.chart import Row, bars
+from dagcache.airflow.playground import environment
+
+MARK = re.compile(r"<!-- scheduler -->.*<!-- /scheduler -->", re.DOTALL)
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to run the bag."""
+
+    label: str
+    settings: dict[str, object]
+
+    @property
+    def ours(self) -> bool:
+        """Whether the cache is in."""
+        return self.settings.get("mode") != "off"
+
+
+def contenders(budgets: Sequence[str]) -> list[Contender]:
+    """Airflow's own, and ours with several budgets; the smallest one also with a frozen heap."""
+    ours = [Contender(f"dagcache, {budget}", {"max_bytes": budget}) for budget in budgets]
+    frozen = Contender(f"dagcache, {budgets[0]}, gc_freeze", {"max_bytes": budgets[0], "gc_freeze": True})
+    return [Contender("Airflow's LRU of 512", {"mode": "off"}), frozen, *ours]
+
+
+def sweep(home: Path, contender: Contender, sweeps: int) -> list[dict[str, Any]]:
+    """One process that sweeps; its figures."""
+    return run_json(home, contender.settings, "dagcache.airflow.sweep", "--sweeps", str(sweeps), "--json")
+
+
+def run_json(home: Path, settings: dict[str, object], module: str, *arguments: str) -> list[dict[str, Any]]:
+    """What a module prints in the environment of a home, one JSON object a line."""
+    env = environment(home) | {f"AIRFLOW__DAGCACHE__{name.upper()}": str(value) for name, value in settings.items()}
+    env["AIRFLOW__DAGCACHE__METRICS_PORT"] = "0"
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], env=env, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{module} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def build(home: Path, versions: int) -> None:
+    """A home with that many generated versions."""
+    command = [sys.executable, "-m", "dagcache.airflow.playground", "--home", str(home), "--versions", str(versions)]
+    done = subprocess.run(command, env=environment(home), capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"the playground ended with {done.returncode}:\n{done.stderr[-2000:]}")
+
+
+def measure(home: Path, rivals: Sequence[Contender], rounds: int, sweeps: int) -> dict[str, list[dict[str, Any]]]:
+    """The warm sweeps of every contender, and its last memory, round by round."""
+    found: dict[str, list[dict[str, Any]]] = {rival.label: [] for rival in rivals}
+    for number in range(rounds):
+        for rival in rivals:
+            warm = sweep(home, rival, sweeps)[1:]
+            found[rival.label].append(
+                {
+                    "seconds": statistics.median(each["seconds"] for each in warm),
+                    "rss": warm[-1]["rss_growth_bytes"],
+                    "payload": max(each["payload_statements"] for each in warm),
+                    "lookups": warm[-1]["lookups"],
+                    "tiers": tuple(warm[-1][name] for name in ("hits_live", "hits_frozen", "misses")),
+                }
+            )
+            print(f"round {number + 1}: {rival.label}: {found[rival.label][-1]}", file=sys.stderr, flush=True)
+    return found
+
+
+def table(found: dict[str, list[dict[str, Any]]]) -> tuple[str, list[Row]]:
+    """The figures as text, and the chart's rows."""
+    stock = next(iter(found.values()))
+    lines = [
+        "| | s per warm sweep | times faster (spread) | RSS growth | of Airflow's | payload reads "
+        "| live / frozen / missed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    rows = []
+    for label, rounds in found.items():
+        seconds = statistics.median(each["seconds"] for each in rounds)
+        faster = sorted(theirs["seconds"] / ours["seconds"] for theirs, ours in zip(stock, rounds, strict=True))
+        rss = statistics.median(each["rss"] for each in rounds) / MIB
+        share = rss / (statistics.median(each["rss"] for each in stock) / MIB)
+        ours = rounds is not stock
+        speed = f"**{statistics.median(faster):.1f}** ({faster[0]:.1f} - {faster[-1]:.1f})" if ours else "1"
+        tiers = " / ".join(str(count) for count in rounds[-1]["tiers"]) if ours else f"0 / - / {rounds[-1]['lookups']}"
+        payload = max(each["payload"] for each in rounds)
+        lines.append(f"| {label} | {seconds:.2f} | {speed} | {rss:.0f} MiB | {share:.2f} | {payload} | {tiers} |")
+        rows.append(Row(label, (seconds, rss), (f"{seconds:.2f} s", f"{rss:.0f} MiB"), ours))
+    return "\n".join(lines), rows
+
+
+def accounting(home: Path) -> str:
+    """How true the accounted bytes are, as a sentence."""
+    told = run_json(home, {"max_bytes": 0}, "benchmarks.accounting")[-1]
+    return (
+        f"Over {told['versions']} further versions without a limit the process grew by "
+        f"{told['resident_growth_bytes'] / MIB:.0f} MiB of RSS, and the cache accounted for "
+        f"{told['accounted_over_resident']:.1%} of that. Weighing took {told['sizing_over_load']:.1%} of the loads' "
+        f"time. In the database the same versions take {told['serialized_bytes'] / MIB:.0f} MiB."
+    )
+
+
+def section(versions: int, body: str, facts: str) -> str:
+    """What stands between the marks of the page."""
+    return (
+        "<!-- scheduler -->\n"
+        f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, SQLite, CPython "
+        f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()}). {versions} generated versions and "
+        "Airflow's examples, looked up in a circle, twenty to a session, in a process of the scheduler's modules.\n\n"
+        f"![seconds per sweep and RSS growth](sweep.svg)\n\n{body}\n\n{facts}\n<!-- /scheduler -->"
+    )
+
+
+def main() -> None:
+    """Measure, print, and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scheduler", description=__doc__)
+    parser.add_argument("--versions", type=int, default=700)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sweeps", type=int, default=4)
+    parser.add_argument("--budgets", default="30MiB,60MiB,150MiB", help="comma-separated, the smallest first")
+    parser.add_argument("--home", type=Path, help="an existing playground, instead of a new one")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the chart there")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        home = chosen.home or Path(scratch)
+        if chosen.home is None:
+            build(home, chosen.versions)
+        found = measure(home, contenders(chosen.budgets.split(",")), chosen.rounds, chosen.sweeps)
+        body, rows = table(found)
+        facts = accounting(home)
+    print(f"{body}\n\n{facts}")
+    if chosen.page:
+        page = chosen.page.read_text()
+        chosen.page.write_text(MARK.sub(lambda _: section(chosen.versions, body, facts), page))
+    if chosen.chart:
+        chosen.chart.write_text(bars(("seconds per warm sweep", "RSS growth"), rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Generated authoring DAGs: the shapes that a playground's versions are made of. A tool; the hook never imports it."""
+
+from __future__ import annotations
+
+import math
+import random
+from datetime import datetime, timedelta, timezone
+from typing import TypeAlias
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
+from airflow.sdk import DAG, BaseOperator, Param, TaskGroup
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+Task: TypeAlias = "BaseOperator | MappedOperator"
+
+REVISION = "@revision@"
+"""Stands for the revision's number wherever a revision of a DAG differs from the one before it."""
+
+WAIT = "wait"
+"""The first task of every generated DAG: deferred, for the longest time."""
+
+_FEWEST, _MEAN, _MOST, _SIGMA = 10, 75, 300, 0.6
+
+
+def task_count(random_: random.Random) -> int:
+    """A DAG's number of tasks: lognormal around 75, never fewer than 10 nor more than 300."""
+    drawn = random_.lognormvariate(math.log(_MEAN) - _SIGMA**2 / 2, _SIGMA)
+    return min(_MOST, max(_FEWEST, round(drawn)))
+
+
+def synthetic_dag(dag_id: str, tasks: int, random_: random.Random, fileloc: str) -> DAG:
+    """A DAG of mixed operators, some in groups and some mapped, which `REVISION` runs through like an edit would."""
+    dag = DAG(
+        dag_id,
+        schedule=None,
+        start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+        description=f"Generated, revision {REVISION}",
+        default_args={"owner": "playground", "retries": 2, "retry_delay": timedelta(minutes=5)},
+        params={"day": Param("2026-01-01", type="string"), "limit": Param(100, type="integer", minimum=1)},
+        tags=["generated"],
+        is_paused_upon_creation=False,
+    )
+    dag.fileloc = fileloc
+    dag.relative_fileloc = fileloc.rsplit("/", 1)[-1]
+    with dag:
+        earlier: list[Task] = [DateTimeSensorAsync(task_id=WAIT, target_time="2100-01-01T00:00:00+00:00")]
+        while len(earlier) < tasks:
+            batch = min(random_.randint(3, 12), tasks - len(earlier))
+            if random_.random() < 0.3:
+                with TaskGroup(f"stage_{len(earlier)}"):
+                    _grow(earlier, batch, random_)
+            else:
+                _grow(earlier, batch, random_)
+    return dag
+
+
+def _grow(earlier: list[Task], batch: int, random_: random.Random) -> None:
+    for _ in range(batch):
+        task = _task(f"task_{len(earlier)}", random_)
+        recent = earlier[-15:]
+        task.set_upstream(random_.sample(recent, min(len(recent), random_.randint(1, 3))))
+        earlier.append(task)
+
+
+def _task(task_id: str, random_: random.Random) -> Task:
+    kind = random_.choices(("bash", "python", "empty", "mapped"), weights=(45, 35, 15, 5))[0]
+    if kind == "bash":
+        command = f"extract --table {task_id} --day '{{{{ params.day }}}}' --revision {REVISION}"
+        return BashOperator(task_id=task_id, bash_command=command, env={"TABLE": task_id, "POOL": "default"})
+    if kind == "python":
+        arguments = {"table": task_id, "columns": [f"column_{n}" for n in range(random_.randint(2, 12))]}
+        return PythonOperator(task_id=task_id, python_callable=_transform, op_kwargs=arguments, doc_md="Transforms.")
+    if kind == "mapped":
+        shards = [f"shard {n}" for n in range(random_.randint(2, 8))]
+        return BashOperator.partial(task_id=task_id, retries=1).expand(bash_command=shards)
+    return EmptyOperator(task_id=task_id)
+
+
+def _transform(table: str, columns: list[str]) -> None:
+    """What the Python tasks would run."""

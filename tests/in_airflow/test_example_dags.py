@@ -1,0 +1,158 @@
+"""Every example DAG that Airflow and its standard provider ship: a thawed graph is what Airflow itself would load."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import pytest
+
+from dagcache.airflow import graphs
+from dagcache.freezing import PickleFreezer
+from dagcache.reclaim import Outcome
+from tests.support.lockstep import assert_same_graph
+
+FOLDERS = ("airflow.example_dags", "airflow.providers.standard.example_dags")
+_NOT_ENTERED = (
+    type,
+    ModuleType,
+    FunctionType,
+    re.Pattern,
+    str,
+    bytes,
+    int,
+    float,
+    bool,
+    type(None),
+)  # patterns: re's cache may share them or not
+
+
+def serialization() -> Any:
+    """The class that serialises DAGs in this version of Airflow."""
+    module = importlib.import_module("airflow.serialization.serialized_objects")
+    return getattr(module, "DagSerialization", None) or module.SerializedDAG
+
+
+def dag_bag_class() -> Any:
+    """The class that parses DAG files in this version of Airflow."""
+    try:
+        return importlib.import_module("airflow.dag_processing.dagbag").DagBag
+    except ModuleNotFoundError:
+        return importlib.import_module("airflow.models.dagbag").DagBag
+
+
+def as_json(dag: Any) -> str | None:
+    """What would be in the database; None if Airflow cannot serialise the DAG here."""
+    try:
+        return json.dumps(serialization().to_dict(dag))
+    except Exception:
+        return None
+
+
+@pytest.fixture(scope="module")
+def payloads() -> dict[str, str]:
+    """The JSON of all example DAGs by their ids."""
+    found: dict[str, str] = {}
+    refused: list[str] = []
+    for name in FOLDERS:
+        folder = str(Path(str(importlib.import_module(name).__file__)).parent)
+        bag = dag_bag_class()(folder)
+        for dag_id, dag in bag.dags.items():
+            text = as_json(dag)
+            if text is None:
+                refused.append(dag_id)
+            else:
+                found[dag_id] = text
+    assert len(found) > 60
+    assert len(refused) <= 4, refused  # those whose classes are plugins, which are not loaded here
+    return found
+
+
+@pytest.fixture(params=[False, True], ids=["without links", "with links"])
+def loads(request: pytest.FixtureRequest) -> Any:
+    """Airflow's own way from JSON to a graph, as the scheduler uses it and as the API server does."""
+    kind = serialization()
+    before = kind._load_operator_extra_links
+    kind._load_operator_extra_links = request.param
+    yield lambda text: kind.from_dict(json.loads(text))
+    kind._load_operator_extra_links = before
+
+
+def reachable(root: object) -> dict[int, object]:
+    """What a graph consists of, by id."""
+    seen: dict[int, object] = {}
+    pending = [root]
+    while pending:
+        item = pending.pop()
+        if id(item) not in seen and not isinstance(item, _NOT_ENTERED):
+            seen[id(item)] = item
+            pending += gc.get_referents(item)
+    return seen
+
+
+def in_common(one: object, other: object) -> Iterator[object]:
+    """The objects that two graphs share: of those the process has one each."""
+    theirs = reachable(other)
+    return (item for key, item in reachable(one).items() if key in theirs)
+
+
+def test_thawed_graphs_are_what_airflow_loads(payloads: dict[str, str], loads: Any) -> None:
+    """In lock-step: types, values, order, identities, weak proxies, and what all graphs of the process share."""
+    freezer = PickleFreezer(graphs.shared_objects())
+    for dag_id, text in payloads.items():
+        fresh, again = loads(text), loads(text)
+        thawed = freezer.thaw(freezer.freeze(fresh).data)
+        try:
+            assert_same_graph(fresh, thawed, shared=in_common(fresh, again))
+        except AssertionError as difference:
+            raise AssertionError(f"{dag_id}: {difference}") from None
+
+
+def test_graphs_that_nobody_holds_are_taken_apart(payloads: dict[str, str], loads: Any) -> None:
+    """Nothing of them is left to the collector; what is shared stays whole."""
+    shared = graphs.shared_objects()
+    freezer, breaker = PickleFreezer(shared), graphs.breaker()
+    before = [len(reachable(item)) for item in shared]
+    frozen = [freezer.freeze(loads(text)).data for text in payloads.values()]
+    gc.collect()
+    gc.disable()
+    try:
+        for data in frozen:
+            cell = [freezer.thaw(data)]
+            token = breaker.arm(cell[0])
+            assert breaker.seems_free(cell, token)
+            assert breaker.release(cell, token) is Outcome.FREED
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+    assert [len(reachable(item)) for item in shared] == before
+
+
+@pytest.mark.parametrize("part", ["the DAG", "a task", "the tasks", "the root group"])
+def test_graphs_of_which_a_part_is_held_stay_whole(payloads: dict[str, str], loads: Any, part: str) -> None:
+    """A scheduler keeps the DAG of a run, an executor a task."""
+    freezer, breaker = PickleFreezer(graphs.shared_objects()), graphs.breaker()
+    for text in payloads.values():
+        dag: Any = freezer.thaw(freezer.freeze(loads(text)).data)
+        token = breaker.arm(dag)
+        parts = {
+            "the DAG": lambda dag=dag: dag,
+            "a task": lambda dag=dag: next(iter(dag.task_dict.values())),
+            "the tasks": lambda dag=dag: dag.task_dict,
+            "the root group": lambda dag=dag: dag.task_group,
+        }
+        if not dag.task_dict:
+            continue
+        held = parts[part]()
+        cell = [dag]
+        del dag, parts
+        assert breaker.release(cell, token) is Outcome.HELD
+        whole = held if part != "the DAG" else held.task_dict
+        assert whole
+        del held, whole
