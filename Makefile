@@ -53,6 +53,7 @@ mutants: $(VENV)/ready ## seeded faults of the core, each of which the tests mus
 
 soak: $(VENV)/ready ## the long suites
 	$(BIN)/python -m pytest -m soak -o addopts="" --durations=0 -v
+	$(BIN)/python -m pytest -m soak -o addopts="" --durations=0 -v tests/in_airflow
 	$(BIN)/python -m tests.mutants
 
 matrix: ## the tests with a real Airflow, for each other version of it that is supported

@@ -12,6 +12,7 @@ import json
 from contextlib import suppress
 from typing import Any
 
+from dagcache.airflow.sweep import look_up as look_up_one
 from dagcache.airflow.sweep import scheduler_bag
 from dagcache.sizing.memory import resident_bytes
 
@@ -54,7 +55,7 @@ def look_up(bag: Any, versions: list[Any]) -> None:
     for first in range(0, len(versions), 20):
         with create_session() as session:
             for version in versions[first : first + 20]:
-                for task in bag.get_dag(version, session).task_dict.values():
+                for task in look_up_one(bag, version, session).task_dict.values():
                     with suppress(Exception):  # as when the scheduler creates a run: most tasks are not mapped
                         task.get_parse_time_mapped_ti_count()
 

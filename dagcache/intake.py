@@ -134,13 +134,14 @@ class Intake:
         self, key: Hashable, loaded: Loaded, frozen: Frozen | None, load_seconds: float, budget: int
     ) -> int | None:
         try:
+            growth = _whole_bytes(loaded.growth_bytes)
             if self._sizer is not None:
-                return _whole_bytes(self._sizer(loaded.value))
+                return _whole_bytes(self._sizer(loaded.value)) + growth
             features = loaded.features if frozen is None else (*frozen.features, *loaded.features)
             if loaded.serialized_bytes:
                 features = (*features, float(loaded.serialized_bytes))
             size = self._learned.size(loaded.value, features, load_seconds=load_seconds, budget=budget)
-            return size.nbytes + _whole_bytes(loaded.growth_bytes)
+            return size.nbytes + growth
         except Exception:
             _log.exception("the sizer failed on %r: it is served and not kept", key)
             return None

@@ -20,7 +20,7 @@ LAYERS = [
     ["sizing.limits", "sizing.memory", "sizing.walk"],
     ["sizing.durations", "sizing.estimate", "sizing.audit"],
     ["stats", "history", "clock", "pace", "gcpause"],
-    ["config", "entry", "costs", "ghosts", "freezing", "reclaim", "flights", "exclusion"],
+    ["config", "entry", "costs", "ghosts", "freezing", "reclaim", "reducers", "flights", "exclusion"],
     ["policy", "deadlines", "families", "intake", "hits"],
     ["store"],
     ["reaper"],

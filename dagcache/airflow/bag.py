@@ -15,8 +15,8 @@ import marshal
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import suppress
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -48,7 +48,10 @@ class NothingToFind(MutableMapping[Any, Any]):
         raise KeyError(key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Nothing: the lookup that asked for the load keeps the value."""
+        """Only note it: the lookup that asked for the load keeps the value."""
+        load = getattr(_thread, "load", None)
+        if load is not None:
+            load.stored = key
 
     def __delitem__(self, key: Any) -> None:
         self._cache.invalidate(key)
@@ -57,7 +60,10 @@ class NothingToFind(MutableMapping[Any, Any]):
         return iter(self._cache)
 
     def __len__(self) -> int:
-        return len(self._cache)
+        """With the DAG that this thread is loading: the inherited code tells the size before the cache has got it."""
+        load = getattr(_thread, "load", None)
+        coming = load is not None and load.stored is not None and load.stored not in self._cache
+        return len(self._cache) + coming
 
     def clear(self) -> None:
         """Empty the cache."""
@@ -89,7 +95,6 @@ class CachedLookups:
             raise TypeError(f"the bag's _dags is no mapping but a {type(self._dags).__name__}")
         self._window = float(conf.getint("core", "min_serialized_dag_update_interval"))
         self._confirmed: dict[UUID, tuple[str, float]] = {}
-        self._from_airflow: weakref.WeakSet[BaseException] = weakref.WeakSet()
         self._component = type(self).make_component(_version_of)
         cache = self._component.cache
         self._find_or_load = cache.get_or_load
@@ -139,7 +144,7 @@ class CachedLookups:
         try:
             dag = self._find_or_load(key, load)
         except Exception as error:
-            if error in self._from_airflow:
+            if _is_airflows(error):
                 raise
             _log.exception("dagcache failed on %s: loaded the way Airflow does", key)
             return super()._get_dag(version_id=key, session=load.session)  # type: ignore[misc]
@@ -173,8 +178,9 @@ class CachedLookups:
             dag = super()._get_dag(version_id=key, session=load.session)  # type: ignore[misc]
             self._component.loaded()
             return dag
-        except BaseException as error:
-            self._from_airflow.add(error)
+        except Exception as error:
+            with suppress(AttributeError):
+                error._raised_by_airflow = True  # type: ignore[attr-defined] # noqa: SLF001 - for whoever waits for this load
             raise
         finally:
             _thread.load = outer
@@ -200,13 +206,14 @@ class CachedLookups:
 class _Load:
     """One lookup's way to load: called by the cache, in the thread that asked, if nothing is found."""
 
-    __slots__ = ("bag", "dag_hash", "ran", "row", "serialized_bytes", "session")
+    __slots__ = ("bag", "dag_hash", "ran", "row", "serialized_bytes", "session", "stored")
 
     def __init__(self, bag: CachedLookups, session: Any, row: object = None) -> None:
         self.bag = bag
         self.session = session
         self.row = row
         self.ran = False
+        self.stored: object = None
         self.dag_hash: str | None = None
         self.serialized_bytes = 0
 
@@ -229,6 +236,10 @@ class _Load:
             _thread.version = (serdag.dag_version_id, serdag.dag_id, serdag.dag_version.version_number)
         except Exception:
             _log.debug("%s tells no size or number", serdag.dag_version_id, exc_info=True)
+
+
+def _is_airflows(error: Exception) -> bool:
+    return getattr(error, "_raised_by_airflow", False)
 
 
 def _serialized_bytes(serdag: Any) -> int:

@@ -20,7 +20,6 @@ from dagcache.airflow.settings import Settings
 from dagcache.cache import DagCache
 from dagcache.clock import CoarseClock
 from dagcache.config import CacheConfig
-from dagcache.freezing import PickleFreezer
 from dagcache.heap import HeapFreeze
 from dagcache.metrics.exposition import Exposition
 from dagcache.pressure import MemoryPressure
@@ -38,8 +37,7 @@ class Component:
     def __init__(
         self, settings: Settings, *, home: Path, serves: bool, version_of: Callable[[Any], tuple[str, int] | None]
     ) -> None:
-        shared = graphs.shared_objects()
-        self._freezer = PickleFreezer(shared)
+        self._freezer, shared = graphs.freezer()
         self._growth_per_task = None if settings.cache.name == "scheduler" else 0
         self.cache: DagCache[UUID, Any] = DagCache(
             settings.cache,

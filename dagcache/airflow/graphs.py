@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import sys
 import tracemalloc
 import types
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from dagcache.freezing import PickleFreezer
 from dagcache.reclaim import HubBreaker, empty
+from dagcache.reducers import Reducer, dict_reducer
 
 _DEFINITIONS = (
     "airflow.serialization.definitions.baseoperator",
@@ -48,6 +51,19 @@ def shared_objects() -> list[object]:
     for module in _first(_SENTINELS):
         found[id(module.NOTSET)] = module.NOTSET
     return list(found.values())
+
+
+def freezer() -> tuple[PickleFreezer, list[object]]:
+    """A freezer for DAG graphs, and what it shares: the objects of `shared_objects`, and the tasks' vocabulary."""
+    shared = shared_objects()
+    reducers: dict[type, Reducer] = {}
+    for kind in _operator_classes():
+        found = dict_reducer(kind)
+        if found is not None:
+            reducers[kind], set_dict = found
+            names = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
+            shared += [set_dict, *map(sys.intern, sorted(names))]
+    return PickleFreezer(shared, reducers), shared
 
 
 def hubs(dag: Any) -> Iterator[object]:
@@ -101,6 +117,12 @@ def _use(task: Any) -> None:
 def breaker() -> HubBreaker:
     """A cycle breaker for DAG graphs."""
     return HubBreaker(hubs, sever)
+
+
+def _operator_classes() -> list[type]:
+    """The class that nearly all tasks are of."""
+    kinds = (getattr(module, "SerializedBaseOperator", None) for module in _modules(_DEFINITIONS))
+    return [kind for kind in kinds if isinstance(kind, type)][:1]
 
 
 def _modules(names: tuple[str, ...]) -> list[Any]:

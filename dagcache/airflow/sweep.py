@@ -66,6 +66,11 @@ def scheduler_bag() -> Any:
     return module.CachedDBDagBag(load_op_links=False, cache_size=size, cache_ttl=0, stats_prefix="scheduler.dag_bag")
 
 
+def look_up(bag: Any, version: Any, session: Any) -> Any:
+    """The DAG of a version, as the scheduler gets it: Airflow 3.1 has no public name for that."""
+    return bag._get_dag(version_id=version, session=session)  # noqa: SLF001
+
+
 def sweeps(count: int, limit: int | None = None) -> Iterator[Sweep]:
     """Look all versions (or the first ``limit``) up ``count`` times, in the same order, 20 to a session.
 
@@ -91,7 +96,7 @@ def sweeps(count: int, limit: int | None = None) -> Iterator[Sweep]:
         for first in range(0, len(versions), _PER_SESSION):
             with create_session() as session:
                 for version in versions[first : first + _PER_SESSION]:
-                    if bag.get_dag(version, session) is None:
+                    if look_up(bag, version, session) is None:
                         raise LookupError(f"version {version} is in the database, but the bag does not find it")
         seconds = time.perf_counter() - started
         gc.collect()

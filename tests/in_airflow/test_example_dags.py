@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from dagcache.airflow import graphs
-from dagcache.freezing import PickleFreezer
 from dagcache.reclaim import Outcome
 from tests.support.lockstep import assert_same_graph
 
@@ -104,7 +103,7 @@ def in_common(one: object, other: object) -> Iterator[object]:
 
 def test_thawed_graphs_are_what_airflow_loads(payloads: dict[str, str], loads: Any) -> None:
     """In lock-step: types, values, order, identities, weak proxies, and what all graphs of the process share."""
-    freezer = PickleFreezer(graphs.shared_objects())
+    freezer, _ = graphs.freezer()
     for dag_id, text in payloads.items():
         fresh, again = loads(text), loads(text)
         thawed = freezer.thaw(freezer.freeze(fresh).data)
@@ -116,8 +115,8 @@ def test_thawed_graphs_are_what_airflow_loads(payloads: dict[str, str], loads: A
 
 def test_graphs_that_nobody_holds_are_taken_apart(payloads: dict[str, str], loads: Any) -> None:
     """Nothing of them is left to the collector; what is shared stays whole."""
-    shared = graphs.shared_objects()
-    freezer, breaker = PickleFreezer(shared), graphs.breaker()
+    freezer, shared = graphs.freezer()
+    breaker = graphs.breaker()
     before = [len(reachable(item)) for item in shared]
     frozen = [freezer.freeze(loads(text)).data for text in payloads.values()]
     gc.collect()
@@ -137,7 +136,7 @@ def test_graphs_that_nobody_holds_are_taken_apart(payloads: dict[str, str], load
 @pytest.mark.parametrize("part", ["the DAG", "a task", "the tasks", "the root group"])
 def test_graphs_of_which_a_part_is_held_stay_whole(payloads: dict[str, str], loads: Any, part: str) -> None:
     """A scheduler keeps the DAG of a run, an executor a task."""
-    freezer, breaker = PickleFreezer(graphs.shared_objects()), graphs.breaker()
+    (freezer, _), breaker = graphs.freezer(), graphs.breaker()
     for text in payloads.values():
         dag: Any = freezer.thaw(freezer.freeze(loads(text)).data)
         token = breaker.arm(dag)

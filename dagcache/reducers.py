@@ -1,0 +1,45 @@
+"""A quicker way to pickle instances whose whole state is their ``__dict__``.
+
+Pickle restores such a state by looking for a ``__setstate__`` (which costs a call of the class's ``__getattr__``, if it
+has one) and then copying the dict into the instance's, key by key. Here the unpickled dict becomes the instance's own,
+by the C function behind ``instance.__dict__ = state``. On graphs of operators a thaw takes about 0.8 of the time.
+"""
+
+from __future__ import annotations
+
+import copyreg
+from collections.abc import Callable
+from typing import Any
+
+Reducer = Callable[[Any], tuple[Any, ...]]
+
+_HOOKS = (
+    "__reduce__",
+    "__reduce_ex__",
+    "__setstate__",
+    "__getstate__",
+    "__getnewargs__",
+    "__getnewargs_ex__",
+    "__slots__",
+)
+
+
+def dict_reducer(kind: type) -> tuple[Reducer, object] | None:
+    """A reducer for instances of exactly this class, and the function it refers to: to be frozen by reference.
+
+    None if the class has a say in how it is pickled, has state elsewhere than in ``__dict__``, or has no ``__dict__``.
+    """
+    holder: Any = None
+    for base in kind.__mro__[:-1]:
+        own = vars(base)
+        if any(own.get(name) for name in _HOOKS):  # empty __slots__ are none
+            return None
+        holder = own.get("__dict__", holder)
+    if holder is None:
+        return None
+    set_dict = holder.__set__
+
+    def reduce(instance: Any) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (kind,), instance.__dict__, None, None, set_dict  # type: ignore[attr-defined]
+
+    return reduce, set_dict

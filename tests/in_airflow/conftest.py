@@ -1,0 +1,141 @@
+"""A home of Airflow's for this process, set before anything imports Airflow; databases, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.in_airflow import postgres
+from tests.in_airflow.support import prepare, variables
+
+HOME = Path(tempfile.mkdtemp(prefix="airflow"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+os.environ.update(
+    variables(HOME, f"sqlite:///{HOME}/airflow.db", metrics_port=0, max_bytes="64MiB", ttl=10_800, memory_limit="auto"),
+    AIRFLOW__CORE__EXECUTOR="tests.in_airflow.instant.InstantExecutor",
+)
+
+BACKENDS = ("sqlite", "postgresql")
+MakeDatabase = Callable[[str], str]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Airflow's own deprecation warnings are no errors of ours."""
+    config.addinivalue_line("filterwarnings", "default")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[postgres.Cluster]:
+    """A PostgreSQL server; skips where there is none."""
+    if postgres.missing():
+        pytest.skip(postgres.missing())
+    with postgres.Cluster() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def make_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MakeDatabase:
+    """Gives the URL of a new database, ``make_database("sqlite")``, with Airflow's tables and our DAGs in it.
+
+    The tables take seconds to build: what is given is a copy.
+    """
+    built: set[str] = set()
+    folder = tmp_path_factory.mktemp("databases")
+    number = iter(range(1000))
+
+    def make(backend: str) -> str:
+        name = f"copy_{next(number)}"
+        if backend == "sqlite":
+            template = folder / "template.db"
+            if backend not in built:
+                prepare(folder / "home", f"sqlite:///{template}")
+            built.add(backend)
+            shutil.copy(template, folder / f"{name}.db")
+            return f"sqlite:///{folder / name}.db"
+        server: postgres.Cluster = request.getfixturevalue("cluster")
+        if backend not in built:
+            prepare(folder / "pg_home", server.create("template_of_airflow"))
+        built.add(backend)
+        return server.create(name, "template_of_airflow")
+
+    return make
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def engine(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Any]:
+    """An engine of a module's own database, on each backend in turn."""
+    from sqlalchemy import create_engine
+
+    made = create_engine(make_database(request.param), pool_pre_ping=True)  # the server may be restarted between
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def session(engine: Any) -> Iterator[Any]:
+    """A session as Airflow makes them: rows outlive a commit."""
+    from sqlalchemy.orm import Session
+
+    with Session(engine, expire_on_commit=False, autoflush=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def bag() -> Iterator[Any]:
+    """A scheduler's bag; its threads are stopped afterwards."""
+    from tests.in_airflow.support import scheduler_bag
+
+    made = scheduler_bag()
+    yield made
+    made._component.close()
+
+
+class Recorder(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.records.append(record)
+
+
+@pytest.fixture
+def complaints() -> Iterator[list[logging.LogRecord]]:
+    """What dagcache logs as a warning or worse; pytest's own handler does not survive Airflow's set-up of logging."""
+    handler = Recorder(logging.WARNING)
+    logger = logging.getLogger("dagcache")
+    logger.addHandler(handler)
+    yield handler.records
+    logger.removeHandler(handler)
+
+
+class Clock:
+    """What the bag takes for the `time` module."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Moves the window within which a version's content is not asked for again."""
+    from dagcache.airflow import bag
+
+    clock = Clock()
+    monkeypatch.setattr(bag, "time", clock)
+    return clock

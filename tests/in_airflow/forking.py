@@ -1,0 +1,93 @@
+"""A process that holds a bag in use and forks, as an executor does: `fork_under_load` runs in one of its own."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.in_airflow.support import listening_ports, scheduler_bag, write
+
+_LONGEST = 10  # seconds, for a child that needs milliseconds
+
+
+def fork_under_load(forks: int) -> None:
+    """Look up in three threads, and fork one child after the other; what became of them is printed as JSON."""
+    from airflow import settings
+    from sqlalchemy import create_engine
+    from sqlalchemy.orm import Session
+    from sqlalchemy.pool import NullPool
+
+    def session() -> Any:
+        return Session(create_engine(settings.SQL_ALCHEMY_CONN, poolclass=NullPool))
+
+    bag = scheduler_bag()
+    with session() as writing:
+        versions = [write(writing, f"forked_{number}") for number in range(8)]
+        dag = bag._get_dag(versions[0], writing)
+    port = bag._component.exposition.port
+    over = threading.Event()
+
+    def look_up() -> None:
+        while not over.is_set():
+            for version in versions:
+                with session() as reading:
+                    bag._get_dag(version, reading)
+            bag.dagcache.clear()
+
+    def child() -> None:
+        assert port not in listening_ports()
+        assert threading.active_count() == 1
+        assert len(bag.dagcache) == 0
+        assert bag.dagcache.get_or_load(versions[0], lambda _: dag) is dag
+        # No session: SQLite does not survive the fork of a process whose threads use it.
+        assert bag._get_dag(versions[0], None) is dag
+        bag.dagcache.check_invariants()
+
+    def survivor() -> None:
+        os.closerange(1, 3)
+        signal.alarm(2 * _LONGEST)
+        signal.pause()
+
+    threads = [threading.Thread(target=look_up) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    codes = [_outcome(_fork(child)) for _ in range(forks)]
+    over.set()
+    for thread in threads:
+        thread.join()
+    mine = port in listening_ports()
+    print(json.dumps({"codes": codes, "port": port, "parent_listens": mine, "survivor": _fork(survivor)}))  # noqa: T201
+
+
+def _fork(task: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        faulthandler.dump_traceback_later(_LONGEST / 2)
+        try:
+            task()
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return pid
+
+
+def _outcome(pid: int) -> str:
+    """How a child ended: its exit code, or that it hung."""
+    end = time.monotonic() + _LONGEST
+    while time.monotonic() < end:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return str(os.waitstatus_to_exitcode(status))
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return "hung"

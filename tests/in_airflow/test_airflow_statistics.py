@@ -1,0 +1,57 @@
+"""Airflow's own statistics of its bags: what stock counts is counted with the cache as well."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.in_airflow.support import api_bag, go_back_to_stock, scheduler_bag, write
+
+MAKE = {"scheduler": scheduler_bag, "api_server": api_bag}
+
+
+def told(monkeypatch: pytest.MonkeyPatch, bag: Any, versions: list[UUID], session: Any) -> list[tuple[Any, ...]]:
+    """What a bag tells Airflow's statistics in the course of a miss, three hits, another miss and a clearing."""
+    import airflow.models.dagbag as module
+
+    counted: list[tuple[Any, ...]] = []
+    client = getattr(module, "stats", None) or getattr(module, "Stats", None)
+    if client is None:
+        pytest.skip("this Airflow counts nothing")
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "incr", lambda name, *_, **__: counted.append((name,)))
+        patch.setattr(client, "gauge", lambda name, value, *_, **__: counted.append((name, value)))
+        for version in (versions[0], versions[0], versions[0], versions[1], versions[0]):
+            assert bag._get_dag(version, session) is not None
+        cleared = bag.clear_cache()
+    assert cleared == 2
+    return counted
+
+
+@pytest.fixture(params=MAKE)
+def both(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, session: Any
+) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """What is told with the cache, and what by stock."""
+    versions = [write(session, "counted_0"), write(session, "counted_1")]
+    bag = MAKE[request.param]()
+    ours = told(monkeypatch, bag, versions, session)
+    bag._component.close()
+    go_back_to_stock(request.param, monkeypatch)
+    return ours, told(monkeypatch, MAKE[request.param](), versions, session)
+
+
+def test_hits_misses_and_clearings_are_counted_as_by_stock(
+    both: tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]],
+) -> None:
+    """By the same names, in the same order."""
+    ours, stock = both
+    assert [name for name, *_ in ours] == [name for name, *_ in stock]
+
+
+def test_the_size_is_told_as_by_stock(both: tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]) -> None:
+    """After a load it counts what was loaded."""
+    ours, stock = both
+    assert [size for _, *size in ours] == [size for _, *size in stock]

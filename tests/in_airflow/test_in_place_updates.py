@@ -1,0 +1,128 @@
+"""A version that Airflow rewrites in place: same id, new content."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dagcache.airflow import component
+from dagcache.clock import CoarseClock
+from tests.in_airflow.conftest import Clock
+from tests.in_airflow.support import scheduler_bag, statements_of, write
+
+WINDOW = 30  # [core] min_serialized_dag_update_interval, seconds
+
+
+class StillClock(CoarseClock):
+    """Moved by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+def text(bag: Any, version: Any, session: Any) -> str:
+    """The description of a version's DAG, as the bag has it."""
+    return str(bag._get_dag(version, session).description)
+
+
+def test_a_rewritten_version_is_served_anew_once_the_window_is_over(
+    bag: Any, session: Any, engine: Any, clock: Clock
+) -> None:
+    """Within it nothing is asked: Airflow itself rewrites no more often."""
+    version = write(session, "rewritten", text="old")
+    session.expunge_all()
+    assert text(bag, version, session) == "old"
+    assert write(session, "rewritten", text="new") == version
+    session.expunge_all()
+    clock.now += WINDOW - 1
+    with statements_of(engine) as heard:
+        assert text(bag, version, session) == "old"
+    assert heard.texts == []
+    clock.now += 1
+    assert text(bag, version, session) == "new"
+    clock.now += WINDOW
+    with statements_of(engine) as heard:
+        assert text(bag, version, session) == "new"
+    assert (len(heard.texts), heard.payloads) == (1, 0)
+
+
+def test_a_row_that_the_callers_session_still_holds_does_not_hide_the_rewriting(
+    bag: Any, session: Any, engine: Any, clock: Clock
+) -> None:
+    """Airflow's sessions keep rows, and rows keep their parsed content, beyond a commit."""
+    from airflow.models.dag_version import DagVersion
+    from sqlalchemy.orm import Session
+
+    with Session(engine) as other:
+        version = write(other, "held", text="old")
+    held = session.get(DagVersion, version)
+    assert held.serialized_dag.dag.description == "old"
+    assert text(bag, version, session) == "old"
+    session.commit()
+    with Session(engine) as other:
+        write(other, "held", text="new")
+    clock.now += WINDOW
+    assert text(bag, version, session) == "new"
+    assert held.serialized_dag.dag.description == "new"
+
+
+def test_the_newest_version_of_a_dag_is_never_out_of_date(bag: Any, session: Any, clock: Clock) -> None:
+    """Whoever asks for it (the API server does) has its hash compared each time, within the window as well."""
+    version = write(session, "newest", text="old")
+    assert bag.get_latest_version_of_dag("newest", session=session).description == "old"
+    write(session, "newest", text="new")
+    assert bag.get_latest_version_of_dag("newest", session=session).description == "new"
+    assert text(bag, version, session) == "new"
+
+
+def test_the_newest_version_is_read_once(bag: Any, session: Any, engine: Any) -> None:
+    """After that its hash is asked for, not its content."""
+    write(session, "read_once")
+    session.expunge_all()
+    with statements_of(engine) as heard:
+        first = bag.get_latest_version_of_dag("read_once", session=session)
+    assert heard.payloads == 1
+    session.expunge_all()
+    with statements_of(engine) as heard:
+        assert bag.get_latest_version_of_dag("read_once", session=session) is first
+    assert (len(heard.texts), heard.payloads) == (1, 0)
+
+
+def test_a_thousand_revalidations_load_and_weigh_once(bag: Any, session: Any, engine: Any, clock: Clock) -> None:
+    """Each asks for a hash; the entry stays the one that it is."""
+    version = write(session, "revalidated")
+    first = bag._get_dag(version, session)
+    before = bag.dagcache.stats()
+    with statements_of(engine) as heard:
+        for _ in range(1000):
+            clock.now += WINDOW
+            assert bag._get_dag(version, session) is first
+    after = bag.dagcache.stats()
+    assert (len(heard.texts), heard.payloads) == (1000, 0)
+    assert (after.misses, after.sizing_seconds, after.entries) == (before.misses, before.sizing_seconds, 1)
+    assert after.hits_live - before.hits_live == 1000
+
+
+def test_current_content_does_not_bring_back_an_entry_whose_time_is_up(
+    session: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lookups are what keeps an entry; that its hash was found unchanged does not."""
+    idle = StillClock()
+    monkeypatch.setattr(component, "CoarseClock", lambda: idle)
+    bag = scheduler_bag()
+    version = write(session, "idle")
+    first = bag._get_dag(version, session)
+    idle.now += bag.dagcache.config.ttl - 1
+    clock.now += WINDOW
+    assert bag._get_dag(version, session) is first
+    idle.now += bag.dagcache.config.ttl + 1
+    clock.now += WINDOW
+    assert bag._get_dag(version, session) is not first
+    assert bag.dagcache.stats().misses == 2
+    bag._component.close()
