@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,3 +107,10 @@ def test_settings_are_values() -> None:
     assert read(ttl="60") == read(ttl=" 60 ")
     with pytest.raises(dataclasses.FrozenInstanceError):
         read().gc_freeze = True  # type: ignore[misc]
+
+
+def test_the_document_lists_every_setting_with_its_default() -> None:
+    """`docs/airflow.md` is where operators look."""
+    document = (Path(__file__).parent.parent / "docs" / "airflow.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)? ?\|", document, re.MULTILINE)
+    assert rows == [(option.name, option.default) for option in OPTIONS]
