@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-MARK = re.compile(r"<!-- scheduler -->.*<!-- /scheduler -->", re.DOTALL)
+MARKS = ("scheduler", "scheduler-3000")
+"""Between them stands what `benchmarks.scheduler` has written."""
 PEERS = ("cachetools", "cachebox", "moka-py", "pympler", "numpy")
 
 
@@ -103,9 +104,14 @@ def page(outputs: dict[str, str], before: str = "") -> str:
         f"measures dagcache and its peers in one run.\n\nThe machine: {machine()}\n"
     )
     sections = [f"## {part.title}\n\n{part.text}\n\n```text\n{outputs[part.title]}\n```\n" for part in PARTS]
-    scheduler = MARK.search(before)
-    kept = scheduler.group(0) if scheduler else "<!-- scheduler -->\n<!-- /scheduler -->"
+    kept = "\n\n".join(_kept(mark, before) for mark in MARKS)
     return "\n".join([head, f"## In a scheduler\n\n{kept}\n", *sections])
+
+
+def _kept(mark: str, before: str) -> str:
+    start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    found = re.search(f"{re.escape(start)}.*{re.escape(end)}", before, re.DOTALL)
+    return found.group(0) if found else f"{start}\n{end}"
 
 
 def main() -> None:

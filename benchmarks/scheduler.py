@@ -26,7 +26,6 @@ from typing import Any
 from benchmarks.chart import Row, bars
 from dagcache.airflow.playground import environment
 
-MARK = re.compile(r"<!-- scheduler -->.*<!-- /scheduler -->", re.DOTALL)
 MIB = 1 << 20
 
 
@@ -128,14 +127,14 @@ def accounting(home: Path) -> str:
     )
 
 
-def section(versions: int, body: str, facts: str) -> str:
+def section(versions: int, body: str, facts: str, chart: Path | None) -> str:
     """What stands between the marks of the page."""
+    picture = f"![seconds per sweep and RSS growth]({chart.name})\n\n" if chart else ""
     return (
-        "<!-- scheduler -->\n"
         f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, SQLite, CPython "
         f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()}). {versions} generated versions and "
         "Airflow's examples, looked up in a circle, twenty to a session, in a process of the scheduler's modules.\n\n"
-        f"![seconds per sweep and RSS growth](sweep.svg)\n\n{body}\n\n{facts}\n<!-- /scheduler -->"
+        f"{picture}{body}\n\n{facts}"
     )
 
 
@@ -148,6 +147,7 @@ def main() -> None:
     parser.add_argument("--budgets", default="50MiB,25MiB,150MiB", help="comma-separated")
     parser.add_argument("--home", type=Path, help="an existing playground, instead of a new one")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
+    parser.add_argument("--mark", default="scheduler", help="of these marks (default: scheduler)")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the chart there")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -159,8 +159,10 @@ def main() -> None:
         facts = accounting(home)
     print(f"{body}\n\n{facts}")
     if chosen.page:
-        page = chosen.page.read_text()
-        chosen.page.write_text(MARK.sub(lambda _: section(chosen.versions, body, facts), page))
+        start, end = f"<!-- {chosen.mark} -->", f"<!-- /{chosen.mark} -->"
+        text = f"{start}\n{section(chosen.versions, body, facts, chosen.chart)}\n{end}"
+        between = re.compile(f"{re.escape(start)}.*{re.escape(end)}", re.DOTALL)
+        chosen.page.write_text(between.sub(lambda _: text, chosen.page.read_text()))
     if chosen.chart:
         chosen.chart.write_text(bars(("seconds per warm sweep", "RSS growth"), rows))
 

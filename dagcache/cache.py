@@ -24,6 +24,7 @@ from dagcache.errors import OversizeError, RecursiveLoadError, ThawError
 from dagcache.exclusion import Exclusion
 from dagcache.flights import ABANDONED, Flight, Flights
 from dagcache.freezing import Freezer, PickleFreezer
+from dagcache.gcpause import gc_paused
 from dagcache.intake import Intake, Loaded, Sizer, VersionOf
 from dagcache.reaper import OnRemoval, Reaper
 from dagcache.reclaim import CycleBreaker, GenericBreaker
@@ -465,9 +466,14 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._exclusion.run(self._flights.still_current, key, flight)
             flight.land(ABANDONED)
             return ABANDONED
+        # Until what has to go for it is gone as well: then as much died as was born, and no collection is due.
+        with gc_paused():
+            return self._thaw_and_offer(key, flight, entry, frozen.data, freezer)
+
+    def _thaw_and_offer(self, key: K, flight: Flight, entry: Entry, data: bytes, freezer: Freezer) -> Any:
         started = self._timer()
         try:
-            value = freezer.thaw(frozen.data)
+            value = freezer.thaw(data)
         except MemoryError:  # the bytes are as good as before, and a load would need more
             raise
         except Exception as error:

@@ -23,6 +23,7 @@ OnRemoval = Callable[[EntryInfo, RemovalCause], Any]
 
 
 _PASSED = 32  # a scheduler holds the DAGs of the twenty runs that it examines in one go
+_RELEASED_AT_ONCE = 2  # more than comes, and not so much that the next ones find nothing to balance their births
 _PASSED_BLINDLY = 2  # a loop over lookups still holds the last value during the next one
 
 
@@ -114,8 +115,11 @@ class Reaper:
         self._passed.append(([value], token))
         del value  # a reference from here would count as its caller's
         blindly = collector_is_off()
+        released = 0
         for _ in range(len(self._passed)):
-            self._look_at_the_oldest(keep_unknown=blindly)
+            released += self._look_at_the_oldest(keep_unknown=blindly)
+            if released == _RELEASED_AT_ONCE:
+                break
         while len(self._passed) > (_PASSED_BLINDLY if blindly else _PASSED):
             try:
                 cell, its_token = self._passed.popleft()
@@ -124,16 +128,18 @@ class Reaper:
             if blindly:
                 self._release(cell, its_token)
 
-    def _look_at_the_oldest(self, *, keep_unknown: bool) -> None:
+    def _look_at_the_oldest(self, *, keep_unknown: bool) -> bool:
+        """Take the oldest apart if nobody holds it, whether or not that succeeds; otherwise it becomes the newest."""
         try:
             cell, token = self._passed.popleft()
         except IndexError:  # another thread was faster
-            return
+            return False
         free = self._seems_free(cell, token)
         if free:
             self._release(cell, token)
         elif keep_unknown or free is not None:
             self._passed.append((cell, token))
+        return bool(free)
 
     def _seems_free(self, cell: list[object], token: object) -> bool | None:
         try:

@@ -204,7 +204,8 @@ class HubBreaker:
         return Outcome.FREED
 
     def _other_hubs(self, value: object) -> tuple[object, ...]:
-        return tuple(hub for hub in self._hubs(value) if hub is not value)
+        hubs = tuple(self._hubs(value))
+        return tuple(itertools.compress(hubs, map(operator.is_not, hubs, itertools.repeat(value))))
 
 
 def _references_to(value: object, hubs: tuple[object, ...]) -> int:

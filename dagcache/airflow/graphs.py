@@ -66,17 +66,17 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
     return PickleFreezer(shared, reducers), shared
 
 
-def hubs(dag: Any) -> Iterator[object]:
+def hubs(dag: Any) -> list[object]:
     """The parts through which all cycles run: the table of tasks, the tasks, the task groups."""
     tasks = dag.task_dict
-    yield tasks
-    yield from tasks.values()
+    found: list[object] = [tasks, *tasks.values()]
     groups = [dag.task_group]
     while groups:
         group = groups.pop()
-        yield group
+        found.append(group)
         # A child that is no task is a group: asking it for an attribute would run code of Airflow's, for each task.
         groups += [child for name, child in group.children.items() if name not in tasks]
+    return found
 
 
 def sever(dag: Any) -> None:

@@ -68,16 +68,35 @@ def _grow(earlier: list[Task], batch: int, random_: random.Random) -> None:
 def _task(task_id: str, random_: random.Random) -> Task:
     kind = random_.choices(("bash", "python", "empty", "mapped"), weights=(45, 35, 15, 5))[0]
     if kind == "bash":
-        command = f"extract --table {task_id} --day '{{{{ params.day }}}}' --revision {REVISION}"
-        return BashOperator(task_id=task_id, bash_command=command, env={"TABLE": task_id, "POOL": "default"})
+        return BashOperator(task_id=task_id, bash_command=_script(task_id, random_), env=_environment(task_id))
     if kind == "python":
-        arguments = {"table": task_id, "columns": [f"column_{n}" for n in range(random_.randint(2, 12))]}
-        return PythonOperator(task_id=task_id, python_callable=_transform, op_kwargs=arguments, doc_md="Transforms.")
+        document = f"Reads what came for `{task_id}`, checks it against the contract, writes it by day. " * 3
+        return PythonOperator(
+            task_id=task_id, python_callable=_transform, op_kwargs=_arguments(task_id, random_), doc_md=document
+        )
     if kind == "mapped":
         shards = [f"shard {n}" for n in range(random_.randint(2, 8))]
         return BashOperator.partial(task_id=task_id, retries=1).expand(bash_command=shards)
     return EmptyOperator(task_id=task_id)
 
 
-def _transform(table: str, columns: list[str]) -> None:
+def _script(task_id: str, random_: random.Random) -> str:
+    """A job's submission: the longest part of many real tasks."""
+    options = "".join(
+        f" \\\n  --conf spark.sql.setting.{n}={random_.randint(1, 10_000)}" for n in range(random_.randint(10, 30))
+    )
+    return f"set -euo pipefail\nsubmit --table {task_id} --day '{{{{ params.day }}}}' --revision {REVISION}{options}\n"
+
+
+def _environment(task_id: str) -> dict[str, str]:
+    return {"TABLE": task_id, "POOL": "default", "BUCKET": f"s3://warehouse/{task_id}", "LOG_LEVEL": "INFO"}
+
+
+def _arguments(task_id: str, random_: random.Random) -> dict[str, object]:
+    columns = [{"name": f"column_{n}", "type": random_.choice(("text", "int"))} for n in range(random_.randint(4, 14))]
+    source = {"bucket": "warehouse", "prefix": f"raw/{task_id}/", "format": "parquet", "partition": "{{ params.day }}"}
+    return {"table": task_id, "columns": columns, "source": source}
+
+
+def _transform(table: str, columns: list[dict[str, str]], source: dict[str, str]) -> None:
     """What the Python tasks would run."""
