@@ -482,7 +482,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             flight.land(ABANDONED)
             return ABANDONED
         seconds = self._timer() - started
-        token = self._intake.arm(value)
+        token = entry.thaw_token
+        if token is None:  # all thaws of the same bytes are alike
+            token = entry.thaw_token = self._intake.arm(value)
         self._offer(self._keep_thawed, key, flight, entry, value, seconds, token)
         self._exclusion.run(self._thawed, key, flight, seconds)
         flight.land(value)

@@ -86,6 +86,7 @@ class Entry(History):
         "order",
         "serialized_bytes",
         "thaw_seconds",
+        "thaw_token",
     )
 
     def __init__(self, arrival: Arrival, now: float) -> None:
@@ -97,6 +98,7 @@ class Entry(History):
         self.serialized_bytes = arrival.serialized_bytes
         self.load_seconds = arrival.load_seconds
         self.thaw_seconds = 0.0
+        self.thaw_token: object = None
         self.family = arrival.family
         self.order = arrival.order
 

@@ -50,7 +50,10 @@ class CycleBreaker(Protocol):
     """Takes values apart; called outside all locks, by several threads at once."""
 
     def arm(self, value: object) -> object:
-        """Called once, when a copy is admitted and nobody else has it yet; `release` gets the result."""
+        """Called for a copy that nobody else has yet; `release` gets the result.
+
+        Not called for each copy: what it says of the first one that was thawed from some bytes holds for all of them.
+        """
         ...
 
     def seems_free(self, value_cell: list[object], token: object) -> bool | None:
@@ -158,15 +161,23 @@ class HubBreaker:
     ``hubs(value)``: the parts through which all cycles run and which alone are held by others; always in the
     same order, made afresh by each call.
     ``sever(value)``: breaks the cycles.
+    ``tidy(value)``: takes away what use has left on the hubs, if that may refer to them; called when the counts differ
+    from those at admission, and on values that others hold, too.
 
     A value is severed only if each hub's reference counts are what they were when the copy was admitted.
     Cheaper than `GenericBreaker`, and only as sound as ``hubs``: that somebody holds a part that is no hub,
     or moves parts between hubs while they are counted, goes unnoticed.
     """
 
-    def __init__(self, hubs: Callable[[Any], Iterable[object]], sever: Callable[[Any], object]) -> None:
+    def __init__(
+        self,
+        hubs: Callable[[Any], Iterable[object]],
+        sever: Callable[[Any], object],
+        tidy: Callable[[Any], object] | None = None,
+    ) -> None:
         self._hubs = hubs
         self._sever = sever
+        self._tidy = tidy
 
     def arm(self, value: object) -> tuple[int, int]:
         """The references to the value from its own parts, and a fingerprint of all reference counts.
@@ -188,13 +199,15 @@ class HubBreaker:
         try:
             if not _EXACT_COUNTS:
                 return Outcome.SKIPPED
-            hubs = self._other_hubs(value_cell[0])
-            value = (value_cell.pop(),)
-            if type(token) is not tuple or (
-                _fingerprint(hubs, _counts(value)[0], weakref.getweakrefcount(value[0])) != token[1]
-            ):
+            if type(token) is not tuple:
                 return Outcome.HELD
-            del hubs
+            value = (value_cell.pop(),)
+            if not self._is_as_admitted(value, token[1]):
+                if self._tidy is None:
+                    return Outcome.HELD
+                self._tidy(value[0])
+                if not self._is_as_admitted(value, token[1]):
+                    return Outcome.HELD
             self._sever(value[0])
         except Exception:
             _log.exception("a value could not be severed: it is left to the collector")
@@ -202,6 +215,11 @@ class HubBreaker:
         finally:
             value_cell.clear()
         return Outcome.FREED
+
+    def _is_as_admitted(self, value: tuple[object], fingerprint: int) -> bool:
+        """Whether all reference counts are what they were; the tuple is our only reference to the value."""
+        hubs = self._other_hubs(value[0])
+        return _fingerprint(hubs, _counts(value)[0], weakref.getweakrefcount(value[0])) == fingerprint
 
     def _other_hubs(self, value: object) -> tuple[object, ...]:
         hubs = tuple(self._hubs(value))

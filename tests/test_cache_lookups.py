@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from dagcache import DagCache, Loaded, RecursiveLoadError, Rejection, RemovalCause
+from dagcache.reclaim import GenericBreaker, Outcome
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, fill, make_cache, never, stated_weight
 
 
@@ -346,3 +348,31 @@ def test_observing_evicts_nothing_and_accounts_everything() -> None:
     assert stats.live_bytes == 40 * 100 * KIB
     assert stats.max_bytes == MIB
     cache.check_invariants()
+
+
+class _Watching(GenericBreaker):
+    """Notes whether the automatic collector ran while something was taken apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.collector_ran: list[bool] = []
+
+    def release(self, value_cell: list[object], token: object = None) -> Outcome:
+        """As the generic one."""
+        self.collector_ran.append(gc.isenabled())
+        return super().release(value_cell, token)
+
+
+def test_the_collector_rests_until_what_a_thaw_displaced_is_gone() -> None:
+    """As many objects die as were born: counted before, they would make a collection due after every thaw."""
+    breaker = _Watching()
+    cache, clock = make_cache(max_bytes=MIB, breaker=breaker)
+    fill(cache, range(20))
+    breaker.collector_ran.clear()
+    for _ in range(3):
+        clock.advance(10)
+        fill(cache, range(20))
+    assert cache.stats().demotions > 0
+    assert breaker.collector_ran
+    assert not any(breaker.collector_ran)
+    assert gc.isenabled()

@@ -82,6 +82,18 @@ def test_values_that_passed_are_taken_apart_once_their_callers_have_dropped_them
     assert [cell for cell, _ in reaper._passed] == [["a"], ["c"], ["d"]]
 
 
+def test_no_more_than_two_are_taken_apart_at_once() -> None:
+    """A scheduler drops the DAGs of a whole loop together: what dies should balance what the next ones bring."""
+    breaker = Breaker()
+    breaker.free = dict.fromkeys(range(10), False)
+    reaper = make_reaper(breaker)
+    pass_by(reaper, *range(6))
+    breaker.free.update(dict.fromkeys(range(6), True))
+    for number, released in enumerate([2, 4, 6, 6], start=6):
+        pass_by(reaper, number)
+        assert len(breaker.released) == released
+
+
 def test_values_that_are_held_for_long_are_left_to_the_collector() -> None:
     """No more than a few dozen are remembered: what a caller keeps for ever must not be looked at for ever."""
     breaker = Breaker()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import itertools
 import sys
 import tracemalloc
 import types
@@ -19,6 +20,7 @@ from dagcache.reclaim import HubBreaker, empty
 from dagcache.reducers import Reducer, dict_reducer
 
 _DEFINITIONS = (
+    "airflow.serialization.definitions.param",
     "airflow.serialization.definitions.baseoperator",
     "airflow.serialization.definitions.mappedoperator",
     "airflow.serialization.definitions.dag",
@@ -57,7 +59,7 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
     """A freezer for DAG graphs, and what it shares: the objects of `shared_objects`, and the tasks' vocabulary."""
     shared = shared_objects()
     reducers: dict[type, Reducer] = {}
-    for kind in _operator_classes():
+    for kind in _frequent_classes():
         found = dict_reducer(kind)
         if found is not None:
             reducers[kind], set_dict = found
@@ -80,10 +82,35 @@ def hubs(dag: Any) -> list[object]:
 
 
 def sever(dag: Any) -> None:
-    """Break the cycles of a graph that nobody holds: empty its hubs. All other parts stay as they are."""
-    parts = [*hubs(dag), dag]
-    for part in parts:
+    """Break the cycles of a graph that nobody holds, by emptying what holds it together; other parts stay as they are.
+
+    Tasks refer to the DAG and not to each other: once nothing refers to them any more they go, one after the other, and
+    the DAG after them. One that refers to itself, as a cache of method results would make it, is emptied, too.
+    """
+    tasks = list(dag.task_dict.values())
+    for part in hubs(dag)[len(tasks) + 1 :]:
         empty(part)
+    dag.task_dict.clear()
+    for task in itertools.compress(tasks, map(_LISTED.__lt__, map(sys.getrefcount, tasks))):
+        empty(task)
+    empty(dag)
+
+
+def tidy(dag: Any) -> None:
+    """Take away what Airflow's caches of method results have left on the tasks and groups; they refer to these."""
+    for part in hubs(dag)[1:]:
+        attributes = getattr(part, "__dict__", {})
+        for name in [name for name in attributes if name.startswith("__wire|")]:
+            attributes.pop(name, None)
+
+
+def _listed() -> int:
+    lone = [object()]
+    return next(map(sys.getrefcount, lone))
+
+
+_LISTED = _listed()
+"""The count of an object to which only a list refers, as `map` sees it."""
 
 
 def growth_per_task(spare: Any) -> int:
@@ -116,13 +143,15 @@ def _use(task: Any) -> None:
 
 def breaker() -> HubBreaker:
     """A cycle breaker for DAG graphs."""
-    return HubBreaker(hubs, sever)
+    return HubBreaker(hubs, sever, tidy)
 
 
-def _operator_classes() -> list[type]:
-    """The class that nearly all tasks are of."""
-    kinds = (getattr(module, "SerializedBaseOperator", None) for module in _modules(_DEFINITIONS))
-    return [kind for kind in kinds if isinstance(kind, type)][:1]
+def _frequent_classes() -> list[type]:
+    """Those of which each task has an instance or several: of the task itself, of its parameters."""
+    names = ("SerializedBaseOperator", "SerializedParam", "SerializedParamsDict")
+    modules = _modules(_DEFINITIONS)
+    kinds = (next((found for module in modules if (found := getattr(module, name, None))), None) for name in names)
+    return [kind for kind in kinds if isinstance(kind, type)]
 
 
 def _modules(names: tuple[str, ...]) -> list[Any]:
