@@ -91,7 +91,8 @@ def sever(dag: Any) -> None:
     for part in hubs(dag)[len(tasks) + 1 :]:
         empty(part)
     dag.task_dict.clear()
-    for task in itertools.compress(tasks, map(_LISTED.__lt__, map(sys.getrefcount, tasks))):
+    counts = list(map(sys.getrefcount, tasks))  # all of them before any is looked at: looking is a reference
+    for task in itertools.compress(tasks, map(_LISTED.__lt__, counts)):
         empty(task)
     empty(dag)
 
