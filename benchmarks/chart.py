@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_LABEL, _PANEL, _GAP, _BAR, _TOP = 170, 330, 60, 30, 46
+_LABEL, _PANEL, _GAP, _BAR, _TOP = 210, 330, 60, 30, 46
 _COLOURS = {"theirs": "#8a94a6", "ours": "#1f7a5c"}
 _FONT = 'font-family="system-ui, sans-serif" font-size="13"'
 

@@ -97,7 +97,6 @@ class CachedLookups:
         self._confirmed: dict[UUID, tuple[str, float]] = {}
         self._component = type(self).make_component(_version_of)
         cache = self._component.cache
-        self._find_or_load = cache.get_or_load
         self._dags = NothingToFind(cache)
         self.dagcache = cache
 
@@ -142,7 +141,7 @@ class CachedLookups:
 
     def _look_up(self, key: UUID, load: _Load) -> Any:
         try:
-            dag = self._find_or_load(key, load)
+            dag = self.dagcache.get_or_load(key, load)  # type: ignore[union-attr] # anew each time: a fork replaces it
         except Exception as error:
             if _is_airflows(error):
                 raise

@@ -25,6 +25,10 @@ _SHAPE: dict[str, tuple[str, ...]] = {
 """The methods that are overridden or relied on, and their parameters."""
 
 
+_MODEL = ("dag_version_id", "dag_hash", "latest_item_select_object")
+"""What is asked of the table of serialised DAGs, beside what Airflow's own load asks."""
+
+
 def install(module: ModuleType, component: str) -> bool:
     """Replace the bag class of a use site by a subclass of it; False, and one line in the log, if that cannot be.
 
@@ -32,7 +36,7 @@ def install(module: ModuleType, component: str) -> bool:
     """
     name = next((name for name in BAG_NAMES if hasattr(module, name)), None)
     base: Any = getattr(module, name) if name else None
-    fault = unknown_shape(base)
+    fault = unknown_shape(base) or unknown_model()
     if fault:
         _log.error("dagcache is off in the %s: this Airflow is not known (%s)", component, fault)
         return False
@@ -65,6 +69,14 @@ def unknown_shape(base: Any) -> str:
         if parameters != expected:
             return f"{base.__name__}.{method} takes {', '.join(parameters)}"
     return ""
+
+
+def unknown_model() -> str:
+    """Why the table of serialised DAGs is not as we know it; empty if it is."""
+    from airflow.models.serialized_dag import SerializedDagModel
+
+    missing = [name for name in _MODEL if not hasattr(SerializedDagModel, name)]
+    return f"SerializedDagModel has no {', '.join(missing)}" if missing else ""
 
 
 def settings_of(component: str) -> Settings:

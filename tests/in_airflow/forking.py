@@ -47,6 +47,7 @@ def fork_under_load(forks: int) -> None:
         assert bag.dagcache.get_or_load(versions[0], lambda _: dag) is dag
         # No session: SQLite does not survive the fork of a process whose threads use it.
         assert bag._get_dag(versions[0], None) is dag
+        assert bag.dagcache._unlocked_hits() == 1, "the bag looks into what it inherited, and then takes the lock"
         bag.dagcache.check_invariants()
 
     def survivor() -> None:

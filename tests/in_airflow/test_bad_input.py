@@ -20,6 +20,7 @@ from tests.in_airflow import postgres
 from tests.in_airflow.conftest import HOME, Clock, MakeDatabase
 from tests.in_airflow.support import (
     free_ports,
+    go_back_to_stock,
     install_anew,
     run_python,
     scheduler_bag,
@@ -271,6 +272,21 @@ def test_an_airflow_of_unknown_shape_is_left_alone(found: Any, said: str, compla
     assert getattr(module, "DBDagBag", None) is found
     assert [record.levelname for record in complaints] == ["ERROR"]
     assert said in complaints[0].getMessage()
+
+
+def test_a_table_of_unknown_shape_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, complaints: list[logging.LogRecord]
+) -> None:
+    """What a lookup would ask of it must be there when the hook goes in, not when a request comes."""
+    from airflow.models.serialized_dag import SerializedDagModel
+
+    site, name = use_site("scheduler")
+    go_back_to_stock("scheduler", monkeypatch)
+    stock = getattr(site, name)
+    monkeypatch.delattr(SerializedDagModel, "latest_item_select_object")
+    bootstrap.install(site)
+    assert getattr(site, name) is stock
+    assert "latest_item_select_object" in complaints[0].getMessage()
 
 
 def test_a_cache_that_cannot_be_built_leaves_a_bag_that_is_airflows_own(
