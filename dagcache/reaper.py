@@ -150,8 +150,7 @@ class Reaper:
 
     def _release(self, cell: list[object], token: object) -> bool:
         """Let go of a value; False if its memory is left to the collector."""
-        if self._breaker is None:
-            return True
+        assert self._breaker is not None
         try:
             return self._breaker.release(cell, token) is Outcome.FREED
         except Exception:

@@ -376,3 +376,25 @@ def test_the_collector_rests_until_what_a_thaw_displaced_is_gone() -> None:
     assert breaker.collector_ran
     assert not any(breaker.collector_ran)
     assert gc.isenabled()
+
+
+class _Arming(GenericBreaker):
+    """Counts how often it is asked to remember something."""
+
+    armed = 0
+
+    def arm(self, value: object) -> None:
+        """And does remember something."""
+        self.armed += 1
+        return "token"  # type: ignore[return-value]
+
+
+def test_thaws_of_one_entry_share_what_the_breaker_remembers() -> None:
+    """They are alike: once for the load, once for the first thaw."""
+    breaker = _Arming()
+    cache, clock = make_cache(max_bytes=20 * KIB, breaker=breaker)
+    for _ in range(5):
+        assert cache.get_or_load("a", lambda key: Weighted(key)) == Weighted("a")
+        clock.advance(10)
+    assert cache.stats().hits_frozen == 4
+    assert breaker.armed == 2

@@ -191,3 +191,11 @@ def test_importing_the_cache_imports_nothing_foreign() -> None:
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=ROOT.parent, timeout=60
     )
     assert output.stdout.strip() == "[]", output.stdout + output.stderr
+
+
+def test_the_package_names_what_it_offers_and_nothing_else() -> None:
+    """Though it imports nothing until it is asked."""
+    assert set(dagcache.__all__) <= set(dir(dagcache))
+    assert all(getattr(dagcache, name) for name in dagcache.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'DagCash'"):
+        _ = dagcache.DagCash

@@ -686,6 +686,33 @@ def test_a_severed_value_goes_at_once() -> None:
     assert (_alive(Dag), _alive(Group), _alive(Task)) == (0, 0, 0)
 
 
+def test_what_use_has_left_on_the_hubs_can_be_tidied_away() -> None:
+    """Method caches that refer to their object would look like somebody who holds it."""
+
+    def tidy(dag: Dag) -> None:
+        for task in dag.task_dict.values():
+            vars(task).pop("cache", None)
+
+    for breaker, outcome in (
+        (HubBreaker(_hubs, _sever), Outcome.HELD),
+        (HubBreaker(_hubs, _sever, tidy), Outcome.FREED),
+    ):
+        cell, token = _armed(breaker)
+        for task in cell[0].task_dict.values():  # type: ignore[attr-defined]
+            task.cache = [task]
+        del task
+        assert breaker.release(cell, token) is outcome
+
+
+def test_tidying_does_not_help_if_somebody_holds_a_part() -> None:
+    """It stays whole."""
+    breaker = HubBreaker(_hubs, _sever, lambda dag: None)
+    cell, token = _armed(breaker)
+    held = next(iter(cell[0].task_dict.values()))  # type: ignore[attr-defined]
+    assert breaker.release(cell, token) is Outcome.HELD
+    assert held.dag.task_dict
+
+
 def test_a_hub_breaker_sees_who_holds_the_value_itself() -> None:
     """A cheap look, before the parts are counted; without its own token it cannot tell."""
     breaker = HubBreaker(_hubs, _sever)

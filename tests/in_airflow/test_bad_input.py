@@ -315,7 +315,7 @@ def test_a_fault_of_the_cache_costs_a_log_line_and_a_load_the_way_airflow_does_i
     def broken(*_: Any) -> None:
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr(bag, "_find_or_load", broken)
+    monkeypatch.setattr(bag.dagcache, "get_or_load", broken)
     version = write(session, "faulty", text="read")
     assert bag._get_dag(version, session).description == "read"
     assert [record.levelname for record in complaints] == ["ERROR"]
