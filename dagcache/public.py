@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from dagcache.cache import DagCache
-from dagcache.clock import CoarseClock
-from dagcache.config import CacheConfig
-from dagcache.errors import (
-    ConfigError,
-    DagCacheError,
-    FreezeError,
-    OversizeError,
-    RecursiveLoadError,
-    ThawError,
-)
-from dagcache.intake import Loaded
-from dagcache.sizing.limits import ByteLimit
-from dagcache.stats import CacheStats, EntryInfo, Rejection, RemovalCause
-
-__all__ = [
-    "ByteLimit",
-    "CacheConfig",
-    "CacheStats",
-    "CoarseClock",
-    "ConfigError",
-    "DagCache",
-    "DagCacheError",
-    "EntryInfo",
-    "FreezeError",
-    "Loaded",
-    "OversizeError",
-    "RecursiveLoadError",
-    "Rejection",
-    "RemovalCause",
-    "ThawError",
-]
+from dagcache.cache import DagCache as DagCache
+from dagcache.clock import CoarseClock as CoarseClock
+from dagcache.config import CacheConfig as CacheConfig
+from dagcache.errors import ConfigError as ConfigError
+from dagcache.errors import DagCacheError as DagCacheError
+from dagcache.errors import FreezeError as FreezeError
+from dagcache.errors import OversizeError as OversizeError
+from dagcache.errors import RecursiveLoadError as RecursiveLoadError
+from dagcache.errors import ThawError as ThawError
+from dagcache.intake import Loaded as Loaded
+from dagcache.sizing.limits import ByteLimit as ByteLimit
+from dagcache.stats import CacheStats as CacheStats
+from dagcache.stats import EntryInfo as EntryInfo
+from dagcache.stats import Rejection as Rejection
+from dagcache.stats import RemovalCause as RemovalCause

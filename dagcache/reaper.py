@@ -142,8 +142,9 @@ class Reaper:
         return bool(free)
 
     def _seems_free(self, cell: list[object], token: object) -> bool | None:
+        assert self._breaker is not None
         try:
-            return None if self._breaker is None else self._breaker.seems_free(cell, token)
+            return self._breaker.seems_free(cell, token)
         except Exception:
             _log.exception("the cycle breaker failed")
             return None

@@ -24,7 +24,7 @@ import operator
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from dagcache.gcpause import gc_paused
@@ -185,7 +185,7 @@ class HubBreaker:
         Nobody but the caller may hold the value or a part of it.
         """
         hubs = self._other_hubs(value)
-        own = _references_to(value, hubs) + _OURS
+        own = _references_to(value, hubs) + HELD_BY_US
         return own, _fingerprint(hubs, own, weakref.getweakrefcount(value))
 
     def seems_free(self, value_cell: list[object], token: Any) -> bool | None:
@@ -219,7 +219,7 @@ class HubBreaker:
     def _is_as_admitted(self, value: tuple[object], fingerprint: int) -> bool:
         """Whether all reference counts are what they were; the tuple is our only reference to the value."""
         hubs = self._other_hubs(value[0])
-        return _fingerprint(hubs, _counts(value)[0], weakref.getweakrefcount(value[0])) == fingerprint
+        return _fingerprint(hubs, reference_counts(value)[0], weakref.getweakrefcount(value[0])) == fingerprint
 
     def _other_hubs(self, value: object) -> tuple[object, ...]:
         hubs = tuple(self._hubs(value))
@@ -237,17 +237,17 @@ def _references_to(value: object, hubs: tuple[object, ...]) -> int:
 
 
 def _fingerprint(hubs: tuple[object, ...], value_count: int, value_weak_count: int) -> int:
-    return hash((value_count, value_weak_count, *_counts(hubs), *map(weakref.getweakrefcount, hubs)))
+    return hash((value_count, value_weak_count, *reference_counts(hubs), *map(weakref.getweakrefcount, hubs)))
 
 
-def _counts(parts: tuple[object, ...]) -> list[int]:
+def reference_counts(parts: Sequence[object]) -> list[int]:
     """The reference counts of all parts at one moment."""
     return list(map(sys.getrefcount, parts))
 
 
-_OURS = _counts(([],))[0]
-"""The count of a part to which nothing refers but the tuple given to `_counts`."""
-_HELD_ONCE = _OURS + 1
+HELD_BY_US = reference_counts(([],))[0]
+"""The count of a part to which nothing refers but what is given to `reference_counts`."""
+_HELD_ONCE = HELD_BY_US + 1
 
 # Free-threaded interpreters split and defer counts; others than CPython have none.
 _EXACT_COUNTS = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -276,9 +276,9 @@ def _held(parts: tuple[object, ...]) -> list[object]:
     before, after, weak = _census(parts)
     held: list[object] = []
     # References from elsewhere are before - (after - before), and never less than ours.
-    if 2 * sum(before) - sum(after) != len(parts) * _OURS:
+    if 2 * sum(before) - sum(after) != len(parts) * HELD_BY_US:
         elsewhere = map(operator.sub, before, map(operator.sub, after, before))
-        held += itertools.compress(parts, map(_OURS.__ne__, elsewhere))
+        held += itertools.compress(parts, map(HELD_BY_US.__ne__, elsewhere))
     if any(weak):
         ids = set(map(id, itertools.compress(parts, map(_WEAK.__contains__, map(type, parts)))))
         for part, count in zip(itertools.compress(parts, weak), filter(None, weak), strict=True):

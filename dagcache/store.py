@@ -357,7 +357,7 @@ class Store:
             if isinstance(seat, LiveCopy) and entry.frozen is not None:
                 self._demote(entry, seat)
             else:
-                self._discard(entry, RemovalCause.SIZE, seat)
+                self._remove(entry, RemovalCause.SIZE, seat)
                 self._remember(entry)
 
     def _demote(self, entry: Entry, copy: LiveCopy) -> None:
@@ -369,10 +369,7 @@ class Store:
         self.counts.demoted_bytes += entry.live_bytes
         self._leavings.copies.append(copy)
 
-    def _remove(self, entry: Entry, cause: RemovalCause) -> None:
-        self._discard(entry, cause, None)
-
-    def _discard(self, entry: Entry, cause: RemovalCause, let_go: Seat | None) -> None:
+    def _remove(self, entry: Entry, cause: RemovalCause, let_go: Seat | None = None) -> None:
         """The one way by which an entry leaves. `let_go` is the seat that its policy has already given up."""
         if entry.live is not None and entry.live is not let_go:
             self._live_policy.leave(entry.live)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import linecache
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,21 +19,14 @@ from dagcache.reclaim import GenericBreaker, Outcome
 from tests.support.caches import KIB, Unfreezable, Weighted, make_cache
 from tests.support.clock import ManualClock
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 _OURS = str(Path(dagcache.__file__).parent)
 _Tracer = Callable[[FrameType, str, Any], Any]
 
 
 class Strike(BaseException):
     """Thrown by the tests as an asynchronous exception is: from nowhere."""
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Injected failures are logged with tracebacks, by design: not here."""
-    logger = logging.getLogger("dagcache")
-    logger.setLevel(logging.CRITICAL + 1)
-    yield
-    logger.setLevel(logging.NOTSET)
 
 
 def strike_before_line(number: int) -> _Tracer:

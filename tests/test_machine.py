@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +13,8 @@ from dagcache import DagCache, EntryInfo, FreezeError, RemovalCause, ThawError
 from dagcache.freezing import Frozen, PickleFreezer
 from tests.support.caches import KIB, Unfreezable, Weighted
 from tests.support.clock import ManualClock
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 KEYS = st.integers(0, 11)
 WEIGHTS = st.sampled_from([0, 1, 700, 5 * KIB, 20 * KIB, 60 * KIB, 100 * KIB, 500 * KIB])
@@ -244,15 +244,6 @@ class CacheMachine(RuleBasedStateMachine):
         """What the model expects is either there or its loss was justified by a cause that the listener heard."""
         if hasattr(self, "cache"):
             assert set(self.model) - set(self.cache) == set(), "entries were lost without a reason"
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Injected failures are logged with tracebacks, by design: not here."""
-    logger = logging.getLogger("dagcache")
-    logger.setLevel(logging.CRITICAL + 1)
-    yield
-    logger.setLevel(logging.NOTSET)
 
 
 def run_machine(examples: int) -> None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from dagcache.freezing import PickleFreezer
-from dagcache.reclaim import HubBreaker, empty
+from dagcache.reclaim import HELD_BY_US, HubBreaker, empty, reference_counts
 from dagcache.reducers import Reducer, dict_reducer
 
 _DEFINITIONS = (
@@ -91,8 +91,8 @@ def sever(dag: Any) -> None:
     for part in hubs(dag)[len(tasks) + 1 :]:
         empty(part)
     dag.task_dict.clear()
-    counts = list(map(sys.getrefcount, tasks))  # all of them before any is looked at: looking is a reference
-    for task in itertools.compress(tasks, map(_LISTED.__lt__, counts)):
+    counts = reference_counts(tasks)  # all of them before any is looked at: looking is a reference
+    for task in itertools.compress(tasks, map(HELD_BY_US.__lt__, counts)):
         empty(task)
     empty(dag)
 
@@ -103,15 +103,6 @@ def tidy(dag: Any) -> None:
         attributes = getattr(part, "__dict__", {})
         for name in [name for name in attributes if name.startswith("__wire|")]:
             attributes.pop(name, None)
-
-
-def _listed() -> int:
-    lone = [object()]
-    return next(map(sys.getrefcount, lone))
-
-
-_LISTED = _listed()
-"""The count of an object to which only a list refers, as `map` sees it."""
 
 
 def growth_per_task(spare: Any) -> int:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +22,7 @@ import pytest
 
 from dagcache.airflow.bootstrap import SITES, install
 from dagcache.airflow.hook import BAG_NAMES
-from dagcache.airflow.playground import environment
+from dagcache.airflow.playground import environment, free_ports
 from dagcache.metrics.scrape import Scrape, scrape
 
 T = TypeVar("T")
@@ -38,15 +37,6 @@ for words in (["db", "migrate"], ["dags", "reserialize"]):
     parsed = get_parser().parse_args(words)
     parsed.func(parsed)
 """
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free now."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def variables(home: Path, url: str, **dagcache_settings: object) -> dict[str, str]:

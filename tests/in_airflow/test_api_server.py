@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from dagcache.airflow.playground import free_ports
 from tests.in_airflow.conftest import MakeDatabase
-from tests.in_airflow.support import Airflow, answers, fetch, free_ports, scrapes, variables
+from tests.in_airflow.support import Airflow, answers, fetch, scrapes, variables
 
 AIRFLOW = Path(str(importlib.metadata.distribution("apache-airflow-core").locate_file("airflow")))
 DAG_IDS = ("linear_000", "branching_001", "failing_002", "mapped_003")

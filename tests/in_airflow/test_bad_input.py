@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from dagcache.airflow import bootstrap, hook
+from dagcache.airflow.playground import free_ports
 from tests.in_airflow import postgres
 from tests.in_airflow.conftest import HOME, Clock, MakeDatabase
 from tests.in_airflow.support import (
-    free_ports,
     go_back_to_stock,
     install_anew,
     run_python,
