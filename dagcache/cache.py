@@ -24,7 +24,7 @@ from dagcache.errors import OversizeError, RecursiveLoadError, ThawError
 from dagcache.exclusion import Exclusion
 from dagcache.flights import ABANDONED, Flight, Flights
 from dagcache.freezing import Freezer, PickleFreezer
-from dagcache.gcpause import gc_paused
+from dagcache.gcpause import gc_paused, gc_relaxed
 from dagcache.intake import Intake, Loaded, Sizer, VersionOf
 from dagcache.reaper import OnRemoval, Reaper
 from dagcache.reclaim import CycleBreaker, GenericBreaker
@@ -519,6 +519,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     def _load(self, key: K, flight: Flight, loader: Callable[[K], Any]) -> Any:
         """Lead a load."""
+        with gc_relaxed():
+            return self._load_and_offer(key, flight, loader)
+
+    def _load_and_offer(self, key: K, flight: Flight, loader: Callable[[K], Any]) -> Any:
         started = self._timer()
         try:
             loaded = loader(key)

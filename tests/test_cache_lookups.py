@@ -33,6 +33,26 @@ def test_a_loaded_value_is_returned_and_kept() -> None:
     cache.check_invariants()
 
 
+def test_the_collector_runs_seldom_while_a_value_is_loaded() -> None:
+    """What a load makes in great number is no garbage."""
+    cache, _ = make_cache()
+    usual = gc.get_threshold()
+    during = cache.get_or_load("a", lambda _: gc.get_threshold())
+    assert during[0] > usual[0]
+    assert gc.isenabled()
+    assert gc.get_threshold() == usual
+    cache.check_invariants()
+
+
+def test_a_failing_load_leaves_the_collector_as_it_was() -> None:
+    """However a load ends."""
+    cache, _ = make_cache()
+    usual = gc.get_threshold()
+    with pytest.raises(ZeroDivisionError):
+        cache.get_or_load("a", lambda _: 1 / 0)
+    assert gc.get_threshold() == usual
+
+
 def test_a_loader_that_returns_none_says_there_is_none() -> None:
     """None is returned, nothing is kept, and the next lookup asks again."""
     cache, _ = make_cache()

@@ -8,7 +8,7 @@ import threading
 from dagcache import CoarseClock, gcpause
 from dagcache import cache as cache_module
 from dagcache import clock as clock_module
-from dagcache.gcpause import gc_paused
+from dagcache.gcpause import gc_paused, gc_relaxed
 from tests.support.caches import MIB, Weighted, automatic_gc_off, fill, make_cache, never
 
 
@@ -60,6 +60,15 @@ def test_a_child_without_pauses_leaves_the_collector_as_it_is() -> None:
     with automatic_gc_off():
         gcpause._restart_in_child()
         assert gcpause.collector_is_off()
+
+
+def test_a_child_of_a_fork_in_a_load_collects_as_often_as_before() -> None:
+    """The thread that loads may not exist in the child."""
+    before = gc.get_threshold()
+    with gc_relaxed():
+        gcpause._restart_in_child()
+        assert gc.get_threshold() == before
+    assert gc.get_threshold() == before
 
 
 def test_ending_a_pause_twice_ends_it_once() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from dagcache.errors import ConfigError, FreezeError, ThawError
 from dagcache.freezing import Frozen, PickleFreezer
-from dagcache.gcpause import gc_paused
+from dagcache.gcpause import gc_paused, gc_relaxed
 from tests.support.graphs import SHARED, SHARED_DEPS, Group, make_dag
 from tests.support.lockstep import assert_same_graph
 
@@ -403,6 +403,64 @@ def test_a_child_of_a_fork_in_a_pause_collects_again() -> None:
         os._exit(0 if collects and paused and gc.isenabled() else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert not collects
+
+
+def test_the_collector_runs_seldom_during_a_relaxed_block() -> None:
+    """It stays on; afterwards its thresholds are what they were."""
+    before = gc.get_threshold()
+    with gc_relaxed():
+        assert gc.isenabled()
+        assert gc.get_threshold()[0] >= 100_000
+        with gc_relaxed():
+            pass
+        assert gc.get_threshold()[0] >= 100_000
+    assert gc.get_threshold() == before
+
+
+def test_a_relaxed_block_leaves_a_threshold_that_says_never() -> None:
+    """0 is no small number but none."""
+    before = gc.get_threshold()
+    gc.set_threshold(0, 7, 3)
+    try:
+        with gc_relaxed():
+            assert gc.get_threshold()[0] == 0
+        assert gc.get_threshold()[0] == 0
+    finally:
+        gc.set_threshold(*before)
+
+
+def test_a_threshold_set_during_a_relaxed_block_stays() -> None:
+    """Whoever set it meant it."""
+    before = gc.get_threshold()
+    try:
+        with gc_relaxed():
+            gc.set_threshold(1_234, 5, 5)
+        assert gc.get_threshold()[0] == 1_234
+    finally:
+        gc.set_threshold(*before)
+
+
+def test_garbage_is_collected_during_a_relaxed_block() -> None:
+    """A load that hangs does not let the garbage of other threads pile up."""
+    with gc_relaxed():
+        collections = gc.get_stats()[0]["collections"]
+        piled = [[] for _ in range(100_100)]  # type: list[list[None]]
+        assert gc.get_stats()[0]["collections"] > collections
+    del piled
+
+
+def test_pauses_and_relaxed_blocks_do_not_end_each_other() -> None:
+    """Each kind is counted for itself."""
+    before = gc.get_threshold()
+    with gc_relaxed():
+        with gc_paused():
+            pass
+        assert gc.isenabled()
+        assert gc.get_threshold() != before
+    with gc_paused():
+        with gc_relaxed():
+            pass
+        assert not gc.isenabled()
 
 
 def test_thawing_pauses_the_collector() -> None:

@@ -126,3 +126,11 @@ def test_current_content_does_not_bring_back_an_entry_whose_time_is_up(
     assert bag._get_dag(version, session) is not first
     assert bag.dagcache.stats().misses == 2
     bag._component.close()
+
+
+def test_a_loaded_dag_holds_equal_strings_once(bag: Any, session: Any) -> None:
+    """A quarter of what the tasks of one DAG would otherwise weigh."""
+    version = write(session, "shared", tasks=3)
+    session.expunge_all()
+    tasks = list(bag._get_dag(version, session).task_dict.values())
+    assert len({id(task._task_module) for task in tasks}) == 1
