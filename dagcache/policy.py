@@ -21,7 +21,9 @@ from dagcache.history import BURST, SURPRISE, History, Seat
 __all__ = ["BURST", "Ghosts", "History", "Policy", "Seat"]
 
 FULL_SCAN = 256
-"""Residents: up to so many, every choice of a victim looks at all of them."""
+"""Residents: up to so many all are ranked, at every eighth choice of a victim; in between the worst of them."""
+RANKED = 32
+"""How many of the worst that is; who became a resident since is looked at as well."""
 SLICE = 128
 """Residents that the rolling hand looks at per choice when there are more."""
 POOL = 128
@@ -38,6 +40,7 @@ _DECAY = 0.99  # per admission, of what was learned about newcomers
 _RHYTHM = 2  # agreeing pauses in a row, after which the next is expected to be as long
 _MEAN_STEP = 0.01  # weight of the latest newcomer in the mean size
 _HITS_COUNTED = 4  # per guest, so that one busy guest does not speak for all
+_REUSES = 7  # choices for which a ranking of few residents is good: seven eighths of the work, no miss more
 _HOPELESS = 0.2  # re-reads per trial below which a guest that already lost is not tried
 
 
@@ -60,6 +63,7 @@ class Policy:
         self._residents: list[Seat] = []
         self._resident_bytes = 0
         self._hand = 0
+        self._reuses = 0
         self._pool: dict[Seat, None] = {}
         self._window: OrderedDict[Seat, None] = OrderedDict()
         self._window_bytes = 0
@@ -120,6 +124,7 @@ class Policy:
             seat.guest = False
         self._residents.clear()
         self._pool.clear()
+        self._reuses = 0
         self._window.clear()
         self._grace.clear()
         self._resident_bytes = self._window_bytes = 0
@@ -170,7 +175,7 @@ class Policy:
         gap = seat.history.gap
         if missing <= 0:
             return _Placement(leavers, None if gap else self._window)
-        worst = self._worst_residents(missing, now)
+        worst = self._worst_residents(need, now)
         if gap:
             losers = _first_bytes(_worse_than(gap * seat.weight, worst, now), missing)
             if _total(losers) >= missing:
@@ -198,22 +203,31 @@ class Policy:
         return max(_WINDOW_SHARE * budget, wanted)
 
     def _worst_residents(self, need: int, now: float) -> list[Seat]:
-        """Residents in order of badness, worst first: all if they are few, else a good sample.
+        """Residents in order of badness, worst first: all, or a good sample of several times `need` bytes.
 
-        The sample is what was worst lately and the residents under the rolling hand, which moves on by
-        enough of them to find several times `need` bytes.
+        The sample is what was worst lately; where residents are many also those under the rolling hand,
+        which moves on by enough of them.
         """
         count = len(self._residents)
         if not count:
             return []
         step = max(SLICE, 4 * need * count // max(self._resident_bytes, 1))
         if count <= max(FULL_SCAN, step):
-            return _worst_first(self._residents, now)
+            return self._worst_of_few(need, now)
         start = self._hand if self._hand < count else 0
         self._hand = start + step
         sample = self._pool | dict.fromkeys(self._residents[start : self._hand])
         worst = _worst_first(list(sample), now)
         self._pool = dict.fromkeys(worst[:POOL])
+        return worst
+
+    def _worst_of_few(self, need: int, now: float) -> list[Seat]:
+        if self._reuses > 0 and _total(self._pool) >= 2 * need:
+            self._reuses -= 1
+            return _worst_first(list(self._pool), now)
+        worst = _worst_first(self._residents, now)
+        self._reuses = _REUSES
+        self._pool = dict.fromkeys(worst[:RANKED])
         return worst
 
     def _review_guests(self, now: float) -> None:
@@ -247,8 +261,8 @@ class Policy:
         seat.index = len(self._residents)
         self._residents.append(seat)
         self._resident_bytes += seat.nbytes
-        # Just used: in a sweep among the farthest from its next use, and the hand might come too late.
-        if seat.index >= FULL_SCAN and len(self._pool) < 2 * POOL:
+        # Just used: in a sweep among the farthest from its next use, and the next ranking might come too late.
+        if len(self._pool) < 2 * POOL:
             self._pool[seat] = None
 
     def _leave_residents(self, seat: Seat) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from math import inf
 
 import pytest
 
-from dagcache.policy import BURST, FULL_SCAN, POOL, SLICE, History, Policy, Seat
+import dagcache.policy as policy_module
+from dagcache.policy import BURST, FULL_SCAN, POOL, RANKED, SLICE, History, Policy, Seat, _badness
 
 UNIT = 100
 
@@ -289,6 +291,53 @@ def test_the_next_victim_is_the_worst_and_stays() -> None:
     fill(policy, [make_seat(mark=50.0, gap=60.0), worst, make_seat(mark=55.0, gap=60.0)])
     assert policy.next_victim(100.0) is worst
     assert len(policy) == 3
+
+
+def _looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many seats are scored together, call by call."""
+    numbers: list[int] = []
+
+    def score(seats: Iterable[Seat], now: float) -> list[float]:
+        many = list(seats)
+        numbers.append(len(many))
+        return _badness(many, now)
+
+    monkeypatch.setattr(policy_module, "_badness", score)
+    return numbers
+
+
+def test_between_two_rankings_only_the_worst_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven times in eight; the victims are those that a ranking would have found."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=float(i), gap=900.0) for i in range(200)])
+    numbers = _looked_at(monkeypatch)
+    victims = [policy.shed(1, now=300.0)[0].history.mark for _ in range(16)]
+    assert victims == [float(mark) for mark in range(199, 183, -1)]
+    assert numbers[0] == 200
+    assert all(number <= RANKED for number in numbers[1:8])
+    assert numbers[8] == 192
+
+
+def test_who_came_since_the_last_ranking_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resident just used is, in a sweep, the one needed last."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=float(i), gap=900.0) for i in range(200)])
+    policy.shed(1, now=300.0)
+    newcomer = make_seat(mark=300.0, gap=5_000.0)
+    fill(policy, [newcomer], now=300.0)
+    numbers = _looked_at(monkeypatch)
+    assert policy.shed(1, now=301.0) == [newcomer]
+    assert numbers == [RANKED]  # one of them has left
+
+
+def test_a_ranking_is_made_anew_when_the_worst_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sheer need looks at everybody."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=float(i), gap=900.0) for i in range(200)])
+    policy.shed(1, now=300.0)
+    numbers = _looked_at(monkeypatch)
+    policy.shed(RANKED * UNIT, now=300.0)
+    assert numbers[0] == 199
 
 
 def test_a_newcomer_passed_through_leaves_no_trace() -> None:
