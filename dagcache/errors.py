@@ -5,7 +5,9 @@ DagCacheError
 ├── OversizeError (also ValueError)      a value that the budget cannot hold, with ``oversize="raise"``
 ├── RecursiveLoadError (also RuntimeError)  a loader that waits, directly or in a ring, for itself
 ├── FreezeError                          a value that has no frozen form
-└── ThawError                            frozen bytes that do not give a value back
+├── ThawError                            frozen bytes that do not give a value back
+├── LoadError                            a metadata database, or a row of it, that cannot be read
+└── TraceError (also ValueError)         a recording of lookups that cannot be read
 
 Errors of a caller's loader pass through unwrapped: they are not in this tree.
 """
@@ -41,3 +43,11 @@ class FreezeError(DagCacheError):
 
 class ThawError(DagCacheError):
     """Frozen bytes that do not give their value back; the entry is dropped and loaded anew."""
+
+
+class LoadError(DagCacheError):
+    """A metadata database, or a serialised DAG in it, that cannot be read; the message never shows a password."""
+
+
+class TraceError(DagCacheError, ValueError):
+    """A file that is no trace, or a damaged one; the message names the line, what was expected and what was found."""

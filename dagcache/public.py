@@ -8,6 +8,7 @@ from dagcache.config import CacheConfig as CacheConfig
 from dagcache.errors import ConfigError as ConfigError
 from dagcache.errors import DagCacheError as DagCacheError
 from dagcache.errors import FreezeError as FreezeError
+from dagcache.errors import LoadError as LoadError
 from dagcache.errors import OversizeError as OversizeError
 from dagcache.errors import RecursiveLoadError as RecursiveLoadError
 from dagcache.errors import ThawError as ThawError

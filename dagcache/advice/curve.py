@@ -1,0 +1,161 @@
+"""What missing would cost with this or that budget: the scheduler's sweeps, replayed in the real store.
+
+Sweeps are replayed from a few moments on, not over the whole period: the busiest, and three that are typical. Each goes
+round some times to fill the cache before anything counts. Where very many versions are in use, a random share of them
+stands for all, with the same share of each budget.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, islice
+from uuid import UUID
+
+from dagcache.advice.sizes import Size
+from dagcache.advice.working_set import RUNS_PER_LOOP, Moment, Use, active, sweep
+from dagcache.simulation import Lookup, Outcome, replay, replay_lru
+
+STOCK_ENTRIES = 512
+"""What the scheduler's own cache holds in Airflow 3.3.2."""
+_WARM_LAPS, _LAPS = 3, 4
+_MOST_VERSIONS = 1_500
+_MOST_LOOKUPS = 30_000
+_TYPICAL = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of the past to be replayed."""
+
+    at: float
+    runs: int
+    lookups: list[Lookup]
+    warm: int
+    """How many of the lookups only fill the cache."""
+    share: float
+    """Of the versions: 1 = all of them are replayed."""
+    loop_seconds: float
+
+    @property
+    def sweep_seconds(self) -> float:
+        """How long the scheduler takes to go round."""
+        return max(1.0, self.runs / RUNS_PER_LOOP) * self.loop_seconds
+
+    @property
+    def uncached_seconds(self) -> float:
+        """What a sweep would cost if each lookup loaded."""
+        return sum(each.load_seconds for each in self.lookups) / max(1, len(self.lookups)) * self.runs
+
+    @property
+    def versions(self) -> dict[UUID, Lookup]:
+        """The versions that are looked up."""
+        return {look_up.key: look_up for look_up in self.lookups}  # type: ignore[misc]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What a budget does, once the cache is warm."""
+
+    max_bytes: int
+    live: float
+    """Shares of the lookups; they add up to 1."""
+    frozen: float
+    missed: float
+    seconds_per_sweep: float
+    """Loads and thaws, for looking every running run up once."""
+    busy: float
+    """The same, as a share of the scheduler's time."""
+    held_bytes: int
+    """The most that was held."""
+
+
+def choose_moments(steps: Sequence[tuple[Moment, float]]) -> list[Moment]:
+    """The busiest moment, then typical ones: where a quarter, half and three quarters of the time less was in use."""
+    busy = [step for step in steps if step[0].runs > 0]
+    if not busy:
+        return []
+    ordered = sorted(busy, key=lambda step: step[0].full_bytes)
+    passed = list(accumulate(duration for _, duration in ordered))
+    typical = [ordered[bisect_left(passed, part * passed[-1])][0] for part in _TYPICAL if passed[-1]]
+    return list(dict.fromkeys([ordered[-1][0], *typical]))
+
+
+def window(
+    uses: list[Use], moment: Moment, sizes: dict[UUID, Size], orders: dict[UUID, int], loop_seconds: float
+) -> Window:
+    """The lookups from a moment on."""
+    chosen = _Chosen({use.version_id for use in active(uses, moment.at)})
+    rounds = sweep(uses, moment.at, _WARM_LAPS + _LAPS, loop_seconds)
+    replayed = (_lookup(at, use, sizes, orders) for at, use in rounds if chosen.has(use.version_id))
+    lookups = list(islice(replayed, _MOST_LOOKUPS))
+    warm = len(lookups) * _WARM_LAPS // (_WARM_LAPS + _LAPS)
+    return Window(moment.at, moment.runs, lookups, warm, chosen.share, loop_seconds)
+
+
+def point(found: Window, max_bytes: int, ttl: float) -> Point:
+    """Replay a window with a budget in bytes; 0 = unbounded."""
+    budget = max(1, round(max_bytes * found.share)) if max_bytes else 0
+    return _point(found, max_bytes, lambda lookups: replay(lookups, budget, ttl))
+
+
+def stock(found: Window) -> Point:
+    """Replay a window with what Airflow has of its own."""
+    entries = max(1, round(STOCK_ENTRIES * found.share))
+    return _point(found, 0, lambda lookups: replay_lru(lookups, entries))
+
+
+def mean(points: Sequence[Point]) -> Point:
+    """Of one budget, over several windows."""
+    count = len(points)
+    return Point(
+        points[0].max_bytes,
+        sum(each.live for each in points) / count,
+        sum(each.frozen for each in points) / count,
+        sum(each.missed for each in points) / count,
+        sum(each.seconds_per_sweep for each in points) / count,
+        sum(each.busy for each in points) / count,
+        max(each.held_bytes for each in points),
+    )
+
+
+def _point(found: Window, max_bytes: int, run: Callable[[list[Lookup]], Outcome]) -> Point:
+    """What came after the warm laps: all, less the warm laps replayed alone, since a replay is always the same."""
+    all_of_it, before = run(found.lookups), run(found.lookups[: found.warm])
+    lookups = max(1, all_of_it.lookups - before.lookups)
+    per_sweep = (all_of_it.seconds - before.seconds) / lookups * found.runs
+    return Point(
+        max_bytes=max_bytes,
+        live=(all_of_it.live_hits - before.live_hits) / lookups,
+        frozen=(all_of_it.frozen_hits - before.frozen_hits) / lookups,
+        missed=(all_of_it.misses - before.misses) / lookups,
+        seconds_per_sweep=per_sweep,
+        busy=per_sweep / found.sweep_seconds,
+        held_bytes=round(all_of_it.peak_bytes / found.share),
+    )
+
+
+def _lookup(at: float, use: Use, sizes: dict[UUID, Size], orders: dict[UUID, int]) -> Lookup:
+    size = sizes[use.version_id]
+    return Lookup(
+        at,
+        use.version_id,
+        size.live_bytes,
+        size.frozen_bytes,
+        size.load_seconds,
+        size.thaw_seconds,
+        use.dag_id,
+        orders.get(use.version_id, 0),
+    )
+
+
+class _Chosen:
+    """Which versions are replayed: all, unless they are very many; else some by their ids, always the same ones."""
+
+    def __init__(self, versions: set[UUID]) -> None:
+        self.share = min(1.0, _MOST_VERSIONS / max(1, len(versions)))
+
+    def has(self, version: UUID) -> bool:
+        """Whether this one is."""
+        return self.share == 1.0 or (version.int & 0xFFFF_FFFF) / 0x1_0000_0000 < self.share  # these bits are random

@@ -1,0 +1,199 @@
+"""What has run, and on which versions: read from the metadata database into plain values.
+
+Which version a run is looked up by is Airflow's rule (`DBDagBag.get_dag_for_run`): the one that it was created with if
+the run belongs to a version of its bundle, else whichever is the newest at that moment.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from dagcache.errors import LoadError
+from dagcache.loader import SerializedDagLoader
+from dagcache.metadata import DAG, DAG_RUN, MetadataDatabase, seconds
+
+_DAY = 86_400.0
+_BATCH = 5_000
+MOST_RUNS = 200_000
+"""How many runs are looked at, at most, the newest first: some 40 MB."""
+
+Told = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a DAG."""
+
+    id: UUID
+    number: int
+    created: float
+    """Seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A DAG run that was, or is, examined by the scheduler; times in seconds since 1970."""
+
+    dag_id: str
+    version_id: UUID | None
+    """The version that it sticks to; None: it follows the newest."""
+    start: float
+    end: float | None
+    """None: it is still running."""
+
+
+@dataclass(slots=True)
+class History:
+    """What the database tells of the past days."""
+
+    as_of: float = 0.0
+    """The newest activity: of a copy of a database, the moment of the copy."""
+    since: float = 0.0
+    versions: dict[str, list[Version]] = field(default_factory=dict)
+    """By DAG, the oldest first; only those with a serialised DAG."""
+    runs: list[Run] = field(default_factory=list)
+    queued: int = 0
+    queued_dags: set[str] = field(default_factory=set)
+    unexamined: int = 0
+    """Running runs of DAGs that are paused or gone: the scheduler passes them over."""
+    cut: bool = False
+    """There were more than `MOST_RUNS`: the period is shorter than was asked for."""
+    runs_per_dag: Counter[str] = field(default_factory=Counter)
+    """Within the period."""
+
+    @property
+    def days(self) -> float:
+        """The length of the period."""
+        return (self.as_of - self.since) / _DAY
+
+    @property
+    def version_count(self) -> int:
+        """How many versions there are."""
+        return sum(map(len, self.versions.values()))
+
+    def newest(self, dag_id: str, at: float | None = None) -> Version | None:
+        """The newest version of a DAG, or the one that was that at a moment; the first if there was none yet."""
+        versions = self.versions.get(dag_id)
+        if not versions:
+            return None
+        if at is None:
+            return versions[-1]
+        return versions[max(0, bisect_right(versions, at, key=lambda version: version.created) - 1)]
+
+    def versions_per_day(self) -> float:
+        """How many versions were written per day of the period."""
+        new = sum(
+            len(found) - bisect_right(found, self.since, key=lambda version: version.created)
+            for found in self.versions.values()
+        )
+        return new / max(self.days, 1 / 24)
+
+    def inflated(self, few: int = 5) -> list[tuple[str, int, int]]:
+        """The DAGs with the most versions beyond what runs need: name, versions written, runs, within the period.
+
+        A new version whenever a DAG ran is what a DAG that changes with every run would need, and many do not change.
+        """
+        found = []
+        for dag_id, versions in self.versions.items():
+            written = len(versions) - bisect_right(versions, self.since, key=lambda version: version.created)
+            if written > 10 and written > 2 * self.runs_per_dag[dag_id]:
+                found.append((dag_id, written, self.runs_per_dag[dag_id]))
+        return sorted(found, key=lambda each: each[1], reverse=True)[:few]
+
+
+def read_history(loader: SerializedDagLoader, *, days: float, told: Told) -> History:
+    """Read versions and runs; memory is bounded by the number of versions (300 bytes each) and `MOST_RUNS`.
+
+    Raises:
+        LoadError: the database cannot be read, or holds no version.
+
+    """
+    database = loader.database
+    history = History()
+    with database.told():
+        _read_versions(loader, history, told)
+    if not history.versions:
+        raise LoadError(f"{database.name}: expected DAG versions with a serialised DAG; found none")
+    with database.told():
+        _read_runs(database, history, days * _DAY, told)
+    return history
+
+
+def _read_versions(loader: SerializedDagLoader, history: History, told: Told) -> None:
+    total = loader.database.rows(sa.select(sa.func.count()).select_from(sa.table("dag_version")))[0][0]
+    names: dict[str, str] = {}
+    for done, row in enumerate(loader.versions(batch=_BATCH, sizes=False)):
+        if row.dag_hash is not None:
+            dag_id = names.setdefault(row.dag_id, row.dag_id)
+            history.versions.setdefault(dag_id, []).append(Version(row.id, row.version_number, row.created_at))
+        if done % _BATCH == 0:
+            told("versions", done, total)
+    for versions in history.versions.values():
+        versions.sort(key=lambda version: (version.created, version.number))
+
+
+def _read_runs(database: MetadataDatabase, history: History, period: float, told: Told) -> None:
+    newest = max(versions[-1].created for versions in history.versions.values())
+    columns = (DAG_RUN.c.start_date, DAG_RUN.c.end_date, DAG_RUN.c.last_scheduling_decision)
+    moments = database.rows(sa.select(*(sa.func.max(column) for column in columns)))[0]
+    history.as_of = max(newest, *(seconds(moment) or 0.0 for moment in moments))
+    history.since = history.as_of - period
+    passed_over = _passed_over(database)
+    for done, row in enumerate(_run_rows(database, history.since)):
+        if done == MOST_RUNS:
+            history.cut = True
+            history.since = max(history.since, min(run.start for run in history.runs))
+            break
+        if done % _BATCH == 0:
+            told("runs", done, 0)
+        _take(row, history, passed_over)
+
+
+def _passed_over(database: MetadataDatabase) -> set[str]:
+    statement = sa.select(DAG.c.dag_id).where(sa.or_(DAG.c.is_paused.is_(sa.true()), DAG.c.is_stale.is_(sa.true())))
+    return {row[0] for row in database.rows(statement)}
+
+
+def _run_rows(database: MetadataDatabase, since: float) -> Iterator[tuple[object, ...]]:
+    """Those that were active within the period, the newest first, some thousand at a time."""
+    run = DAG_RUN.c
+    moment = datetime.fromtimestamp(since, timezone.utc)
+    relevant = sa.or_(run.state.in_(("running", "queued")), run.end_date >= moment)
+    columns = (run.id, run.dag_id, run.state, run.start_date, run.end_date, run.bundle_version)
+    statement = sa.select(*columns, run.created_dag_version_id).where(relevant).order_by(run.id.desc()).limit(_BATCH)
+    last: int | None = None
+    while True:
+        found = database.rows(statement if last is None else statement.where(run.id < last))
+        yield from found
+        if len(found) < _BATCH:
+            return
+        last = found[-1][0]
+
+
+def _take(row: tuple[object, ...], history: History, passed_over: set[str]) -> None:
+    _, dag_id, state, start, end, bundle_version, version_id = row
+    assert isinstance(dag_id, str)
+    if dag_id not in history.versions:
+        return
+    history.runs_per_dag[dag_id] += 1
+    if state == "queued":
+        history.queued += 1
+        history.queued_dags.add(dag_id)
+        return
+    running = state == "running"
+    if running and dag_id in passed_over:
+        history.unexamined += 1
+        return
+    started = seconds(start)  # type: ignore[arg-type]
+    if started is None:
+        return
+    ended = None if running else seconds(end)  # type: ignore[arg-type]
+    sticks = version_id if bundle_version and isinstance(version_id, UUID) else None
+    history.runs.append(Run(dag_id, sticks, started, ended))

@@ -1,0 +1,154 @@
+"""What versions weigh, from reading a sample of them: the rest is scaled by the length that the database tells.
+
+Two versions of one DAG differ little, so one payload for each DAG tells most. Reading all of a large database's
+payloads would take hours.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from dagcache.advice.history import Told
+from dagcache.advice.sizes import Size, Speed, features
+from dagcache.errors import LoadError
+from dagcache.loader import SerializedDagLoader, VersionRow
+
+_CHUNK = 250
+_MOST_LENGTHS = 4_000
+_MOST_PAYLOADS = 300
+_BIGGEST = 50
+
+
+@dataclass(slots=True)
+class Sampled:
+    """What is known of the versions that were asked for."""
+
+    sizes: dict[UUID, Size] = field(default_factory=dict)
+    read: int = 0
+    """How many payloads were read."""
+    damaged: int = 0
+    """How many of them could not be."""
+    measured: int = 0
+    """Of how many versions the database told the length."""
+    payload_bytes: dict[UUID, int] = field(default_factory=dict)
+
+
+def sample_sizes(
+    loader: SerializedDagLoader, dags: dict[UUID, str], *, first: Collection[UUID], speed: Speed, told: Told
+) -> Sampled:
+    """Predict the sizes of versions, ``dags`` telling what each is a version of; those of ``first`` before all others.
+
+    Raises:
+        LoadError: the database cannot be read, or none of the payloads.
+
+    """
+    found = Sampled()
+    rows = _lengths(loader, _spread(dags, first, _MOST_LENGTHS), told)
+    found.measured = len(rows)
+    found.payload_bytes = {row.id: row.payload_bytes for row in rows.values()}
+    known = _read(loader, _choose(rows), speed, found, told)
+    if not known:
+        raise LoadError(
+            f"{loader.database.name}: expected serialised DAGs; none of the {found.damaged} that were read is one"
+        )
+    _extend(found, dags, rows, known)
+    return found
+
+
+def _spread(dags: dict[UUID, str], first: Collection[UUID], most: int) -> list[UUID]:
+    """So many versions: one of each DAG, then those of ``first``, then others, at random but always the same."""
+    one_each = {dag_id: version for version, dag_id in dags.items()}
+    order = [version for version in dags if version not in first]
+    random.Random(0).shuffle(order)
+    chosen = dict.fromkeys([*one_each.values(), *(version for version in first if version in dags), *order])
+    return list(chosen)[:most]
+
+
+def _lengths(loader: SerializedDagLoader, versions: list[UUID], told: Told) -> dict[UUID, VersionRow]:
+    rows: dict[UUID, VersionRow] = {}
+    for start in range(0, len(versions), _CHUNK):
+        told("lengths", start, len(versions))
+        with loader.database.told():
+            rows.update(loader.sizes(versions[start : start + _CHUNK]))
+    return rows
+
+
+def _choose(rows: dict[UUID, VersionRow]) -> list[VersionRow]:
+    """The longest payloads, for a wrong guess would cost most there, and one of as many DAGs as possible."""
+    longest = sorted(rows.values(), key=lambda row: row.payload_bytes, reverse=True)[:_BIGGEST]
+    by_dag = {row.dag_id: row for row in rows.values()}
+    others = list(by_dag.values())
+    random.Random(0).shuffle(others)
+    chosen = {row.id: row for row in [*longest, *others]}
+    return list(chosen.values())[:_MOST_PAYLOADS]
+
+
+def _read(
+    loader: SerializedDagLoader, rows: list[VersionRow], speed: Speed, found: Sampled, told: Told
+) -> dict[UUID, Size]:
+    known: dict[UUID, Size] = {}
+    for done, row in enumerate(rows):
+        told("payloads", done, len(rows))
+        try:
+            with loader.database.told():
+                payload = loader.load(row.id)
+            if payload is not None:
+                known[row.id] = speed.size(features(payload))
+        except (LoadError, ValueError):
+            found.damaged += 1
+        found.read += 1
+    return known
+
+
+def _extend(found: Sampled, dags: dict[UUID, str], rows: dict[UUID, VersionRow], known: dict[UUID, Size]) -> None:
+    """From those that were read to all: by length within a DAG, else by length, else as the others of the DAG."""
+    of_dag = {rows[version].dag_id: version for version in known}
+    typical = _Typical([(rows[version], size) for version, size in known.items()])
+    per_dag: dict[str, Size] = {}
+    for version, row in rows.items():
+        like = of_dag.get(row.dag_id)
+        if version in known:
+            size = known[version]
+        elif like is not None and rows[like].compressed == row.compressed and rows[like].payload_bytes:
+            size = known[like].scaled(row.payload_bytes / rows[like].payload_bytes)
+        else:
+            size = typical.of(row)
+        found.sizes[version] = per_dag[row.dag_id] = size
+    for version, dag_id in dags.items():
+        if version not in found.sizes:
+            found.sizes[version] = per_dag.get(dag_id) or typical.mean
+
+
+class _Typical:
+    """What a payload of a length weighs on the average."""
+
+    def __init__(self, known: Iterable[tuple[VersionRow, Size]]) -> None:
+        known = list(known)
+        self.mean = _mean([size for _, size in known])
+        self._by_kind: dict[bool, tuple[float, Size]] = {}
+        for compressed in (False, True):
+            chosen = [(row, size) for row, size in known if row.compressed == compressed and row.payload_bytes]
+            if chosen:
+                length = sum(row.payload_bytes for row, _ in chosen) / len(chosen)
+                self._by_kind[compressed] = length, _mean([size for _, size in chosen])
+
+    def of(self, row: VersionRow) -> Size:
+        """By the length, if it has one and the length of such payloads is known to tell anything."""
+        if row.compressed not in self._by_kind or not row.payload_bytes:
+            return self.mean
+        length, size = self._by_kind[row.compressed]
+        return size.scaled(row.payload_bytes / length)
+
+
+def _mean(sizes: list[Size]) -> Size:
+    count = len(sizes)
+    return Size(
+        sum(size.live_bytes for size in sizes) // count,
+        sum(size.frozen_bytes for size in sizes) // count,
+        sum(size.tasks for size in sizes) // count,
+        sum(size.load_seconds for size in sizes) / count,
+        sum(size.thaw_seconds for size in sizes) / count,
+    )

@@ -1,0 +1,211 @@
+"""What a DAG will weigh in the cache, live and frozen, told from its serialised form, without Airflow.
+
+The JSON is made into a *shadow*: a graph of the shape that deserialising gives it, with stand-ins for Airflow's
+classes. It refers to itself as a DAG does, its sets and strings are the real ones, and so weighing and pickling the
+shadow follows this Python's own rules of allocation. What Airflow adds to each task is left to a few constants.
+
+The constants are fitted on one half of Airflow's example DAGs and of a playground's generated ones; `python -m
+benchmarks.advice --sizes` fits them anew and judges them on the other half and on DAGs of another kind.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dagcache.airflow.sharing import share_strings  # needs no Airflow
+from dagcache.entry import ENTRY_OVERHEAD, LIVE_OVERHEAD
+from dagcache.gcpause import gc_paused
+from dagcache.sizing.walk import weigh
+
+# live = DAG + task * tasks + weight * shadow's weight. A task's part includes what Airflow's own caches of method
+# results add in use, 1.4 KB; see `dagcache.airflow.graphs.growth_per_task`.
+_LIVE_DAG, _LIVE_TASK, _LIVE_WEIGHT = 1150.0, 1640.0, 0.99
+# frozen = DAG + mapped task * count + parameter * count + deflated * shadow's deflated pickle
+_FROZEN_DAG, _FROZEN_MAPPED, _FROZEN_PARAM, _FROZEN_DEFLATED = 300.0, 68.0, 8.3, 1.0
+
+
+class Shadow:
+    """Stands for a DAG, a task or a group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What is told from a serialised DAG."""
+
+    tasks: int
+    mapped: int
+    params: int
+    shadow_bytes: int
+    deflated_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a version will take, in bytes, and what bringing it back will take, in seconds on this machine."""
+
+    live_bytes: int
+    frozen_bytes: int
+    tasks: int
+    load_seconds: float
+    thaw_seconds: float
+
+    @property
+    def frozen_cost(self) -> int:
+        """What it takes of a budget while it is frozen only."""
+        return self.frozen_bytes + ENTRY_OVERHEAD
+
+    @property
+    def full_cost(self) -> int:
+        """What it takes of a budget with both copies."""
+        return self.frozen_cost + self.live_bytes + LIVE_OVERHEAD
+
+    def scaled(self, factor: float) -> Size:
+        """The size of a version of the same DAG whose payload is so many times as long."""
+        return Size(
+            round(self.live_bytes * factor),
+            round(self.frozen_bytes * factor),
+            round(self.tasks * factor),
+            self.load_seconds * factor,
+            self.thaw_seconds * factor,
+        )
+
+
+def features(payload: dict[str, Any]) -> Features:
+    """Weigh a parsed payload's shadow; equal strings in the payload are one afterwards.
+
+    Raises:
+        ValueError: it is no serialised DAG.
+
+    """
+    with gc_paused():
+        share_strings(payload)  # as the cache's own loading does
+        shadow = _shadow(payload)
+        pickled = pickle.dumps(shadow, 5)  # before weighing: it leaves UTF-8 on strings beyond ASCII, as freezing does
+        tasks = [vars(task) for task in vars(shadow)["task_dict"].values()]
+        return Features(
+            tasks=len(tasks),
+            mapped=sum(1 for task in tasks if task.get("_is_mapped")),
+            params=sum(len(task.get("params") or ()) for task in tasks),
+            shadow_bytes=weigh(shadow).nbytes,
+            deflated_bytes=len(zlib.compress(pickled, 1)),
+        )
+
+
+def live_bytes(found: Features) -> int:
+    """What a graph weighs in a scheduler's cache, in use."""
+    return round(_LIVE_DAG + _LIVE_TASK * found.tasks + _LIVE_WEIGHT * found.shadow_bytes)
+
+
+def frozen_bytes(found: Features) -> int:
+    """What its frozen form weighs."""
+    counted = _FROZEN_MAPPED * found.mapped + _FROZEN_PARAM * found.params
+    return round(_FROZEN_DAG + counted + _FROZEN_DEFLATED * found.deflated_bytes)
+
+
+# Seconds on the machine where they were measured, CPython 3.11: a constant, and per byte of the shadow.
+_LOAD = (1.2e-3, 2.27e-8)
+_THAW = (1.2e-4, 1.65e-9)
+_STEP_SECONDS = 1.0e-3
+
+
+class Speed:
+    """How fast this machine is, beside the one on which the constants were measured."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
+
+    def size(self, found: Features) -> Size:
+        """All that is predicted of a version."""
+        return Size(
+            live_bytes(found),
+            frozen_bytes(found),
+            found.tasks,
+            self.factor * _linear(_LOAD, found),
+            self.factor * _linear(_THAW, found),
+        )
+
+
+def measure_speed(timer: Callable[[], float] = time.process_time, rounds: int = 200) -> Speed:
+    """Time a piece of work of the kind that loading and thawing are, for some tenths of a second of CPU time.
+
+    So it does not matter what else the machine is busy with; a busy scheduler will take longer than is predicted.
+    """
+    work = pickle.dumps([{"id": f"task_{n}", "parts": [n, str(n), {"a": float(n)}]} for n in range(2000)], 5)
+    started = timer()
+    with gc_paused():
+        for _ in range(rounds):
+            pickle.loads(work)
+    return Speed((timer() - started) / rounds / _STEP_SECONDS)
+
+
+def _linear(factors: tuple[float, float], found: Features) -> float:
+    constant, per_byte = factors
+    return constant + per_byte * found.shadow_bytes
+
+
+def _shadow(payload: dict[str, Any]) -> Shadow:
+    try:
+        return _graph(payload["dag"])
+    except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise ValueError(f"expected a serialised DAG; {type(error).__name__} at {str(error)[:60]}") from None
+
+
+def _graph(dag: dict[str, Any]) -> Shadow:
+    root, top = Shadow(), Shadow()
+    tasks: dict[str, Shadow] = {}
+    for encoded in dag["tasks"]:
+        fields = encoded["__var"]
+        task = tasks[fields["task_id"]] = Shadow()
+        vars(task).update({name: _decoded(value) for name, value in fields.items()})
+        vars(task).update(
+            downstream_task_ids=set(fields.get("downstream_task_ids", ())),
+            upstream_task_ids=set(),
+            _dag=root,
+            task_group=top,
+            start_date=None,
+            end_date=None,
+            _log=None,
+            _pre_execute_hook=None,
+        )
+    for task_id, task in tasks.items():
+        for later in vars(task)["downstream_task_ids"]:
+            if later in tasks:
+                vars(tasks[later])["upstream_task_ids"].add(task_id)
+    vars(root).update(
+        {name: _decoded(value) for name, value in dag.items() if name not in ("tasks", "task_group")},
+        task_dict=tasks,
+        task_group=_group(top, dag["task_group"], None, root, tasks),
+    )
+    return root
+
+
+def _group(
+    group: Shadow, encoded: dict[str, Any], parent: Shadow | None, root: Shadow, tasks: dict[str, Shadow]
+) -> Shadow:
+    """A task group; its own groups are entered, as many levels as a person would write."""
+    children: dict[str, Shadow] = {}
+    for label, (kind, content) in encoded["children"].items():
+        if kind == "taskgroup":
+            children[label] = _group(Shadow(), content, group, root, tasks)
+        else:
+            children[label] = child = tasks.get(content) or Shadow()
+            vars(child)["task_group"] = group
+    fields = {name: set(value) if isinstance(value, list) else value for name, value in encoded.items()}
+    vars(group).update(fields, parent_group=parent, dag=root, children=children, used_group_ids=set(children))
+    return group
+
+
+def _decoded(value: Any) -> Any:
+    """What deserialising makes of a value, as far as its weight goes: the mark of a type is not kept."""
+    if isinstance(value, dict):
+        if "__type" in value and "__var" in value:
+            return _decoded(value["__var"])
+        return {name: _decoded(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_decoded(item) for item in value]
+    return value

@@ -1,0 +1,129 @@
+"""Which versions the scheduler had in use, when; and the lookups that it made for them.
+
+A scheduler examines up to 20 running runs per loop, those first that it has not looked at for the longest time, and
+looks the version of each up. So a run is looked at over and over between its start and its end, in a sweep over all
+that are running.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from dagcache.advice.history import History, Run
+
+RUNS_PER_LOOP = 20
+"""Airflow's ``[scheduler] max_dagruns_per_loop_to_schedule``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A run had a version in use between two moments."""
+
+    version_id: UUID
+    dag_id: str
+    start: float
+    end: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How much was in use at once."""
+
+    at: float
+    runs: int
+    versions: int
+    full_bytes: int
+    """With both copies of each version, overhead included."""
+
+
+def uses(history: History) -> list[Use]:
+    """What each run had in use; one that follows the newest version uses several, one after the other."""
+    found: list[Use] = []
+    for run in history.runs:
+        if run.version_id is not None:
+            found.append(Use(run.version_id, run.dag_id, run.start, run.end))
+        else:
+            found += _following(run, history)
+    return found
+
+
+def _following(run: Run, history: History) -> Iterator[Use]:
+    versions = history.versions[run.dag_id]
+    end = history.as_of if run.end is None else run.end
+    first = max(0, bisect_right(versions, run.start, key=lambda version: version.created) - 1)
+    last = max(first, bisect_right(versions, end, key=lambda version: version.created) - 1)
+    for index in range(first, last + 1):
+        begins = run.start if index == first else versions[index].created
+        yield Use(versions[index].id, run.dag_id, begins, run.end if index == last else versions[index + 1].created)
+
+
+def active(found: Iterable[Use], at: float) -> list[Use]:
+    """What was in use at a moment, in the order in which it began."""
+    return sorted(
+        (use for use in found if use.start <= at and (use.end is None or use.end > at)), key=lambda use: use.start
+    )
+
+
+def moments(found: list[Use], full_bytes: dict[UUID, int], since: float, as_of: float) -> list[tuple[Moment, float]]:
+    """How much was in use from moment to moment, and for how many seconds: whenever something began or ended."""
+    within = [use for use in found if use.end is None or use.end > since]
+    changes = sorted(
+        [(max(use.start, since), 1, use.version_id) for use in within]
+        + [(use.end, -1, use.version_id) for use in within if use.end is not None],
+        key=lambda change: (change[0], change[1]),
+    )
+    holders: Counter[UUID] = Counter()
+    runs = versions = nbytes = 0
+    steps: list[tuple[Moment, float]] = []
+    for index, (at, change, version_id) in enumerate(changes):
+        runs += change
+        before = holders[version_id]
+        holders[version_id] = before + change
+        if (before > 0) != (before + change > 0):
+            versions += change
+            nbytes += change * full_bytes.get(version_id, 0)
+        until = changes[index + 1][0] if index + 1 < len(changes) else as_of
+        if until > at or index + 1 == len(changes):
+            steps.append((Moment(at, runs, versions, nbytes), max(0.0, until - at)))
+    return steps
+
+
+def sweep(found: list[Use], at: float, laps: int, loop_seconds: float) -> Iterator[tuple[float, Use]]:
+    """The lookups of a scheduler from a moment on, until it has gone round so many times: time and use.
+
+    Runs that begin meanwhile are looked up when they do, and from then on; those that end leave.
+    """
+    queue = deque(active(found, at))
+    coming = [(use.start, number, use) for number, use in enumerate(found) if use.start > at]
+    heapq.heapify(coming)
+    left = laps * max(len(queue), 1)
+    now = at
+    while left > 0 and (queue or coming):
+        if not queue:  # nothing is running: on to when something is
+            now = max(now, coming[0][0])
+        begun: list[Use] = []
+        while coming and coming[0][0] <= now:
+            begun.append(heapq.heappop(coming)[2])
+        examined = [queue.popleft() for _ in range(min(RUNS_PER_LOOP, len(queue)))]
+        for use in [*begun, *(use for use in examined if use.end is None or use.end > now)]:
+            yield now, use
+            queue.append(use)
+            left -= 1
+        now += loop_seconds
+
+
+def reuse_gaps(found: list[Use]) -> list[float]:
+    """How long versions were in nobody's use before a run took them up again, in seconds, the shortest first."""
+    ends: dict[UUID, float] = {}
+    gaps = []
+    for use in sorted(found, key=lambda each: each.start):
+        last = ends.get(use.version_id)
+        if last is not None and use.start > last:
+            gaps.append(use.start - last)
+        ends[use.version_id] = max(last or 0.0, float("inf") if use.end is None else use.end)
+    return sorted(gaps)

@@ -1,0 +1,294 @@
+"""Airflow's metadata database, opened to be read: no write, no commit, nothing that hangs, no password shown.
+
+Every statement runs in a transaction of its own that is read-only where the database knows such a thing, and that is
+rolled back. Airflow writes to the same tables all the time; a reader that held a snapshot would be in its way.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from dagcache.errors import LoadError
+
+_FORMS = "postgresql+psycopg2://user:password@host/airflow, mysql+mysqldb://..., or sqlite:////path/to/airflow.db"
+_CONNECT_SECONDS = 10
+_STEPS_BETWEEN_LOOKS = 100_000  # of SQLite's machine, some milliseconds
+_SECRET = re.compile("pass|pwd|secret|token|key|cred", re.IGNORECASE)
+
+_metadata = sa.MetaData()
+_Moment = sa.DateTime(timezone=True)
+
+DAG_VERSION = sa.Table(
+    "dag_version",
+    _metadata,
+    sa.Column("id", sa.Uuid(), primary_key=True),
+    sa.Column("dag_id", sa.String(250)),
+    sa.Column("version_number", sa.Integer),
+    sa.Column("created_at", _Moment),
+)
+SERIALIZED_DAG = sa.Table(
+    "serialized_dag",
+    _metadata,
+    sa.Column("dag_version_id", sa.Uuid()),
+    sa.Column("data", sa.Text),  # JSON, or JSONB: read as text, for a driver's own parser has no limits
+    sa.Column("data_compressed", sa.LargeBinary),
+    sa.Column("dag_hash", sa.String(32)),
+)
+DAG_RUN = sa.Table(
+    "dag_run",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("dag_id", sa.String(250)),
+    sa.Column("state", sa.String(50)),
+    sa.Column("start_date", _Moment),
+    sa.Column("end_date", _Moment),
+    sa.Column("last_scheduling_decision", _Moment),
+    sa.Column("bundle_version", sa.String(250)),
+    sa.Column("created_dag_version_id", sa.Uuid()),
+)
+DAG = sa.Table(
+    "dag",
+    _metadata,
+    sa.Column("dag_id", sa.String(250), primary_key=True),
+    sa.Column("is_paused", sa.Boolean),
+    sa.Column("is_stale", sa.Boolean),
+)
+ALEMBIC_VERSION = sa.Table("alembic_version", _metadata, sa.Column("version_num", sa.String(32)))
+
+_AIRFLOWS = {
+    "29ce7909c52b": "3.0",
+    "fe199e1abd77": "3.0",
+    "cc92b33c6709": "3.1",
+    "509b94a1042d": "3.1",
+    "1d6611b6ab7c": "3.2",
+    "d2f4e1b3c5a7": "3.3",
+}
+
+
+class MetadataDatabase:
+    """A database of Airflow 3.1 - 3.3. Thread-safe.
+
+    Args:
+        url_or_engine: as SQLAlchemy writes it, ``"postgresql+psycopg2://user:password@host/airflow"``; or an engine,
+            which is used as it is and never disposed of. A file of SQLite is opened with ``mode=ro``.
+        timeout: seconds that one statement may take, and that is waited for a lock or a free connection.
+
+    Raises:
+        LoadError: the URL is not understood, its driver is not installed, or there is no such file.
+
+    """
+
+    def __init__(self, url_or_engine: str | URL | Engine, *, timeout: float = 30.0) -> None:
+        self._timeout = timeout
+        self._owned = not isinstance(url_or_engine, Engine)
+        if isinstance(url_or_engine, Engine):
+            self._engine = url_or_engine
+            self._url = url_or_engine.url
+        else:
+            self._url = _understood(url_or_engine)
+            self._engine = _engine(self._url, timeout)
+
+    @property
+    def name(self) -> str:
+        """Its URL without the password and without what follows the database's name."""
+        return self._url.set(query={}).render_as_string(hide_password=True)
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite``, ``postgresql`` or ``mysql``."""
+        return self._engine.dialect.name
+
+    def __repr__(self) -> str:
+        return f"<MetadataDatabase {self.name}>"
+
+    def close(self) -> None:
+        """Give all connections up, if they are its own."""
+        if self._owned:
+            self._engine.dispose()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection in a transaction that only reads and is rolled back.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: as it comes.
+
+        """
+        with self._engine.connect() as connection:
+            for statement in _preamble(self.dialect, self._timeout):
+                connection.exec_driver_sql(statement)
+            try:
+                yield connection
+            finally:
+                connection.rollback()
+
+    def rows(self, statement: sa.Select[Any]) -> list[Any]:
+        """All rows of a statement.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: as it comes.
+
+        """
+        if self.dialect in ("mysql", "mariadb"):
+            statement = statement.prefix_with(f"/*+ MAX_EXECUTION_TIME({self._timeout * 1000:.0f}) */")
+        with self.connection() as connection:
+            return list(connection.execute(statement).all())
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Whatever goes wrong with the database inside the block is a `LoadError` without a secret in it.
+
+        Raises:
+            LoadError: with the first line of what the driver says.
+
+        """
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error, ValueError, TypeError) as error:
+            # "from None": the original may show anything, and so may what it was caused by.
+            raise LoadError(f"{self.name}: {self._without_secrets(_first_line(error))}") from None
+
+    def check(self) -> str:
+        """See whether it is what Airflow 3 writes, and say what it is: ``"Airflow 3.3"``.
+
+        Raises:
+            LoadError: it cannot be reached, or has not got the tables; the message says which.
+
+        """
+        with self.told():
+            inspector = sa.inspect(self._engine)
+            found = set(inspector.get_table_names())
+            absent = self._absent(inspector, found)
+        if absent:
+            old = "serialized_dag" in found and "dag_version" not in found
+            raise LoadError(
+                f"{self.name}: expected the metadata database of Airflow 3.1 - 3.3, with {', '.join(absent)};"
+                f" found {'an Airflow 2 database' if old else _some(found)}"
+            )
+        if ALEMBIC_VERSION.name not in found:
+            return "Airflow 3, of an unknown revision"
+        with self.told():
+            heads = [str(row[0]) for row in self.rows(sa.select(ALEMBIC_VERSION.c.version_num))]
+        known = [_AIRFLOWS[head] for head in heads if head in _AIRFLOWS]
+        return f"Airflow {known[0]}" if known else f"Airflow 3, revision {', '.join(heads) or 'unknown'}"
+
+    def _absent(self, inspector: Any, found: set[str]) -> list[str]:
+        absent = []
+        for table in (DAG_VERSION, SERIALIZED_DAG, DAG_RUN, DAG):
+            if table.name not in found:
+                absent.append(f"the table {table.name}")
+                continue
+            there = {column["name"] for column in inspector.get_columns(table.name)}
+            absent += [f"the column {table.name}.{name}" for name in table.c.keys() if name not in there]  # noqa: SIM118
+        return absent
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in _secrets(self._url):
+            text = text.replace(secret, "***")
+        return text
+
+
+def seconds(moment: datetime | None) -> float | None:
+    """A moment of the database as seconds since 1970; where it knows no time zones, Airflow writes UTC."""
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _understood(url: str | URL) -> URL:
+    """Parse a URL; what is wrong with it is told without showing any of it, for a part of it may be a password."""
+    text = url.render_as_string(hide_password=False) if isinstance(url, URL) else url
+    parsed = None
+    try:
+        parsed = make_url(url)
+        dialect = parsed.get_dialect()
+        dialect.import_dbapi()
+    except (SQLAlchemyError, ValueError, TypeError, AttributeError):
+        problem = f"the database's URL is not understood; accepted: {_FORMS}"
+    except ImportError:
+        problem = f"the driver of {parsed.drivername if parsed else 'the database'} is not installed"
+    else:
+        if not dialect.is_async and (dialect.name == "sqlite" or not _has_stray_at(text)):
+            return parsed
+        problem = (
+            f"{parsed.drivername} is an asynchronous driver; accepted: {_FORMS}"
+            if dialect.is_async
+            else "the database's URL has more than one @: in a password it is written %40, as / is %2F"
+        )
+    raise LoadError(problem)
+
+
+def _has_stray_at(text: str) -> bool:
+    """An unquoted @ or / in a password makes a part of it the host or the database's name, which are shown."""
+    _, _, rest = text.partition("://")
+    return rest.partition("?")[0].count("@") > 1 or "@" in rest.partition("?")[0].partition("/")[2]
+
+
+def _engine(url: URL, timeout: float) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        return sa.create_engine("sqlite://", creator=_sqlite(url, timeout), poolclass=NullPool, hide_parameters=True)
+    arguments: dict[str, Any] = {}
+    if url.get_driver_name() in ("psycopg2", "psycopg"):
+        arguments = {"connect_timeout": _CONNECT_SECONDS, "keepalives_idle": 10, "keepalives_interval": 5}
+        arguments = {name: value for name, value in arguments.items() if name not in url.query}
+    elif url.get_backend_name() in ("mysql", "mariadb"):
+        arguments = {"connect_timeout": _CONNECT_SECONDS}
+    return sa.create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_timeout=timeout, hide_parameters=True)
+
+
+def _sqlite(url: URL, timeout: float) -> Callable[[], sqlite3.Connection]:
+    name = unquote((url.database or "").removeprefix("file:"))
+    path = Path(name)
+    if not name or not path.is_file():
+        raise LoadError(f"expected a file of SQLite; {f'there is no file {name}' if name else 'none is named'}")
+    uri = f"file:{quote(str(path.resolve()))}?mode=ro"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(uri, uri=True, timeout=timeout, check_same_thread=False)
+        deadline = time.monotonic() + timeout
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
+        return connection
+
+    return connect
+
+
+def _preamble(dialect: str, timeout: float) -> tuple[str, ...]:
+    """What makes a transaction harmless. For it alone: behind a pooler the next one is somebody else's."""
+    if dialect == "postgresql":
+        return "SET TRANSACTION READ ONLY", f"SET LOCAL statement_timeout = {timeout * 1000:.0f}"
+    if dialect in ("mysql", "mariadb"):
+        return ("SET TRANSACTION READ ONLY",)
+    return ()
+
+
+def _secrets(url: URL) -> list[str]:
+    plain = [str(url.password)] if url.password else []
+    for name, values in url.normalized_query.items():
+        if _SECRET.search(name):
+            plain += values
+    spellings = {form for secret in plain for form in (secret, quote(secret, safe=""), quote_plus(secret))}
+    return sorted(filter(None, spellings), key=len, reverse=True)
+
+
+def _first_line(error: Exception) -> str:
+    said = getattr(error, "orig", None) or error
+    lines = str(said).strip().splitlines()
+    return lines[0] if lines else type(said).__name__
+
+
+def _some(names: set[str]) -> str:
+    few = sorted(names)[:5]
+    return f"{', '.join(few)}{', ...' if len(names) > len(few) else ''}" if few else "no tables"
