@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import functools
 import logging
+import math
 import os
 import sys
 import time
@@ -41,6 +42,10 @@ D = TypeVar("D")
 _log = logging.getLogger("dagcache")
 _SWEEP = 256  # entries that one turn under the lock looks at for their idle time
 _ORPHANS: list[Store] = []  # what forked children inherited: destroying it would copy its pages
+
+
+Watcher = Callable[[Hashable, str, "Entry | Arrival | None", float], None]
+"""``watcher(key, tier, facts, seconds)``: see `DagCache.watch`."""
 
 
 class _Unset(enum.Enum):
@@ -123,14 +128,20 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._reaper = self._make_reaper()
         self._counts = LookupCounts()
         self._exclusion = Exclusion(repair=self._repair, repaired=self._repaired, after=self._take_leavings)
+        self._watcher: Watcher | None = None
+        self._hit_counts: tuple[Callable[[], int], ...] = ()
+        self._pave(self._clock, self._use)
+
+    def _pave(self, clock: Callable[[], float], use: Callable[[LiveCopy], bool]) -> None:
+        """Make a hit path; what was counted on the one before stays counted."""
         path = hits.build(
             self._store.live,
-            self._clock,
-            use=self._use,
+            clock,
+            use=use,
             get_slowly=self._get_slowly,
             load_slowly=self._load_slowly,
         )
-        self._unlocked_hits = path.hits
+        self._hit_counts = (*self._hit_counts, path.hits)
         if _HAS_GIL and type(self).get is DagCache.get and type(self).get_or_load is DagCache.get_or_load:
             # On the instance they shadow the methods and save a call; a subclass that overrides one keeps its own.
             self.__dict__["get"] = path.get
@@ -339,6 +350,28 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         """The byte limit now in force, in bytes; 0 = unbounded."""
         return self._store.budget
 
+    def watch(self, watcher: Watcher | None) -> None:
+        """Tell a watcher of each lookup from now on, or nobody any more; hits cost nothing more while nobody is told.
+
+        ``watcher(key, tier, facts, seconds)`` is called by the thread that looked up, maybe under the cache's lock: it
+        must be quick, must not raise, must not use the cache, and must not hold on to ``facts``. ``tier`` is
+        ``"live"``, ``"frozen"``, ``"miss"`` or ``"absent"`` (there was nothing, or the loader failed); ``facts`` is the
+        entry, the arrival if it was loaded, or None where nothing is known; ``seconds`` is what the load or thaw took,
+        0 if this lookup did none. ``pop`` is not told, nor what is looked up in the middle of a change. A forked child
+        tells nobody.
+
+        Raises:
+            RuntimeError: there is a watcher already.
+
+        """
+        if watcher is not None and self._watcher is not None:
+            raise RuntimeError(f"the cache {self.config.name!r} is being watched already")
+        self._watcher = watcher
+        if watcher is None:
+            self._pave(self._clock, self._use)
+        else:
+            self._pave(_never_fresh, self._use_watched)
+
     def stats(self) -> CacheStats:
         """One consistent snapshot; the contract is in `dagcache.stats`."""
         self._sweep()
@@ -382,6 +415,18 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._sweep()
         return True
 
+    def _use_watched(self, copy: LiveCopy) -> bool:
+        """As the hit path and `_use`, and tell."""
+        if self._clock() >= copy.fresh and not self._use(copy):
+            return False
+        self._tell(copy.entry.key, "live", copy.entry)
+        return True
+
+    def _tell(self, key: Any, tier: str, facts: Entry | Arrival | None = None, seconds: float = 0.0) -> None:
+        watcher = self._watcher
+        if watcher is not None:
+            watcher(key, tier, facts, seconds)
+
     def _get_slowly(self, key: K, default: Any = None) -> Any:
         return self._resolve(key, None, default)
 
@@ -401,7 +446,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
                     return default
                 if step is _Step.RECURSION:
                     raise RecursiveLoadError(f"a load waits, directly or in a ring of threads, for itself: {key!r}")
-                value = self._follow(found) if step is _Step.FOLLOW else self._lead(step, key, flight, found, loader)
+                value = (
+                    self._follow(key, found) if step is _Step.FOLLOW else self._lead(step, key, flight, found, loader)
+                )
             if value is not ABANDONED:
                 return default if value is UNSET else value
 
@@ -414,6 +461,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         entry = store.find(key, now)
         if entry is not None and entry.live is not None:
             counts.hits_live += 1
+            self._tell(key, "live", entry)
             return _Step.HIT, entry.live.value
         other = self._flights.get(key)
         if other is not None and (entry is not None if other.thawing else may_load):
@@ -431,6 +479,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._flights.take_off(key, flight)
             return _Step.LOAD, None
         counts.absent += 1
+        self._tell(key, "absent")
         return _Step.ABSENT, None
 
     def _lead(self, step: _Step, key: K, flight: Flight, found: Any, loader: Any) -> Any:
@@ -442,21 +491,23 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._exclusion.run_or_defer(self._flights.still_current, key, flight)
             raise
 
-    def _follow(self, flight: Flight) -> Any:
+    def _follow(self, key: K, flight: Flight) -> Any:
         try:
             value = flight.wait()
         except Exception:
-            self._exclusion.run(self._joined, flight)
+            self._exclusion.run(self._joined, key, flight, UNSET)
             raise
         finally:
             self._flights.unfollow()
         if value is not ABANDONED:
-            self._exclusion.run(self._joined, flight)
+            self._exclusion.run(self._joined, key, flight, value)
         return value
 
-    def _joined(self, flight: Flight) -> None:
+    def _joined(self, key: K, flight: Flight, value: Any) -> None:
         flight.leave()
         self._counts.joined(flight.thawing)
+        tier = "absent" if value is UNSET else "frozen" if flight.thawing else "miss"
+        self._tell(key, tier, self._store.entries.get(key))
 
     def _thaw(self, key: K, flight: Flight, entry: Entry) -> Any:
         """Lead a thaw; ABANDONED if the frozen copy is no good, whereupon everybody loads anew."""
@@ -506,6 +557,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _thawed(self, key: K, flight: Flight, seconds: float) -> None:
         self._flights.still_current(key, flight)
         self._counts.thawed(seconds)
+        self._tell(key, "frozen", self._store.entries.get(key), seconds)
 
     def _tell_of_failed_thaw(self, key: K, error: Exception) -> None:
         if not isinstance(error, ThawError):
@@ -538,7 +590,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         facts = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
         arrival = self._take(key, facts, seconds)
         rejection = self._offer(self._keep_loaded, key, flight, arrival)
-        self._exclusion.run(self._loaded, key, flight, seconds)
+        self._exclusion.run(self._loaded, key, flight, seconds, arrival)
         if rejection is Rejection.OVERSIZE and self.config.oversize == "raise" and arrival is not None:
             refusal = self._oversize(arrival)
             flight.land(None, refusal)
@@ -563,18 +615,21 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             return counts.reject(Rejection.SIZER)
         return counts.reject(self._store.admit(arrival, self._now()))
 
-    def _loaded(self, key: K, flight: Flight, seconds: float) -> None:
+    def _loaded(self, key: K, flight: Flight, seconds: float, arrival: Arrival | None) -> None:
         self._flights.still_current(key, flight)
         self._counts.loads += 1
         self._counts.load_seconds.observe(seconds)
+        self._tell(key, "miss", arrival, seconds)
 
     def _load_failed(self, key: K, flight: Flight) -> None:
         self._flights.still_current(key, flight)
         self._counts.load_failures += 1
+        self._tell(key, "absent")
 
     def _load_absent(self, key: K, flight: Flight) -> None:
         self._flights.still_current(key, flight)
         self._counts.absent += 1
+        self._tell(key, "absent")
 
     def _bypass(self, key: K, loader: Callable[[K], Any] | None, default: Any) -> Any:
         """A lookup by a thread that is in the middle of a change: it must not wait, and gets no place in the cache."""
@@ -642,6 +697,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     # ---- small things ----
 
+    def _unlocked_hits(self) -> int:
+        """How many lookups were served without the lock."""
+        return sum(count() for count in self._hit_counts)
+
     def _now(self) -> float:
         """The clock, which never goes back here."""
         now = self._clock()
@@ -682,6 +741,11 @@ class _Values(ValuesView[V]):
 
     def __iter__(self) -> Iterator[V]:
         return (value for _, value in self._mapping.items())
+
+
+def _never_fresh() -> float:
+    """A clock by which every hit is to be noted."""
+    return math.inf
 
 
 _HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()

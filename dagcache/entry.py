@@ -121,4 +121,6 @@ class Entry(History):
             idle_seconds=max(0.0, now - self.used),
             hits=self.hits,
             load_seconds=self.load_seconds,
+            family=self.family,
+            order=self.order,
         )

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,6 +136,10 @@ class EntryInfo:
     """Uses since it was first seen; those within half a second of each other may count as one."""
     load_seconds: float
     """What the last load took; 0 for an assigned value."""
+    family: Hashable | None = None
+    """What the key is a version of (in Airflow, the DAG's id); None = unknown."""
+    order: float = 0
+    """Its place among its family's versions (in Airflow, the version's number)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ def test_the_collector_runs_seldom_while_a_value_is_loaded() -> None:
     cache, _ = make_cache()
     usual = gc.get_threshold()
     during = cache.get_or_load("a", lambda _: gc.get_threshold())
+    assert during is not None
     assert during[0] > usual[0]
     assert gc.isenabled()
     assert gc.get_threshold() == usual
