@@ -62,7 +62,10 @@ def test_off_needs_no_valid_setting() -> None:
         ("low_watermark", "0.95"),
         ("low_watermark", "nan"),
         ("gc_freeze", "sometimes"),
+        ("attribution", "perhaps"),
         ("metrics_port", "http"),
+        ("trace_max_bytes", "10%"),
+        ("trace_ids", "secret"),
     ],
 )
 def test_garbage_is_refused_by_name(name: str, text: str) -> None:

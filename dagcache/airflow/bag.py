@@ -3,7 +3,8 @@
 Loading stays Airflow's own: a load calls the bag's inherited ``_get_dag``, which finds nothing in the mapping that it
 looks into (`NothingToFind`) and so reads the row. Only what is done with the result is ours. Rules:
 
-- None means "not in the database" and nothing else; Airflow's exceptions pass unwrapped;
+- None means "not in the database" and nothing else, unless a quarantine is asked for; Airflow's exceptions pass
+  unwrapped;
 - the caller's session is used by the caller's thread only, and never committed;
 - a fault of our own costs a log line and one load the way Airflow does it.
 """
@@ -22,6 +23,7 @@ from uuid import UUID
 from dagcache.airflow import rows
 from dagcache.airflow.component import Component
 from dagcache.airflow.payload import PayloadSizes
+from dagcache.airflow.quarantine import Quarantine
 from dagcache.airflow.sharing import share_strings
 from dagcache.cache import DagCache
 from dagcache.gcpause import gc_paused
@@ -95,6 +97,7 @@ class CachedLookups:
         self._confirmed: dict[UUID, tuple[str, float]] = {}
         self._payloads = PayloadSizes()
         self._component = type(self).make_component(_version_of)
+        self._quarantine = Quarantine(self._component.quarantine_seconds)
         cache = self._component.cache
         self._dags = NothingToFind(cache)
         self.dagcache = cache
@@ -140,6 +143,8 @@ class CachedLookups:
     # ---- looking up ----
 
     def _look_up(self, key: UUID, load: _Load) -> Any:
+        if self._quarantine and self._quarantine.holds(key, time.monotonic()):
+            return None
         try:
             dag = self.dagcache.get_or_load(key, load)  # type: ignore[union-attr] # anew each time: a fork replaces it
         except Exception as error:
@@ -178,6 +183,8 @@ class CachedLookups:
             self._component.loaded()
             return dag
         except Exception as error:
+            if self._quarantine.takes(key, error, time.monotonic()):
+                return None
             with suppress(AttributeError):
                 error._raised_by_airflow = True  # type: ignore[attr-defined] # noqa: SLF001 - for whoever waits for this load
             raise
@@ -230,11 +237,21 @@ class _Load:
     def note(self, serdag: Any) -> None:
         """Take down what the row tells beside the DAG."""
         self.dag_hash = serdag.dag_hash
-        try:
-            self.serialized_bytes = self.bag._payloads.bytes_of(serdag)  # noqa: SLF001
-            _thread.version = (serdag.dag_version_id, serdag.dag_id, serdag.dag_version.version_number)
-        except Exception:
-            _log.debug("%s tells no size or number", serdag.dag_version_id, exc_info=True)
+        _noted(serdag, self._note_version)
+        _noted(serdag, self._note_size)
+
+    def _note_version(self, serdag: Any) -> None:
+        _thread.version = (serdag.dag_version_id, serdag.dag_id, serdag.dag_version.version_number)
+
+    def _note_size(self, serdag: Any) -> None:
+        self.serialized_bytes = self.bag._payloads.bytes_of(serdag)  # noqa: SLF001
+
+
+def _noted(serdag: Any, note: Callable[[Any], None]) -> None:
+    try:
+        note(serdag)
+    except Exception:
+        _log.debug("%s tells no size or number", serdag.dag_version_id, exc_info=True)
 
 
 def _is_airflows(error: Exception) -> bool:

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from dagcache.airflow import graphs
 from dagcache.airflow.settings import Settings
+from dagcache.attribution import AttributionServer
 from dagcache.cache import DagCache
 from dagcache.clock import CoarseClock
 from dagcache.config import CacheConfig
@@ -25,6 +26,7 @@ from dagcache.metrics.exposition import Exposition
 from dagcache.pressure import MemoryPressure
 from dagcache.sizing.limits import format_bytes
 from dagcache.sizing.memory import memory_limit
+from dagcache.trace import Recording, new_file_in, record
 
 _log = logging.getLogger("dagcache")
 
@@ -48,13 +50,16 @@ class Component:
             shared=shared,
         )
         self._settings = settings
+        self.quarantine_seconds = settings.quarantine
         self._targets = Path(settings.metrics_targets) if settings.metrics_targets else home / "dagcache" / "targets"
-        self._serves = serves and bool(settings.metrics_ports)
+        self._serves = serves
         self._starting = threading.Lock()
         self._pid = 0
         self._heap: HeapFreeze | None = None
         self.exposition: Exposition | None = None
         self.pressure: MemoryPressure | None = None
+        self.recording: Recording | None = None
+        self.attribution = AttributionServer(self.cache)
         _components.add(self)
 
     def start(self) -> None:
@@ -83,11 +88,14 @@ class Component:
         return (self._growth_per_task or 0) * len(dag.task_dict)
 
     def close(self) -> None:
-        """Stop listening and watching."""
+        """Stop listening, watching and recording."""
+        self.attribution.close()
         if self.exposition is not None:
             self.exposition.close()
         if self.pressure is not None:
             self.pressure.stop()
+        if self.recording is not None:
+            self.recording.close()
 
     def _start(self) -> None:
         settings, config = self._settings, self.cache.config
@@ -99,7 +107,9 @@ class Component:
                 low=settings.low_watermark,
             )
             self.pressure.watch()
-        if self._serves:
+        if self._serves and settings.attribution:
+            self.attribution.start()
+        if self._serves and settings.metrics_ports:
             self.exposition = Exposition(
                 self.cache,
                 self.pressure,
@@ -109,7 +119,19 @@ class Component:
             )
         if settings.gc_freeze:
             self._heap = HeapFreeze()
+        if settings.trace:
+            self._record()
         self._announce()
+
+    def _record(self) -> None:
+        settings = self._settings
+        try:
+            path = new_file_in(Path(settings.trace), self.cache.config.name)
+            self.recording = record(self.cache, path, max_bytes=settings.trace_max_bytes, ids=settings.trace_ids)
+        except (OSError, ValueError) as error:
+            _log.warning("no lookups are recorded in %s: %s", settings.trace, getattr(error, "strerror", error))
+        else:
+            _log.info("dagcache records the lookups of the %s in %s", self.cache.config.name, path)
 
     def _announce(self) -> None:
         config = self.cache.config
@@ -128,7 +150,7 @@ class Component:
     def _after_fork_in_child(self) -> None:
         self._starting = threading.Lock()
         self._heap = None
-        self.exposition = self.pressure = None
+        self.exposition = self.pressure = self.recording = None
 
 
 def _share_of_memory(config: CacheConfig) -> int:

@@ -92,10 +92,48 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "A port, or a range of which each process takes the first free one. 0: no endpoint.",
     ),
     Option(
+        "attribution",
+        "boolean",
+        "True",
+        "False",
+        "Tell the user whose process it is, through a local socket that only that user and root can open, which DAGs"
+        " fill the cache (dagcache top --dags).",
+    ),
+    Option(
         "metrics_targets",
         "string",
         "",
         "/var/run/dagcache/targets",
         "Where each process writes its endpoint down for Prometheus' file_sd. Empty: dagcache/targets in AIRFLOW_HOME.",
+    ),
+    Option(
+        "trace",
+        "string",
+        "",
+        "/var/lib/dagcache/traces",
+        "The directory in which each process records its lookups, for dagcache replay. Empty: nothing is recorded.",
+    ),
+    Option(
+        "trace_max_bytes",
+        "string",
+        "64MiB",
+        "256MiB",
+        "How large the trace of a process may become: then recording ends. 0: no limit.",
+    ),
+    Option(
+        "trace_ids",
+        "string",
+        "hashed",
+        "plain",
+        "hashed: a trace names no DAG and no version. plain: it does.",
+    ),
+    Option(
+        "quarantine",
+        "string",
+        "0",
+        "5m",
+        "For how long a DAG version whose content cannot be read is served as missing, so that it does not stop the"
+        " scheduler: Airflow then goes on with the other DAGs, and fails queued tasks of this one. 0: as in Airflow,"
+        " the error ends the scheduler's loop.",
     ),
 )

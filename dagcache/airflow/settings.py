@@ -9,6 +9,8 @@ from dagcache.airflow.options import OPTIONS
 from dagcache.config import CacheConfig
 from dagcache.errors import ConfigError
 from dagcache.metrics.ports import parse_ports
+from dagcache.sizing.durations import parse_seconds
+from dagcache.trace import IDS, parse_max_bytes
 
 MODES = ("enforce", "observe", "off")
 
@@ -28,8 +30,18 @@ class Settings:
     metrics_host: str
     metrics_ports: tuple[int, ...]
     """The ports to try in turn; none: no endpoint."""
+    attribution: bool
+    """Whether to tell the process's owner which DAGs fill the cache."""
     metrics_targets: str
     """The directory for ``file_sd``; empty: below AIRFLOW_HOME."""
+    trace: str
+    """The directory for traces; empty: nothing is recorded."""
+    trace_max_bytes: int
+    """How large a trace may become, in bytes; 0 = no limit."""
+    trace_ids: str
+    """How ids are written: ``"hashed"`` or ``"plain"``."""
+    quarantine: float
+    """For how long a version whose content cannot be read is served as missing, in seconds; 0 = not at all."""
 
 
 def read_settings(get: Callable[[str], str | None], component: str, workers: int = 1) -> Settings:
@@ -41,9 +53,7 @@ def read_settings(get: Callable[[str], str | None], component: str, workers: int
     """
     defaults = {option.name: option.default for option in OPTIONS}
     texts = {name: default if (text := get(name)) is None else text for name, default in defaults.items()}
-    mode = texts["mode"].strip().lower()
-    if mode not in MODES:
-        raise ConfigError("mode", texts["mode"], ", ".join(MODES))
+    mode = _choice(texts, "mode", MODES)
     if mode == "off":
         texts = {**defaults, "mode": "enforce"}
     high, low = _share(texts, "high_watermark"), _share(texts, "low_watermark")
@@ -65,8 +75,20 @@ def read_settings(get: Callable[[str], str | None], component: str, workers: int
         gc_freeze=_switch(texts, "gc_freeze"),
         metrics_host=texts["metrics_host"].strip(),
         metrics_ports=parse_ports(texts["metrics_port"]),
+        attribution=_switch(texts, "attribution"),
         metrics_targets=texts["metrics_targets"].strip(),
+        trace=texts["trace"].strip(),
+        trace_max_bytes=parse_max_bytes(texts["trace_max_bytes"], "trace_max_bytes"),
+        trace_ids=_choice(texts, "trace_ids", IDS),
+        quarantine=parse_seconds(texts["quarantine"], "quarantine"),
     )
+
+
+def _choice(texts: dict[str, str], name: str, accepted: tuple[str, ...]) -> str:
+    text = texts[name].strip().lower()
+    if text not in accepted:
+        raise ConfigError(name, texts[name], ", ".join(accepted))
+    return text
 
 
 def _share(texts: dict[str, str], name: str) -> float:

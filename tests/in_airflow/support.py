@@ -136,6 +136,18 @@ class Airflow:
             self._process.wait(10)
         return went
 
+    def kill(self) -> None:
+        """End it as a crash does: it can do nothing more."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+
+    def wait_for_end(self) -> None:
+        """Wait until the process ends by itself; AssertionError if it does not."""
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"{self._arguments[0]} did not end: {self.log[-4000:]}") from error
+
     def wait_for(self, what: str, happened: Callable[[], T]) -> T:
         """Wait until something has happened, and return what tells so.
 

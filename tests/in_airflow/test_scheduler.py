@@ -50,11 +50,15 @@ class Observer:
 
     def unpause_only(self, tag: str) -> None:
         """Leave the DAGs of one tag to be scheduled."""
+        tagged = f"SELECT dag_id FROM dag_tag WHERE name = '{tag}'"
+        self.change(f"UPDATE dag SET is_paused = (dag_id NOT IN ({tagged}))")
+
+    def change(self, statement: str) -> None:
+        """Do it, and commit."""
         from sqlalchemy import text
 
-        tagged = f"SELECT dag_id FROM dag_tag WHERE name = '{tag}'"
         with self._engine.begin() as connection:
-            connection.execute(text(f"UPDATE dag SET is_paused = (dag_id NOT IN ({tagged}))"))
+            connection.execute(text(statement))
 
     def states(self) -> States:
         """As they are now."""

@@ -1,0 +1,63 @@
+"""Versions whose content cannot be read, set aside for a while, so that one of them does not stop all the others.
+
+Airflow lets the error of a corrupt row end the scheduler's loop, for every DAG. In quarantine a version is what a
+missing one is: Airflow logs that it is not found, and goes on with the next.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+_log = logging.getLogger("dagcache")
+
+_NOT_THE_CONTENT = (OSError, MemoryError)
+_DATABASE_ERRORS = {"SQLAlchemyError", "DatabaseError", "InterfaceError"}
+"""SQLAlchemy's, and the names that every driver gives its errors (PEP 249)."""
+
+
+class Quarantine:
+    """Which versions are set aside, and until when. ``seconds``: for how long; 0: none is ever set aside.
+
+    Thread-safe; false while nothing is set aside.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: dict[Any, float] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._until)
+
+    def holds(self, version: Any, now: float) -> bool:
+        """Whether a version is set aside now (seconds); once it no longer is, it may be tried again."""
+        until = self._until.get(version)
+        if until is None:
+            return False
+        if now < until:
+            return True
+        self._until.pop(version, None)
+        return False
+
+    def takes(self, version: Any, error: Exception, now: float) -> bool:
+        """Set a version aside if that is wanted and the error is one of its content; one ERROR line if so."""
+        if not self._seconds or _is_of_the_database(error):
+            return False
+        for other, until in list(self._until.items()):
+            if now >= until:
+                self._until.pop(other, None)
+        self._until[version] = now + self._seconds
+        # The error's text may hold content of the DAG; a developer finds it in the database.
+        _log.error(
+            "DAG version %s cannot be read (%s): it is served as missing for %g s",
+            version,
+            type(error).__name__,
+            self._seconds,
+        )
+        return True
+
+
+def _is_of_the_database(error: Exception) -> bool:
+    """Whether the error tells of the way to the content; then trying again at once is right."""
+    names = {base.__name__ for base in type(error).__mro__}
+    return isinstance(error, _NOT_THE_CONTENT) or not names.isdisjoint(_DATABASE_ERRORS)
