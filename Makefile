@@ -8,7 +8,7 @@ CODE := dagcache sizing metrics tests benchmarks examples
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types check airflow-check wheel-check soak mutants matrix bench bench-airflow clean
+.PHONY: help run test lint types check airflow-check wheel-check soak mutants matrix bench bench-airflow screens clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -62,10 +62,15 @@ matrix: ## the tests with a real Airflow, for each other version of it that is s
 bench-airflow: $(VENV)/ready ## a scheduler's sweep, beside Airflow's own cache
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --chart docs/sweep.svg
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --mark scheduler-3000 \
-		--versions 3000 --rounds 1 --sweeps 3 --budgets 100MiB
+		--versions 3000 --rounds 1 --sweeps 3 --budgets 75MiB,150MiB
 
 bench: $(VENV)/ready ## the scoreboard, each figure as a ratio within one run
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md
+
+screens: $(VENV)/ready ## the pictures in the documents, and the dashboard and alert rules, from a real scheduler and Prometheus
+	$(BIN)/python -m dagcache.metrics.dashboard > docs/monitoring/dashboard.json
+	$(BIN)/python -m dagcache.metrics.alerts > docs/monitoring/alerts.yaml
+	$(BIN)/python -m benchmarks.screens
 
 clean: ## remove everything that was built
 	rm -rf $(VENV) $(WHEEL_VENV) .venv-matrix build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

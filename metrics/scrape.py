@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import http.client
+import re
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from urllib.request import HTTPDefaultErrorHandler, HTTPErrorProcessor, HTTPHandler, HTTPSHandler, OpenerDirector
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    Request,
+)
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
@@ -54,20 +64,53 @@ def parse(text: str) -> Scrape:
 def scrape(url: str, timeout: float = 2.0) -> Scrape:
     """Fetch and parse; no proxy, no redirect. ``timeout`` is in seconds, for each step.
 
+    A user and a password in the URL are sent as Basic authentication and are in no error.
+
     Raises:
         OSError: it cannot be reached, or answers with an error (all of urllib's errors are such).
         ValueError: the URL is none, or what came is not in Prometheus' text format.
 
     """
+    parts = _split(url)
+    shown = shown_url(url)
     opener = OpenerDirector()
     for handler in (HTTPHandler(), HTTPSHandler(), HTTPErrorProcessor(), HTTPDefaultErrorHandler()):
         opener.add_handler(handler)
     try:
-        response = opener.open(url, timeout=timeout)
-        if response is None:
-            raise ValueError(f"{url!r} is no http:// or https:// URL")
+        response = opener.open(_request(parts), timeout=timeout)
         with response:
             body = response.read(_MOST_BYTES)
     except http.client.HTTPException as error:
-        raise ConnectionError(f"{url} did not answer in HTTP: {error!r}") from error
+        raise ConnectionError(f"{shown} did not answer in HTTP: {error!r}") from error
     return parse(body.decode("utf-8", errors="replace"))
+
+
+def shown_url(url: str) -> str:
+    """A URL as it may be shown: without user, password, query and fragment.
+
+    Raises:
+        ValueError: it is no http:// or https:// URL; the message does not show it.
+
+    """
+    parts = _split(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?...' if parts.query else ''}"
+
+
+def _split(url: str) -> SplitResult:
+    # What the standard library says of a bad URL shows parts of it, which may be a password.
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or re.search(r"[\x00-\x20\x7f]", url):
+        raise ValueError("not an http:// or https:// URL with a host and, after a colon, a port")
+    return parts
+
+
+def _request(parts: SplitResult) -> Request:
+    request = Request(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl())
+    if parts.username is not None:
+        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        request.add_header("Authorization", f"Basic {b64encode(secret).decode('ascii')}")
+    return request

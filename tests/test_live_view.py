@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -89,7 +90,7 @@ def test_every_figure_is_in_the_rows() -> None:
     ],
     ids=["half full", "empty", "more than full", "unbounded", "unbounded and empty"],
 )
-def test_the_bar_is_the_budgets_use(changes: dict[str, int], expected: str) -> None:
+def test_the_bar_is_the_budgets_use(changes: dict[str, Any], expected: str) -> None:
     """Live, frozen and free; always as wide."""
     assert bar(replace(NOW, **changes), width=8) == expected
 

@@ -3,35 +3,58 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from types import ModuleType
 
-from dagcache.cli import run
+from dagcache.cli import advise, doctor, replay, run, top
 from dagcache.cli.failure import CommandError
 
-_COMMANDS = {"run": run}
+_COMMANDS = {"run": run, "advise": advise, "top": top, "doctor": doctor, "replay": replay}
+_INTERRUPTED = 128 + signal.SIGINT  # as a shell says it
 
 
 def parser() -> argparse.ArgumentParser:
     """All subcommands with their options."""
-    top = argparse.ArgumentParser(prog="dagcache", description="A memory-aware cache of deserialised DAG versions.")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND")
+    whole = argparse.ArgumentParser(prog="dagcache", description="A memory-aware cache of deserialised DAG versions.")
+    whole.add_argument("--debug", action="store_true", help="show the traceback of what fails")
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND")
     for name, module in _COMMANDS.items():
-        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
-        module.add_arguments(command)
-        command.set_defaults(main=module.main)
-    return top
+        _add_command(commands, name, module)
+    return whole
+
+
+def _add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, module: ModuleType) -> None:
+    command = commands.add_parser(
+        name,
+        help=module.HELP,
+        description=module.__doc__,
+        epilog=f"example: {module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(command)
+    command.set_defaults(main=module.main)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what ``argv`` says and return the exit code: 0 well, 1 failed, 2 not understood (argparse's own exit)."""
-    top = parser()
-    chosen = top.parse_args(argv)
+    """Run what ``argv`` says and return the exit code: 0 well, 1 failed, 2 not understood."""
+    whole = parser()
+    chosen = whole.parse_args(argv)
     if not hasattr(chosen, "main"):
-        top.print_help()
+        whole.print_help()
         return 0
     try:
         return int(chosen.main(chosen))
     except CommandError as failure:
+        if chosen.debug:
+            traceback.print_exc()
         sys.stderr.write(f"dagcache: {failure}\n")
+        return failure.exit_code
+    except BrokenPipeError:  # as in `dagcache advise | head`; whatever is still buffered has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED

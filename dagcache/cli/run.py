@@ -34,6 +34,7 @@ from dagcache.metrics.scrape import Scrape, scrape
 from dagcache.sizing.limits import ByteLimit
 
 HELP = "try it: a throw-away Airflow with the cache in it"
+EXAMPLE = "dagcache run --seconds 120 --api"
 _DEADLINE_SECONDS = 90.0  # for the API server, and for the scheduler's first metrics: some ten on an idle machine
 _SETTLE_SECONDS = 20.0  # before the comparison begins, unless a run has succeeded sooner
 _SILENCE_SECONDS = 30.0  # without an answer from the scheduler's metrics

@@ -1,0 +1,280 @@
+"""Is what `dagcache advise` predicts what comes? Its sizes against Airflow's own graphs, its costs against real sweeps.
+
+``python -m benchmarks.advice [--versions 300] [--seconds 60] [--home DIR]`` has a real scheduler fill a database, asks
+for advice, and then lets processes of the scheduler's modules sweep over the versions in use, with half, once and twice
+the budget that was recommended, and with far too little. ``--sizes`` judges the constants of `dagcache.advice.sizes`
+beside others fitted to one half of the DAGs of that home, on the other half and on DAGs of another kind. ``--scale N``
+measures advice on N versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.scheduler import build, run_json
+from dagcache.advice import sizes
+from dagcache.airflow.sharing import share_strings
+from dagcache.loader import SerializedDagLoader
+
+MIB = 1 << 20
+_WARM_LAPS, _LAPS = 3, 4
+_PER_SESSION = 20
+_MARKER = "--laps-of"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.advice", description=__doc__)
+    parser.add_argument("--versions", type=int, default=300)
+    parser.add_argument("--seconds", type=int, default=60, help="how long the scheduler works (default: 60)")
+    parser.add_argument("--home", type=Path, help="a home that a scheduler has filled, instead of a new one")
+    parser.add_argument("--sizes", action="store_true", help="judge the predicted sizes instead")
+    parser.add_argument("--scale", type=int, metavar="N", help="time advice on N made-up versions instead")
+    parser.add_argument(_MARKER, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--graphs-of", type=Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.laps_of:
+        print(json.dumps(laps(json.loads(chosen.laps_of.read_text()))))
+    elif chosen.graphs_of:
+        for line in graphs(chosen.graphs_of):
+            print(json.dumps(line))
+    elif chosen.scale:
+        scale(chosen.scale)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            home = chosen.home or Path(scratch)
+            if chosen.sizes:
+                judge_sizes(home, chosen)
+            else:
+                experiment(home, chosen)
+
+
+# ---- predicted costs against sweeps ----
+
+
+def experiment(home: Path, chosen: argparse.Namespace) -> None:
+    """A real scheduler's database, advice on it, and sweeps with half, once and twice the budget."""
+    if chosen.home is None:
+        command = ["run", "--home", str(home), "--versions", str(chosen.versions), "--seconds", str(chosen.seconds)]
+        subprocess.run([sys.executable, "-m", "dagcache.cli", *command], check=True, stdout=sys.stderr)
+    recommended = advice(home)["scheduler"]["nbytes"]
+    budgets = [recommended // 40, recommended // 10, recommended // 2, recommended, 2 * recommended]
+    ids = in_use(home)
+    wanted = home / "in_use.json"
+    wanted.write_text(json.dumps(ids))
+    print(f"{len(ids)} versions in use; recommended: {recommended / MIB:.0f} MiB")
+    print("| max_bytes | predicted s per sweep | measured | predicted / measured | live / thawed / loaded, measured |")
+    print("|---|---|---|---|---|")
+    for budget in budgets:
+        # Right before the sweep: both depend on how fast the machine is at the time.
+        told = advice(home, "--budgets", str(budget))
+        predicted = told["curve"][0]["busiest"]["seconds_per_sweep"] / told["slowness"]
+        measured = run_json(home, {"max_bytes": budget}, "benchmarks.advice", _MARKER, str(wanted))[-1]
+        ratio = f"{predicted / measured['seconds']:.2f}" if measured["seconds"] else "-"
+        tiers = " / ".join(f"{measured[name]:.0%}" for name in ("live", "frozen", "missed"))
+        print(
+            f"| {budget / MIB:.0f} MiB | {predicted:.3f} | {measured['seconds']:.3f} | {ratio} | {tiers} |",
+            flush=True,
+        )
+
+
+def advice(home: Path, *arguments: str) -> dict[str, Any]:
+    """What the command says of a home."""
+    command = [sys.executable, "-m", "dagcache.cli", "advise", "--json", "--db", f"sqlite:///{home}/airflow.db"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def in_use(home: Path) -> list[str]:
+    """The versions of all running runs, in the order of the runs."""
+    from dagcache.advice.history import read_history
+    from dagcache.advice.working_set import active, uses
+
+    with SerializedDagLoader(f"sqlite:///{home}/airflow.db") as loader:
+        history = read_history(loader, days=7, told=lambda step, done, of: None)
+    return [str(use.version_id) for use in active(uses(history), history.as_of)]
+
+
+def laps(ids: list[str]) -> dict[str, float]:
+    """Look versions up in a circle in a scheduler's bag, twenty to a session: what a lap costs once it is warm.
+
+    In CPU seconds, of the machine that the constants are of: what else this one does changes from minute to minute.
+    """
+    from uuid import UUID
+
+    from airflow.utils.session import create_session
+
+    from dagcache.airflow.sweep import look_up, scheduler_bag
+
+    bag = scheduler_bag()
+    bag.dagcache._timer = time.thread_time  # noqa: SLF001 - the clock that loads and thaws are timed by
+    versions = [UUID(each) for each in ids]
+    before = bag.dagcache.stats()
+    slowness = []
+    for lap in range(_WARM_LAPS + _LAPS):
+        if lap == _WARM_LAPS:
+            before = bag.dagcache.stats()
+        if lap >= _WARM_LAPS:
+            slowness.append(sizes.measure_speed(rounds=50).factor)
+        for first in range(0, len(versions), _PER_SESSION):
+            with create_session() as session:
+                for version in versions[first : first + _PER_SESSION]:
+                    look_up(bag, version, session)
+    after = bag.dagcache.stats()
+    seconds = sum(getattr(after, name).total - getattr(before, name).total for name in ("load_seconds", "thaw_seconds"))
+    lookups = len(versions) * _LAPS
+    return {
+        "seconds": seconds / _LAPS / statistics.mean(slowness),
+        "live": (after.hits_live - before.hits_live) / lookups,
+        "frozen": (after.hits_frozen - before.hits_frozen) / lookups,
+        "missed": (after.misses - before.misses) / lookups,
+    }
+
+
+# ---- predicted sizes against graphs ----
+
+
+def judge_sizes(home: Path, chosen: argparse.Namespace) -> None:
+    """Fit to one half of the DAGs, and judge on the other."""
+    import numpy as np
+
+    if chosen.home is None:
+        build(home, chosen.versions)
+    rows = run_json(home, {"mode": "off"}, "benchmarks.advice", "--graphs-of", str(home / "airflow.db"))
+    coin = random.Random(1)
+    learnt = np.array([row["kind"] != "unlike" and coin.random() < 0.5 for row in rows])
+    truths = {
+        "live": (np.array([row["live"] for row in rows], float), ("tasks", "shadow_bytes"), sizes.live_bytes),
+        "frozen": (
+            np.array([row["frozen"] for row in rows], float),
+            ("mapped", "params", "deflated_bytes"),
+            sizes.frozen_bytes,
+        ),
+        "load, ms": (np.array([row["load"] * 1e3 for row in rows]), ("tasks", "shadow_bytes"), None),
+        "thaw, ms": (np.array([row["thaw"] * 1e3 for row in rows]), ("tasks", "shadow_bytes"), None),
+    }
+    for name, (truth, columns, built_in) in truths.items():
+        table = np.array([[1.0, *(row["features"][column] for column in columns)] for row in rows])
+        factors = np.linalg.lstsq(table[learnt] / truth[learnt][:, None], np.ones(learnt.sum()), rcond=None)[0]
+        print(f"{name}: fitted {', '.join(f'{each:.4g}' for each in factors)} for 1, {', '.join(columns)}")
+        _judge(rows, learnt, table @ factors, truth)
+        if built_in:
+            print("  with the constants that are built in:")
+            _judge(rows, learnt, np.array([built_in(sizes.Features(**row["features"])) for row in rows], float), truth)
+
+
+def _judge(rows: list[dict[str, Any]], learnt: Any, predicted: Any, truth: Any) -> None:
+    import numpy as np
+
+    for kind in ("generated", "examples", "unlike"):
+        chosen = np.array([row["kind"] == kind for row in rows]) & ~learnt
+        if not chosen.any():
+            continue
+        error = np.abs(predicted[chosen] / truth[chosen] - 1)
+        total = predicted[chosen].sum() / truth[chosen].sum() - 1
+        print(
+            f"  {kind}, {chosen.sum()} unseen: total {total:+.1%}, median {np.median(error):.1%},"
+            f" p90 {np.quantile(error, 0.9):.1%}, max {error.max():.1%}"
+        )
+
+
+def graphs(database: Path) -> list[dict[str, Any]]:
+    """What DAGs weigh and cost in a scheduler's process: one version of each, and made-up DAGs of another kind."""
+    from benchmarks.unlike import unlike_dags
+
+    with SerializedDagLoader(f"sqlite:///{database}") as loader:
+        newest = {row.dag_id: row.id for row in loader.versions(sizes=False)}
+        payloads = [(dag_id, loader.load(version)) for dag_id, version in newest.items()]
+    rows = [(("generated" if name.startswith("generated") else "examples"), payload) for name, payload in payloads]
+    rows += [("unlike", payload) for payload in unlike_dags(60)]
+    weigher = _Weigher()
+    return [{"kind": kind, **weigher.weigh(payload)} for kind, payload in rows if payload is not None]
+
+
+class _Weigher:
+    """Weighs as the scheduler's cache does."""
+
+    def __init__(self) -> None:
+        import importlib
+
+        from dagcache.airflow import graphs as airflow_graphs
+
+        importlib.import_module("airflow.jobs.scheduler_job_runner")
+        self._build: Any = importlib.import_module(
+            "airflow.serialization.serialized_objects"
+        ).DagSerialization.from_dict
+        self._graphs = airflow_graphs
+        self._freezer, shared = airflow_graphs.freezer()
+        self._shared = frozenset(map(id, shared))
+        self._held = shared
+        self._growth: int | None = None
+
+    def weigh(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Features, bytes and seconds of one DAG."""
+        from dagcache.gcpause import gc_paused
+        from dagcache.sizing.walk import weigh
+
+        text = json.dumps(payload)
+        started = time.perf_counter()
+        with gc_paused():
+            parsed = json.loads(text)
+            share_strings(parsed)
+            dag = self._build(parsed)
+        load = time.perf_counter() - started
+        frozen = self._freezer.freeze(dag)
+        if self._growth is None and len(dag.task_dict) >= 5:
+            self._growth = self._graphs.growth_per_task(self._freezer.thaw(frozen.data))
+        live = weigh(dag, shared=self._shared).nbytes + (self._growth or 0) * len(dag.task_dict)
+        found = sizes.features(json.loads(text))
+        return {
+            "features": {name: getattr(found, name) for name in found.__dataclass_fields__},
+            "live": live,
+            "frozen": len(frozen.data),
+            "load": load,
+            "thaw": min(self._thaw(frozen.data) for _ in range(3)),
+        }
+
+    def _thaw(self, data: bytes) -> float:
+        started = time.perf_counter()
+        self._freezer.thaw(data)
+        return time.perf_counter() - started
+
+
+# ---- a large database ----
+
+
+def scale(versions: int) -> None:
+    """Advise on a database of so many versions; seconds, and by how much the process grew."""
+    from tests.support.databases import metadata_file
+
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "airflow.db"
+        metadata_file(path, versions=versions, dags=max(1, versions // 100), runs=versions // 2)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        started = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "dagcache.cli", "advise", "--json", "--db", f"sqlite:///{path}"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        seconds = time.perf_counter() - started
+        peak = max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) * 1024
+        size = path.stat().st_size
+        print(f"{versions} versions, {size / MIB:.0f} MiB: {seconds:.1f} s, peak {peak / MIB:.0f} MiB of RSS")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""The pictures in the documents: the dashboard's panels and `dagcache top`, over a real scheduler.
+
+    python -m benchmarks.screens [--seconds 240] [--home DIR] [--out docs/img]
+
+`dagcache run` starts a scheduler and a real Prometheus scrapes it. What the dashboard asks is asked through Prometheus'
+API and drawn with matplotlib; Grafana draws it differently, the figures are the same. A second, short run with a budget
+that is too small gives the other picture of `top`. Needs prometheus on the PATH, and `dagcache[cli,png]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dagcache import attribution
+from dagcache.airflow.playground import free_ports
+from dagcache.cli.live_view import rendered
+from dagcache.cli.picture import picture
+from dagcache.cli.polling import Endpoints
+from dagcache.cli.watch import Watch
+from dagcache.metrics.dashboard import ROWS, Panel, concrete
+
+_VERSIONS = 200
+_SCRAPE_SECONDS = 2
+_RATE = "20s"
+_COLUMNS = 4
+_LOOKS = 8
+_DAGS = 8
+_UNITS = {
+    "bytes": (1 << 20, "MiB"),
+    "Bps": (1 << 20, "MiB/s"),
+    "percentunit": (0.01, "%"),
+    "s": (1, "s"),
+    "ops": (1, "per s"),
+    "short": (1, ""),
+}
+
+Series = tuple[str, list[float], list[float]]
+"""What it is called, minutes, values."""
+
+
+@contextmanager
+def scheduler(home: Path, max_bytes: str, seconds: float) -> Iterator[str]:
+    """A real one, by `dagcache run`; its endpoint."""
+    command = [sys.executable, "-m", "dagcache.cli", "run", "--home", str(home), "--max-bytes", max_bytes]
+    options = [f"--versions={_VERSIONS}", f"--seconds={int(seconds) + 60}"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            told = (re.search(r"metrics to scrape: (\S+)", line) for line in process.stdout)
+            found = next((match for match in told if match), None)
+            if found is None:
+                raise RuntimeError(f"dagcache run ended with {process.wait()}")
+            yield found[1]
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+
+
+@contextmanager
+def prometheus(folder: Path, endpoint: str) -> Iterator[str]:
+    """A server that scrapes one endpoint; its address."""
+    (port,) = free_ports(1)
+    target = urllib.parse.urlsplit(endpoint).netloc
+    job = {"job_name": "dagcache", "honor_labels": True, "static_configs": [{"targets": [target]}]}
+    settings = {"global": {"scrape_interval": f"{_SCRAPE_SECONDS}s"}, "scrape_configs": [job]}
+    (folder / "prometheus.yml").write_text(json.dumps(settings))
+    command = [
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def queried(address: str, panel: Panel, start: float, end: float) -> list[Series]:
+    """What a panel shows, over a stretch of time."""
+    found = []
+    for query in panel.queries:
+        asked = {"query": concrete(query.expression, _RATE), "start": start, "end": end, "step": _SCRAPE_SECONDS}
+        url = f"{address}/api/v1/query_range?{urllib.parse.urlencode(asked)}"
+        with urllib.request.urlopen(url, timeout=30) as response:
+            for series in json.load(response)["data"]["result"]:
+                points = [(float(at), float(value)) for at, value in series["values"]]
+                minutes = [(at - start) / 60 for at, _ in points]
+                found.append((_legend(query.legend, series["metric"]), minutes, [value for _, value in points]))
+    return found
+
+
+def _legend(template: str, labels: dict[str, str]) -> str:
+    """As Grafana fills it; the one process that there is needs no name."""
+    filled = re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], ""), template)
+    short = filled.replace(labels.get("instance", "-"), "").replace("scheduler", "")
+    return " ".join(short.split()) or labels.get("component", "")
+
+
+def draw(address: str, start: float, end: float, path: Path) -> None:
+    """All panels of the dashboard, on one sheet."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    lines = [
+        (row.question if not first else "", row.panels[first : first + _COLUMNS])
+        for row in ROWS
+        for first in range(0, len(row.panels), _COLUMNS)
+    ]
+    figure, grid = plt.subplots(len(lines), _COLUMNS, figsize=(17, 2.5 * len(lines)), squeeze=False)
+    for (question, panels), places in zip(lines, grid, strict=True):
+        for panel, axes in zip(panels, places, strict=False):
+            _draw_panel(axes, panel, queried(address, panel, start, end))
+        for axes in places[len(panels) :]:
+            axes.axis("off")
+        if question:
+            places[0].annotate(question, (0, 1.22), xycoords="axes fraction", fontsize=13, fontweight="bold")
+    figure.supxlabel("minutes since the scheduler's first answer", fontsize=9)
+    figure.tight_layout(h_pad=1.6)
+    figure.savefig(path, dpi=68)
+    plt.close(figure)
+
+
+def _draw_panel(axes: Any, panel: Panel, series: Sequence[Series]) -> None:
+    scale, unit = _UNITS[panel.unit]
+    axes.set_title(f"{panel.title}{f' [{unit}]' if unit else ''}", fontsize=9, loc="left")
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.3)
+    shown = [each for each in series if any(each[2])] or list(series[:1])
+    if panel.stacked and shown:
+        longest = max((each[1] for each in shown), key=len)
+        by_time = [dict(zip(minutes, values, strict=True)) for _, minutes, values in shown]
+        values = [[each.get(minute, 0.0) / scale for minute in longest] for each in by_time]
+        axes.stackplot(longest, values, labels=[each[0] for each in shown], alpha=0.7)
+    else:
+        for name, minutes, values_ in shown:
+            axes.plot(minutes, [value / scale for value in values_], label=name, linewidth=1.3)
+    if panel.most is not None:
+        axes.set_ylim(0, panel.most / scale * 1.05)
+    elif panel.unit != "percentunit":
+        axes.set_ylim(bottom=0)
+    if shown:
+        axes.legend(fontsize=6.5, loc="best", framealpha=0.6)
+
+
+def screenshot(endpoint: str, path: Path, home: Path | None = None) -> str:
+    """`dagcache top` on a terminal of 80 columns by 24 lines; its text. With a home, also the DAGs of its scheduler."""
+    from rich.console import Console
+
+    endpoints, watch = Endpoints(lambda: [endpoint]), Watch()
+    for _ in range(_LOOKS):
+        seen = watch.update(endpoints.ask())
+        time.sleep(1)
+    announced = [] if home is None else [path.stem for path in (home / "dagcache" / "targets").glob("scheduler-*.json")]
+    processes = {name.rpartition("-")[2] for name in announced}
+    sockets = [each for each in attribution.sockets() if each.stem.rpartition("-")[2] in processes]
+    answers = [attribution.ask(each, _DAGS) for each in sockets]
+    drawn = picture(seen, answers, [], columns=80, lines=24)
+    with Path("/dev/null").open("w") as nowhere:
+        console = Console(record=True, width=80, height=24, file=nowhere, force_terminal=True, color_system="truecolor")
+        console.print(rendered(drawn))
+        svg = console.export_svg(title="dagcache top")
+    path.write_text(re.sub(r"\s*@font-face {.*?}", "", svg, flags=re.DOTALL), encoding="utf-8")  # they are elsewhere
+    return "\n".join(line.text for line in drawn)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the pictures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.screens", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=240, help="of the run that the dashboard shows (default: 240)")
+    parser.add_argument("--home", type=Path, help="an AIRFLOW_HOME of `dagcache run`, kept (default: a temporary one)")
+    parser.add_argument("--out", type=Path, default=Path("docs/img"), help="where the pictures go (default: docs/img)")
+    chosen = parser.parse_args(argv)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="dagcache-screens-") as scratch:
+        home = (chosen.home or Path(scratch) / "home").resolve()
+        with scheduler(home, "16MiB", chosen.seconds) as endpoint, prometheus(Path(scratch), endpoint) as address:
+            start = time.time()
+            time.sleep(max(0.0, chosen.seconds - _LOOKS))
+            print(screenshot(endpoint, chosen.out / "top.svg", home))
+            draw(address, start, time.time(), chosen.out / "dashboard.png")
+        with scheduler(home, "1MiB", 60) as endpoint:
+            time.sleep(45)
+            print(screenshot(endpoint, chosen.out / "top-too-small.svg"))
+    for path in sorted(chosen.out.iterdir()):
+        print(f"{path}: {math.ceil(path.stat().st_size / 1024)} KiB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""The alert rules: when somebody should look, what it is called, and where it says what to do then.
+
+    python -m dagcache.metrics.alerts [--runbooks URL] > alerts.yaml
+
+Prometheus loads the file by ``rule_files``. Each rule has a section of its own in ``docs/operating.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+RUNBOOKS = "docs/operating.md"
+"""Where the sections are; each one's anchor is its alert's name in lower case."""
+
+Severity = Literal["info", "warning", "critical"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One alert."""
+
+    name: str
+    severity: Severity
+    expression: str
+    lasting: str
+    """For how long it must hold, in Prometheus' notation."""
+    summary: str
+    description: str
+
+    @property
+    def runbook(self) -> str:
+        """The anchor of its section."""
+        return self.name.lower()
+
+
+_EACH = "by (component, instance)"
+_WHO = "{{ $labels.component }} ({{ $labels.instance }})"
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "DagcacheThrashing",
+        "warning",
+        f'sum {_EACH} (rate(dagcache_evictions_total{{cause="size"}}[10m]) '
+        'or rate(dagcache_rejections_total{reason="policy"}[10m])) > 0.05\n'
+        f"and sum {_EACH} (rate(dagcache_misses_total[10m])) > 0.05\n"
+        f"and max {_EACH} (dagcache_next_victim_idle_seconds) < 600",
+        "15m",
+        "{{ $labels.component }}: DAG versions leave the cache that are in use",
+        f"The cache of {_WHO} drops versions that were used within the last ten"
+        " minutes, and loads others or the same again: max_bytes is too small.",
+    ),
+    Rule(
+        "DagcacheHardlyHits",
+        "warning",
+        f"sum {_EACH} (rate(dagcache_hits_total[30m]))\n"
+        f"/ (sum {_EACH} (rate(dagcache_hits_total[30m])) + sum {_EACH} (rate(dagcache_misses_total[30m]))) < 0.5\n"
+        f"and sum {_EACH} (rate(dagcache_misses_total[30m])) > 0.1",
+        "30m",
+        "{{ $labels.component }}: the cache hardly hits",
+        f"More than half of the lookups of {_WHO} have needed a load for half an"
+        " hour: the cache costs memory and saves little.",
+    ),
+    Rule(
+        "DagcacheThawsTooMuch",
+        "info",
+        f"sum {_EACH} (rate(dagcache_thaw_duration_seconds_sum[15m])) > 0.3",
+        "30m",
+        "{{ $labels.component }}: a good part of a core goes into thawing",
+        f"{_WHO} has spent over 30 % of a core on thawing for half an hour: a"
+        " larger max_bytes would keep more DAG versions live.",
+    ),
+    Rule(
+        "DagcacheOversize",
+        "warning",
+        f'sum {_EACH} (increase(dagcache_rejections_total{{reason="oversize"}}[1h])) > 0',
+        "5m",
+        "{{ $labels.component }}: a DAG does not fit into the cache at all",
+        f"{_WHO} has loaded DAG versions that are larger than max_bytes: they are"
+        " served, not kept, and loaded again for every lookup.",
+    ),
+    Rule(
+        "DagcacheMemoryPressure",
+        "warning",
+        f'max {_EACH} (dagcache_pressure_state{{state=~"shrinking|shrunk|growing"}}) == 1',
+        "30m",
+        "{{ $labels.component }}: memory is short, the cache gives way",
+        f"The process of {_WHO} has been too near to its memory limit for half an"
+        " hour: the cache works with less than max_bytes.",
+    ),
+    Rule(
+        "DagcacheMemoryFloor",
+        "critical",
+        f'max {_EACH} (dagcache_pressure_state{{state="floor"}}) == 1',
+        "5m",
+        "{{ $labels.component }}: memory runs out, and it is not the cache's",
+        f"The process of {_WHO} is above its high watermark although the cache has"
+        " given up all it may: something else fills the memory, and the kernel's limit is near.",
+    ),
+    Rule(
+        "DagcacheLoadsFail",
+        "critical",
+        f"sum {_EACH} (rate(dagcache_load_failures_total[5m])) > 0",
+        "10m",
+        "{{ $labels.component }}: DAG versions cannot be loaded",
+        f"Loads of {_WHO} have failed for ten minutes: the database does not"
+        " answer, or a serialised DAG cannot be read. What is cached is served.",
+    ),
+    Rule(
+        "DagcacheThawsFail",
+        "warning",
+        f"sum {_EACH} (increase(dagcache_thaw_failures_total[1h])) > 0",
+        "0m",
+        "{{ $labels.component }}: a frozen copy was damaged",
+        f"{_WHO} could not bring a frozen DAG back and has loaded it anew: memory"
+        " is being damaged, or a class does not survive pickling.",
+    ),
+    Rule(
+        "DagcacheSizingError",
+        "warning",
+        f"max {_EACH} (abs(dagcache_sizing_error_ratio)) > 0.1",
+        "1h",
+        "{{ $labels.component }}: the cache's bytes are not to be trusted",
+        f"What {_WHO} estimates DAGs to weigh has been off exact walks by more"
+        " than 10 % for an hour: max_bytes does not mean what it says.",
+    ),
+    Rule(
+        "DagcacheUnbrokenCycles",
+        "info",
+        f"sum {_EACH} (rate(dagcache_unbroken_cycles_total[30m]))\n"
+        f"> 0.9 * (sum {_EACH} (rate(dagcache_evictions_total[30m]))"
+        f" + sum {_EACH} (rate(dagcache_demotions_total[30m])))\n"
+        f"and sum {_EACH} (rate(dagcache_unbroken_cycles_total[30m])) > 0.1",
+        "30m",
+        "{{ $labels.component }}: somebody keeps DAGs that the cache gave up",
+        f"Nearly all DAG versions that the cache of {_WHO} gives up are still held"
+        " elsewhere: their memory does not come back with them.",
+    ),
+    Rule(
+        "DagcacheEndpointDown",
+        "warning",
+        'up{job="dagcache"} == 0',
+        "10m",
+        "{{ $labels.instance }} does not answer Prometheus",
+        "The metrics endpoint {{ $labels.instance }} has not answered for ten minutes: its process is gone, hangs, or"
+        " cannot be reached.",
+    ),
+    Rule(
+        "DagcacheAbsent",
+        "warning",
+        'absent(dagcache_info{component="scheduler"})',
+        "15m",
+        "no scheduler reports a dagcache",
+        "No scheduler has reported a cache for a quarter of an hour: none is running or scraped, or the cache is off"
+        " and Airflow's own serves.",
+    ),
+    Rule(
+        "DagcacheIdle",
+        "info",
+        f'sum {_EACH} (rate(dagcache_hits_total{{component="scheduler"}}[15m]))\n'
+        f'+ sum {_EACH} (rate(dagcache_misses_total{{component="scheduler"}}[15m])) == 0',
+        "30m",
+        "{{ $labels.instance }}: the scheduler looks no DAG up",
+        "The scheduler {{ $labels.instance }} has not looked up a single DAG for half an hour: no DAG run is active,"
+        " or it hangs.",
+    ),
+)
+"""The budget first, then memory, then faults."""
+
+
+def text(runbooks: str = RUNBOOKS) -> str:
+    """The file of rules, in YAML; ``runbooks`` is the page that has the sections."""
+    return "\n".join(_lines(runbooks)) + "\n"
+
+
+def _lines(runbooks: str) -> Iterator[str]:
+    """YAML by hand: a JSON string is one of YAML's."""
+    yield "groups:"
+    yield "  - name: dagcache"
+    yield "    rules:"
+    for rule in RULES:
+        yield f"      - alert: {rule.name}"
+        yield "        expr: |-"
+        yield from (f"          {line}" for line in rule.expression.splitlines())
+        yield f"        for: {rule.lasting}"
+        yield "        labels:"
+        yield f"          severity: {rule.severity}"
+        yield "        annotations:"
+        yield f"          summary: {json.dumps(rule.summary)}"
+        yield f"          description: {json.dumps(rule.description)}"
+        yield f"          runbook_url: {json.dumps(f'{runbooks}#{rule.runbook}')}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the file to stdout."""
+    parser = argparse.ArgumentParser(prog="python -m dagcache.metrics.alerts", description=__doc__)
+    parser.add_argument("--runbooks", default=RUNBOOKS, help=f"the page that has the sections (default: {RUNBOOKS})")
+    sys.stdout.write(text(parser.parse_args(argv).runbooks))
+    return 0
+
+
+if __name__ == "__main__":  # pragma: no cover - a test runs it in a process of its own
+    sys.exit(main())

@@ -1,0 +1,451 @@
+"""The Grafana dashboard: each row of panels answers a question, each panel's description says what to decide by it.
+
+    python -m dagcache.metrics.dashboard > dashboard.json
+
+Import the file into Grafana 10 or newer; it asks for nothing but the data source, by a variable.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["timeseries", "stat", "table"]
+
+_COLUMNS = 24  # of Grafana's grid
+_HEIGHT = 8
+_COLOURS = ("red", "yellow", "green")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One expression and what its series are called, with ``{{label}}`` for a label's value."""
+
+    expression: str
+    legend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One picture."""
+
+    title: str
+    decision: str
+    """What somebody who looks at it decides by it."""
+    unit: str
+    """One of Grafana's."""
+    queries: tuple[Query, ...]
+    kind: Kind = "timeseries"
+    stacked: bool = False
+    thresholds: tuple[float, float] | None = None
+    """Red below the first value, green from the second one on."""
+    most: float | None = None
+    """The upper end of the scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A question, and the panels that answer it."""
+
+    question: str
+    panels: tuple[Panel, ...]
+
+
+def _c(metric: str, *labels: str) -> str:
+    """A metric of the chosen components and processes."""
+    return f"{metric}{{{','.join((_CHOSEN, *labels))}}}"
+
+
+def _rate(metric: str, *labels: str) -> str:
+    return f"rate({_c(metric, *labels)}[$__rate_interval])"
+
+
+def _by(labels: str, expression: str, operator: str = "sum") -> str:
+    return f"{operator} by ({labels}) ({expression})"
+
+
+def _quantiles(metric: str) -> tuple[Query, ...]:
+    buckets = _by("component, le", _rate(f"{metric}_bucket"))
+    return tuple(
+        Query(f"histogram_quantile({share}, {buckets})", f"{{{{component}}}} {name}")
+        for share, name in ((0.5, "p50"), (0.99, "p99"))
+    )
+
+
+_CHOSEN = 'component=~"$component",instance=~"$instance"'
+_HITS = _by("component", _rate("dagcache_hits_total"))
+_MISSES = _by("component", _rate("dagcache_misses_total"))
+_UNBROKEN = _by("component", _rate("dagcache_unbroken_cycles_total"))
+_GIVEN_UP = (
+    f"({_by('component', _rate('dagcache_evictions_total'))} + {_by('component', _rate('dagcache_demotions_total'))})"
+)
+_PROCESS = "{{component}} {{instance}}"
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        "Is it working?",
+        (
+            Panel(
+                "Lookups that need no load",
+                "The hit ratio. Low for long: look at the next row.",
+                "percentunit",
+                (Query(f"{_HITS} / ({_HITS} + {_MISSES})", "{{component}}"),),
+                kind="stat",
+                thresholds=(0.5, 0.9),
+                most=1,
+            ),
+            Panel(
+                "Lookups by what served them",
+                "Many frozen and few live hits: a larger max_bytes would save thaws. Misses beyond new versions: it is"
+                " too small, or ttl is.",
+                "ops",
+                (
+                    Query(_by("component, tier", _rate("dagcache_hits_total")), "{{component}} {{tier}}"),
+                    Query(_MISSES, "{{component}} missed"),
+                ),
+                stacked=True,
+            ),
+            Panel(
+                "Misses that were no load",
+                "Absent: somebody asks for versions that are gone. Shared: what single flight saves the database."
+                " Failed: look at the database and at the serialised DAGs.",
+                "ops",
+                (
+                    Query(_by("component", _rate("dagcache_absent_total")), "{{component}} absent"),
+                    Query(_by("component", _rate("dagcache_loads_deduplicated_total")), "{{component}} shared"),
+                    Query(_by("component", _rate("dagcache_load_failures_total")), "{{component}} failed"),
+                ),
+            ),
+        ),
+    ),
+    Row(
+        "Is the budget right?",
+        (
+            Panel(
+                "Held, against the budget",
+                "Well below the budget for days: it could be smaller. At it, with young victims: grow it. The budget"
+                " itself falls under memory pressure.",
+                "bytes",
+                (
+                    Query(_by("component, instance, tier", _c("dagcache_bytes")), f"{_PROCESS} {{{{tier}}}}"),
+                    Query(_c("dagcache_max_bytes"), f"{_PROCESS} budget"),
+                ),
+            ),
+            Panel(
+                "DAG versions held",
+                "How many the budget holds; frozen ones come back in a fraction of a load's time.",
+                "short",
+                (Query(_c("dagcache_entries"), f"{_PROCESS} {{{{tier}}}}"),),
+                stacked=True,
+            ),
+            Panel(
+                "The next victim's idle time",
+                "Minutes or less, while there are misses: grow max_bytes. Hours: it could be smaller.",
+                "s",
+                (Query(_c("dagcache_next_victim_idle_seconds"), _PROCESS),),
+            ),
+            Panel(
+                "What left, and why",
+                "size: the budget is short. expired: as it should be. Demoted: live copies given up, not lost.",
+                "ops",
+                (
+                    Query(_by("component, cause", _rate("dagcache_evictions_total")), "{{component}} {{cause}}"),
+                    Query(_by("component", _rate("dagcache_demotions_total")), "{{component}} demoted"),
+                ),
+            ),
+            Panel(
+                "Bytes that left",
+                "How fast the cache turns over: its budget's worth in less than the ttl is fast.",
+                "Bps",
+                (Query(_by("component, cause", _rate("dagcache_evicted_bytes_total")), "{{component}} {{cause}}"),),
+                stacked=True,
+            ),
+            Panel(
+                "Served and not kept",
+                "oversize: a DAG does not fit the budget at all. policy: what is held is worth more. sizer: a bug.",
+                "ops",
+                (Query(_by("component, reason", _rate("dagcache_rejections_total")), "{{component}} {{reason}}"),),
+            ),
+            Panel(
+                "What entries weigh",
+                "A p99 near the budget: a few giants fill it. dagcache top --dags names them.",
+                "bytes",
+                tuple(
+                    Query(
+                        f"histogram_quantile({share}, {_by('component, le', _c('dagcache_entry_bytes_bucket'))})",
+                        f"{{{{component}}}} {name}",
+                    )
+                    for share, name in ((0.5, "p50"), (0.99, "p99"))
+                ),
+            ),
+            Panel(
+                "Held, against serialised",
+                "How many times the bytes that the same DAG versions have in the database: several while all are live,"
+                " less than one if most are frozen only.",
+                "short",
+                (
+                    Query(
+                        f"{_by('component', _c('dagcache_bytes'))}"
+                        f" / ({_by('component', _c('dagcache_serialized_bytes'))} > 0)",
+                        "{{component}}",
+                    ),
+                ),
+            ),
+        ),
+    ),
+    Row(
+        "What does a miss cost?",
+        (
+            Panel(
+                "Loads",
+                "What a miss costs; whether the database is slow.",
+                "s",
+                _quantiles("dagcache_load_duration_seconds"),
+            ),
+            Panel(
+                "Thaws",
+                "What a frozen hit costs, beside a load.",
+                "s",
+                _quantiles("dagcache_thaw_duration_seconds"),
+            ),
+            Panel(
+                "Time spent, of one core",
+                "What more memory would save: loads and thaws. Whether weighing is worth its price.",
+                "percentunit",
+                tuple(
+                    Query(_by("component", _rate(metric)), f"{{{{component}}}} {name}")
+                    for metric, name in (
+                        ("dagcache_load_duration_seconds_sum", "loads"),
+                        ("dagcache_thaw_duration_seconds_sum", "thaws"),
+                        ("dagcache_sizing_seconds_total", "weighing"),
+                    )
+                ),
+                stacked=True,
+            ),
+        ),
+    ),
+    Row(
+        "Whose memory is it?",
+        (
+            Panel(
+                "Resident memory and its limit",
+                "Memory grows and the cache does not: the leak is not here.",
+                "bytes",
+                (
+                    Query(_c("dagcache_process_resident_bytes"), f"{_PROCESS} resident"),
+                    Query(_by("component, instance", _c("dagcache_bytes")), f"{_PROCESS} cache"),
+                    Query(_c("dagcache_memory_limit_bytes"), f"{_PROCESS} limit ({{{{source}}}})"),
+                ),
+            ),
+            Panel(
+                "The cache's part of the resident memory",
+                "A small part of a full memory: look elsewhere.",
+                "percentunit",
+                (
+                    Query(
+                        f"{_by('component, instance', _c('dagcache_bytes'))}"
+                        f" / {_by('component, instance', _c('dagcache_process_resident_bytes'))}",
+                        _PROCESS,
+                    ),
+                ),
+                most=1,
+            ),
+            Panel(
+                "Under memory pressure",
+                "floor: something else fills the memory. shrunk for long: lower max_bytes, or raise the memory limit.",
+                "short",
+                (
+                    Query(
+                        _by(
+                            "component, instance, state",
+                            _c("dagcache_pressure_state", 'state!~"off|calm"'),
+                            "max",
+                        ),
+                        f"{_PROCESS} {{{{state}}}}",
+                    ),
+                ),
+                most=1,
+            ),
+        ),
+    ),
+    Row(
+        "Can it be trusted?",
+        (
+            Panel(
+                "How far estimated weights are off",
+                "Beyond a few per cent: do not trust the bytes, report it.",
+                "percentunit",
+                (Query(_c("dagcache_sizing_error_ratio"), _PROCESS),),
+            ),
+            Panel(
+                "Thaws that failed",
+                "Anything but 0: memory is being damaged, or a class does not survive pickling.",
+                "ops",
+                (Query(_by("component", _rate("dagcache_thaw_failures_total")), "{{component}}"),),
+            ),
+            Panel(
+                "Victims that somebody still held",
+                "Of all live copies that were given up. Nearly all of them: max_bytes holds too few, or somebody keeps"
+                " DAGs beyond their lookup.",
+                "percentunit",
+                (Query(f"{_UNBROKEN} / ({_GIVEN_UP} > 0)", "{{component}}"),),
+                most=1,
+            ),
+            Panel(
+                "What is running where",
+                "A process that is missing here is not scraped, or runs without the cache.",
+                "short",
+                (Query(_by("component, instance, version", _c("dagcache_info")), f"{_PROCESS} {{{{version}}}}"),),
+                kind="table",
+            ),
+        ),
+    ),
+)
+"""From top to bottom."""
+
+
+def dashboard() -> dict[str, Any]:
+    """The dashboard as Grafana imports it."""
+    return {
+        "uid": "dagcache",
+        "title": "dagcache",
+        "description": "A byte-budgeted cache of deserialised DAG versions.",
+        "tags": ["airflow", "dagcache"],
+        "schemaVersion": 39,
+        "version": 1,
+        "editable": True,
+        "graphTooltip": 1,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "timezone": "",
+        "templating": {"list": _variables()},
+        "annotations": {"list": []},
+        "panels": list(_laid_out()),
+    }
+
+
+def expressions() -> list[str]:
+    """Every expression, with the variables of Grafana in them."""
+    return [query.expression for row in ROWS for panel in row.panels for query in panel.queries]
+
+
+def concrete(expression: str, interval: str = "5m") -> str:
+    """An expression for Prometheus itself: of all components, over a stated interval."""
+    everything = expression.replace("$component", ".+").replace("$instance", ".+")
+    return everything.replace("$__rate_interval", interval)
+
+
+def _variables() -> list[dict[str, Any]]:
+    source = {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
+    component = ("component", "Component", "label_values(dagcache_info, component)")
+    instance = ("instance", "Process", 'label_values(dagcache_info{component=~"$component"}, instance)')
+    return [source, *(_labels(*each) for each in (component, instance))]
+
+
+def _labels(name: str, label: str, query: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "label": label,
+        "type": "query",
+        "datasource": _SOURCE,
+        "query": {"query": query, "refId": name},
+        "definition": query,
+        "refresh": 2,
+        "sort": 1,
+        "multi": True,
+        "includeAll": True,
+        "allValue": ".+",
+        "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
+    }
+
+
+_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+
+def _laid_out() -> Iterator[dict[str, Any]]:
+    """Rows with up to four panels in a line."""
+    number, top = 1, 0
+    for row in ROWS:
+        yield {
+            "id": number,
+            "type": "row",
+            "title": row.question,
+            "collapsed": False,
+            "panels": [],
+            "gridPos": {"x": 0, "y": top, "w": _COLUMNS, "h": 1},
+        }
+        number, top = number + 1, top + 1
+        per_line = 3 if len(row.panels) <= 3 else 4
+        for place, panel in enumerate(row.panels):
+            line, column = divmod(place, per_line)
+            width = _COLUMNS // per_line
+            grid = {"x": column * width, "y": top + line * _HEIGHT, "w": width, "h": _HEIGHT}
+            yield _panel(panel, number, grid)
+            number += 1
+        top += _HEIGHT * -(-len(row.panels) // per_line)
+
+
+def _panel(panel: Panel, number: int, grid: dict[str, int]) -> dict[str, Any]:
+    return {
+        "id": number,
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.decision,
+        "datasource": _SOURCE,
+        "gridPos": grid,
+        "targets": [_target(query, panel, place) for place, query in enumerate(panel.queries)],
+        "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
+        "options": _OPTIONS[panel.kind],
+    }
+
+
+def _target(query: Query, panel: Panel, place: int) -> dict[str, Any]:
+    is_table = panel.kind == "table"
+    return {
+        "refId": chr(ord("A") + place),
+        "datasource": _SOURCE,
+        "editorMode": "code",
+        "expr": query.expression,
+        "legendFormat": query.legend,
+        "range": not is_table,
+        "instant": is_table,
+        "format": "table" if is_table else "time_series",
+    }
+
+
+_OPTIONS: dict[Kind, dict[str, Any]] = {
+    "timeseries": {
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    },
+    "stat": {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "graphMode": "area"},
+    "table": {"showHeader": True},
+}
+
+
+def _defaults(panel: Panel) -> dict[str, Any]:
+    settings: dict[str, Any] = {"unit": panel.unit, "min": None if panel.unit == "percentunit" else 0}
+    if panel.kind == "timeseries":
+        mode = {"group": "A", "mode": "normal" if panel.stacked else "none"}
+        settings["custom"] = {"fillOpacity": 20 if panel.stacked else 0, "showPoints": "never", "stacking": mode}
+    if panel.most is not None:
+        settings |= {"min": 0, "max": panel.most}
+    if panel.thresholds is not None:
+        settings["thresholds"] = {"mode": "absolute", "steps": _steps(panel.thresholds)}
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _steps(thresholds: tuple[float, float]) -> list[dict[str, Any]]:
+    return [{"color": colour, "value": value} for colour, value in zip(_COLOURS, (None, *thresholds), strict=True)]
+
+
+def text() -> str:
+    """The file."""
+    return json.dumps(dashboard(), indent=2) + "\n"
+
+
+if __name__ == "__main__":  # pragma: no cover - a test runs it in a process of its own
+    sys.stdout.write(text())
