@@ -51,10 +51,8 @@ wheel-check: $(VENV)/ready ## the tests, against the wheel
 mutants: $(VENV)/ready ## seeded faults of the core, each of which the tests must notice
 	$(BIN)/python -m tests.mutants
 
-soak: $(VENV)/ready ## the long suites
-	$(BIN)/python -m pytest -m soak -o addopts="" --durations=0 -v
-	$(BIN)/python -m pytest -m soak -o addopts="" --durations=0 -v tests/in_airflow
-	$(BIN)/python -m tests.mutants
+soak: $(VENV)/ready ## the long suites: one table of what was measured, against its limits
+	$(BIN)/python -m tests.scorecard --page docs/reliability.md
 
 matrix: ## the tests with a real Airflow, for each other version of it that is supported
 	$(PYTHON) -m tests.matrix

@@ -49,8 +49,9 @@ class _Switch(Generic[S]):
             self._restore(self._before)
         self._open.clear()
 
-    def __bool__(self) -> bool:
-        return bool(self._open)
+    def outside(self) -> S:
+        """The state that is, or will be again, when no block is open."""
+        return self._before if self._open else self._state()
 
 
 class _Block:
@@ -100,7 +101,8 @@ class gc_relaxed(_Block):  # noqa: N801 - as above
     )
 
 
-_switches: tuple[_Switch[Any], ...] = (gc_paused._switch, gc_relaxed._switch)  # noqa: SLF001
+_pauses = gc_paused._switch  # noqa: SLF001
+_switches: tuple[_Switch[Any], ...] = (_pauses, gc_relaxed._switch)  # noqa: SLF001
 
 
 def _seldom(threshold: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -121,5 +123,5 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
 
 
 def collector_is_off() -> bool:
-    """Whether the automatic collector is off by somebody else's wish, not for one of these pauses."""
-    return not gc.isenabled() and not _switches[0]
+    """Whether the automatic collector is off by somebody else's wish, not (or not only) for one of these pauses."""
+    return not _pauses.outside()

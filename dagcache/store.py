@@ -203,6 +203,7 @@ class Store:
         for entry in gone:
             self._remove(entry, RemovalCause.EXPLICIT)
         self._ghosts.clear()
+        self._deadlines.rebuild(())  # one small object that stays keeps a whole arena of the allocator's
         return len(gone)
 
     def expire(self, now: float, limit: int) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import OrderedDict, deque
+from array import array
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ class LearnedSizer:
         self._lock = threading.RLock()  # a signal handler may weigh while its own thread is in the middle of it
         self._models: OrderedDict[int, _Model] = OrderedDict()
         self._allowance = _Allowance()
-        self._errors: deque[float] = deque(maxlen=_RECENT)
+        self._errors = array("d")
         self._seconds = 0.0
         self._walks = 0
         self._estimates = 0
@@ -69,7 +70,7 @@ class LearnedSizer:
     @property
     def error_ratio(self) -> float:
         """Mean of (estimate - exact) / exact over the latest walks that a trained model could have spared."""
-        errors = tuple(self._errors)  # at one stroke and without the lock: whoever asks may hold another one
+        errors = self._errors.tolist()  # at one stroke and without the lock: whoever asks may hold another one
         return sum(errors) / len(errors) if errors else 0.0
 
     @property
@@ -136,7 +137,7 @@ class LearnedSizer:
         if model is None:
             return
         if predicted is not None:
-            self._errors.append((predicted - nbytes) / nbytes)
+            _keep_last(self._errors, (predicted - nbytes) / nbytes, _RECENT)
         model.learn(row, nbytes)
 
     def _with_headroom(self, nbytes: float) -> int:
@@ -187,7 +188,7 @@ class _Model:
         self._products = [[0.0] * terms for _ in range(terms)]
         self._targets = [0.0] * terms
         self._coefficients = [0.0] * terms
-        self._recent: deque[tuple[float, ...]] = deque(maxlen=_RANGE_SAMPLES)
+        self._recent = [array("d") for _ in _traits((0.0,) * features)]
         self._bounds: list[tuple[float, float]] = []
 
     def predict(self, row: tuple[float, ...]) -> float | None:
@@ -206,10 +207,11 @@ class _Model:
         """Take a sample in."""
         self.spared = 0
         self._samples += 1
-        self._recent.append(_traits(row))
+        for column, trait in zip(self._recent, _traits(row), strict=True):
+            _keep_last(column, trait, _RANGE_SAMPLES)
         self._bounds = [
             (low - _MARGIN * abs(low), high + _MARGIN * abs(high))
-            for low, high in ((min(column), max(column)) for column in zip(*self._recent, strict=True))
+            for low, high in ((min(column), max(column)) for column in self._recent)
         ]
         terms = (1.0, *row)
         for i, term in enumerate(terms):
@@ -219,6 +221,15 @@ class _Model:
                 products[j] = _MEMORY * products[j] + term * other / nbytes
         if self._samples >= self._enough:
             self._coefficients = _solve(self._products, self._targets)
+
+
+def _keep_last(numbers: array[float], number: float, most: int) -> None:
+    """Append to an array that holds no more than so many.
+
+    An array, because each number that outlives the values it was learned from would keep an arena of the allocator's.
+    """
+    numbers.append(number)
+    del numbers[:-most]
 
 
 def _usable(features: Sequence[float]) -> tuple[float, ...]:

@@ -22,6 +22,7 @@ QUICK_TESTS = [
     "tests/test_policy.py",
     "tests/test_threads.py",
     "tests/test_reentry.py",
+    "tests/test_collections_of_a_sweep.py",
     "tests/test_machine.py",
 ]
 
@@ -156,6 +157,18 @@ MUTANTS = [
         "the clock may go back",
         "dagcache/cache.py",
         "        if now < self._latest:\n            return self._latest\n",
+        "",
+    ),
+    Mutant(
+        "a pause of ours hides that the host has switched the collector off",
+        "dagcache/gcpause.py",
+        "return self._before if self._open else self._state()",
+        "return not self._open and self._state()",
+    ),
+    Mutant(
+        "a ranking of few residents is never made anew",
+        "dagcache/policy.py",
+        "            self._reuses -= 1\n",
         "",
     ),
     Mutant(
