@@ -55,7 +55,7 @@ soak: $(VENV)/ready ## the long suites: one table of what was measured, against 
 	$(BIN)/python -m tests.scorecard --page docs/reliability.md
 
 matrix: ## the tests with a real Airflow, for each other version of it that is supported
-	$(PYTHON) -m tests.matrix
+	$(PYTHON) -m tests.matrix $(VERSIONS)
 
 bench-airflow: $(VENV)/ready ## a scheduler's sweep, beside Airflow's own cache
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --chart docs/sweep.svg

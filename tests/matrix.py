@@ -1,4 +1,4 @@
-"""The tests against real Airflow, on the older versions of it: ``python -m tests.matrix [VERSION ...]``.
+"""The tests against real Airflow, on older versions of it: ``python -m tests.matrix [VERSION ...]``.
 
 Each version has a virtual environment of its own, ``.venv-matrix/<version>``, which is built once.
 """
@@ -20,10 +20,17 @@ ROOT = Path(__file__).resolve().parents[1]
 VENVS = ROOT / ".venv-matrix"
 
 PINS: dict[str, tuple[str, ...]] = {
+    "3.1.0": ("sqlalchemy<2.1", "fastapi<0.118", "cadwyn<6", "structlog<25.5", "pyjwt<2.11"),
     "3.1.8": ("sqlalchemy<2.1",),
+    "3.2.1": ("sqlalchemy<2.1", "fastapi<0.137", "cadwyn<8"),
     "3.2.2": ("sqlalchemy<2.1", "fastapi<0.137", "cadwyn<8"),
+    "3.3.1": ("fastapi<0.137", "cadwyn<8"),
 }
-"""The versions, each with what has moved on since without it."""
+"""The versions, each with what has moved on since without it.
+
+The oldest, the last of each minor release, and both sides of each change to the DAG bag: 3.2.2 bounded
+the API server's, 3.3.1 is the last before the class was split. The newest, 3.3.2, is what `make airflow-check` uses.
+"""
 COMMON = ("psycopg2-binary>=2.9", "asyncpg>=0.30", "pytest>=8.2")
 
 

@@ -6,6 +6,7 @@ import gc
 import logging
 import re
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -247,3 +248,17 @@ def test_a_subclass_that_overrides_a_lookup_is_heard() -> None:
             return "overridden"
 
     assert Loud(max_bytes=0).get("a") == "overridden"
+
+
+def test_popitem_takes_another_key_if_the_first_has_gone_meanwhile() -> None:
+    """As another thread may have taken it."""
+
+    class OneIsGone(DagCache[str, Any]):
+        def __iter__(self) -> Iterator[str]:
+            yield "gone"
+            yield from super().__iter__()
+
+    cache = OneIsGone(max_bytes=MIB)
+    cache["here"] = "value"
+    assert cache.popitem() == ("here", "value")
+    cache.check_invariants()

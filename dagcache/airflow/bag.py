@@ -110,24 +110,26 @@ class CachedLookups:
             return super()._get_dag(version_id=version_id, session=session)  # type: ignore[misc]
         key = version_id if type(version_id) is UUID else _as_uuid(version_id)
         known = self._confirmed.get(key)
-        if known is None or time.monotonic() - known[1] >= self._window:
-            return self._look_up(key, _Load(self, session, self._revalidate(key, known, session)))
-        return self._look_up(key, _Load(self, session))
+        now = time.monotonic()
+        if known is None or now - known[1] >= self._window:
+            return self._look_up(key, _Load(self, session, now, self._revalidate(key, known, session, now)))
+        return self._look_up(key, _Load(self, session, now))
 
     def get_latest_version_of_dag(self, dag_id: str, *, session: Any) -> Any:
         """The newest version of a DAG; a version whose content is cached and current is not read again."""
         if self.dagcache is None:
             return super().get_latest_version_of_dag(dag_id, session=session)  # type: ignore[misc]
+        now = time.monotonic()
         content = rows.latest_content(dag_id, session)
         if content is None:
             return None
         known = self._confirmed.get(content.version_id)
         row = None
         if known is not None and known[0] == content.dag_hash:
-            self._confirmed[content.version_id] = (content.dag_hash, time.monotonic())
+            self._confirmed[content.version_id] = (content.dag_hash, now)
         else:
             row = self._forget(content.version_id, session, rewritten=known is not None)
-        return self._look_up(content.version_id, _Load(self, session, row))
+        return self._look_up(content.version_id, _Load(self, session, now, row))
 
     def _read_dag(self, serdag: Any) -> Any:
         """Airflow's own reading of a row, with the collector paused; the load that asked for it takes notes."""
@@ -156,14 +158,13 @@ class CachedLookups:
             self.tell_hit()
         return dag
 
-    def _revalidate(self, key: UUID, known: tuple[str, float] | None, session: Any) -> object:
+    def _revalidate(self, key: UUID, known: tuple[str, float] | None, session: Any, now: float) -> object:
         """See to it that what is cached is what the database holds.
 
         Airflow may rewrite a version in place, but no more often than once in the window: within it nothing is asked.
         """
         if known is None:
             return self._forget(key, session, rewritten=False) if key in self.dagcache else None  # type: ignore[operator]
-        now = time.monotonic()
         if rows.current_hash(key, session) == known[0]:
             self._confirmed[key] = (known[0], now)
             return None
@@ -212,11 +213,12 @@ class CachedLookups:
 class _Load:
     """One lookup's way to load: called by the cache, in the thread that asked, if nothing is found."""
 
-    __slots__ = ("bag", "dag_hash", "ran", "row", "serialized_bytes", "session", "stored")
+    __slots__ = ("bag", "dag_hash", "ran", "row", "serialized_bytes", "session", "since", "stored")
 
-    def __init__(self, bag: CachedLookups, session: Any, row: object = None) -> None:
+    def __init__(self, bag: CachedLookups, session: Any, since: float, row: object = None) -> None:
         self.bag = bag
         self.session = session
+        self.since = since  # before anything was asked of the database: what is written from now on may go unseen
         self.row = row
         self.ran = False
         self.stored: object = None
@@ -225,13 +227,12 @@ class _Load:
 
     def __call__(self, key: UUID) -> Loaded | None:
         self.ran = True
-        since = time.monotonic()
         dag = self.bag._load(key, self)  # noqa: SLF001 - a part of the bag
         self.session = self.row = None
         if dag is None:
             return None
         if self.dag_hash is not None:
-            self.bag._confirm(key, self.dag_hash, since)  # noqa: SLF001
+            self.bag._confirm(key, self.dag_hash, self.since)  # noqa: SLF001
         return Loaded(dag, serialized_bytes=self.serialized_bytes, growth_bytes=self.bag._growth(dag))  # noqa: SLF001
 
     def note(self, serdag: Any) -> None:
@@ -288,8 +289,9 @@ def cached_bag(base: type, component: str, make_component: Callable[..., Compone
 def _hit_teller(base: Any) -> Callable[[Any], object]:
     """How a bag of this class counts a hit for Airflow's own statistics."""
     if hasattr(base, "_on_cache_hit"):
-        return lambda bag: bag._on_cache_hit()  # noqa: SLF001 - Airflow 3.3
-    stats = getattr(sys.modules[base.__module__], "Stats", None)
+        return lambda bag: bag._on_cache_hit()  # noqa: SLF001 - Airflow 3.3.2
+    module = sys.modules[base.__module__]
+    stats = getattr(module, "stats", None) or getattr(module, "Stats", None)  # since 3.3.0, and before
     if stats is None:
         return lambda bag: None  # Airflow 3.1 counts nothing
 

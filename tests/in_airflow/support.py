@@ -120,14 +120,17 @@ class Airflow:
         return self._log.read_text()
 
     def stop(self) -> bool:
-        """End it, and whatever it leaves behind; whether it went when it was asked to."""
-        went = True
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                went = False
+        """End it, and whatever it leaves behind; whether it went when it was asked to.
+
+        It is asked twice: Airflow's handler raises SystemExit, which is lost if it strikes in a finaliser.
+        """
+        went = self._process.poll() is not None
+        for _ in range(2):
+            if not went:
+                self._process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(20)
+                    went = True
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dagcache.airflow import component
+from dagcache.airflow import component, rows
 from dagcache.clock import CoarseClock
 from tests.in_airflow.conftest import Clock
 from tests.in_airflow.support import scheduler_bag, statements_of, write
@@ -134,3 +134,33 @@ def test_a_loaded_dag_holds_equal_strings_once(bag: Any, session: Any) -> None:
     session.expunge_all()
     tasks = list(bag._get_dag(version, session).task_dict.values())
     assert len({id(task._task_module) for task in tasks}) == 1
+
+
+def test_the_window_begins_when_the_row_is_read_and_not_when_it_is_loaded(
+    bag: Any, session: Any, engine: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written between the two is seen once the window is over."""
+    from sqlalchemy.orm import Session
+
+    version = write(session, "between", text="old")
+    session.expunge_all()
+    assert text(bag, version, session) == "old"
+    assert write(session, "between", text="newer") == version
+    session.expunge_all()
+    refresh = rows.refresh
+
+    def slowly(key: Any, session: Any) -> object:
+        row = refresh(key, session)
+        session.commit()
+        with Session(engine) as other:
+            write(other, "between", text="newest")
+        clock.now += 1
+        return row
+
+    clock.now += WINDOW
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "refresh", slowly)
+        assert text(bag, version, session) == "newer"
+    clock.now += WINDOW - 1
+    session.expunge_all()
+    assert text(bag, version, session) == "newest"

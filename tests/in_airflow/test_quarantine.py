@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,8 @@ def test_a_database_that_is_gone_is_no_corrupt_version(bag: Any, session: Any, e
 @pytest.mark.parametrize("backend", ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)])
 def test_a_scheduler_goes_on_with_the_other_dags(backend: str, make_database: MakeDatabase, tmp_path: Path) -> None:
     """Without the quarantine it ends, as it does without the cache."""
+    if version("apache-airflow-core") == "3.1.0":
+        pytest.skip("Airflow 3.1.0 reads the row elsewhere, too, and ends by that")
     url = make_database(backend)
     env = variables(tmp_path, url) | {"AIRFLOW__CORE__EXECUTOR": INSTANT}
     observer = Observer(url)
