@@ -160,7 +160,9 @@ def _memoize_by_position(count: int) -> bytes:
     The pickler's memo can be set; the unpickler's cannot (CPython's C setter loses a dict's items).
     """
     steps = (pickle.BININT + struct.pack("<i", i) + pickle.BINPERSID + _MEMOIZE + pickle.POP for i in range(count))
-    return pickle.PROTO + bytes([_PROTOCOL]) + b"".join(steps)
+    body = b"".join(steps)
+    # In a frame, because the unpickler fetches what is not in one by a call for each opcode.
+    return pickle.PROTO + bytes([_PROTOCOL]) + pickle.FRAME + struct.pack("<Q", len(body)) + body
 
 
 def _unpickler_type(shared: tuple[object, ...]) -> type[pickle.Unpickler]:
