@@ -18,6 +18,7 @@ import sys
 import tempfile
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -744,11 +745,19 @@ def test_rates_are_of_the_last_half_minute_and_of_one_life_of_a_process() -> Non
     assert look().before is None
 
 
+_INTERRUPTIBLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without it
+from dagcache.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_on_a_terminal_the_view_stays_until_ctrl_c(server: MetricsServer) -> None:
     """The real command on a pseudo-terminal of 80 columns by 24 lines: drawn, ended in good order, exit code 0."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = [sys.executable, "-m", "dagcache.cli", "top", "--interval", "0.1", "--url", url_of(server)]
+    command = [sys.executable, "-c", _INTERRUPTIBLE, "top", "--interval", "0.1", "--url", url_of(server)]
     env = {**os.environ, "TERM": "xterm"}
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
         os.close(theirs)
@@ -757,9 +766,11 @@ def test_on_a_terminal_the_view_stays_until_ctrl_c(server: MetricsServer) -> Non
             assert select.select([ours], [], [], DEADLINE)[0], drawn
             drawn += os.read(ours, 65536)
         process.send_signal(signal.SIGINT)
+        end = time.monotonic() + DEADLINE
         with contextlib.suppress(OSError):  # the terminal goes with the process
-            while more := os.read(ours, 65536):
+            while time.monotonic() < end and (more := os.read(ours, 65536)):
                 drawn += more
+        process.kill()  # if it has not ended yet: that is the fault to find, and no reason to wait for ever
         assert process.wait(DEADLINE) == 0
     os.close(ours)
     assert b"Traceback" not in drawn
