@@ -444,7 +444,7 @@ def test_garbage_is_collected_during_a_relaxed_block() -> None:
     """A load that hangs does not let the garbage of other threads pile up."""
     with gc_relaxed():
         collections = gc.get_stats()[0]["collections"]
-        piled = [[] for _ in range(100_100)]  # type: list[list[None]]
+        piled = [[] for _ in range(120_000)]  # type: list[list[None]]
         assert gc.get_stats()[0]["collections"] > collections
     del piled
 
