@@ -22,6 +22,7 @@ from uuid import UUID
 
 from dagcache.airflow import rows
 from dagcache.airflow.component import Component
+from dagcache.airflow.confirmations import Confirmation, Confirmations
 from dagcache.airflow.payload import PayloadSizes
 from dagcache.airflow.quarantine import Quarantine
 from dagcache.airflow.sharing import share_strings
@@ -31,8 +32,6 @@ from dagcache.intake import Loaded
 
 _log = logging.getLogger("dagcache")
 _thread = threading.local()
-
-_SPARE_CONFIRMATIONS = 64
 
 
 class NothingToFind(MutableMapping[Any, Any]):
@@ -93,8 +92,7 @@ class CachedLookups:
         self._dags: Any
         if not isinstance(self._dags, MutableMapping):
             raise TypeError(f"the bag's _dags is no mapping but a {type(self._dags).__name__}")
-        self._window = float(conf.getint("core", "min_serialized_dag_update_interval"))
-        self._confirmed: dict[UUID, tuple[str, float]] = {}
+        self._confirmed = Confirmations(float(conf.getint("core", "min_serialized_dag_update_interval")))
         self._payloads = PayloadSizes()
         self._component = type(self).make_component(_version_of)
         self._quarantine = Quarantine(self._component.quarantine_seconds)
@@ -111,7 +109,7 @@ class CachedLookups:
         key = version_id if type(version_id) is UUID else _as_uuid(version_id)
         known = self._confirmed.get(key)
         now = time.monotonic()
-        if known is None or now - known[1] >= self._window:
+        if known is None or self._confirmed.is_due(known, now):
             return self._look_up(key, _Load(self, session, now, self._revalidate(key, known, session, now)))
         return self._look_up(key, _Load(self, session, now))
 
@@ -125,8 +123,8 @@ class CachedLookups:
             return None
         known = self._confirmed.get(content.version_id)
         row = None
-        if known is not None and known[0] == content.dag_hash:
-            self._confirmed[content.version_id] = (content.dag_hash, now)
+        if known is not None and known.dag_hash == content.dag_hash:
+            self._confirm(content.version_id, content.dag_hash, now)
         else:
             row = self._forget(content.version_id, session, rewritten=known is not None)
         return self._look_up(content.version_id, _Load(self, session, now, row))
@@ -158,20 +156,22 @@ class CachedLookups:
             self.tell_hit()
         return dag
 
-    def _revalidate(self, key: UUID, known: tuple[str, float] | None, session: Any, now: float) -> object:
+    def _revalidate(self, key: UUID, known: Confirmation | None, session: Any, now: float) -> object:
         """See to it that what is cached is what the database holds.
 
         Airflow may rewrite a version in place, but no more often than once in the window: within it nothing is asked.
         """
+        cache = self.dagcache
+        assert cache is not None
         if known is None:
-            return self._forget(key, session, rewritten=False) if key in self.dagcache else None  # type: ignore[operator]
-        if rows.current_hash(key, session) == known[0]:
-            self._confirmed[key] = (known[0], now)
-            return None
-        return self._forget(key, session, rewritten=True)
+            return self._forget(key, session, rewritten=False) if key in cache else None
+        asked = self._confirmed.to_ask(key, now, cache)
+        found = rows.current_hashes(asked, session)
+        self._confirmed.renew(asked, found, now)
+        return None if found.get(key) == known.dag_hash else self._forget(key, session, rewritten=True)
 
     def _forget(self, key: UUID, session: Any, *, rewritten: bool) -> object:
-        self._confirmed.pop(key, None)
+        self._confirmed.forget(key)
         assert self.dagcache is not None
         self.dagcache.invalidate(key)
         return rows.refresh(key, session) if rewritten else None
@@ -203,11 +203,9 @@ class CachedLookups:
         return getattr(_thread, "load", None) is not None
 
     def _confirm(self, key: UUID, dag_hash: str, since: float) -> None:
-        self._confirmed[key] = (dag_hash, since)
         cache = self.dagcache
-        if cache is not None and len(self._confirmed) > 2 * len(cache) + _SPARE_CONFIRMATIONS:
-            for gone in [other for other in list(self._confirmed) if other != key and other not in cache]:
-                self._confirmed.pop(gone, None)
+        if cache is not None:
+            self._confirmed.confirm(key, dag_hash, since, cache)
 
 
 class _Load:

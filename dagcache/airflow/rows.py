@@ -5,6 +5,7 @@ Reads only, on the caller's session; errors of the database pass through.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -19,12 +20,10 @@ class Content(NamedTuple):
     dag_hash: str
 
 
-def current_hash(version_id: UUID, session: Any) -> str | None:
-    """The hash of a version's content now; None if there is none any more. One row by a unique index."""
-    found: str | None = session.scalar(
-        select(SerializedDagModel.dag_hash).where(SerializedDagModel.dag_version_id == version_id)
-    )
-    return found
+def current_hashes(version_ids: Collection[UUID], session: Any) -> dict[UUID, str]:
+    """The hashes that versions' contents have now; without those that have none any more. By a unique index."""
+    columns = select(SerializedDagModel.dag_version_id, SerializedDagModel.dag_hash)
+    return dict(map(tuple, session.execute(columns.where(SerializedDagModel.dag_version_id.in_(version_ids)))))
 
 
 def latest_content(dag_id: str, session: Any) -> Content | None:

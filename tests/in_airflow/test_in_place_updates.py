@@ -109,6 +109,25 @@ def test_a_thousand_revalidations_load_and_weigh_once(bag: Any, session: Any, en
     assert after.hits_live - before.hits_live == 1000
 
 
+def test_versions_that_are_due_together_are_asked_for_together(
+    bag: Any, session: Any, engine: Any, clock: Clock
+) -> None:
+    """One statement for all of them; and the one that was rewritten is served anew."""
+    versions = [write(session, f"together_{number}", text="old") for number in range(5)]
+    first = [bag._get_dag(version, session) for version in versions]
+    session.expunge_all()
+    write(session, "together_3", text="new")
+    session.expunge_all()
+    clock.now += WINDOW
+    with statements_of(engine) as heard:
+        same = [bag._get_dag(version, session) is dag for version, dag in zip(versions[:3], first, strict=False)]
+    assert (same, len(heard.texts), heard.payloads) == ([True] * 3, 1, 0)
+    assert text(bag, versions[3], session) == "new"
+    with statements_of(engine) as heard:
+        assert bag._get_dag(versions[4], session) is first[4]
+    assert heard.texts == []
+
+
 def test_current_content_does_not_bring_back_an_entry_whose_time_is_up(
     session: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
