@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.databases import Database
+
+if TYPE_CHECKING:
+    from dagcache.loader import SerializedDagLoader
 
 
 @pytest.fixture
@@ -15,3 +22,18 @@ def quiet() -> Iterator[None]:
     logger.setLevel(logging.CRITICAL + 1)
     yield
     logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    """Empty, with Airflow's tables."""
+    return Database(tmp_path / "airflow.db")
+
+
+@pytest.fixture
+def loader(database: Database) -> Iterator[SerializedDagLoader]:
+    """Of that database."""
+    from dagcache.loader import SerializedDagLoader  # here: not every test needs SQLAlchemy
+
+    with SerializedDagLoader(database.url) as made:
+        yield made

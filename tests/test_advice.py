@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -41,19 +39,6 @@ def payload(dag_id: str, tasks: int = 5, *, text: str = "") -> dict[str, Any]:
 def key(number: int) -> UUID:
     """A version's id; its last bits are spread as those of real ones are."""
     return UUID(int=(number << 80) + number * 0x9E37_79B9 % 0xFFFF_FFFF)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Database:
-    """Empty, with Airflow's tables."""
-    return Database(tmp_path / "airflow.db")
-
-
-@pytest.fixture
-def loader(database: Database) -> Iterator[SerializedDagLoader]:
-    """Of that database."""
-    with SerializedDagLoader(database.url) as made:
-        yield made
 
 
 def report(loader: SerializedDagLoader, **options: Any) -> Report:

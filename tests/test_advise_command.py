@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dagcache.cli import advise, curve
+from dagcache.cli import advise, curve, progress
 from dagcache.cli.failure import CommandError
 from dagcache.cli.main import main
 from tests.support.databases import Database, payload
@@ -188,7 +188,7 @@ def test_on_a_terminal_there_is_a_table_a_plot_and_a_bar(
     out, err = Terminal(), Terminal()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
-    monkeypatch.setattr(advise, "_PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(progress, "_PATIENCE_SECONDS", -1.0)
     monkeypatch.setenv("COLUMNS", "100")
     assert main(["advise", "--db", database.url]) == 0
     assert "the vertical line is the recommended limit" in out.getvalue()
@@ -199,7 +199,7 @@ def test_what_takes_no_time_shows_no_bar(database: Database, monkeypatch: pytest
     """On a terminal neither."""
     err = Terminal()
     monkeypatch.setattr(sys, "stderr", err)
-    monkeypatch.setattr(advise, "_PATIENCE_SECONDS", 1e9)
+    monkeypatch.setattr(progress, "_PATIENCE_SECONDS", 1e9)
     assert main(["advise", "--db", database.url, "--json"]) == 0
     assert err.getvalue() == ""
 

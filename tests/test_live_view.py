@@ -10,7 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from dagcache import DagCache
-from dagcache.cli.live_view import Figures, Screen, View, bar, figures, rows, view
+from dagcache.cli.figures import Figures, figures
+from dagcache.cli.live_view import Screen, View, bar, rows, view
 from dagcache.metrics.collector import CacheCollector
 from dagcache.metrics.scrape import Scrape, parse
 

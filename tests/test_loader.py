@@ -10,7 +10,6 @@ import threading
 import traceback
 import tracemalloc
 import zlib
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, final
@@ -29,19 +28,6 @@ SECRET = "s3cr3t-Wörd/@:"
 QUOTED = "s3cr3t-W%C3%B6rd%2F%40%3A"
 POSTGRESQL: Any = sa.engine.make_url("postgresql+psycopg2://").get_dialect()()
 MYSQL: Any = sa.engine.make_url("mysql+pymysql://").get_dialect()()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Database:
-    """Empty, with Airflow's tables."""
-    return Database(tmp_path / "airflow.db")
-
-
-@pytest.fixture
-def loader(database: Database) -> Iterator[SerializedDagLoader]:
-    """Of that database."""
-    with SerializedDagLoader(database.url) as made:
-        yield made
 
 
 # ---- loading ----

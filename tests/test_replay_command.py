@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dagcache.cli import progress
 from dagcache.cli import replay as command
 from dagcache.cli.main import main
 from dagcache.recorded import read_trace
@@ -219,7 +220,7 @@ def test_what_takes_long_shows_a_bar_on_a_terminal_only(
 ) -> None:
     """If rich is there; on stderr, so that the JSON stays alone."""
     terminal = Terminal()
-    monkeypatch.setattr(command, "_BAR_AFTER_SECONDS", -1.0)
+    monkeypatch.setattr(progress, "_PATIENCE_SECONDS", -1.0)
     monkeypatch.setattr(command, "_BAR_STEP", 10)
     monkeypatch.setattr(sys, "stderr", terminal)
     if not rich:

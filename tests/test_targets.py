@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dagcache.metrics.targets import Targets
+from dagcache.metrics import targets as module
+from dagcache.metrics.targets import Targets, announced, announcer
 
 GONE = 2**31 - 2  # beyond Linux' largest process id
 
@@ -147,3 +149,94 @@ def test_a_file_that_cannot_be_removed_is_a_warning(
     monkeypatch.setattr(Path, "unlink", refuse)
     targets.remove()
     assert "stays behind: not allowed" in caplog.text
+
+
+# ---- reading them back ----
+
+
+def targets_in(directory: Path, *, here: bool = False, most_files: int = 64) -> list[Any]:
+    """The targets as they stand there."""
+    return announced(directory, lambda target, _: target, here=here, most_files=most_files)
+
+
+def announce(path: Path, *targets: object) -> None:
+    """Write a file of one group."""
+    path.write_text(json.dumps([{"targets": targets}]))
+
+
+def test_what_was_announced_is_read_back_with_its_component(tmp_path: Path) -> None:
+    """In the order of the files' names."""
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "127.0.0.1", 11780)
+    targets.add("api_server", "0.0.0.0", 11781)
+    found = announced(tmp_path, lambda target, group: (target, group["labels"]["component"]))
+    assert found == [("box-1:11781", "api_server"), ("localhost:11780", "scheduler")]
+    targets.remove()
+    assert targets_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "pid"),
+    [
+        ("scheduler-box_1-12.json", 12),
+        ("api-server-box_1-12.draft", 12),
+        ("scheduler-elsewhere-12.json", None),
+        ("scheduler-box_10-12.json", None),
+        ("box_1-12.json", None),
+        ("scheduler-box_1-x.json", None),
+        ("scheduler-box_1-12.json.old", None),
+    ],
+)
+def test_the_announcer_of_a_file_is_a_process_of_this_machine(name: str, pid: int | None) -> None:
+    """By its name alone."""
+    assert announcer(Path("somewhere", name)) == pid
+
+
+def test_only_this_machines_files_are_read_on_request(tmp_path: Path) -> None:
+    """A directory may be shared; what others have announced does not count towards the bound."""
+    announce(tmp_path / "api-elsewhere-12.json", "elsewhere:1")
+    announce(tmp_path / "scheduler-box_1-12.json", "localhost:1")
+    assert targets_in(tmp_path) == ["elsewhere:1", "localhost:1"]
+    assert targets_in(tmp_path, here=True, most_files=1) == ["localhost:1"]
+
+
+def test_no_more_files_are_read_than_the_bound_allows(tmp_path: Path) -> None:
+    """The first ones by name."""
+    for number in range(5):
+        announce(tmp_path / f"{number}.json", number)
+    assert targets_in(tmp_path, most_files=3) == [0, 1, 2]
+
+
+def test_a_file_of_unreasonable_size_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more of it is read than the bound allows."""
+    monkeypatch.setattr(module, "_MOST_BYTES", 100)
+    announce(tmp_path / "long.json", "x" * 100)
+    announce(tmp_path / "short.json", "x:1")
+    assert targets_in(tmp_path) == ["x:1"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[{", "7", "[1]", '["targets"]', "[{}]", '[{"targets": ["y:2"]}, {"targets": 7}]', "[" * 50_000, "\udcff"],
+    ids=["empty", "cut", "number", "numbers", "texts", "no targets", "half", "deep", "no text"],
+)
+def test_a_file_that_is_no_announcement_is_left_out_as_a_whole(tmp_path: Path, text: str) -> None:
+    """The others are read."""
+    (tmp_path / "garbage.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    (tmp_path / "folder.json").mkdir()
+    announce(tmp_path / "good.json", "x:1")
+    assert targets_in(tmp_path) == ["x:1"]
+
+
+def test_a_file_whose_targets_are_not_understood_is_left_out_as_a_whole(tmp_path: Path) -> None:
+    """As one that is no announcement."""
+    announce(tmp_path / "bad.json", "1", "x")
+    announce(tmp_path / "good.json", "2", "3")
+    announce(tmp_path / "strange.json", "4", 5)
+    assert announced(tmp_path, lambda target, _: int(target.strip())) == [2, 3]
+
+
+def test_nothing_is_announced_in_a_directory_that_is_missing(tmp_path: Path) -> None:
+    """Or in what is no directory."""
+    (tmp_path / "file").touch()
+    assert targets_in(tmp_path / "missing") == targets_in(tmp_path / "file") == []

@@ -30,7 +30,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from dagcache import DagCache
 from dagcache.attribution import AttributionServer
 from dagcache.cli import top
-from dagcache.cli.live_view import Durations, Figures, Line, Screen, View, figures
+from dagcache.cli.figures import Durations, Figures, figures
+from dagcache.cli.live_view import Line, Screen, View
 from dagcache.cli.main import main, parser
 from dagcache.cli.picture import format_duration, per_second, picture, plain, rows
 from dagcache.cli.polling import Endpoint, Endpoints, announced, targets_directory, with_path

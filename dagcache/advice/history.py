@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from uuid import UUID
@@ -85,15 +85,11 @@ class History:
             return None
         if at is None:
             return versions[-1]
-        return versions[max(0, bisect_right(versions, at, key=lambda version: version.created) - 1)]
+        return versions[newest_index(versions, at)]
 
     def versions_per_day(self) -> float:
         """How many versions were written per day of the period."""
-        new = sum(
-            len(found) - bisect_right(found, self.since, key=lambda version: version.created)
-            for found in self.versions.values()
-        )
-        return new / max(self.days, 1 / 24)
+        return sum(map(self._written, self.versions.values())) / max(self.days, 1 / 24)
 
     def inflated(self, few: int = 5) -> list[tuple[str, int, int]]:
         """The DAGs with the most versions beyond what runs need: name, versions written, runs, within the period.
@@ -102,10 +98,23 @@ class History:
         """
         found = []
         for dag_id, versions in self.versions.items():
-            written = len(versions) - bisect_right(versions, self.since, key=lambda version: version.created)
+            written = self._written(versions)
             if written > 10 and written > 2 * self.runs_per_dag[dag_id]:
                 found.append((dag_id, written, self.runs_per_dag[dag_id]))
         return sorted(found, key=lambda each: each[1], reverse=True)[:few]
+
+    def _written(self, versions: Sequence[Version]) -> int:
+        """How many of a DAG's versions were written within the period."""
+        return len(versions) - _count_until(versions, self.since)
+
+
+def newest_index(versions: Sequence[Version], at: float) -> int:
+    """Which of a DAG's versions was the newest at a moment; the first if there was none yet."""
+    return max(0, _count_until(versions, at) - 1)
+
+
+def _count_until(versions: Sequence[Version], at: float) -> int:
+    return bisect_right(versions, at, key=lambda version: version.created)
 
 
 def read_history(loader: SerializedDagLoader, *, days: float, told: Told) -> History:

@@ -211,7 +211,7 @@ class _Study:
             points = []
             for done, window in enumerate(windows):
                 self._told("replay", number * len(windows) + done, len(chosen) * len(windows))
-                points.append(curve.point(window, max_bytes, 10_800.0))
+                points.append(curve.point(window, max_bytes, recommend.DEFAULT_TTL))
             rows.append(Row(max_bytes, points[0], curve.mean(points[1:]) if points[1:] else None))
         return tuple(rows)
 

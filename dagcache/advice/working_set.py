@@ -8,13 +8,12 @@ that are running.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from dagcache.advice.history import History, Run
+from dagcache.advice.history import History, Run, newest_index
 
 RUNS_PER_LOOP = 20
 """Airflow's ``[scheduler] max_dagruns_per_loop_to_schedule``."""
@@ -55,8 +54,8 @@ def uses(history: History) -> list[Use]:
 def _following(run: Run, history: History) -> Iterator[Use]:
     versions = history.versions[run.dag_id]
     end = history.as_of if run.end is None else run.end
-    first = max(0, bisect_right(versions, run.start, key=lambda version: version.created) - 1)
-    last = max(first, bisect_right(versions, end, key=lambda version: version.created) - 1)
+    first = newest_index(versions, run.start)
+    last = max(first, newest_index(versions, end))
     for index in range(first, last + 1):
         begins = run.start if index == first else versions[index].created
         yield Use(versions[index].id, run.dag_id, begins, run.end if index == last else versions[index + 1].created)

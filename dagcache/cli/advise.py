@@ -11,15 +11,14 @@ import json
 import os
 import shutil
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagcache.cli.failure import InputError
+from dagcache.cli.progress import LateBars
 from dagcache.errors import ConfigError
 from dagcache.sizing.limits import ByteLimit, format_bytes
 
@@ -31,7 +30,6 @@ HELP = "which limit to set: reads Airflow's metadata database"
 EXAMPLE = "dagcache advise --db postgresql+psycopg2://airflow:password@host/airflow --max-workers 4"
 
 _URL_VARIABLE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-_PATIENCE_SECONDS = 2.0  # what takes no longer gets no progress bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,14 +99,14 @@ def main(options: argparse.Namespace) -> int:
         raise InputError(f"no database: give --db URL, or set {_URL_VARIABLE}")
     problem = ""
     try:
-        with SerializedDagLoader(url) as loader, _progress() as told:
+        with SerializedDagLoader(url) as loader, closing(LateBars()) as bars:
             report = advise(
                 loader,
                 days=options.days,
                 workers=options.max_workers,
                 budgets=options.budgets,
                 loop_seconds=options.loop_seconds,
-                told=told,
+                told=bars.step,
             )
     except LoadError as error:
         problem = str(error)
@@ -121,47 +119,6 @@ def main(options: argparse.Namespace) -> int:
     if options.png:
         _draw(report, options.png)
     return 0
-
-
-class _Bars:
-    """Bars on stderr, one per step, as soon as the whole has taken two seconds."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._bars: Any = None
-        self._tasks: dict[str, Any] = {}
-
-    def __call__(self, step: str, done: int, of: int) -> None:
-        if self._bars is None:
-            if time.monotonic() - self._started < _PATIENCE_SECONDS:
-                return
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bars = Progress(console=Console(stderr=True), transient=True)
-            self._bars.start()
-        if step not in self._tasks:
-            for task in self._tasks.values():
-                self._bars.update(task, total=1, completed=1)
-            self._tasks[step] = self._bars.add_task(step)
-        self._bars.update(self._tasks[step], total=of or None, completed=done)
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-        if self._bars is not None:
-            self._bars.stop()
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    if not sys.stderr.isatty():
-        yield lambda step, done, of: None
-        return
-    bars = _Bars()
-    try:
-        yield bars
-    finally:
-        bars.close()
 
 
 def _draw(report: Report, path: Path) -> None:

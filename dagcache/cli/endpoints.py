@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import time
@@ -10,8 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from dagcache.metrics import targets
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,7 +20,6 @@ R = TypeVar("R")
 _SECONDS = 3.0  # for all that is asked at a time
 _MOST_FILES = 64
 _MOST_PORTS = 32
-_MOST_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +54,11 @@ class Port:
 
 def announced(directory: Path) -> list[Endpoint]:
     """The endpoints in the ``file_sd`` files of a directory; what is unreadable in it is left out."""
-    found = []
-    with suppress(OSError):
-        for path in sorted(directory.glob("*.json"))[:_MOST_FILES]:
-            found += _listed(path)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(targets.announced(directory, _endpoint, most_files=_MOST_FILES)))
 
 
-def _listed(path: Path) -> list[Endpoint]:
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        with path.open("rb") as file:
-            groups = json.loads(file.read(_MOST_BYTES))
-        return [
-            Endpoint(f"http://{target}/metrics", str(group.get("labels", {}).get("component", "")))
-            for group in groups
-            for target in group["targets"]
-        ]
-    return []
+def _endpoint(target: Any, group: dict[str, Any]) -> Endpoint:
+    return Endpoint(f"http://{target}/metrics", str(group.get("labels", {}).get("component", "")))
 
 
 def ask_all(endpoints: Sequence[Endpoint]) -> list[Answer]:
@@ -140,16 +128,14 @@ def plain_url(url: str) -> str:
         ValueError: it is no http:// or https:// URL; the message shows nothing of it.
 
     """
+    from dagcache.metrics.scrape import shown_url
+
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        parts = urlsplit(shown_url(url))
     except ValueError:
-        host = port = None
-    if not host or parts.scheme not in ("http", "https") or "@" in host:
-        raise ValueError("expected an http:// or https:// URL of an endpoint, found something else")
-    shown = f"[{host}]" if ":" in host else host
+        raise ValueError("expected an http:// or https:// URL of an endpoint, found something else") from None
     path = parts.path if parts.path not in ("", "/") else "/metrics"
-    return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{path}"
+    return urlunsplit(parts._replace(path=path, query=""))
 
 
 def _all_within(seconds: float, arguments: Iterable[T], work: Callable[[T], R], late: R) -> list[R]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import traceback
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from dagcache.cli import advise, doctor, replay, run, top
+from dagcache.cli.broken_pipe import discard_output
 from dagcache.cli.failure import CommandError
 
 _COMMANDS = {"run": run, "advise": advise, "top": top, "doctor": doctor, "replay": replay}
@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         sys.stderr.write(f"dagcache: {failure}\n")
         return failure.exit_code
-    except BrokenPipeError:  # as in `dagcache advise | head`; whatever is still buffered has nowhere to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        discard_output()
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from dagcache.cli.live_view import Durations, Figures, Line, bar
+from dagcache.cli.figures import Durations, Figures
+from dagcache.cli.live_view import Line, bar
 from dagcache.cli.verdict import format_seconds, share_of_memory
 from dagcache.cli.watch import Seen
 from dagcache.cli.window import Window

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from dagcache.metrics import targets
 from dagcache.metrics.scrape import Scrape, scrape, shown_url
 
 _PATIENCE_SECONDS = 3.0
@@ -40,16 +38,7 @@ def targets_directory() -> Path:
 
 def announced(directory: Path) -> list[str]:
     """The URLs that processes of this machine have announced; what cannot be read is left out."""
-    machine = re.sub(r"[^A-Za-z0-9_.]", "_", socket.gethostname() or "localhost")
-    ours = sorted(path for path in directory.glob("*.json") if re.search(rf"-{re.escape(machine)}-\d+$", path.stem))
-    return [url for path in ours for url in _urls(path)]
-
-
-def _urls(path: Path) -> list[str]:
-    try:
-        return [with_path(target) for group in json.loads(path.read_text()) for target in group["targets"]]
-    except (OSError, ValueError, TypeError, KeyError):  # it goes in this very moment, or is none
-        return []
+    return targets.announced(directory, lambda target, _: with_path(target), here=True)
 
 
 class Endpoint:

@@ -1,12 +1,13 @@
-"""How far a long step is: a bar on a terminal, plain lines elsewhere."""
+"""How far a long step is: a bar on a terminal, plain lines or nothing elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import Any, TextIO
+from typing import Any, TextIO, final
 
 _EVERY_SECONDS = 5.0
+_PATIENCE_SECONDS = 2.0  # what takes no longer gets no late bar
 
 
 class Progress:
@@ -42,29 +43,74 @@ class ProgressBar(Progress):
 
     def __init__(self) -> None:
         super().__init__()
-        from rich.progress import Progress as Bars
-
-        self._bars = Bars(transient=True)
-        self._bars.start()
-        self._tasks: dict[str, Any] = {}
+        self._bars = _Bars()
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        self._bars.stop()
+        self._bars.close()
 
     def note(self, text: str) -> None:
         """Say something once, above the bars."""
-        self._bars.console.print(text, highlight=False)
+        self._bars.note(text)
 
     def step(self, text: str, done: int, of: int) -> None:
         """Move the step's bar; the bars of the steps before it are complete."""
-        if text not in self._tasks:
-            for task in self._tasks.values():
-                self._bars.update(task, total=1, completed=1)
-            self._tasks[text] = self._bars.add_task(text)
-        self._bars.update(self._tasks[text], total=of if of > 1 else None, completed=done)
+        self._bars.step(text, done, of if of > 1 else None)
 
 
 def progress() -> Progress:
     """What suits stdout."""
     return ProgressBar() if sys.stdout.isatty() else Progress()
+
+
+@final
+class LateBars:
+    """A bar per step on a terminal's stderr, as soon as the whole has taken two seconds; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._due = time.monotonic() + _PATIENCE_SECONDS if sys.stderr.isatty() else float("inf")
+        self._bars: _Bars | None = None
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bars is not None:
+            self._bars.close()
+
+    def step(self, text: str, done: int, of: int) -> None:
+        """``done`` of ``of`` parts of the step ``text`` are done; ``of`` is 0 if nobody knows."""
+        if self._bars is None and time.monotonic() >= self._due:
+            self._start()
+        if self._bars is not None:
+            self._bars.step(text, done, of or None)
+
+    def _start(self) -> None:
+        try:
+            self._bars = _Bars(stderr=True)
+        except ImportError:  # what is printed in the end may need no rich: no reason to stop
+            self._due = float("inf")
+
+
+@final
+class _Bars:
+    """What is drawn."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        from rich.console import Console
+        from rich.progress import Progress as Drawn
+
+        self._drawn: Any = Drawn(console=Console(stderr=stderr), transient=True)
+        self._drawn.start()
+        self._tasks: dict[str, Any] = {}
+
+    def close(self) -> None:
+        self._drawn.stop()
+
+    def note(self, text: str) -> None:
+        self._drawn.console.print(text, highlight=False)
+
+    def step(self, text: str, done: int, of: int | None) -> None:
+        if text not in self._tasks:
+            for task in self._tasks.values():
+                self._drawn.update(task, total=1, completed=1)
+            self._tasks[text] = self._drawn.add_task(text)
+        self._drawn.update(self._tasks[text], total=of, completed=done)

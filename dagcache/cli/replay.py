@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 from dagcache.cli.failure import InputError
+from dagcache.cli.progress import LateBars
 from dagcache.errors import ConfigError, TraceError
 from dagcache.recorded import Trace, read_trace
 from dagcache.simulation import Lookup, Outcome, replay, replay_lru
@@ -24,7 +25,6 @@ from dagcache.sizing.limits import ByteLimit, format_bytes
 
 HELP = "what other budgets would have cost, by a recording of lookups"
 EXAMPLE = "dagcache replay /var/lib/dagcache/traces/scheduler-20260131T120000Z-7-a1b2c3.jsonl --max-bytes 64MiB,5%,1GiB"
-_BAR_AFTER_SECONDS = 2.0
 _BAR_STEP = 1000  # lookups
 
 
@@ -128,56 +128,19 @@ def _number(trace: Trace, name: str, default: float) -> float:
 
 
 def _replay_all(trace: Trace, budgets: Sequence[int], ttl: float, entries: int) -> list[_Rival]:
-    with _Bar(of=(len(budgets) + 1) * len(trace.lookups)) as bar:
-        rivals = []
-        for budget in budgets:
-            outcome = replay(bar.over(trace.lookups), budget, ttl)
-            rivals.append(_Rival(_shown(budget), outcome))
-        rivals.append(_Rival(f"LRU of {entries}", replay_lru(bar.over(trace.lookups), entries), entries))
+    with closing(LateBars()) as bars:
+
+        def lookups(replays: int) -> Iterator[Lookup]:
+            """All of them, for a replay after so many others; the bar moves on with them."""
+            of = (len(budgets) + 1) * len(trace.lookups)
+            for number, lookup in enumerate(trace.lookups, start=1):
+                yield lookup
+                if number % _BAR_STEP == 0:
+                    bars.step("replaying", replays * len(trace.lookups) + number, of)
+
+        rivals = [_Rival(_shown(budget), replay(lookups(done), budget, ttl)) for done, budget in enumerate(budgets)]
+        rivals.append(_Rival(f"LRU of {entries}", replay_lru(lookups(len(budgets)), entries), entries))
     return rivals
-
-
-@final
-class _Bar:
-    """A progress bar on a terminal's stderr, for what takes long."""
-
-    def __init__(self, of: int) -> None:
-        self._of = of
-        self._done = 0
-        self._due = time.monotonic() + _BAR_AFTER_SECONDS
-        self._bar: Any = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def over(self, lookups: Iterable[Lookup]) -> Iterator[Lookup]:
-        """The same lookups, the bar moving on with them."""
-        for number, lookup in enumerate(lookups, start=1):
-            yield lookup
-            if number % _BAR_STEP == 0:
-                self._advance()
-
-    def _advance(self) -> None:
-        self._done += _BAR_STEP
-        if self._bar is None and time.monotonic() > self._due and sys.stderr.isatty():
-            self._start()
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._done)
-
-    def _start(self) -> None:
-        try:
-            from rich.console import Console
-            from rich.progress import Progress
-        except ImportError:  # the table needs none: no reason to stop
-            self._due = float("inf")
-            return
-        self._bar = Progress(console=Console(stderr=True), transient=True)
-        self._bar.add_task("replaying", total=self._of)
-        self._bar.start()
 
 
 def _heading(trace: Trace) -> Iterator[str]:

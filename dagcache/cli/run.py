@@ -23,8 +23,9 @@ from typing import Any, NoReturn
 from dagcache.airflow.playground import environment, free_ports
 from dagcache.cli.comparison import Comparison
 from dagcache.cli.failure import CommandError
+from dagcache.cli.figures import figures
 from dagcache.cli.home import Home, locked_home
-from dagcache.cli.live_view import View, figures, rows, view
+from dagcache.cli.live_view import View, rows, view
 from dagcache.cli.logs import tail
 from dagcache.cli.processes import Processes
 from dagcache.cli.progress import progress

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dagcache import attribution
+from dagcache.cli.broken_pipe import discard_output
 from dagcache.cli.failure import CommandError, InputError
 from dagcache.cli.live_view import View, view
 from dagcache.cli.picture import picture
@@ -66,8 +66,8 @@ def main(options: argparse.Namespace) -> int:
     with closing(_view()) as shown, suppress(KeyboardInterrupt):
         try:
             top.run(shown)
-        except BrokenPipeError:  # whoever read it has seen enough; nor shall the interpreter write to it at its end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # whoever read it has seen enough
+            discard_output()
     top.check_somebody_answered()
     return 0
 

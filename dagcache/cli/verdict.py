@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from dagcache.cli.live_view import Figures
+from dagcache.cli.figures import Figures
 from dagcache.cli.window import Window
 from dagcache.sizing.limits import format_bytes
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dagcache.cli.live_view import Figures, figures
+from dagcache.cli.figures import Figures, figures
 from dagcache.cli.polling import Endpoint
 from dagcache.cli.verdict import Verdict, format_seconds, verdict
 from dagcache.cli.window import Window

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dagcache.cli.live_view import Durations, Figures
+from dagcache.cli.figures import Durations, Figures
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import faulthandler
 import json
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
-from tests.in_airflow.support import listening_ports, scheduler_bag, write
-
-_LONGEST = 10  # seconds, for a child that needs milliseconds
+from tests.in_airflow.support import scheduler_bag, write
+from tests.support.children import LONGEST, fork, listening_ports, outcome
 
 
 def fork_under_load(forks: int) -> None:
@@ -52,43 +48,15 @@ def fork_under_load(forks: int) -> None:
 
     def survivor() -> None:
         os.closerange(1, 3)
-        signal.alarm(2 * _LONGEST)
+        signal.alarm(int(2 * LONGEST))
         signal.pause()
 
     threads = [threading.Thread(target=look_up) for _ in range(3)]
     for thread in threads:
         thread.start()
-    codes = [_outcome(_fork(child)) for _ in range(forks)]
+    codes = [outcome(fork(child)) for _ in range(forks)]
     over.set()
     for thread in threads:
         thread.join()
     mine = port in listening_ports()
-    print(json.dumps({"codes": codes, "port": port, "parent_listens": mine, "survivor": _fork(survivor)}))  # noqa: T201
-
-
-def _fork(task: Callable[[], None]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        faulthandler.dump_traceback_later(_LONGEST / 2)
-        try:
-            task()
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return pid
-
-
-def _outcome(pid: int) -> str:
-    """How a child ended: its exit code, or that it hung."""
-    end = time.monotonic() + _LONGEST
-    while time.monotonic() < end:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return str(os.waitstatus_to_exitcode(status))
-        time.sleep(0.001)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return "hung"
+    print(json.dumps({"codes": codes, "port": port, "parent_listens": mine, "survivor": fork(survivor)}))  # noqa: T201

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -30,6 +31,17 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 DAGS = Path(__file__).parent / "dags"
 BUNDLE = "dags-folder"
+CORRUPT: dict[str, dict[str, Any]] = {
+    "neither column": {"_data": None, "_data_compressed": None},
+    "no zlib": {"_data": None, "_data_compressed": b"not compressed"},
+    "zlib of no JSON": {"_data": None, "_data_compressed": zlib.compress(b'{"dag": ')},
+    "half of the zlib": {"_data": None, "_data_compressed": zlib.compress(json.dumps({"dag": {}}).encode())[:-6]},
+    "a text that is no JSON": {"_data": '{"dag": '},
+    "no keys": {"_data": {"__version": 3}},
+    "an unknown version": {"_data": {"__version": 99, "dag": {}}},
+    "a list": {"_data": [1, 2]},
+}
+"""Rows of serialised DAGs that cannot be read, by what is wrong with them."""
 _PATIENCE = 120  # seconds, after which what should have happened is taken to have failed
 _PREPARE = """
 from airflow.cli.cli_parser import get_parser
@@ -190,19 +202,6 @@ def answers(env: dict[str, str]) -> bool:
     return False
 
 
-def listening_ports(pid: int | str = "self") -> set[int]:
-    """The ports on which a process has sockets that listen."""
-    held = set()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(OSError):  # closed meanwhile
-            held.add(os.readlink(link))
-    lines = [
-        line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()
-    ]
-    listening = (line for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in held)
-    return {int(line[1].rpartition(":")[2], 16) for line in listening}
-
-
 # ---- in this process: only after conftest.py has set the environment ----
 
 
@@ -236,6 +235,18 @@ def write(session: Any, dag_id: str, *, text: str = "", tasks: int = 3) -> UUID:
     assert version is not None
     found: UUID = version.id
     return found
+
+
+def spoil(session: Any, version: Any, kind: str) -> None:
+    """Write one kind of `CORRUPT` into the row of a version, and forget what the session has read."""
+    from airflow.models.serialized_dag import SerializedDagModel
+    from sqlalchemy import null, update
+
+    columns = {name: null() if value is None else value for name, value in CORRUPT[kind].items()}
+    of_version = SerializedDagModel.dag_version_id == version
+    session.execute(update(SerializedDagModel).where(of_version).values(**columns, dag_hash="corrupt"))
+    session.commit()
+    session.expunge_all()
 
 
 def use_site(component: str) -> tuple[Any, str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 import sys
 import uuid
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -20,26 +18,17 @@ from dagcache.airflow.playground import free_ports
 from tests.in_airflow import postgres
 from tests.in_airflow.conftest import HOME, Clock, MakeDatabase
 from tests.in_airflow.support import (
+    CORRUPT,
     go_back_to_stock,
     install_anew,
     run_python,
     scheduler_bag,
+    spoil,
     statements_of,
     use_site,
     variables,
     write,
 )
-
-CORRUPT: dict[str, dict[str, Any]] = {
-    "neither column": {"_data": None, "_data_compressed": None},
-    "no zlib": {"_data": None, "_data_compressed": b"not compressed"},
-    "zlib of no JSON": {"_data": None, "_data_compressed": zlib.compress(b'{"dag": ')},
-    "half of the zlib": {"_data": None, "_data_compressed": zlib.compress(json.dumps({"dag": {}}).encode())[:-6]},
-    "a text that is no JSON": {"_data": '{"dag": '},
-    "no keys": {"_data": {"__version": 3}},
-    "an unknown version": {"_data": {"__version": 99, "dag": {}}},
-    "a list": {"_data": [1, 2]},
-}
 
 
 def stock_bag() -> Any:
@@ -64,16 +53,9 @@ def test_a_corrupt_row_raises_what_stock_raises_and_harms_no_other(
     kind: str, bag: Any, session: Any, engine: Any, complaints: list[logging.LogRecord]
 ) -> None:
     """Nothing of it is kept: once it is mended, it is read."""
-    from airflow.models.serialized_dag import SerializedDagModel
-    from sqlalchemy import null, update
-
     healthy, corrupt = write(session, "healthy"), write(session, "corrupt", text=kind)
     cached = bag._get_dag(healthy, session)
-    columns = {name: null() if value is None else value for name, value in CORRUPT[kind].items()}
-    of_version = SerializedDagModel.dag_version_id == corrupt
-    session.execute(update(SerializedDagModel).where(of_version).values(**columns, dag_hash="corrupt"))
-    session.commit()
-    session.expunge_all()
+    spoil(session, corrupt, kind)
     expected = error_of(lambda: stock_bag()._get_dag(corrupt, session))
     session.expunge_all()
     raised = error_of(lambda: bag._get_dag(corrupt, session))

@@ -10,8 +10,17 @@ from typing import Any
 import pytest
 
 from tests.in_airflow.conftest import Clock, MakeDatabase
-from tests.in_airflow.support import Airflow, install_anew, run_python, scheduler_bag, statements_of, variables, write
-from tests.in_airflow.test_bad_input import CORRUPT
+from tests.in_airflow.support import (
+    CORRUPT,
+    Airflow,
+    install_anew,
+    run_python,
+    scheduler_bag,
+    spoil,
+    statements_of,
+    variables,
+    write,
+)
 from tests.in_airflow.test_scheduler import INSTANT, Observer
 
 _TRIGGER = """
@@ -31,28 +40,13 @@ def bag(monkeypatch: pytest.MonkeyPatch) -> Any:
     made._component.close()
 
 
-def corrupt(session: Any, version: Any, kind: str) -> None:
-    """Spoil the row of a version."""
-    from airflow.models.serialized_dag import SerializedDagModel
-    from sqlalchemy import null, update
-
-    columns = {name: null() if value is None else value for name, value in CORRUPT[kind].items()}
-    session.execute(
-        update(SerializedDagModel)
-        .where(SerializedDagModel.dag_version_id == version)
-        .values(**columns, dag_hash="corrupt")
-    )
-    session.commit()
-    session.expunge_all()
-
-
 @pytest.mark.parametrize("kind", CORRUPT)
 def test_a_corrupt_version_is_missing_for_a_while_and_then_tried_again(
     kind: str, bag: Any, session: Any, engine: Any, clock: Clock, complaints: list[logging.LogRecord]
 ) -> None:
     """Nothing is asked of the database meanwhile; one line says which version it is."""
     version = write(session, "corrupt", text=kind)
-    corrupt(session, version, kind)
+    spoil(session, version, kind)
     assert bag._get_dag(version, session) is None
     with statements_of(engine) as heard:
         assert bag._get_dag(version, session) is None

@@ -12,7 +12,8 @@ import pytest
 
 from dagcache.metrics.scrape import Scrape
 from tests.in_airflow.conftest import BACKENDS, MakeDatabase
-from tests.in_airflow.support import Airflow, answers, listening_ports, scrapes, variables
+from tests.in_airflow.support import Airflow, answers, scrapes, variables
+from tests.support.children import listening_ports
 
 INSTANT = "tests.in_airflow.instant.InstantExecutor"
 SMALL = "1MiB"  # for a hundred DAGs that weigh several

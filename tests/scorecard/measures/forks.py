@@ -5,17 +5,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
 import json
 import os
 import signal
 import socket
 import sys
 import threading
-import time
-import warnings
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -25,8 +21,8 @@ from dagcache.metrics.collector import CacheCollector
 from dagcache.metrics.scrape import scrape
 from dagcache.metrics.server import MetricsServer
 from tests.support.caches import KIB, MIB, Weighted, stated_weight
+from tests.support.children import LONGEST, fork, listening_ports, outcome
 
-_LONGEST = 10.0  # seconds, for a child that needs milliseconds
 _THREADS = 3
 
 
@@ -50,17 +46,17 @@ def fork_under_load(number: int) -> dict[str, Any]:
                 if turn % 11 == 0:
                     cache[turn % 60] = Weighted(turn, 60 * KIB)
                 if turn % 500 < 7:
-                    scrape(f"http://127.0.0.1:{port}/metrics", timeout=_LONGEST)
+                    scrape(f"http://127.0.0.1:{port}/metrics", timeout=LONGEST)
         except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=look_up, args=(seed,)) for seed in range(_THREADS)]
     for thread in threads:
         thread.start()
-    ends = [_outcome(_fork(cache, port)) for _ in range(number)]
+    ends = [outcome(fork(partial(_use, cache, port))) for _ in range(number)]
     over.set()
     for thread in threads:
-        thread.join(_LONGEST)
+        thread.join(LONGEST)
     survivor = _fork_survivor()
     server.close()
     successor = MetricsServer(registry, host="127.0.0.1", ports=(port,))
@@ -78,23 +74,6 @@ def fork_under_load(number: int) -> dict[str, Any]:
     }
 
 
-def _fork(cache: DagCache[Any, Any], port: int) -> int:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that forks and threads do not mix is what this is about
-        child = os.fork()
-    if child:
-        return child
-    faulthandler.dump_traceback_later(_LONGEST / 2)
-    try:
-        _use(cache, port)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
 def _use(cache: DagCache[Any, Any], port: int) -> None:
     """What a child does: it finds an empty cache that works, and no endpoint."""
     assert threading.active_count() == 1
@@ -103,17 +82,7 @@ def _use(cache: DagCache[Any, Any], port: int) -> None:
         assert cache.get_or_load(key, lambda key: Weighted(key, 60 * KIB)) == Weighted(key, 60 * KIB)
     assert cache.stats().loads == 40
     cache.check_invariants()
-    assert port not in _listening_ports()
-
-
-def _listening_ports() -> set[int]:
-    """Of this process, IPv4."""
-    held = set()
-    for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # that of the listing itself
-            held.add(os.readlink(link))
-    lines = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()]
-    return {int(line[1][-4:], 16) for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in held}
+    assert port not in listening_ports()
 
 
 def _fork_survivor() -> int:
@@ -129,19 +98,6 @@ def _fork_survivor() -> int:
     return child
 
 
-def _outcome(child: int) -> str:
-    """How a child ended: its exit code, or that it hung."""
-    end = time.monotonic() + _LONGEST
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return str(os.waitstatus_to_exitcode(status))
-        time.sleep(0.001)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return "hung"
-
-
 if __name__ == "__main__":
-    socket.setdefaulttimeout(_LONGEST)
+    socket.setdefaulttimeout(LONGEST)
     print(json.dumps(fork_under_load(int(sys.argv[1]))))  # noqa: T201 - it is a command

@@ -1,0 +1,171 @@
+"""What a cache is doing, as figures: one scrape's, picked out of its metrics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Samples(Protocol):
+    """What is needed of `dagcache.metrics.scrape.Scrape`."""
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """One sample's value."""
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of the samples' values."""
+
+    def labels(self, name: str, **labels: str) -> list[dict[str, str]]:
+        """The samples' labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """A histogram as it is exposed."""
+
+    buckets: tuple[tuple[float, float], ...] = ()
+    """Upper bound in seconds, and how many took no longer; ascending, the last bound is infinite."""
+    seconds: float = 0.0
+    """The sum of all."""
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return int(self.buckets[-1][1]) if self.buckets else 0
+
+    @property
+    def mean(self) -> float:
+        """Seconds; 0 if there were none."""
+        return self.seconds / self.count if self.count else 0.0
+
+    def since(self, before: Durations) -> Durations:
+        """What has come on top of an earlier state of the same histogram."""
+        known = dict(before.buckets)
+        buckets = tuple((bound, count - known.get(bound, 0.0)) for bound, count in self.buckets)
+        return Durations(buckets, self.seconds - before.seconds)
+
+    def quantile(self, share: float) -> float:
+        """What that share of them did not exceed, in seconds, as Prometheus' ``histogram_quantile`` has it."""
+        rank = share * self.count
+        lower, below = 0.0, 0.0
+        for bound, count in self.buckets:
+            if count >= rank and count > below:
+                return lower if math.isinf(bound) else lower + (bound - lower) * (rank - below) / (count - below)
+            lower, below = bound, count
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One scrape of one component; sizes in bytes, means in seconds."""
+
+    hits_live: int
+    hits_frozen: int
+    misses: int
+    live_bytes: int
+    frozen_bytes: int
+    overhead_bytes: int
+    max_bytes: int
+    """0 = no limit."""
+    live_entries: int
+    frozen_entries: int
+    rss_bytes: int
+    demotions: int
+    evictions: int
+    thaw_seconds: float
+    load_seconds: float
+    absent: int = 0
+    joins: int = 0
+    load_failures: int = 0
+    thaw_failures: int = 0
+    unbroken_cycles: int = 0
+    evicted: Mapping[str, int] = field(default_factory=dict)
+    """Entries by cause."""
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """Values by reason."""
+    serialized_bytes: int = 0
+    next_victim_idle_seconds: float = 0.0
+    sizing_error_ratio: float = 0.0
+    sizing_seconds: float = 0.0
+    limit_bytes: int = 0
+    limit_source: str = ""
+    pressure: str = "off"
+    version: str = ""
+    loads: Durations = Durations()
+    thaws: Durations = Durations()
+
+    @property
+    def hits(self) -> int:
+        """Lookups served without a load."""
+        return self.hits_live + self.hits_frozen
+
+    @property
+    def lookups(self) -> int:
+        """All of them."""
+        return self.hits + self.misses
+
+    @property
+    def used_bytes(self) -> int:
+        """What the limit is compared with."""
+        return self.live_bytes + self.frozen_bytes + self.overhead_bytes
+
+
+def figures(samples: Samples, component: str) -> Figures:
+    """Pick one component's figures; what is missing counts as 0."""
+
+    def value(name: str, **labels: str) -> int:
+        return int(samples.value(f"dagcache_{name}", component=component, **labels) or 0)
+
+    def fraction(name: str) -> float:
+        return samples.value(f"dagcache_{name}", component=component) or 0.0
+
+    def by(name: str, label: str) -> dict[str, int]:
+        told = samples.labels(f"dagcache_{name}", component=component)
+        return {each[label]: value(name, **{label: each[label]}) for each in told}
+
+    loads, thaws = (_durations(samples, component, name) for name in ("load", "thaw"))
+    sources = samples.labels("dagcache_memory_limit_bytes", component=component)
+    states = by("pressure_state", "state")
+    versions = samples.labels("dagcache_info", component=component)
+    return Figures(
+        hits_live=value("hits_total", tier="live"),
+        hits_frozen=value("hits_total", tier="frozen"),
+        misses=value("misses_total"),
+        live_bytes=value("bytes", tier="live"),
+        frozen_bytes=value("bytes", tier="frozen"),
+        overhead_bytes=value("bytes", tier="overhead"),
+        max_bytes=value("max_bytes"),
+        live_entries=value("entries", tier="live"),
+        frozen_entries=value("entries", tier="frozen"),
+        rss_bytes=value("process_resident_bytes"),
+        demotions=value("demotions_total"),
+        evictions=int(samples.total("dagcache_evictions_total", component=component)),
+        thaw_seconds=thaws.mean,
+        load_seconds=loads.mean,
+        absent=value("absent_total"),
+        joins=value("loads_deduplicated_total"),
+        load_failures=value("load_failures_total"),
+        thaw_failures=value("thaw_failures_total"),
+        unbroken_cycles=value("unbroken_cycles_total"),
+        evicted=by("evictions_total", "cause"),
+        rejected=by("rejections_total", "reason"),
+        serialized_bytes=value("serialized_bytes"),
+        next_victim_idle_seconds=fraction("next_victim_idle_seconds"),
+        sizing_error_ratio=fraction("sizing_error_ratio"),
+        sizing_seconds=fraction("sizing_seconds_total"),
+        limit_bytes=value("memory_limit_bytes"),
+        limit_source=sources[0].get("source", "") if sources else "",
+        pressure=next((state for state, is_on in states.items() if is_on), "off"),
+        version=versions[0].get("version", "") if versions else "",
+        loads=loads,
+        thaws=thaws,
+    )
+
+
+def _durations(samples: Samples, component: str, name: str) -> Durations:
+    family = f"dagcache_{name}_duration_seconds"
+    bounds = {each["le"] for each in samples.labels(f"{family}_bucket", component=component)}
+    buckets = [(float(le), samples.value(f"{family}_bucket", component=component, le=le) or 0.0) for le in bounds]
+    return Durations(tuple(sorted(buckets)), samples.value(f"{family}_sum", component=component) or 0.0)
