@@ -404,11 +404,11 @@ def test_a_budget_for_everything_costs_nothing_once_it_is_warm() -> None:
 
 
 def test_a_budget_for_the_frozen_copies_thaws_and_does_not_load() -> None:
-    """A millisecond each; a sweep of 40 runs takes two loops."""
+    """A millisecond each on average, with the spread that thaws have; a sweep of 40 runs takes two loops."""
     found = curve.point(window(), 40 * 3_000 + 150_000, 10_800.0)
     assert found.missed == 0.0
     assert found.frozen > 0.9
-    assert found.seconds_per_sweep == pytest.approx(40 * found.frozen * 0.001)
+    assert found.seconds_per_sweep == pytest.approx(40 * found.frozen * 0.001, rel=0.05)
     assert found.busy == pytest.approx(found.seconds_per_sweep / 2.0)
 
 
