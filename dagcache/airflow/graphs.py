@@ -71,14 +71,16 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
 def hubs(dag: Any) -> list[object]:
     """The parts through which all cycles run: the table of tasks, the tasks, the task groups."""
     tasks = dag.task_dict
-    found: list[object] = [tasks, *tasks.values()]
+    return [tasks, *tasks.values(), *_groups(dag)]
+
+
+def _groups(dag: Any) -> list[Any]:
+    tasks = dag.task_dict
     groups = [dag.task_group]
-    while groups:
-        group = groups.pop()
-        found.append(group)
+    for group in groups:  # it grows on the way
         # A child that is no task is a group: asking it for an attribute would run code of Airflow's, for each task.
         groups += [child for name, child in group.children.items() if name not in tasks]
-    return found
+    return groups
 
 
 def sever(dag: Any) -> None:
@@ -88,8 +90,8 @@ def sever(dag: Any) -> None:
     the DAG after them. One that refers to itself, as a cache of method results would make it, is emptied, too.
     """
     tasks = list(dag.task_dict.values())
-    for part in hubs(dag)[len(tasks) + 1 :]:
-        empty(part)
+    for group in _groups(dag):
+        empty(group)
     dag.task_dict.clear()
     counts = reference_counts(tasks)  # all of them before any is looked at: looking is a reference
     for task in itertools.compress(tasks, map(HELD_BY_US.__lt__, counts)):
