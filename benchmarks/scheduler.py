@@ -131,13 +131,27 @@ def accounting(home: Path) -> str:
     )
 
 
+def made_by() -> str:
+    """The command, the versions and the machine."""
+    return (
+        f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, SQLite, CPython "
+        f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()})."
+    )
+
+
+def write_between(page: Path, mark: str, text: str) -> None:
+    """Put a text between two marks of a page."""
+    start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    between = re.compile(f"{re.escape(start)}.*{re.escape(end)}", re.DOTALL)
+    page.write_text(between.sub(lambda _: f"{start}\n{text}\n{end}", page.read_text()))
+
+
 def section(versions: int, body: str, facts: str, chart: Path | None) -> str:
     """What stands between the marks of the page."""
     picture = f"![seconds per sweep and RSS growth]({chart.name})\n\n" if chart else ""
     return (
-        f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, SQLite, CPython "
-        f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()}). {versions} generated versions and "
-        "Airflow's examples, looked up in a circle, twenty to a session, in a process of the scheduler's modules.\n\n"
+        f"{made_by()} {versions} generated versions and Airflow's examples, looked up in a circle, twenty to a "
+        "session, in a process of the scheduler's modules.\n\n"
         f"{picture}{body}\n\n{facts}"
     )
 
@@ -163,10 +177,7 @@ def main() -> None:
         facts = accounting(home)
     print(f"{body}\n\n{facts}")
     if chosen.page:
-        start, end = f"<!-- {chosen.mark} -->", f"<!-- /{chosen.mark} -->"
-        text = f"{start}\n{section(chosen.versions, body, facts, chosen.chart)}\n{end}"
-        between = re.compile(f"{re.escape(start)}.*{re.escape(end)}", re.DOTALL)
-        chosen.page.write_text(between.sub(lambda _: text, chosen.page.read_text()))
+        write_between(chosen.page, chosen.mark, section(chosen.versions, body, facts, chosen.chart))
     if chosen.chart:
         chosen.chart.write_text(bars(("seconds per warm sweep", "RSS growth"), rows))
 

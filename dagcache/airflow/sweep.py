@@ -56,13 +56,13 @@ class _Statements:
         self.payload += _PAYLOAD.search(statement) is not None
 
 
-def scheduler_bag() -> Any:
-    """A bag as `SchedulerJobRunner` builds it, on Airflow 3.1 - 3.3."""
+def scheduler_bag(entries: int | None = None) -> Any:
+    """A bag as `SchedulerJobRunner` builds it, on Airflow 3.1 - 3.3; ``entries``: another bound than Airflow's own."""
     module: Any = importlib.import_module(_RUNNER)
 
     if not hasattr(module, "CachedDBDagBag"):
         return module.DBDagBag(load_op_links=False)
-    size = module.SCHEDULER_DAG_CACHE_SIZE
+    size = entries or module.SCHEDULER_DAG_CACHE_SIZE
     return module.CachedDBDagBag(load_op_links=False, cache_size=size, cache_ttl=0, stats_prefix="scheduler.dag_bag")
 
 
@@ -71,8 +71,10 @@ def look_up(bag: Any, version: Any, session: Any) -> Any:
     return bag._get_dag(version_id=version, session=session)  # noqa: SLF001
 
 
-def sweeps(count: int, limit: int | None = None) -> Iterator[Sweep]:
+def sweeps(count: int, limit: int | None = None, entries: int | None = None) -> Iterator[Sweep]:
     """Look all versions (or the first ``limit``) up ``count`` times, in the same order, 20 to a session.
+
+    ``entries``: what Airflow's own bag may hold, instead of its 512; no matter where it has no bound, or ours is in.
 
     Raises:
         LookupError: the bag did not find a version.
@@ -90,7 +92,7 @@ def sweeps(count: int, limit: int | None = None) -> Iterator[Sweep]:
     event.listen(settings.engine, "before_cursor_execute", statements)
     gc.collect()
     before = resident_bytes()
-    bag = scheduler_bag()
+    bag = scheduler_bag(entries)
     for number in range(1, count + 1):
         started, sql, payload, known = time.perf_counter(), statements.all, statements.payload, _hits(bag)
         for first in range(0, len(versions), _PER_SESSION):
@@ -119,9 +121,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dagcache.airflow.sweep", description=__doc__)
     parser.add_argument("--sweeps", type=int, default=4, help="how often to look every version up (default: 4)")
     parser.add_argument("--limit", type=int, help="only the first N versions")
+    parser.add_argument("--entries", type=int, help="what Airflow's own bag may hold, instead of its 512 versions")
     parser.add_argument("--json", action="store_true", help="one JSON object per sweep")
     chosen = parser.parse_args(argv)
-    for sweep in sweeps(chosen.sweeps, chosen.limit):
+    for sweep in sweeps(chosen.sweeps, chosen.limit, chosen.entries):
         sys.stdout.write(f"{json.dumps(asdict(sweep)) if chosen.json else _line(sweep)}\n")
         sys.stdout.flush()
     return 0

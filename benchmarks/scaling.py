@@ -1,0 +1,140 @@
+"""The same sweep over more and more versions: seconds, and memory, of Airflow's own bag and of this one.
+
+``python -m benchmarks.scaling [--counts 100,500,1000] [--page FILE --chart FILE]`` builds one throw-away Airflow home
+and sweeps over its first 100, 500, 1000 ... versions, each time in a fresh process: Airflow's LRU of 512, the same
+without a bound, and dagcache with several budgets, in turn. Each process sweeps three times: the last time counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.scheduler import MIB, build, made_by, run_json, write_between
+
+_SWEEPS = 3
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to run the bag."""
+
+    label: str
+    settings: dict[str, object]
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass
+class Line:
+    """What a contender took, by number of versions."""
+
+    contender: Contender
+    seconds: dict[int, float] = field(default_factory=dict)
+    mib: dict[int, float] = field(default_factory=dict)
+
+
+def contenders(budgets: Sequence[str]) -> list[Contender]:
+    """Airflow's own, bounded and not, and ours."""
+    return [
+        Contender("Airflow's LRU of 512", {"mode": "off"}),
+        Contender("Airflow's, unbounded", {"mode": "off"}, ("--entries", "1000000")),
+        *(Contender(f"dagcache, {budget}", {"max_bytes": budget}) for budget in budgets),
+    ]
+
+
+def measure(home: Path, counts: Sequence[int], rivals: Sequence[Contender]) -> list[Line]:
+    """Warm seconds and RSS growth of each, for each number of versions."""
+    lines = [Line(rival) for rival in rivals]
+    for count in counts:
+        for line in lines:
+            arguments = ("--sweeps", str(_SWEEPS), "--limit", str(count), "--json", *line.contender.arguments)
+            *_, last = run_json(home, line.contender.settings, "dagcache.airflow.sweep", *arguments)
+            line.seconds[count] = last["seconds"]
+            line.mib[count] = last["rss_growth_bytes"] / MIB
+            told = f"{count}: {line.contender.label}: {line.seconds[count]:.2f} s, {line.mib[count]:.0f} MiB"
+            print(told, file=sys.stderr, flush=True)
+    return lines
+
+
+def table(lines: Sequence[Line]) -> str:
+    """A row per number of versions."""
+    counts = list(lines[0].seconds)
+    rows = [
+        "| versions | " + " | ".join(line.contender.label for line in lines) + " |",
+        "|---" * (len(lines) + 1) + "|",
+    ]
+    for count in counts:
+        cells = (f"{line.seconds[count]:.2f} s, {line.mib[count]:.0f} MiB" for line in lines)
+        rows.append(f"| {count} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def draw(lines: Sequence[Line], path: Path) -> None:
+    """Two panels: seconds per sweep on a logarithmic scale, and RSS growth."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.fonttype"] = "none"
+    mpl.rcParams["svg.hashsalt"] = "dagcache"
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")
+    greens = iter(("#7cc4a4", "#3f9f78", "#1f7a5c", "#0d4f3a"))
+    greys = iter((("#8a94a6", "-"), ("#8a94a6", "--")))
+    for line in lines:
+        theirs = "mode" in line.contender.settings
+        colour, style = next(greys) if theirs else (next(greens), "-")
+        for axes, values in ((left, line.seconds), (right, line.mib)):
+            axes.plot(
+                list(values),
+                list(values.values()),
+                style,
+                color=colour,
+                marker="o",
+                markersize=4,
+                label=line.contender.label,
+            )
+    left.set_yscale("log")
+    left.set_title("seconds per warm sweep")
+    right.set_title("growth of resident memory, MiB")
+    for axes in (left, right):
+        axes.set_xlabel("versions in use")
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.25)
+    right.set_ylim(bottom=0)
+    right.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Measure, print, and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("--counts", default="100,300,500,700,1500,3000,5000", help="numbers of versions")
+    parser.add_argument("--budgets", default="25MiB,75MiB,150MiB")
+    parser.add_argument("--home", type=Path, help="an existing playground, instead of a new one")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the chart there, as SVG")
+    chosen = parser.parse_args()
+    counts = sorted(int(count) for count in chosen.counts.split(","))
+    with tempfile.TemporaryDirectory() as scratch:
+        home = chosen.home or Path(scratch)
+        if chosen.home is None:
+            build(home, counts[-1])
+        lines = measure(home, counts, contenders(chosen.budgets.split(",")))
+    print(table(lines))
+    if chosen.chart:
+        draw(lines, chosen.chart)
+    if chosen.page:
+        picture = (
+            f"![seconds per sweep and RSS growth over versions in use]({chosen.chart.name})\n\n" if chosen.chart else ""
+        )
+        facts = "The third sweep of a process, over the first versions of one home; one run each, in turn."
+        write_between(chosen.page, "scaling", f"{made_by()} {facts}\n\n{picture}{table(lines)}")
+
+
+if __name__ == "__main__":
+    main()
