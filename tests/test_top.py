@@ -303,6 +303,33 @@ def test_the_announcements_are_sought_where_airflow_puts_them(monkeypatch: pytes
     assert targets_directory() == Path("/run/targets")
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[dagcache]\nmetrics_targets = /srv/targets\n", "/srv/targets"),
+        ("[core]\na = %(b)s\na = 2\n[dagcache]\nmetrics_targets = /srv/targets  # shared\n", "/srv/targets"),
+        ("[dagcache]\nmetrics_targets =\n", None),
+        ("[core]\n", None),
+        ("no configuration", None),
+    ],
+)
+def test_the_directory_may_be_set_in_airflows_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, found: str | None
+) -> None:
+    """Read as far as it can be; a variable, even an empty one, wins, as in Airflow."""
+    monkeypatch.delenv("AIRFLOW__DAGCACHE__METRICS_TARGETS", raising=False)
+    monkeypatch.delenv("AIRFLOW_CONFIG", raising=False)
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    usual = tmp_path / "dagcache" / "targets"
+    (tmp_path / "airflow.cfg").write_text(text)
+    assert targets_directory() == (Path(found) if found else usual)
+    monkeypatch.setenv("AIRFLOW__DAGCACHE__METRICS_TARGETS", "")
+    assert targets_directory() == usual
+    monkeypatch.delenv("AIRFLOW__DAGCACHE__METRICS_TARGETS")
+    monkeypatch.setenv("AIRFLOW_CONFIG", str(tmp_path / "another.cfg"))
+    assert targets_directory() == usual
+
+
 def test_without_anybody_it_says_where_it_looked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And what to do."""
     assert main(["top", "--once"]) == 2

@@ -6,6 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from configparser import Error as ConfigParserError
+from configparser import RawConfigParser
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -30,10 +32,22 @@ def with_path(url: str) -> str:
 
 
 def targets_directory() -> Path:
-    """Where the Airflow of this environment announces its endpoints."""
-    chosen = os.environ.get("AIRFLOW__DAGCACHE__METRICS_TARGETS", "").strip()
+    """Where the Airflow of this environment announces its endpoints: as its variables say, or else its airflow.cfg."""
     home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
-    return Path(chosen) if chosen else home / "dagcache" / "targets"
+    chosen = os.environ.get("AIRFLOW__DAGCACHE__METRICS_TARGETS")
+    if chosen is None:
+        chosen = _configured(Path(os.environ.get("AIRFLOW_CONFIG") or home / "airflow.cfg").expanduser())
+    return Path(chosen.strip()) if chosen.strip() else home / "dagcache" / "targets"
+
+
+def _configured(path: Path) -> str:
+    """What a configuration file says of it, read without importing Airflow, which takes seconds."""
+    parser = RawConfigParser(strict=False, inline_comment_prefixes=("#",))
+    try:
+        parser.read(path, encoding="utf-8")
+        return parser.get("dagcache", "metrics_targets", fallback="")
+    except (OSError, ValueError, ConfigParserError):  # it is Airflow's to complain
+        return ""
 
 
 def announced(directory: Path) -> list[str]:
