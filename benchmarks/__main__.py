@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-MARKS = ("scheduler", "scheduler-3000")
-"""Between them stands what `benchmarks.scheduler` has written."""
+MARKS = ("scheduler", "scheduler-3000", "scaling")
+"""Between them stands what `benchmarks.scheduler` and `benchmarks.scaling` have written."""
 PEERS = ("cachetools", "cachebox", "moka-py", "pympler", "numpy")
 
 
@@ -51,7 +51,8 @@ PARTS = (
         ("--quick",),
         "Cost of misses over the cost of an offline policy that knows the future (Belady with sizes, costs, bypass), "
         "geometric means per family of traces; 1.00 is the bound, lower is better. All traces are seeded, synthetic. "
-        "[policy.md](policy.md) explains the families, and where this policy loses and why.",
+        "[policy.md](policy.md) explains the families, and where this policy loses and why.\n\n"
+        "![hits over budgets, for each policy](policies.svg)",
     ),
     Part(
         "Weighing",

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.lines import GREENS, GREYS, Panel, Series, draw
 from benchmarks.scheduler import MIB, build, made_by, run_json, write_between
 
 _SWEEPS = 3
@@ -33,8 +34,8 @@ class Line:
     """What a contender took, by number of versions."""
 
     contender: Contender
-    seconds: dict[int, float] = field(default_factory=dict)
-    mib: dict[int, float] = field(default_factory=dict)
+    seconds: dict[float, float] = field(default_factory=dict)
+    mib: dict[float, float] = field(default_factory=dict)
 
 
 def contenders(budgets: Sequence[str]) -> list[Contender]:
@@ -73,48 +74,31 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join(rows)
 
 
-def draw(lines: Sequence[Line], path: Path) -> None:
-    """Two panels: seconds per sweep on a logarithmic scale, and RSS growth."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.fonttype"] = "none"
-    mpl.rcParams["svg.hashsalt"] = "dagcache"
-    from matplotlib import pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")
-    greens = iter(("#7cc4a4", "#3f9f78", "#1f7a5c", "#0d4f3a"))
-    greys = iter((("#8a94a6", "-"), ("#8a94a6", "--")))
-    for line in lines:
-        theirs = "mode" in line.contender.settings
-        colour, style = next(greys) if theirs else (next(greens), "-")
-        for axes, values in ((left, line.seconds), (right, line.mib)):
-            axes.plot(
-                list(values),
-                list(values.values()),
-                style,
-                color=colour,
-                marker="o",
-                markersize=4,
-                label=line.contender.label,
-            )
-    left.set_yscale("log")
-    left.set_title("seconds per warm sweep")
-    right.set_title("growth of resident memory, MiB")
-    for axes in (left, right):
-        axes.set_xlabel("versions in use")
-        axes.set_xlim(left=0)
-        axes.grid(alpha=0.25)
-    right.set_ylim(bottom=0)
-    right.legend(frameon=False)
-    figure.savefig(path, metadata={"Date": None})
+def panels(lines: Sequence[Line]) -> list[Panel]:
+    """Seconds per sweep on a logarithmic scale, and RSS growth."""
+    looks = zip((*GREYS[:2], *GREENS), ("-", "--", "-", "-", "-"), strict=True)
+    styled = list(zip(lines, looks, strict=True))
+    places = "versions in use"
+    return [
+        Panel(
+            "seconds per warm sweep",
+            places,
+            [Series(line.contender.label, line.seconds, colour, style) for line, (colour, style) in styled],
+            logarithmic=True,
+        ),
+        Panel(
+            "growth of resident memory, MiB",
+            places,
+            [Series(line.contender.label, line.mib, colour, style) for line, (colour, style) in styled],
+        ),
+    ]
 
 
 def main() -> None:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
     parser.add_argument("--counts", default="100,300,500,700,1500,3000,5000", help="numbers of versions")
-    parser.add_argument("--budgets", default="25MiB,75MiB,150MiB")
+    parser.add_argument("--budgets", default="25MiB,75MiB,150MiB", help="three, comma-separated")
     parser.add_argument("--home", type=Path, help="an existing playground, instead of a new one")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the chart there, as SVG")
@@ -127,7 +111,7 @@ def main() -> None:
         lines = measure(home, counts, contenders(chosen.budgets.split(",")))
     print(table(lines))
     if chosen.chart:
-        draw(lines, chosen.chart)
+        draw(panels(lines), chosen.chart)
     if chosen.page:
         picture = (
             f"![seconds per sweep and RSS growth over versions in use]({chosen.chart.name})\n\n" if chosen.chart else ""
