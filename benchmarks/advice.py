@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.advice [--versions 300] [--seconds 60] [--home DIR]`` has a real scheduler fill a database, asks
 for advice, and then lets processes of the scheduler's modules sweep over the versions in use, with half, once and twice
-the budget that was recommended, and with far too little. ``--sizes`` judges the constants of `dagcache.advice.sizes`
-beside others fitted to one half of the DAGs of that home, on the other half and on DAGs of another kind. ``--scale N``
-measures advice on N versions.
+the budget that was recommended, and with far too little. ``--scheduler`` has a real scheduler do the sweeping instead.
+``--sizes`` judges the constants of `dagcache.advice.sizes` beside others fitted to one half of a home's DAGs, on the
+other half and on DAGs of another kind. ``--scale N`` measures advice on N versions.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ from dagcache.advice import sizes
 from dagcache.airflow.sharing import share_strings
 from dagcache.clock import CoarseClock
 from dagcache.loader import SerializedDagLoader
+from dagcache.recorded import read_trace
 
 MIB = 1 << 20
 _WARM_LAPS, _LAPS = 3, 4
 _PER_SESSION = 20
+_WARM_SECONDS, _SCHEDULED_SECONDS, _SPEED_EVERY = 45, 60, 5
 _LOOP_SECONDS = 1.0  # what advice assumes by default
 _MARKER = "--laps-of"
 
@@ -40,6 +43,9 @@ def main() -> None:
     parser.add_argument("--versions", type=int, default=300)
     parser.add_argument("--seconds", type=int, default=60, help="how long the scheduler works (default: 60)")
     parser.add_argument("--home", type=Path, help="a home that a scheduler has filled, instead of a new one")
+    parser.add_argument(
+        "--scheduler", action="store_true", help="let a real scheduler do the sweeping; wall-clock time"
+    )
     parser.add_argument("--sizes", action="store_true", help="judge the predicted sizes instead")
     parser.add_argument("--scale", type=int, metavar="N", help="time advice on N made-up versions instead")
     parser.add_argument(_MARKER, type=Path, help=argparse.SUPPRESS)
@@ -57,6 +63,8 @@ def main() -> None:
             home = chosen.home or Path(scratch)
             if chosen.sizes:
                 judge_sizes(home, chosen)
+            elif chosen.scheduler:
+                in_a_scheduler(home, chosen)
             else:
                 experiment(home, chosen)
 
@@ -66,9 +74,7 @@ def main() -> None:
 
 def experiment(home: Path, chosen: argparse.Namespace) -> None:
     """A real scheduler's database, advice on it, and sweeps with half, once and twice the budget."""
-    if chosen.home is None:
-        command = ["run", "--home", str(home), "--versions", str(chosen.versions), "--seconds", str(chosen.seconds)]
-        subprocess.run([sys.executable, "-m", "dagcache.cli", *command], check=True, stdout=sys.stderr)
+    fill(home, chosen)
     recommended = advice(home)["scheduler"]["nbytes"]
     budgets = [recommended // 40, recommended // 10, recommended // 2, recommended, 2 * recommended]
     ids = in_use(home)
@@ -88,6 +94,79 @@ def experiment(home: Path, chosen: argparse.Namespace) -> None:
             f"| {budget / MIB:.0f} MiB | {predicted:.3f} | {measured['seconds']:.3f} | {ratio} | {tiers} |",
             flush=True,
         )
+
+
+def fill(home: Path, chosen: argparse.Namespace) -> None:
+    """Let a real scheduler fill a database, unless that was done before."""
+    if chosen.home is None:
+        command = ["run", "--home", str(home), "--versions", str(chosen.versions), "--seconds", str(chosen.seconds)]
+        subprocess.run([sys.executable, "-m", "dagcache.cli", *command], check=True, stdout=sys.stderr)
+
+
+def in_a_scheduler(home: Path, chosen: argparse.Namespace) -> None:
+    """The same three budgets in a real scheduler process, by its own metrics, in seconds of the constants' machine."""
+    fill(home, chosen)
+    recommended = advice(home)["scheduler"]["nbytes"]
+    print(f"{len(in_use(home))} versions in use; recommended: {recommended / MIB:.0f} MiB")
+    print("| max_bytes | predicted s per sweep | measured | predicted / measured | live / thawed / loaded, measured |")
+    print("|---|---|---|---|---|")
+    for budget in (recommended // 2, recommended, 2 * recommended):
+        advised = advice(home, "--budgets", str(budget))
+        predicted = advised["curve"][0]["busiest"]["seconds_per_sweep"] / advised["slowness"]
+        told = scheduled(home, budget)
+        lookups = told["live"] + told["frozen"] + told["missed"]
+        measured = told["seconds"] / told["sweeps"]
+        ratio = f"{predicted / measured:.2f}" if measured else "-"
+        tiers = " / ".join(f"{told[name] / lookups:.0%}" for name in ("live", "frozen", "missed"))
+        print(f"| {budget / MIB:.0f} MiB | {predicted:.3f} | {measured:.3f} | {ratio} | {tiers} |", flush=True)
+
+
+def scheduled(home: Path, budget: int) -> dict[str, float]:
+    """What a scheduler's cache did in a minute, once warm: lookups by tier, seconds of loads and thaws, sweeps."""
+    from dagcache.airflow.playground import environment, free_ports
+    from dagcache.metrics.scrape import Scrape, scrape
+
+    (port,) = free_ports(1)
+    traces = Path(tempfile.mkdtemp(dir=home))
+    settings = {
+        "AIRFLOW__DAGCACHE__MAX_BYTES": str(budget),
+        "AIRFLOW__DAGCACHE__METRICS_PORT": str(port),
+        "AIRFLOW__DAGCACHE__TRACE": str(traces),
+    }
+
+    def told() -> dict[str, float]:
+        found: Scrape = scrape(f"http://127.0.0.1:{port}/metrics")
+        names = ("load_duration_seconds_sum", "thaw_duration_seconds_sum")
+        return {
+            "live": found.value("dagcache_hits_total", tier="live") or 0.0,
+            "frozen": found.value("dagcache_hits_total", tier="frozen") or 0.0,
+            "missed": found.total("dagcache_misses_total"),
+            "seconds": sum(found.total(f"dagcache_{name}") for name in names),
+        }
+
+    with (home / "scheduler.log").open("w") as log:
+        command = [sys.executable, "-m", "airflow", "scheduler", "--skip-serve-logs"]
+        with subprocess.Popen(command, env=environment(home) | settings, stdout=log, stderr=log) as process:
+            try:
+                time.sleep(_WARM_SECONDS)
+                before = told()
+                slowness = []
+                for _ in range(_SCHEDULED_SECONDS // _SPEED_EVERY):
+                    time.sleep(_SPEED_EVERY)
+                    slowness.append(sizes.measure_speed(rounds=50).factor)
+                after = told()
+            finally:
+                process.terminate()
+    done = {name: after[name] - before[name] for name in after}
+    return {**done, "sweeps": sweeps(traces), "seconds": done["seconds"] / statistics.mean(slowness)}
+
+
+def sweeps(traces: Path) -> float:
+    """How often a version was usually looked up in the last minute of a recording."""
+    (path,) = traces.iterdir()
+    lookups = read_trace(path).lookups
+    counts = Counter(each.key for each in lookups if each.at > lookups[-1].at - _SCHEDULED_SECONDS)
+    return statistics.median(counts.values())
 
 
 def advice(home: Path, *arguments: str) -> dict[str, Any]:
