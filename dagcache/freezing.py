@@ -23,6 +23,8 @@ from typing import Any, Protocol
 
 from dagcache.errors import ConfigError, FreezeError, ThawError
 from dagcache.gcpause import gc_paused
+from dagcache.reducers import dict_setter
+from dagcache.templates import COPY, Changed, Templates
 
 __all__ = ["Freezer", "Frozen", "PickleFreezer", "gc_paused"]
 
@@ -64,6 +66,8 @@ class PickleFreezer:
     thawed value refers to the same objects again. Each costs some 25 nanoseconds per thaw (so hundreds
     of them, not tens of thousands), and is held for as long as the freezer is.
     ``reducers``: how to pickle instances of exactly these types, as in ``copyreg``.
+    ``alike``: classes of whose instances a value has many, with mostly the same attributes: `dagcache.templates`. Those
+    that are more than their ``__dict__`` are left to pickle.
     ``level``: of zlib, 1 to 9 (smallest); ConfigError for anything else. On DAGs 3 takes no longer than 1 and gives 7 %
     fewer bytes, which are inflated in less time; 6 takes 2.5 times as long for another 10 %.
 
@@ -75,10 +79,13 @@ class PickleFreezer:
         shared: Iterable[object] = (),
         reducers: Mapping[type, Callable[[Any], Any]] = types.MappingProxyType({}),
         level: int = 3,
+        alike: Iterable[type] = (),
     ) -> None:
         if level not in range(1, 10):
             raise ConfigError("level", level, "a whole number from 1 to 9")
-        distinct = {id(item): item for item in shared}
+        self._alike = {kind: set_dict for kind in alike if (set_dict := dict_setter(kind)) is not None}
+        by_reference = [*shared, *self._alike.values(), *([COPY] if self._alike else ())]
+        distinct = {id(item): item for item in by_reference}
         self._shared = tuple(distinct.values())
         self._shared_ids = distinct.keys()
         self._reducers = dict(reducers)
@@ -125,6 +132,7 @@ class PickleFreezer:
             proxied[id(referent)] = referent
             return weakref.proxy, (referent,)
 
+        templates = Templates(value, self._shared_ids)
         out = io.BytesIO()
         pickler = pickle.Pickler(out, _PROTOCOL)
         pickler.dispatch_table = {
@@ -132,6 +140,8 @@ class PickleFreezer:
             weakref.ProxyType: reduce_proxy,
             weakref.CallableProxyType: reduce_proxy,
             **self._reducers,
+            **{kind: templates.reducer(kind, set_dict) for kind, set_dict in self._alike.items()},
+            Changed: Changed.reduce,
         }
         pickler.memo = self._seeded.memo
         pickler.dump(value)

@@ -24,8 +24,8 @@ _HOOKS = (
 )
 
 
-def dict_reducer(kind: type) -> tuple[Reducer, object] | None:
-    """A reducer for instances of exactly this class, and the function it refers to: to be frozen by reference.
+def dict_setter(kind: type) -> Any:
+    """The C function behind ``instance.__dict__ = state`` of this class's instances, to be frozen by reference.
 
     None if the class has a say in how it is pickled, has state elsewhere than in ``__dict__``, or has no ``__dict__``.
     """
@@ -35,9 +35,14 @@ def dict_reducer(kind: type) -> tuple[Reducer, object] | None:
         if any(own.get(name) for name in _HOOKS):  # empty __slots__ are none
             return None
         holder = own.get("__dict__", holder)
-    if holder is None:
+    return None if holder is None else holder.__set__
+
+
+def dict_reducer(kind: type) -> tuple[Reducer, object] | None:
+    """A reducer for instances of exactly this class, and its `dict_setter`; None if it has none."""
+    set_dict = dict_setter(kind)
+    if set_dict is None:
         return None
-    set_dict = holder.__set__
 
     def reduce(instance: Any) -> tuple[Any, ...]:
         return copyreg.__newobj__, (kind,), instance.__dict__, None, None, set_dict  # type: ignore[attr-defined]

@@ -33,6 +33,8 @@ _DEFINITIONS = (
 )
 _TIMEZONES = ("airflow._shared.timezones.timezone", "airflow.utils.timezone")
 _SENTINELS = ("airflow.serialization.definitions.notset", "airflow.utils.types")
+_OPERATORS = ("SerializedBaseOperator",)  # of which each task is one
+_PARAMETERS = ("SerializedParam", "SerializedParamsDict")  # of which each task has several
 _SHAREABLE = (list, dict, set, frozenset, tuple, dt.timedelta, dt.tzinfo)
 
 
@@ -59,13 +61,16 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
     """A freezer for DAG graphs, and what it shares: the objects of `shared_objects`, and the tasks' vocabulary."""
     shared = shared_objects()
     reducers: dict[type, Reducer] = {}
-    for kind in _frequent_classes():
+    operators, parameters = _found(_OPERATORS), _found(_PARAMETERS)
+    for kind in parameters:
         found = dict_reducer(kind)
         if found is not None:
             reducers[kind], set_dict = found
-            names = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
-            shared += [set_dict, *map(sys.intern, sorted(names))]
-    return PickleFreezer(shared, reducers), shared
+            shared.append(set_dict)
+    for kind in operators + parameters:
+        names = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
+        shared += map(sys.intern, sorted(names))
+    return PickleFreezer(shared, reducers, alike=operators), shared
 
 
 def hubs(dag: Any) -> list[object]:
@@ -140,9 +145,8 @@ def breaker() -> HubBreaker:
     return HubBreaker(hubs, sever, tidy)
 
 
-def _frequent_classes() -> list[type]:
-    """Those of which each task has an instance or several: of the task itself, of its parameters."""
-    names = ("SerializedBaseOperator", "SerializedParam", "SerializedParamsDict")
+def _found(names: tuple[str, ...]) -> list[type]:
+    """The classes of these names, each from the first module that has it."""
     modules = _modules(_DEFINITIONS)
     kinds = (next((found for module in modules if (found := getattr(module, name, None))), None) for name in names)
     return [kind for kind in kinds if isinstance(kind, type)]
