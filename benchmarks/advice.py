@@ -19,15 +19,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.scheduler import build, run_json
 from dagcache.advice import sizes
 from dagcache.airflow.sharing import share_strings
-from dagcache.clock import CoarseClock
 from dagcache.loader import SerializedDagLoader
 from dagcache.recorded import read_trace
+from tests.support.clock import StillClock
 
 MIB = 1 << 20
 _WARM_LAPS, _LAPS = 3, 4
@@ -43,9 +44,7 @@ def main() -> None:
     parser.add_argument("--versions", type=int, default=300)
     parser.add_argument("--seconds", type=int, default=60, help="how long the scheduler works (default: 60)")
     parser.add_argument("--home", type=Path, help="a home that a scheduler has filled, instead of a new one")
-    parser.add_argument(
-        "--scheduler", action="store_true", help="let a real scheduler do the sweeping; wall-clock time"
-    )
+    parser.add_argument("--scheduler", action="store_true", help="let a real scheduler do the sweeping")
     parser.add_argument("--sizes", action="store_true", help="judge the predicted sizes instead")
     parser.add_argument("--scale", type=int, metavar="N", help="time advice on N made-up versions instead")
     parser.add_argument(_MARKER, type=Path, help=argparse.SUPPRESS)
@@ -63,8 +62,6 @@ def main() -> None:
             home = chosen.home or Path(scratch)
             if chosen.sizes:
                 judge_sizes(home, chosen)
-            elif chosen.scheduler:
-                in_a_scheduler(home, chosen)
             else:
                 experiment(home, chosen)
 
@@ -72,28 +69,46 @@ def main() -> None:
 # ---- predicted costs against sweeps ----
 
 
+Measure = Callable[[Path, int], dict[str, float]]
+"""Seconds per sweep in a home with a budget in bytes, and the shares of its lookups that each tier served."""
+
+
 def experiment(home: Path, chosen: argparse.Namespace) -> None:
     """A real scheduler's database, advice on it, and sweeps with half, once and twice the budget."""
     fill(home, chosen)
     recommended = advice(home)["scheduler"]["nbytes"]
-    budgets = [recommended // 40, recommended // 10, recommended // 2, recommended, 2 * recommended]
     ids = in_use(home)
+    print(f"{len(ids)} versions in use; recommended: {recommended / MIB:.0f} MiB")
+    budgets = [recommended // 2, recommended, 2 * recommended]
+    if chosen.scheduler:
+        compare(home, budgets, scheduled)
+        return
     wanted = home / "in_use.json"
     wanted.write_text(json.dumps(ids))
-    print(f"{len(ids)} versions in use; recommended: {recommended / MIB:.0f} MiB")
+    compare(home, [recommended // 40, recommended // 10, *budgets], swept)
+
+
+def compare(home: Path, budgets: Sequence[int], measure: Measure) -> None:
+    """Print what was predicted and what was measured, budget by budget."""
     print("| max_bytes | predicted s per sweep | measured | predicted / measured | live / thawed / loaded, measured |")
     print("|---|---|---|---|---|")
     for budget in budgets:
         # Right before the sweep: both depend on how fast the machine is at the time.
         told = advice(home, "--budgets", str(budget))
         predicted = told["curve"][0]["busiest"]["seconds_per_sweep"] / told["slowness"]
-        measured = run_json(home, {"max_bytes": budget}, "benchmarks.advice", _MARKER, str(wanted))[-1]
+        measured = measure(home, budget)
         ratio = f"{predicted / measured['seconds']:.2f}" if measured["seconds"] else "-"
         tiers = " / ".join(f"{measured[name]:.0%}" for name in ("live", "frozen", "missed"))
         print(
             f"| {budget / MIB:.0f} MiB | {predicted:.3f} | {measured['seconds']:.3f} | {ratio} | {tiers} |",
             flush=True,
         )
+
+
+def swept(home: Path, budget: int) -> dict[str, float]:
+    """By a process that does nothing but sweep over the versions in use."""
+    wanted = str(home / "in_use.json")
+    return run_json(home, {"max_bytes": budget}, "benchmarks.advice", _MARKER, wanted)[-1]
 
 
 def fill(home: Path, chosen: argparse.Namespace) -> None:
@@ -103,28 +118,11 @@ def fill(home: Path, chosen: argparse.Namespace) -> None:
         subprocess.run([sys.executable, "-m", "dagcache.cli", *command], check=True, stdout=sys.stderr)
 
 
-def in_a_scheduler(home: Path, chosen: argparse.Namespace) -> None:
-    """The same three budgets in a real scheduler process, by its own metrics, in seconds of the constants' machine."""
-    fill(home, chosen)
-    recommended = advice(home)["scheduler"]["nbytes"]
-    print(f"{len(in_use(home))} versions in use; recommended: {recommended / MIB:.0f} MiB")
-    print("| max_bytes | predicted s per sweep | measured | predicted / measured | live / thawed / loaded, measured |")
-    print("|---|---|---|---|---|")
-    for budget in (recommended // 2, recommended, 2 * recommended):
-        advised = advice(home, "--budgets", str(budget))
-        predicted = advised["curve"][0]["busiest"]["seconds_per_sweep"] / advised["slowness"]
-        told = scheduled(home, budget)
-        lookups = told["live"] + told["frozen"] + told["missed"]
-        measured = told["seconds"] / told["sweeps"]
-        ratio = f"{predicted / measured:.2f}" if measured else "-"
-        tiers = " / ".join(f"{told[name] / lookups:.0%}" for name in ("live", "frozen", "missed"))
-        print(f"| {budget / MIB:.0f} MiB | {predicted:.3f} | {measured:.3f} | {ratio} | {tiers} |", flush=True)
-
-
 def scheduled(home: Path, budget: int) -> dict[str, float]:
-    """What a scheduler's cache did in a minute, once warm: lookups by tier, seconds of loads and thaws, sweeps."""
+    """By a real scheduler in a minute, once warm: its own metrics, in CPU seconds of the constants' machine."""
     from dagcache.airflow.playground import environment, free_ports
-    from dagcache.metrics.scrape import Scrape, scrape
+    from dagcache.cli.figures import Figures, figures
+    from dagcache.metrics.scrape import scrape
 
     (port,) = free_ports(1)
     traces = Path(tempfile.mkdtemp(dir=home))
@@ -134,15 +132,8 @@ def scheduled(home: Path, budget: int) -> dict[str, float]:
         "AIRFLOW__DAGCACHE__TRACE": str(traces),
     }
 
-    def told() -> dict[str, float]:
-        found: Scrape = scrape(f"http://127.0.0.1:{port}/metrics")
-        names = ("load_duration_seconds_sum", "thaw_duration_seconds_sum")
-        return {
-            "live": found.value("dagcache_hits_total", tier="live") or 0.0,
-            "frozen": found.value("dagcache_hits_total", tier="frozen") or 0.0,
-            "missed": found.total("dagcache_misses_total"),
-            "seconds": sum(found.total(f"dagcache_{name}") for name in names),
-        }
+    def told() -> Figures:
+        return figures(scrape(f"http://127.0.0.1:{port}/metrics"), "scheduler")
 
     with (home / "scheduler.log").open("w") as log:
         command = [sys.executable, "-m", "airflow", "scheduler", "--skip-serve-logs"]
@@ -157,8 +148,14 @@ def scheduled(home: Path, budget: int) -> dict[str, float]:
                 after = told()
             finally:
                 process.terminate()
-    done = {name: after[name] - before[name] for name in after}
-    return {**done, "sweeps": sweeps(traces), "seconds": done["seconds"] / statistics.mean(slowness)}
+    lookups = after.lookups - before.lookups
+    seconds = after.loads.since(before.loads).seconds + after.thaws.since(before.thaws).seconds
+    return {
+        "seconds": seconds / statistics.mean(slowness) / sweeps(traces),
+        "live": (after.hits_live - before.hits_live) / lookups,
+        "frozen": (after.hits_frozen - before.hits_frozen) / lookups,
+        "missed": (after.misses - before.misses) / lookups,
+    }
 
 
 def sweeps(traces: Path) -> float:
@@ -189,18 +186,6 @@ def in_use(home: Path) -> list[str]:
     return [str(use.version_id) for use in active(uses(history), history.as_of)]
 
 
-class _LoopClock(CoarseClock):
-    """Goes from one loop of a scheduler to the next."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """The time, seconds."""
-        return self.now
-
-
 def laps(ids: list[str]) -> dict[str, float]:
     """Look versions up in a circle in a scheduler's bag, twenty to a session: what a lap costs once it is warm.
 
@@ -215,7 +200,7 @@ def laps(ids: list[str]) -> dict[str, float]:
     from dagcache.airflow import component
     from dagcache.airflow.sweep import look_up, scheduler_bag
 
-    clock = _LoopClock()
+    clock = StillClock()
     component.CoarseClock = lambda: clock  # type: ignore[attr-defined, assignment, misc]
     bag = scheduler_bag()
     bag.dagcache._timer = time.thread_time  # noqa: SLF001 - the clock that loads and thaws are timed by
@@ -228,7 +213,7 @@ def laps(ids: list[str]) -> dict[str, float]:
         if lap >= _WARM_LAPS:
             slowness.append(sizes.measure_speed(rounds=50).factor)
         for first in range(0, len(versions), _PER_SESSION):
-            clock.now += _LOOP_SECONDS
+            clock.advance(_LOOP_SECONDS)
             with create_session() as session:
                 for version in versions[first : first + _PER_SESSION]:
                     look_up(bag, version, session)

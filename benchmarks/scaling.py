@@ -10,23 +10,14 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.lines import GREENS, GREYS, Panel, Series, draw
-from benchmarks.scheduler import MIB, build, made_by, run_json, write_between
+from benchmarks.scheduler import MIB, Contender, build, made_by, sweep, write_between
 
 _SWEEPS = 3
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A way to run the bag."""
-
-    label: str
-    settings: dict[str, object]
-    arguments: tuple[str, ...] = ()
 
 
 @dataclass
@@ -52,8 +43,7 @@ def measure(home: Path, counts: Sequence[int], rivals: Sequence[Contender]) -> l
     lines = [Line(rival) for rival in rivals]
     for count in counts:
         for line in lines:
-            arguments = ("--sweeps", str(_SWEEPS), "--limit", str(count), "--json", *line.contender.arguments)
-            *_, last = run_json(home, line.contender.settings, "dagcache.airflow.sweep", *arguments)
+            *_, last = sweep(home, line.contender, _SWEEPS, "--limit", str(count))
             line.seconds[count] = last["seconds"]
             line.mib[count] = last["rss_growth_bytes"] / MIB
             told = f"{count}: {line.contender.label}: {line.seconds[count]:.2f} s, {line.mib[count]:.0f} MiB"
@@ -76,21 +66,18 @@ def table(lines: Sequence[Line]) -> str:
 
 def panels(lines: Sequence[Line]) -> list[Panel]:
     """Seconds per sweep on a logarithmic scale, and RSS growth."""
-    looks = zip((*GREYS[:2], *GREENS), ("-", "--", "-", "-", "-"), strict=True)
-    styled = list(zip(lines, looks, strict=True))
-    places = "versions in use"
+    looks = list(zip((*GREYS[:2], *GREENS), ("-", "--", "-", "-", "-"), strict=True))
+
+    def panel(title: str, values: Callable[[Line], dict[float, float]], *, logarithmic: bool = False) -> Panel:
+        series = [
+            Series(line.contender.label, values(line), colour, style)
+            for line, (colour, style) in zip(lines, looks, strict=True)
+        ]
+        return Panel(title, "versions in use", series, logarithmic=logarithmic)
+
     return [
-        Panel(
-            "seconds per warm sweep",
-            places,
-            [Series(line.contender.label, line.seconds, colour, style) for line, (colour, style) in styled],
-            logarithmic=True,
-        ),
-        Panel(
-            "growth of resident memory, MiB",
-            places,
-            [Series(line.contender.label, line.mib, colour, style) for line, (colour, style) in styled],
-        ),
+        panel("seconds per warm sweep", lambda line: line.seconds, logarithmic=True),
+        panel("growth of resident memory, MiB", lambda line: line.mib),
     ]
 
 

@@ -35,6 +35,8 @@ class Contender:
 
     label: str
     settings: dict[str, object]
+    arguments: tuple[str, ...] = ()
+    """Of `dagcache.airflow.sweep`, beside those that all get."""
 
     @property
     def ours(self) -> bool:
@@ -49,9 +51,10 @@ def contenders(budgets: Sequence[str]) -> list[Contender]:
     return [Contender("Airflow's LRU of 512", {"mode": "off"}), frozen, *ours]
 
 
-def sweep(home: Path, contender: Contender, sweeps: int) -> list[dict[str, Any]]:
+def sweep(home: Path, contender: Contender, sweeps: int, *arguments: str) -> list[dict[str, Any]]:
     """One process that sweeps; its figures."""
-    return run_json(home, contender.settings, "dagcache.airflow.sweep", "--sweeps", str(sweeps), "--json")
+    arguments = ("--sweeps", str(sweeps), "--json", *contender.arguments, *arguments)
+    return run_json(home, contender.settings, "dagcache.airflow.sweep", *arguments)
 
 
 def run_json(home: Path, settings: dict[str, object], module: str, *arguments: str) -> list[dict[str, Any]]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from multiprocessing import Pool
 from pathlib import Path
 
 from benchmarks.lines import GREENS, Panel, Series, draw
 from benchmarks.policies.catalogue import CATALOGUE
-from benchmarks.policies.simulate import OURS, POLICIES
-from benchmarks.policies.traces import Trace
+from benchmarks.policies.simulate import OURS, POLICIES, hit_share, trace_of
 
 TRACES = {
     "loop": "a sweep, over and over",
@@ -22,18 +20,14 @@ _NAMES = ("red", "blue", "orange", "purple", "brown", "pink", "gray", "olive", "
 _COLOURS = ("black", *(f"tab:{name}" for name in _NAMES))
 
 
-def hit_share(policy: str, trace: Trace, share: float) -> float:
-    """Of all lookups, those that a policy answers with that share of the working set as its budget."""
-    cache = POLICIES[policy](int(share * trace.working_set))
-    columns = (trace.keys, trace.sizes, trace.costs, trace.times)
-    asked = list(zip(*(column.tolist() for column in columns), strict=True))
-    return sum(cache.request(*each) for each in asked) / len(asked)
-
-
-def _line(task: tuple[str, str]) -> dict[float, float]:
-    name, policy = task
-    trace = next(scenario for scenario in CATALOGUE if scenario.name == name).make()
-    return {share: hit_share(policy, trace, share) for share in SHARES}
+def _lines(name: str) -> dict[str, dict[float, float]]:
+    place = next(place for place, scenario in enumerate(CATALOGUE) if scenario.name == name)
+    trace = trace_of("catalogue", place)
+    budgets = {share: int(share * trace.working_set) for share in SHARES}
+    return {
+        policy: {share: hit_share(make(budget), trace) for share, budget in budgets.items()}
+        for policy, make in POLICIES.items()
+    }
 
 
 def main() -> None:
@@ -42,12 +36,8 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="where to draw, as SVG")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
     chosen = parser.parse_args()
-    tasks = [(name, policy) for name in TRACES for policy in POLICIES]
-    lines = {}
     with Pool(chosen.jobs) as pool:
-        for task, points in zip(tasks, pool.imap(_line, tasks), strict=True):
-            lines[task] = points
-            print(*task, {share: round(hits, 3) for share, hits in points.items()}, file=sys.stderr, flush=True)
+        lines = dict(zip(TRACES, pool.map(_lines, TRACES, chunksize=1), strict=True))
     colours = {OURS: GREENS[1], **dict(zip((name for name in POLICIES if name != OURS), _COLOURS, strict=True))}
     draw(
         [
@@ -55,7 +45,7 @@ def main() -> None:
                 f"hits: {title}",
                 "budget, of the working set",
                 [
-                    Series(policy, lines[name, policy], colours[policy], "-" if policy == OURS else "--")
+                    Series(policy, lines[name][policy], colours[policy], "-" if policy == OURS else "--")
                     for policy in POLICIES
                 ],
             )

@@ -88,7 +88,7 @@ def run_cases(cases: Iterable[Case], policies: Sequence[str], jobs: int) -> Iter
 def run_case(case: Case, policies: Iterable[str]) -> Outcome:
     """Run every policy over one case."""
     scenario = SETS[case.cases][case.scenario]
-    trace = _trace_of(case.cases, case.scenario)
+    trace = trace_of(case.cases, case.scenario)
     budget = int(case.share * trace.working_set)
     costs = {policy: miss_cost(POLICIES[policy](budget), trace) for policy in policies}
     offline = offline_cost(trace, budget)
@@ -98,11 +98,15 @@ def run_case(case: Case, policies: Iterable[str]) -> Outcome:
 def miss_cost(cache: Cache, trace: Trace) -> float:
     """Seconds of loads that a cache causes over a trace."""
     total = 0.0
-    columns = (trace.keys, trace.sizes, trace.costs, trace.times)
-    for key, size, cost, now in zip(*(column.tolist() for column in columns), strict=True):
+    for key, size, cost, now in trace.requests():
         if not cache.request(key, size, cost, now):
             total += cost
     return total
+
+
+def hit_share(cache: Cache, trace: Trace) -> float:
+    """Of all lookups of a trace, those that a cache answers."""
+    return sum(cache.request(*each) for each in trace.requests()) / len(trace.keys)
 
 
 def geometric_mean(values: Iterable[float]) -> float:
@@ -124,5 +128,6 @@ def _run_task(task: tuple[Case, tuple[str, ...]]) -> Outcome:
 
 
 @lru_cache(maxsize=1)
-def _trace_of(cases: str, scenario: int) -> Trace:
+def trace_of(cases: str, scenario: int) -> Trace:
+    """The trace of a case; the last one is kept."""
     return SETS[cases][scenario].make()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,11 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def requests(self) -> Iterator[tuple[int, int, float, float]]:
+        """Key, bytes, cost in seconds and time of each lookup: what a `Cache` is asked."""
+        columns = (self.keys, self.sizes, self.costs, self.times)
+        return zip(*(column.tolist() for column in columns), strict=True)
 
 
 def graph_sizes(rng: np.random.Generator, count: int, median: float = 600 * KB, sigma: float = 1.5) -> Ints:

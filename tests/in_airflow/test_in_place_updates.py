@@ -7,23 +7,11 @@ from typing import Any
 import pytest
 
 from dagcache.airflow import component, rows
-from dagcache.clock import CoarseClock
 from tests.in_airflow.conftest import Clock
 from tests.in_airflow.support import scheduler_bag, statements_of, write
+from tests.support.clock import StillClock
 
 WINDOW = 30  # [core] min_serialized_dag_update_interval, seconds
-
-
-class StillClock(CoarseClock):
-    """Moved by hand."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
 
 
 def text(bag: Any, version: Any, session: Any) -> str:

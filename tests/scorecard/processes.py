@@ -85,8 +85,8 @@ class Tests:
         return f"{self.passed} of {self.passed} tests{skipped}"
 
 
-def run_tests(*which: str, soak: bool = False) -> Tests:
-    """Run tests, the long ones only if wanted.
+def run_tests(*which: str, soak: bool = False, coverage: Path | None = None) -> Tests:
+    """Run tests, the long ones only if wanted; with ``coverage``, take down there which branches they reach.
 
     Raises:
         MeasureError: pytest did not get as far as running tests.
@@ -96,7 +96,9 @@ def run_tests(*which: str, soak: bool = False) -> Tests:
         report = Path(folder, "report.xml")
         marks = ["-o", "addopts=", *([] if soak else ["-m", "not soak"])]
         quiet = ["-q", "-p", "no:cacheprovider", f"--junit-xml={report}"]
-        code, output, errors = run([sys.executable, "-m", "pytest", *marks, *quiet, *which], env=_environment())
+        under = ["-m", "coverage", "run", f"--data-file={coverage}"] if coverage else []
+        command = [sys.executable, *under, "-m", "pytest", *marks, *quiet, *which]
+        code, output, errors = run(command, env=_environment())
         if not report.exists():
             raise MeasureError(f"pytest ended with {code}: {last_line(output + errors)}")
         return read_report(report)

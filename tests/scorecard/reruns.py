@@ -35,9 +35,11 @@ CORE_TESTS = (
     "test_pressure",
     "test_reaper",
     "test_reclaim",
+    "test_reducers",
     "test_reentry",
     "test_stats",
     "test_store",
+    "test_templates",
     "test_threads",
     "test_walk",
 )
