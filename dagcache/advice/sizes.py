@@ -19,6 +19,7 @@ from typing import Any
 
 from dagcache.airflow.sharing import share_strings  # needs no Airflow
 from dagcache.entry import ENTRY_OVERHEAD, LIVE_OVERHEAD
+from dagcache.freezing import LEVEL
 from dagcache.gcpause import gc_paused
 from dagcache.sizing.walk import weigh
 
@@ -92,7 +93,7 @@ def features(payload: dict[str, Any]) -> Features:
             mapped=sum(1 for task in tasks if task.get("_is_mapped")),
             params=sum(len(task.get("params") or ()) for task in tasks),
             shadow_bytes=weigh(shadow).nbytes,
-            deflated_bytes=len(zlib.compress(pickled, 3)),
+            deflated_bytes=len(zlib.compress(pickled, LEVEL)),
         )
 
 

@@ -23,7 +23,7 @@ class Content(NamedTuple):
 def current_hashes(version_ids: Collection[UUID], session: Any) -> dict[UUID, str]:
     """The hashes that versions' contents have now; without those that have none any more. By a unique index."""
     columns = select(SerializedDagModel.dag_version_id, SerializedDagModel.dag_hash)
-    return dict(map(tuple, session.execute(columns.where(SerializedDagModel.dag_version_id.in_(version_ids)))))
+    return dict(session.execute(columns.where(SerializedDagModel.dag_version_id.in_(version_ids))).all())
 
 
 def latest_content(dag_id: str, session: Any) -> Content | None:
