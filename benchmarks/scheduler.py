@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.scheduler [--versions 700] [--rounds 3] [--page FILE --chart FILE]`` builds a throw-away Airflow
 home with that many generated versions and Airflow's example DAGs, and then sweeps over it in fresh processes: each
-round runs every contender once, so that all of them see the same machine. The first sweep of a process loads; the
-later ones are warm.
+round runs every contender once, so that all of them see the same machine. The first sweep of a process loads, and in
+the next few the cache learns how often each version is asked for; ``--warm-up`` says from which on they count.
 """
 
 from __future__ import annotations
@@ -77,18 +77,21 @@ def build(home: Path, versions: int) -> None:
         sys.exit(f"the playground ended with {done.returncode}:\n{done.stderr[-2000:]}")
 
 
-def measure(home: Path, rivals: Sequence[Contender], rounds: int, sweeps: int) -> dict[str, list[dict[str, Any]]]:
-    """The warm sweeps of every contender, and its last memory, round by round."""
+def measure(
+    home: Path, rivals: Sequence[Contender], rounds: int, sweeps: int, warm_up: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Of every contender the first sweep, those after the warm-up, and its last memory, round by round."""
     found: dict[str, list[dict[str, Any]]] = {rival.label: [] for rival in rivals}
     for number in range(rounds):
         for rival in rivals:
-            first, *warm = sweep(home, rival, sweeps)
+            first, *later = sweep(home, rival, sweeps)
+            warm = later[warm_up - 1 :]
             found[rival.label].append(
                 {
                     "first": first["seconds"],
                     "seconds": statistics.median(each["seconds"] for each in warm),
                     "rss": warm[-1]["rss_growth_bytes"],
-                    "payload": max(each["payload_statements"] for each in warm),
+                    "payload": max(each["payload_statements"] for each in later),
                     "lookups": warm[-1]["lookups"],
                     "tiers": tuple(warm[-1][name] for name in ("hits_live", "hits_frozen", "misses")),
                 }
@@ -149,12 +152,14 @@ def write_between(page: Path, mark: str, text: str) -> None:
     page.write_text(between.sub(lambda _: f"{start}\n{text}\n{end}", page.read_text()))
 
 
-def section(versions: int, body: str, facts: str, chart: Path | None) -> str:
+def section(chosen: argparse.Namespace, body: str, facts: str) -> str:
     """What stands between the marks of the page."""
+    chart = chosen.chart
     picture = f"![seconds per sweep and RSS growth]({chart.name})\n\n" if chart else ""
     return (
-        f"{made_by()} {versions} generated versions and Airflow's examples, looked up in a circle, twenty to a "
-        "session, in a process of the scheduler's modules.\n\n"
+        f"{made_by()} {chosen.versions} generated versions and Airflow's examples, looked up in a circle, twenty to a "
+        f"session, in a process of the scheduler's modules. Of {chosen.sweeps} sweeps of a process the first "
+        f"{chosen.warm_up} warm it up; {chosen.rounds} processes each, in turn.\n\n"
         f"{picture}{body}\n\n{facts}"
     )
 
@@ -164,7 +169,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scheduler", description=__doc__)
     parser.add_argument("--versions", type=int, default=700)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sweeps", type=int, default=4)
+    parser.add_argument("--sweeps", type=int, default=8, help="of each process (default: 8)")
+    parser.add_argument("--warm-up", type=int, default=4, help="of these the first that do not count (default: 4)")
     parser.add_argument("--budgets", default="75MiB,25MiB,150MiB", help="comma-separated")
     parser.add_argument("--home", type=Path, help="an existing playground, instead of a new one")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
@@ -175,12 +181,12 @@ def main() -> None:
         home = chosen.home or Path(scratch)
         if chosen.home is None:
             build(home, chosen.versions)
-        found = measure(home, contenders(chosen.budgets.split(",")), chosen.rounds, chosen.sweeps)
+        found = measure(home, contenders(chosen.budgets.split(",")), chosen.rounds, chosen.sweeps, chosen.warm_up)
         body, rows = table(found)
         facts = accounting(home)
     print(f"{body}\n\n{facts}")
     if chosen.page:
-        write_between(chosen.page, chosen.mark, section(chosen.versions, body, facts, chosen.chart))
+        write_between(chosen.page, chosen.mark, section(chosen, body, facts))
     if chosen.chart:
         chosen.chart.write_text(bars(("seconds per warm sweep", "RSS growth"), rows))
 
