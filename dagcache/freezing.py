@@ -1,8 +1,8 @@
 """Freeze a value into bytes and thaw it into an equal graph.
 
-Frozen form: a CRC-32, the pickle's length, the raw-deflated pickle. The bytes are valid for the freezer
-that made them and for nothing else: its checksum starts from a random number, so that damaged bytes, and
-another freezer's, are refused before anything is unpickled.
+Frozen form: a CRC-32, the pickle's length, whether it was deflated with the freezer's dictionary, the raw-deflated
+pickle. The bytes are valid for the freezer that made them and for nothing else: its checksum starts from a random
+number, so that damaged bytes, and another freezer's, are refused before anything is unpickled.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dagcache.dictionary import Dictionary
 from dagcache.errors import ConfigError, FreezeError, ThawError
 from dagcache.gcpause import gc_paused
 from dagcache.reducers import dict_setter
@@ -35,7 +36,7 @@ _PROTOCOL = 5  # not HIGHEST_PROTOCOL: the opcodes written and counted below are
 _MEMOIZE = b"\x94"
 _NEXT_BUFFER = b"\x97"
 _CHECKSUM = struct.Struct("<I")
-_LENGTH = struct.Struct("<I")
+_HEAD = struct.Struct("<I?")
 _RAW_DEFLATE = -zlib.MAX_WBITS
 
 
@@ -92,6 +93,7 @@ class PickleFreezer:
         self._shared_ids = distinct.keys()
         self._reducers = dict(reducers)
         self._level = level
+        self._dictionary = Dictionary()
         self._salt = int.from_bytes(os.urandom(4), "little")
         self._seeded = pickle.Pickler(io.BytesIO(), _PROTOCOL)
         self._seeded.memo = {key: (index, item) for index, (key, item) in enumerate(distinct.items())}
@@ -104,8 +106,7 @@ class PickleFreezer:
         """
         try:
             pickled = self._dump(value)
-            deflater = zlib.compressobj(self._level, zlib.DEFLATED, _RAW_DEFLATE)
-            checked = b"".join((_LENGTH.pack(len(pickled)), deflater.compress(pickled), deflater.flush()))
+            checked = self._deflate(pickled)
             data = _CHECKSUM.pack(zlib.crc32(checked, self._salt)) + checked
         except (MemoryError, FreezeError):
             raise
@@ -154,11 +155,22 @@ class PickleFreezer:
         checked = memoryview(data)[_CHECKSUM.size :]
         if _CHECKSUM.unpack_from(data) != (zlib.crc32(checked, self._salt),):
             raise ThawError(f"{len(data)} frozen bytes are damaged, or another freezer's: the checksum differs")
-        (length,) = _LENGTH.unpack_from(checked)
-        pickled = zlib.decompress(checked[_LENGTH.size :], _RAW_DEFLATE, length)
+        length, with_words = _HEAD.unpack_from(checked)
+        inflater = zlib.decompressobj(_RAW_DEFLATE, self._dictionary.words if with_words else b"")
+        pickled = inflater.decompress(checked[_HEAD.size :], length)
         # What a pickle takes for buffers may be any objects: the prologue puts the shared ones in the memo, at the
         # places where the pickler's has them. (Its own cannot be set: CPython's setter loses a dict's items.)
         return pickle.loads(self._prologue + pickled, buffers=self._shared)
+
+    def _deflate(self, pickled: bytes) -> bytes:
+        words = self._dictionary.words
+        if words:
+            deflater = zlib.compressobj(self._level, zlib.DEFLATED, _RAW_DEFLATE, zdict=words)
+        else:
+            self._dictionary.learn(pickled)
+            deflater = zlib.compressobj(self._level, zlib.DEFLATED, _RAW_DEFLATE)
+        head = _HEAD.pack(len(pickled), bool(words))
+        return b"".join((head, deflater.compress(pickled), deflater.flush()))
 
     def _refuse_dangling(self, value: object, proxied: dict[int, object]) -> None:
         """A referent that the value itself does not hold would die as soon as the value is thawed."""

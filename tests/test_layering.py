@@ -21,7 +21,7 @@ LAYERS = [
     ["sizing.durations", "sizing.estimate", "sizing.audit"],
     ["stats", "history", "clock", "pace", "gcpause"],
     ["reducers"],
-    ["templates"],
+    ["templates", "dictionary"],
     ["config", "entry", "costs", "ghosts", "freezing", "reclaim", "flights", "exclusion"],
     ["policy", "deadlines", "families", "intake", "hits"],
     ["store"],
