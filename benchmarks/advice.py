@@ -26,6 +26,7 @@ from typing import Any
 from benchmarks.scheduler import build, run_json
 from dagcache.advice import sizes
 from dagcache.airflow.sharing import share_strings
+from dagcache.dictionary import Dictionary
 from dagcache.loader import SerializedDagLoader
 from dagcache.recorded import read_trace
 from tests.support.clock import StillClock
@@ -305,6 +306,7 @@ class _Weigher:
         self._shared = frozenset(map(id, shared))
         self._held = shared
         self._growth: int | None = None
+        self._dictionary = Dictionary()
 
     def weigh(self, payload: dict[str, Any]) -> dict[str, Any]:
         """Features, bytes and seconds of one DAG."""
@@ -322,7 +324,7 @@ class _Weigher:
         if self._growth is None and len(dag.task_dict) >= 5:
             self._growth = self._graphs.growth_per_task(self._freezer.thaw(frozen.data))
         live = weigh(dag, shared=self._shared).nbytes + (self._growth or 0) * len(dag.task_dict)
-        found = sizes.features(json.loads(text))
+        found = sizes.features(json.loads(text), self._dictionary)
         return {
             "features": {name: getattr(found, name) for name in found.__dataclass_fields__},
             "live": live,

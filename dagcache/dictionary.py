@@ -50,7 +50,7 @@ class Dictionary:
             self.words = self._learned
 
 
-def deflated(text: bytes, words: bytes = b"") -> int:
+def deflated(text: bytes, words: bytes = b"", level: int = 1) -> int:
     """The compressed size in bytes, with or without a dictionary."""
-    deflater = zlib.compressobj(1, zdict=words) if words else zlib.compressobj(1)
+    deflater = zlib.compressobj(level, zdict=words) if words else zlib.compressobj(level)
     return len(deflater.compress(text)) + len(deflater.flush())

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from dagcache.advice.history import Told
 from dagcache.advice.sizes import Size, Speed, features
+from dagcache.dictionary import Dictionary
 from dagcache.errors import LoadError
 from dagcache.loader import SerializedDagLoader, VersionRow
 
@@ -90,17 +92,30 @@ def _read(
     loader: SerializedDagLoader, rows: list[VersionRow], speed: Speed, found: Sampled, told: Told
 ) -> dict[UUID, Size]:
     known: dict[UUID, Size] = {}
+    dictionary = Dictionary()
+    early = []  # measured while there was no dictionary: a cache has one for all but its first values
     for done, row in enumerate(rows):
         told("payloads", done, len(rows))
+        if not dictionary.words:
+            early.append(row)
         try:
-            with loader.database.told():
-                payload = loader.load(row.id)
-            if payload is not None:
-                known[row.id] = speed.size(features(payload))
+            _measure(loader, row, speed, dictionary, known)
         except (LoadError, ValueError):
             found.damaged += 1
         found.read += 1
+    for row in early if dictionary.words else ():
+        with suppress(LoadError, ValueError):  # counted already
+            _measure(loader, row, speed, dictionary, known)
     return known
+
+
+def _measure(
+    loader: SerializedDagLoader, row: VersionRow, speed: Speed, dictionary: Dictionary, known: dict[UUID, Size]
+) -> None:
+    with loader.database.told():
+        payload = loader.load(row.id)
+    if payload is not None:
+        known[row.id] = speed.size(features(payload, dictionary))
 
 
 def _extend(found: Sampled, dags: dict[UUID, str], rows: dict[UUID, VersionRow], known: dict[UUID, Size]) -> None:

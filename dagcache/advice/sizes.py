@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import pickle
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from dagcache.airflow.sharing import share_strings  # needs no Airflow
+from dagcache.dictionary import Dictionary, deflated
 from dagcache.entry import ENTRY_OVERHEAD, LIVE_OVERHEAD
 from dagcache.freezing import LEVEL
 from dagcache.gcpause import gc_paused
@@ -76,8 +76,10 @@ class Size:
         )
 
 
-def features(payload: dict[str, Any]) -> Features:
+def features(payload: dict[str, Any], dictionary: Dictionary | None = None) -> Features:
     """Weigh a parsed payload's shadow; equal strings in the payload are one afterwards.
+
+    ``dictionary``: of the shadows seen so far, as a cache has one of the values that it has frozen.
 
     Raises:
         ValueError: it is no serialised DAG.
@@ -93,8 +95,16 @@ def features(payload: dict[str, Any]) -> Features:
             mapped=sum(1 for task in tasks if task.get("_is_mapped")),
             params=sum(len(task.get("params") or ()) for task in tasks),
             shadow_bytes=weigh(shadow).nbytes,
-            deflated_bytes=len(zlib.compress(pickled, LEVEL)),
+            deflated_bytes=deflated(pickled, _words(dictionary, pickled), LEVEL),
         )
+
+
+def _words(dictionary: Dictionary | None, pickled: bytes) -> bytes:
+    if dictionary is None:
+        return b""
+    words = dictionary.words
+    dictionary.learn(pickled)
+    return words
 
 
 def live_bytes(found: Features) -> int:
