@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks.scheduler import build, run_json
 from dagcache.advice import sizes
-from dagcache.airflow.sharing import share_strings
+from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.dictionary import Dictionary
 from dagcache.loader import SerializedDagLoader
 from dagcache.recorded import read_trace
@@ -245,7 +245,7 @@ def judge_sizes(home: Path, chosen: argparse.Namespace) -> None:
         "live": (np.array([row["live"] for row in rows], float), ("tasks", "shadow_bytes"), sizes.live_bytes),
         "frozen": (
             np.array([row["frozen"] for row in rows], float),
-            ("mapped", "params", "deflated_bytes"),
+            ("mapped", "deflated_bytes"),
             sizes.frozen_bytes,
         ),
         "load, ms": (np.array([row["load"] * 1e3 for row in rows]), ("tasks", "shadow_bytes"), None),
@@ -319,6 +319,7 @@ class _Weigher:
             parsed = json.loads(text)
             share_strings(parsed)
             dag = self._build(parsed)
+            share_immutables(dag)
         load = time.perf_counter() - started
         frozen = self._freezer.freeze(dag)
         if self._growth is None and len(dag.task_dict) >= 5:

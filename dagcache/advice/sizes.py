@@ -10,6 +10,7 @@ benchmarks.advice --sizes` fits them anew and judges them on the other half and 
 
 from __future__ import annotations
 
+import marshal
 import pickle
 import time
 from collections.abc import Callable
@@ -26,8 +27,8 @@ from dagcache.sizing.walk import weigh
 # live = DAG + task * tasks + weight * shadow's weight. A task's part includes what Airflow's own caches of method
 # results add in use, 1.4 KB; see `dagcache.airflow.graphs.growth_per_task`.
 _LIVE_DAG, _LIVE_TASK, _LIVE_WEIGHT = 1110.0, 1465.0, 0.992
-# frozen = DAG + mapped task * count + parameter * count + deflated * shadow's deflated pickle
-_FROZEN_DAG, _FROZEN_MAPPED, _FROZEN_PARAM, _FROZEN_DEFLATED = 267.0, 85.0, 5.6, 1.028
+# frozen = DAG + mapped task * count + deflated * shadow's deflated pickle
+_FROZEN_DAG, _FROZEN_MAPPED, _FROZEN_DEFLATED = 200.0, 85.0, 1.028
 
 
 class Shadow:
@@ -40,7 +41,6 @@ class Features:
 
     tasks: int
     mapped: int
-    params: int
     shadow_bytes: int
     deflated_bytes: int
 
@@ -93,7 +93,6 @@ def features(payload: dict[str, Any], dictionary: Dictionary | None = None) -> F
         return Features(
             tasks=len(tasks),
             mapped=sum(1 for task in tasks if task.get("_is_mapped")),
-            params=sum(len(task.get("params") or ()) for task in tasks),
             shadow_bytes=weigh(shadow).nbytes,
             deflated_bytes=deflated(pickled, _words(dictionary, pickled), LEVEL),
         )
@@ -114,8 +113,7 @@ def live_bytes(found: Features) -> int:
 
 def frozen_bytes(found: Features) -> int:
     """What its frozen form weighs."""
-    counted = _FROZEN_MAPPED * found.mapped + _FROZEN_PARAM * found.params
-    return round(_FROZEN_DAG + counted + _FROZEN_DEFLATED * found.deflated_bytes)
+    return round(_FROZEN_DAG + _FROZEN_MAPPED * found.mapped + _FROZEN_DEFLATED * found.deflated_bytes)
 
 
 # Seconds on the machine where they were measured, CPython 3.11: a constant, and per byte of the shadow.
@@ -168,6 +166,7 @@ def _shadow(payload: dict[str, Any]) -> Shadow:
 
 def _graph(dag: dict[str, Any]) -> Shadow:
     root, top = Shadow(), Shadow()
+    once = dict[bytes, Any]().setdefault
     tasks: dict[str, Shadow] = {}
     for encoded in dag["tasks"]:
         fields = encoded["__var"]
@@ -183,6 +182,8 @@ def _graph(dag: dict[str, Any]) -> Shadow:
             _log=None,
             _pre_execute_hook=None,
         )
+        if params := vars(task).get("params"):  # as `dagcache.airflow.sharing` has it
+            vars(task)["params"] = once(marshal.dumps(params, 2), params)
     for task_id, task in tasks.items():
         for later in vars(task)["downstream_task_ids"]:
             if later in tasks:

@@ -25,7 +25,7 @@ from dagcache.airflow.component import Component
 from dagcache.airflow.confirmations import Confirmation, Confirmations
 from dagcache.airflow.payload import PayloadSizes
 from dagcache.airflow.quarantine import Quarantine
-from dagcache.airflow.sharing import share_strings
+from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.cache import DagCache
 from dagcache.gcpause import gc_paused
 from dagcache.intake import Loaded
@@ -137,6 +137,7 @@ class CachedLookups:
         with gc_paused():
             share_strings(serdag.data)
             dag = super()._read_dag(serdag)  # type: ignore[misc]
+            _share(dag)
         load.note(serdag)
         return dag
 
@@ -244,6 +245,14 @@ class _Load:
 
     def _note_size(self, serdag: Any) -> None:
         self.serialized_bytes = self.bag._payloads.bytes_of(serdag)  # noqa: SLF001
+
+
+def _share(dag: Any) -> None:
+    try:
+        if dag is not None:
+            share_immutables(dag)
+    except Exception:
+        _log.debug("what is equal in %r stays apart", dag, exc_info=True)
 
 
 def _noted(serdag: Any, note: Callable[[Any], None]) -> None:

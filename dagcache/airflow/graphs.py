@@ -61,7 +61,7 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
     """A freezer for DAG graphs, and what it shares: the objects of `shared_objects`, and the tasks' vocabulary."""
     shared = shared_objects()
     reducers: dict[type, Reducer] = {}
-    operators, parameters = _found(_OPERATORS), _found(_PARAMETERS)
+    operators, parameters = _found(_OPERATORS), classes_of_parameters()
     for kind in parameters:
         found = dict_reducer(kind)
         if found is not None:
@@ -71,6 +71,11 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
         names = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
         shared += map(sys.intern, sorted(names))
     return PickleFreezer(shared, reducers, alike=operators), shared
+
+
+def classes_of_parameters() -> list[type]:
+    """Airflow's immutable mapping of parameters and its parts; none before Airflow 3.2."""
+    return _found(_PARAMETERS)
 
 
 def hubs(dag: Any) -> list[object]:

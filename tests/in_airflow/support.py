@@ -205,7 +205,7 @@ def answers(env: dict[str, str]) -> bool:
 # ---- in this process: only after conftest.py has set the environment ----
 
 
-def write(session: Any, dag_id: str, *, text: str = "", tasks: int = 3) -> UUID:
+def write(session: Any, dag_id: str, *, text: str = "", tasks: int = 3, params: dict[str, Any] | None = None) -> UUID:
     """Write a DAG as the DAG processor does, and return the id of its newest version.
 
     A version that no task instance refers to is rewritten in place.
@@ -221,7 +221,8 @@ def write(session: Any, dag_id: str, *, text: str = "", tasks: int = 3) -> UUID:
     serialized_dag = getattr(serialized_objects, "SerializedDAG", None)
     if serialized_dag is None:
         serialized_dag = import_module("airflow.serialization.definitions.dag").SerializedDAG
-    with DAG(dag_id, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), description=text) as dag:
+    begin = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    with DAG(dag_id, schedule=None, start_date=begin, description=text, params=params) as dag:
         for number in range(tasks):
             EmptyOperator(task_id=f"task_{number}")
     lazy = serialized_objects.LazyDeserializedDAG.from_dag(dag)

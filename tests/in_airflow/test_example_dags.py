@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gc
 import importlib
 import json
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from dagcache.airflow import graphs
-from dagcache.airflow.sharing import share_strings
+from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.reclaim import Outcome
 from tests.support.lockstep import assert_same_graph
 
@@ -115,19 +116,22 @@ def test_thawed_graphs_are_what_airflow_loads(payloads: dict[str, str], loads: A
             raise AssertionError(f"{dag_id}: {difference}") from None
 
 
-def test_graphs_whose_strings_are_shared_are_what_airflow_loads(payloads: dict[str, str]) -> None:
-    """And so are their thawed copies: nothing but the number of equal strings differs."""
+def test_graphs_with_shared_parts_are_what_airflow_loads(payloads: dict[str, str]) -> None:
+    """And so are their thawed copies: nothing but the number of equal strings, spans and parameters differs."""
     freezer, _ = graphs.freezer()
+    immutable = (dt.timedelta, *graphs.classes_of_parameters())
     load = serialization().from_dict
     for dag_id, text in payloads.items():
         fresh, again, parsed = load(json.loads(text)), load(json.loads(text)), json.loads(text)
         share_strings(parsed)
         ours = load(parsed)
+        share_immutables(ours)
         ours.last_loaded = fresh.last_loaded  # the moment of the load
         thawed = freezer.thaw(freezer.freeze(ours).data)
         try:
-            assert_same_graph(fresh, ours, shared=in_common(fresh, again))
-            assert_same_graph(fresh, thawed, shared=in_common(fresh, again))
+            assert_same_graph(fresh, ours, in_common(fresh, again), immutable)
+            assert_same_graph(fresh, thawed, in_common(fresh, again), immutable)
+            assert_same_graph(ours, thawed, in_common(fresh, again))
         except AssertionError as difference:
             raise AssertionError(f"{dag_id}: {difference}") from None
 

@@ -14,14 +14,16 @@ _VALUES = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis), ra
 Pair = tuple[object, object, str]
 
 
-def assert_same_graph(a: object, b: object, shared: Iterable[object] = ()) -> None:
+def assert_same_graph(a: object, b: object, shared: Iterable[object] = (), values: tuple[type, ...] = ()) -> None:
     """Fail unless ``b`` is an exact copy of ``a``.
 
     That is: the same types, values, dict order and slots; one part of ``b`` for each part of ``a`` and the
     other way round; proxies to corresponding referents; and the very same object where ``a`` has one that
-    is ``shared``, a class, a module or a function. Immutable plain values are compared by value.
+    is ``shared``, a class, a module or a function. Immutable plain values are compared by value, and so are those of
+    the types ``values``: of equal ones there may be more or fewer.
     """
-    common = {id(item) for item in shared}
+    common_objects = list(shared)
+    common = {id(item) for item in common_objects}
     there: dict[int, object] = {}
     back: dict[int, object] = {}
     pending: list[Pair] = [(a, b, "value")]
@@ -34,6 +36,8 @@ def assert_same_graph(a: object, b: object, shared: Iterable[object] = ()) -> No
             assert left is right, f"{where}: {left!r} is shared and was copied"
         elif type(left) in _VALUES:
             assert left == right, f"{where}: {left!r} became {right!r}"
+        elif type(left) in values and left is not a:
+            assert_same_graph(left, right, common_objects)
         elif id(left) in there or id(right) in back:
             assert there.get(id(left)) is right, f"{where}: refers to another part than before"
             assert back.get(id(right)) is left, f"{where}: two parts became one"

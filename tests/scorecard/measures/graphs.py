@@ -68,7 +68,7 @@ def _airflow(sizes: list[int]) -> Source:
     from airflow.serialization.serialized_objects import LazyDeserializedDAG
 
     from dagcache.airflow import graphs
-    from dagcache.airflow.sharing import share_strings
+    from dagcache.airflow.sharing import share_immutables, share_strings
     from dagcache.airflow.synthetic import synthetic_dag
 
     read: Any = vars(SerializedDagModel)["dag"].fget
@@ -80,7 +80,9 @@ def _airflow(sizes: list[int]) -> Source:
     def load(key: int) -> Any:
         row = _Row(json.loads(texts[key % _TEXTS]))
         share_strings(row.data)
-        return read(row)
+        dag = read(row)
+        share_immutables(dag)
+        return dag
 
     freezer, shared = graphs.freezer()
     return Source(load=load, freezer=freezer, breaker=graphs.breaker(), shared=tuple(shared))
