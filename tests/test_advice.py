@@ -16,6 +16,7 @@ from dagcache.advice.report import Report, advise
 from dagcache.advice.sampling import sample_sizes
 from dagcache.advice.sizes import Size, Speed, features, frozen_bytes, live_bytes, measure_speed
 from dagcache.advice.working_set import Moment, Use, active, moments, reuse_gaps, sweep, uses
+from dagcache.dictionary import VALUES, Dictionary
 from dagcache.errors import LoadError
 from dagcache.loader import SerializedDagLoader
 from tests.support.databases import EPOCH, Database
@@ -243,7 +244,7 @@ def test_text_beyond_ascii_weighs_its_utf_8_form_as_well() -> None:
     assert accented.shadow_bytes - plain.shadow_bytes == pytest.approx(20_000, rel=0.1)
 
 
-def test_tasks_groups_and_parameters_are_counted() -> None:
+def test_tasks_and_groups_are_counted() -> None:
     """A mapped task is a task, too; a group may hold tasks that are not there."""
     content = payload("etl", 3)
     content["dag"]["tasks"][0]["__var"]["_is_mapped"] = True
@@ -251,7 +252,37 @@ def test_tasks_groups_and_parameters_are_counted() -> None:
     content["dag"]["tasks"][1]["__var"]["downstream_task_ids"] = ["gone"]
     content["dag"]["task_group"]["children"]["gone"] = ["operator", "gone"]
     found = features(content)
-    assert (found.tasks, found.mapped, found.params) == (3, 1, 2)
+    assert (found.tasks, found.mapped) == (3, 1)
+
+
+def test_parameters_that_tasks_have_in_common_weigh_once() -> None:
+    """Airflow copies a DAG's into each task; the cache keeps one of them."""
+    equal, different = payload("etl", 50), payload("etl", 50)
+    for number, (one, other) in enumerate(zip(equal["dag"]["tasks"], different["dag"]["tasks"], strict=True)):
+        one["__var"]["params"] = [["limit", {"default": 1}]]
+        other["__var"]["params"] = [["limit", {"default": -number}]]
+    assert features(different).shadow_bytes - features(equal).shadow_bytes > 49 * 200
+
+
+def test_frozen_sizes_are_told_with_a_dictionary_of_what_was_seen_before() -> None:
+    """As the cache has one; the very first are not helped by it."""
+    dictionary = Dictionary()
+    first = features(payload("dag_0"), dictionary)
+    for number in range(1, VALUES):
+        features(payload(f"dag_{number}"), dictionary)
+    assert features(payload("dag_0"), dictionary).deflated_bytes < 0.7 * first.deflated_bytes
+    assert features(payload("dag_0")) == first
+
+
+def test_versions_that_were_sampled_before_there_was_a_dictionary_are_measured_again(
+    database: Database, loader: SerializedDagLoader
+) -> None:
+    """Otherwise a small deployment's frozen copies would be predicted too large."""
+    for number in range(VALUES + 5):
+        version = database.version(f"dag_{number:03d}", 1)
+        database.run(f"dag_{number:03d}", 10, None, version=version)
+    frozen = report(loader).now.frozen_bytes / (VALUES + 5)
+    assert frozen < 0.8 * Speed(1.0).size(features(payload("dag_000"))).frozen_cost
 
 
 @pytest.mark.parametrize(
