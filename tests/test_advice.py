@@ -282,7 +282,7 @@ def test_versions_that_were_sampled_before_there_was_a_dictionary_are_measured_a
         version = database.version(f"dag_{number:03d}", 1)
         database.run(f"dag_{number:03d}", 10, None, version=version)
     frozen = report(loader).now.frozen_bytes / (VALUES + 5)
-    assert frozen < 0.8 * Speed(1.0).size(features(payload("dag_000"))).frozen_cost
+    assert frozen < 0.8 * Speed(1.0).size(features(payload("dag_000"))).frozen_bytes
 
 
 @pytest.mark.parametrize(
