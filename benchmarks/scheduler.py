@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sweeps", type=int, default=8, help="of each process (default: 8)")
     parser.add_argument("--warm-up", type=int, default=4, help="of these the first that do not count (default: 4)")
-    parser.add_argument("--budgets", default="75MiB,25MiB,150MiB", help="comma-separated")
+    parser.add_argument("--budgets", default="85MiB,25MiB,150MiB", help="comma-separated")
     parser.add_argument("--home", type=Path, help="an existing playground, instead of a new one")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
     parser.add_argument("--mark", default="scheduler", help="of these marks (default: scheduler)")
