@@ -24,6 +24,9 @@ QUICK_TESTS = [
     "tests/test_reentry.py",
     "tests/test_collections_of_a_sweep.py",
     "tests/test_machine.py",
+    "tests/test_templates.py",
+    "tests/test_dictionary.py",
+    "tests/test_sharing.py",
 ]
 
 
@@ -176,6 +179,30 @@ MUTANTS = [
         "dagcache/families.py",
         "            family.newest.superseded = True",
         "            pass",
+    ),
+    Mutant(
+        "a template is copied before it is complete",
+        "dagcache/templates.py",
+        "        if id(template) not in self._pickled:\n            return state\n",
+        "",
+    ),
+    Mutant(
+        "what is merely equal is taken from the template",
+        "dagcache/templates.py",
+        "map(is_not, state.values(), template.values())",
+        "map(lambda one, other: one != other, state.values(), template.values())",
+    ),
+    Mutant(
+        "the dictionary goes on learning",
+        "dagcache/dictionary.py",
+        "        if self.words or not",
+        "        if not",
+    ),
+    Mutant(
+        "parameters of different classes are shared",
+        "dagcache/airflow/sharing.py",
+        "plain, *map(type, parts.values()))",
+        "plain)",
     ),
 ]
 
