@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,15 @@ from tests.support.databases import Database
 
 if TYPE_CHECKING:
     from dagcache.loader import SerializedDagLoader
+
+
+def pytest_configure() -> None:
+    """How long an example takes says nothing: on a busy machine, in a fresh checkout, Hypothesis is slow itself."""
+    with suppress(ImportError):  # not installed beside every version of Airflow
+        from hypothesis import HealthCheck, settings
+
+        settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        settings.load_profile("unhurried")
 
 
 @pytest.fixture
