@@ -161,7 +161,7 @@ def _column(dags: list[dict[str, Any]]) -> dict[str, str]:
         "Airflow's load from JSON, over a thaw (p10 - p90)": (
             f"**{ratios[4]:.1f}** ({ratios[0]:.1f} - {ratios[8]:.1f})"
         ),
-        "a thaw of 75 tasks": f"{75e3 * total('thaw') / tasks:.2f} ms",
+        "a thaw": f"{1e3 * total('thaw') / len(dags):.2f} ms",
         **shares,
     }
 
