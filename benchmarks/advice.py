@@ -149,14 +149,18 @@ def scheduled(home: Path, budget: int) -> dict[str, float]:
                 after = told()
             finally:
                 process.terminate()
-    lookups = after.lookups - before.lookups
     seconds = after.loads.since(before.loads).seconds + after.thaws.since(before.thaws).seconds
     return {
         "seconds": seconds / statistics.mean(slowness) / sweeps(traces),
-        "live": (after.hits_live - before.hits_live) / lookups,
-        "frozen": (after.hits_frozen - before.hits_frozen) / lookups,
-        "missed": (after.misses - before.misses) / lookups,
+        **shares(before, after),
     }
+
+
+def shares(before: Any, after: Any) -> dict[str, float]:
+    """Of the lookups between two states of a cache's counters, what each tier served."""
+    counters = {"live": "hits_live", "frozen": "hits_frozen", "missed": "misses"}
+    served = {tier: getattr(after, name) - getattr(before, name) for tier, name in counters.items()}
+    return {tier: count / sum(served.values()) for tier, count in served.items()}
 
 
 def sweeps(traces: Path) -> float:
@@ -220,12 +224,9 @@ def laps(ids: list[str]) -> dict[str, float]:
                     look_up(bag, version, session)
     after = bag.dagcache.stats()
     seconds = sum(getattr(after, name).total - getattr(before, name).total for name in ("load_seconds", "thaw_seconds"))
-    lookups = len(versions) * _LAPS
     return {
         "seconds": seconds / _LAPS / statistics.mean(slowness),
-        "live": (after.hits_live - before.hits_live) / lookups,
-        "frozen": (after.hits_frozen - before.hits_frozen) / lookups,
-        "missed": (after.misses - before.misses) / lookups,
+        **shares(before, after),
     }
 
 

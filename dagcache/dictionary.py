@@ -32,6 +32,13 @@ class Dictionary:
         # Never waited for: whoever forks while it is held has a child that learns nothing, and not one that hangs.
         self._lock = threading.Lock()
 
+    def words_for(self, value: bytes) -> bytes:
+        """What to deflate a value with; while there is no dictionary that is nothing, and the value is learned from."""
+        words = self.words
+        if not words:
+            self.learn(value)
+        return words
+
     def learn(self, value: bytes) -> None:
         """Look at one more value; a few tenths of a millisecond for the first `VALUES`, and nothing afterwards."""
         if self.words or not self._lock.acquire(blocking=False):
@@ -52,5 +59,5 @@ class Dictionary:
 
 def deflated(text: bytes, words: bytes = b"", level: int = 1) -> int:
     """The compressed size in bytes, with or without a dictionary."""
-    deflater = zlib.compressobj(level, zdict=words) if words else zlib.compressobj(level)
+    deflater = zlib.compressobj(level, zdict=words)
     return len(deflater.compress(text)) + len(deflater.flush())

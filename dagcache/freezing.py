@@ -163,12 +163,8 @@ class PickleFreezer:
         return pickle.loads(self._prologue + pickled, buffers=self._shared)
 
     def _deflate(self, pickled: bytes) -> bytes:
-        words = self._dictionary.words
-        if words:
-            deflater = zlib.compressobj(self._level, zlib.DEFLATED, _RAW_DEFLATE, zdict=words)
-        else:
-            self._dictionary.learn(pickled)
-            deflater = zlib.compressobj(self._level, zlib.DEFLATED, _RAW_DEFLATE)
+        words = self._dictionary.words_for(pickled)
+        deflater = zlib.compressobj(self._level, zlib.DEFLATED, _RAW_DEFLATE, zdict=words)
         head = _HEAD.pack(len(pickled), bool(words))
         return b"".join((head, deflater.compress(pickled), deflater.flush()))
 

@@ -94,16 +94,8 @@ def features(payload: dict[str, Any], dictionary: Dictionary | None = None) -> F
             tasks=len(tasks),
             mapped=sum(1 for task in tasks if task.get("_is_mapped")),
             shadow_bytes=weigh(shadow).nbytes,
-            deflated_bytes=deflated(pickled, _words(dictionary, pickled), LEVEL),
+            deflated_bytes=deflated(pickled, dictionary.words_for(pickled) if dictionary else b"", LEVEL),
         )
-
-
-def _words(dictionary: Dictionary | None, pickled: bytes) -> bytes:
-    if dictionary is None:
-        return b""
-    words = dictionary.words
-    dictionary.learn(pickled)
-    return words
 
 
 def live_bytes(found: Features) -> int:

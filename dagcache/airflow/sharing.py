@@ -44,7 +44,7 @@ def share_immutables(dag: Any) -> None:
     whose values are not JSON's.
     """
     once = dict[Hashable, Any]().setdefault
-    frozen = _Frozen()
+    is_immutable = _IsImmutable()
     for task in dag.task_dict.values():
         own = getattr(task, "__dict__", {})
         for name in _SPANS:
@@ -52,13 +52,13 @@ def share_immutables(dag: Any) -> None:
             if type(span) is dt.timedelta:
                 own[name] = once(span, span)
         params = own.get("params")
-        if frozen[type(params)]:
+        if is_immutable[type(params)]:
             content = _content(params)
             if content is not None:
                 own["params"] = once(content, params)
 
 
-class _Frozen(dict[type, bool]):
+class _IsImmutable(dict[type, bool]):
     """Whether instances of a class are mappings that cannot be changed; found out once, for it takes a while."""
 
     def __missing__(self, kind: type) -> bool:

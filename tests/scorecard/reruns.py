@@ -13,6 +13,7 @@ CORE_TESTS = (
     "test_clock",
     "test_config",
     "test_deadlines",
+    "test_dictionary",
     "test_estimate",
     "test_exclusion",
     "test_families",
