@@ -1,10 +1,10 @@
 """Measure the scorecard.
 
     python -m tests.scorecard [--line R9 ...] [--short] [--page docs/reliability.md]
-    python -m tests.scorecard --reruns 100
+    python -m tests.scorecard --reruns 100 [--suite core|all|airflow]
 
-Prints one table, as Markdown; progress goes to stderr. Exits with 1 if a line fails. ``--reruns`` runs the core's tests
-so many times over and counts the runs that fail.
+Prints one table, as Markdown; progress goes to stderr. Exits with 1 if a line fails. ``--reruns`` runs tests so many
+times over and counts the runs that fail: the core's, all that `make check` runs, or those with a real Airflow.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.scorecard.board import BOARD
 from tests.scorecard.outcome import Check, Outcome
 from tests.scorecard.processes import MeasureError
-from tests.scorecard.reruns import count_failures
+from tests.scorecard.reruns import SUITES, count_failures
 from tests.scorecard.table import HEAD, machine, row, write_page
 
 
@@ -28,10 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--line", nargs="+", default=[], metavar="R9", help="only these lines")
     parser.add_argument("--short", action="store_true", help="smaller numbers: minutes instead of an hour")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table between the marks of this page")
-    parser.add_argument("--reruns", type=int, metavar="N", help="run the core's tests N times instead")
+    parser.add_argument("--reruns", type=int, metavar="N", help="run tests N times instead")
+    parser.add_argument("--suite", choices=SUITES, default="core", help="which tests to rerun")
     chosen = parser.parse_args(argv)
     if chosen.reruns:
-        return 1 if count_failures(chosen.reruns) else 0
+        return 1 if count_failures(chosen.reruns, chosen.suite) else 0
     unknown = set(chosen.line) - {check.line for check in BOARD}
     if unknown:
         parser.error(f"no such line: {', '.join(sorted(unknown))}")

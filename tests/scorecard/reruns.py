@@ -1,4 +1,4 @@
-"""The core's tests, over and over: a test that sometimes fails is a fault of the test or of the core."""
+"""Tests, over and over: one that sometimes fails is a fault of the test or of what it tests."""
 
 from __future__ import annotations
 
@@ -46,11 +46,18 @@ CORE_TESTS = (
 )
 
 
-def count_failures(runs: int) -> int:
-    """Run them so many times; how many runs had a failure. Tells on stderr as it goes."""
+SUITES = {
+    "core": tuple(f"tests/{name}.py" for name in CORE_TESTS),
+    "all": ("tests",),  # what `make check` runs
+    "airflow": ("tests/in_airflow",),  # what `make airflow-check` runs
+}
+
+
+def count_failures(runs: int, suite: str = "core") -> int:
+    """Run one of ``SUITES`` so many times; how many runs had a failure. Tells on stderr as it goes."""
     failures = 0
     for number in range(1, runs + 1):
-        outcome = run_tests(*(f"tests/{name}.py" for name in CORE_TESTS)).outcome
+        outcome = run_tests(*SUITES[suite]).outcome
         failures += outcome.passed is not True
         print(f"run {number} of {runs}: {outcome.figure}; {failures} failed so far", file=sys.stderr, flush=True)  # noqa: T201
     return failures
