@@ -45,6 +45,11 @@ def dict_reducer(kind: type) -> tuple[Reducer, object] | None:
         return None
 
     def reduce(instance: Any) -> tuple[Any, ...]:
-        return copyreg.__newobj__, (kind,), instance.__dict__, None, None, set_dict  # type: ignore[attr-defined]
+        return with_dict(kind, instance.__dict__, set_dict)
 
     return reduce, set_dict
+
+
+def with_dict(kind: type, state: object, set_dict: object) -> tuple[Any, ...]:
+    """As ``copyreg`` wants it: a new instance whose ``__dict__`` is what the state is unpickled to."""
+    return copyreg.__newobj__, (kind,), state, None, None, set_dict  # type: ignore[attr-defined]

@@ -10,7 +10,6 @@ attributes. So a template holds only what leads nowhere, and counts for nothing 
 
 from __future__ import annotations
 
-import copyreg
 import datetime as dt
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
@@ -18,7 +17,7 @@ from itertools import compress
 from operator import is_not
 from typing import Any
 
-from dagcache.reducers import Reducer
+from dagcache.reducers import Reducer, with_dict
 
 __all__ = ["COPY", "Changed", "Templates"]
 
@@ -57,7 +56,7 @@ class Templates:
         """For instances of exactly this class; ``set_dict`` is its `dagcache.reducers.dict_setter`."""
 
         def reduce(instance: Any) -> tuple[Any, ...]:
-            return copyreg.__newobj__, (kind,), self._state(kind, instance.__dict__), None, None, set_dict  # type: ignore[attr-defined]
+            return with_dict(kind, self._state(kind, instance.__dict__), set_dict)
 
         return reduce
 
