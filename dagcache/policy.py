@@ -41,6 +41,7 @@ _RHYTHM = 2  # agreeing pauses in a row, after which the next is expected to be 
 _MEAN_STEP = 0.01  # weight of the latest newcomer in the mean size
 _HITS_COUNTED = 4  # per guest, so that one busy guest does not speak for all
 _REUSES = 7  # choices for which a ranking of few residents is good: seven eighths of the work, no miss more
+_JUST_NOW = 1 / 16  # of a newcomer's gap: scores of residents change by hardly more than this share meanwhile
 _HOPELESS = 0.2  # re-reads per trial below which a guest that already lost is not tried
 
 
@@ -65,6 +66,9 @@ class Policy:
         self._hand = 0
         self._reuses = 0
         self._pool: dict[Seat, None] = {}
+        self._worst_score = 0.0
+        self._ranked = -inf
+        self._passes = 0
         self._window: OrderedDict[Seat, None] = OrderedDict()
         self._window_bytes = 0
         # Guests that came while bursts were the rule: safe for one burst, then in the window.
@@ -124,7 +128,7 @@ class Policy:
             seat.guest = False
         self._residents.clear()
         self._pool.clear()
-        self._reuses = 0
+        self._reuses = self._passes = 0
         self._window.clear()
         self._grace.clear()
         self._resident_bytes = self._window_bytes = 0
@@ -175,6 +179,8 @@ class Policy:
         gap = seat.history.gap
         if missing <= 0:
             return _Placement(leavers, None if gap else self._window)
+        if self._surely_loses(seat, window, now):
+            return None
         worst = self._worst_residents(need, now)
         if gap:
             losers = _first_bytes(_worse_than(gap * seat.weight, worst, now), missing)
@@ -184,11 +190,9 @@ class Policy:
 
     def _place_guest(self, seat: Seat, need: int, window: float, worst: list[Seat]) -> _Placement | None:
         """Find room for a newcomer on probation, if its chance of being used again justifies that."""
-        rereads_per_trial = self._rereads / self._trials
-        bursts_are_the_rule = rereads_per_trial >= 1
-        hopeless = seat.nbytes > window or (seat.history.gap and rereads_per_trial < _HOPELESS)
-        if hopeless and not bursts_are_the_rule:
+        if self._is_no_guest(seat, window):
             return None
+        bursts_are_the_rule = self._bursts_are_the_rule()
         crowding = self._window_bytes + seat.nbytes - window
         leavers = _first_bytes(self._window, min(crowding, need) if bursts_are_the_rule else crowding)
         others = islice(self._window, len(leavers), None)
@@ -196,6 +200,23 @@ class Policy:
         if _total(victims) < need:
             return None
         return _Placement(victims, self._grace if bursts_are_the_rule else self._window)
+
+    def _is_no_guest(self, seat: Seat, window: float) -> bool:
+        """Whether a newcomer is not even put on probation: it is too large, or lost before, and bursts are rare."""
+        rereads_per_trial = self._rereads / self._trials
+        hopeless = seat.nbytes > window or (seat.history.gap > 0 and rereads_per_trial < _HOPELESS)
+        return hopeless and not self._bursts_are_the_rule()
+
+    def _bursts_are_the_rule(self) -> bool:
+        return self._rereads >= self._trials
+
+    def _surely_loses(self, seat: Seat, window: float, now: float) -> bool:
+        """Whether a newcomer is worse than all residents of a ranking made just now, without ranking them again."""
+        gap = seat.history.gap
+        if self._passes <= 0 or now - self._ranked > _JUST_NOW * gap or not self._is_no_guest(seat, window):
+            return False
+        self._passes -= 1
+        return gap * seat.weight > self._worst_score
 
     def _window_limit(self, budget: int) -> float:
         """Bytes that guests may take."""
@@ -217,18 +238,27 @@ class Policy:
         start = self._hand if self._hand < count else 0
         self._hand = start + step
         sample = self._pool | dict.fromkeys(self._residents[start : self._hand])
-        worst = _worst_first(list(sample), now)
+        worst = self._rank(list(sample), now)
         self._pool = dict.fromkeys(worst[:POOL])
         return worst
 
     def _worst_of_few(self, need: int, now: float) -> list[Seat]:
         if self._reuses > 0 and _total(self._pool) >= 2 * need:
             self._reuses -= 1
-            return _worst_first(list(self._pool), now)
-        worst = _worst_first(self._residents, now)
+            lately = list(self._pool)
+            return _worst_first(lately, _badness(lately, now))
+        worst = self._rank(self._residents, now)
         self._reuses = _REUSES
         self._pool = dict.fromkeys(worst[:RANKED])
         return worst
+
+    def _rank(self, seats: list[Seat], now: float) -> list[Seat]:
+        """The seats, worst first; remembers how bad any of them is, or will be as soon as it is used again."""
+        scores = _badness(seats, now)
+        self._worst_score = max(*scores, *(seat.history.gap * seat.weight for seat in seats))
+        self._ranked = now
+        self._passes = _REUSES
+        return _worst_first(seats, scores)
 
     def _review_guests(self, now: float) -> None:
         """Move guests on whose grace is over, and make residents of those that proved themselves."""
@@ -311,8 +341,7 @@ def _badness(seats: Iterable[Seat], now: float) -> list[float]:
     return scores
 
 
-def _worst_first(seats: list[Seat], now: float) -> list[Seat]:
-    scores = _badness(seats, now)
+def _worst_first(seats: list[Seat], scores: list[float]) -> list[Seat]:
     order = sorted(range(len(seats)), key=scores.__getitem__, reverse=True)
     return [seats[i] for i in order]
 

@@ -175,6 +175,30 @@ MUTANTS = [
         "",
     ),
     Mutant(
+        "newcomers are turned away by a ranking of long ago",
+        "dagcache/policy.py",
+        "now - self._ranked > _JUST_NOW * gap or ",
+        "",
+    ),
+    Mutant(
+        "newcomers are turned away for ever",
+        "dagcache/policy.py",
+        "        self._passes -= 1\n",
+        "",
+    ),
+    Mutant(
+        "newcomers that would be guests are turned away",
+        "dagcache/policy.py",
+        " or not self._is_no_guest(seat, window):",
+        ":",
+    ),
+    Mutant(
+        "how bad a resident will be once it is used does not count",
+        "dagcache/policy.py",
+        "max(*scores, *(seat.history.gap * seat.weight for seat in seats))",
+        "max(scores)",
+    ),
+    Mutant(
         "a superseded version is nothing special",
         "dagcache/families.py",
         "            family.newest.superseded = True",

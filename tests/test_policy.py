@@ -340,6 +340,59 @@ def test_a_ranking_is_made_anew_when_the_worst_are_too_few(monkeypatch: pytest.M
     assert numbers[0] == 199
 
 
+def _swept(count: int) -> Policy:
+    """A policy that has just turned a newcomer away: all residents are due in 10 s, and would wait 60 s if used."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=50.0, gap=60.0) for _ in range(count)])
+    assert admit_when_full(policy, make_seat(mark=100.0, gap=60.0, weight=2.0), now=100.0) is None
+    return policy
+
+
+@pytest.mark.parametrize("count", [FULL_SCAN // 2, FULL_SCAN * 2])
+def test_newcomers_worse_than_any_resident_are_turned_away_without_a_ranking(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sweep most are: the next seven cost nothing, for the eighth the residents are looked at again."""
+    policy = _swept(count)
+    numbers = _looked_at(monkeypatch)
+    worse = [make_seat(mark=100.0, gap=60.0, weight=2.0) for _ in range(8)]
+    assert [admit_when_full(policy, seat, now=100.0) for seat in worse[:7]] == [None] * 7
+    assert numbers == []
+    assert admit_when_full(policy, worse[7], now=100.0) is None
+    assert numbers
+
+
+def test_a_newcomer_that_may_win_is_judged_by_a_ranking() -> None:
+    """That others have been turned away does not turn it away."""
+    policy = _swept(FULL_SCAN * 2)
+    victims = admit_when_full(policy, make_seat(mark=100.0, gap=20.0), now=100.0)
+    assert victims is not None
+    assert len(victims) == 1
+
+
+def test_a_ranking_soon_says_nothing_of_who_is_turned_away() -> None:
+    """Residents that are overdue by now were not when they were ranked."""
+    policy = _swept(FULL_SCAN * 2)
+    assert admit_when_full(policy, make_seat(mark=400.0, gap=60.0, weight=2.0), now=400.0)
+
+
+def test_residents_used_since_the_ranking_may_lose_to_a_newcomer() -> None:
+    """Just used, they are needed later than they were when they were ranked."""
+    policy = _swept(FULL_SCAN // 2)
+    for resident in policy:
+        resident.history.mark = 100.0
+    assert admit_when_full(policy, make_seat(mark=100.0, gap=45.0), now=100.0)
+
+
+def test_where_bursts_are_the_rule_nobody_is_turned_away_unseen() -> None:
+    """What passes through would come back at once: it may become a guest."""
+    policy = _swept(FULL_SCAN * 2)
+    make_bursts_the_rule(policy, now=100.0)
+    newcomer = make_seat(mark=100.0, gap=60.0, weight=2.0)
+    assert admit_when_full(policy, newcomer, now=100.0)
+    assert newcomer.guest
+
+
 def test_a_newcomer_passed_through_leaves_no_trace() -> None:
     """Seats that were not let in are not held, not even by the pool of candidates."""
     policy = Policy()
