@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from dagcache.errors import ConfigError
 from dagcache.sizing.durations import parse_seconds
 from dagcache.sizing.limits import ByteLimit
 from dagcache.sizing.memory import memory_limit
+
+DEFAULT_TTL: Final = 10_800
+"""Seconds."""
 
 Mode = Literal["enforce", "observe"]
 Oversize = Literal["bypass", "raise"]
@@ -50,7 +53,7 @@ class CacheConfig:
         self,
         *,
         max_bytes: ByteLimit | str | int = "25%",
-        ttl: float | str = 10_800,
+        ttl: float | str = DEFAULT_TTL,
         name: str = "default",
         mode: str = "enforce",
         frozen: bool | str = True,

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
+from dagcache.config import DEFAULT_TTL
 from dagcache.entry import Arrival
 from dagcache.store import Store
 
@@ -58,7 +59,7 @@ class Outcome:
         return (self.live_hits + self.frozen_hits) / self.lookups if self.lookups else 0.0
 
 
-def replay(lookups: Iterable[Lookup], max_bytes: int, ttl: float = 10_800.0) -> Outcome:
+def replay(lookups: Iterable[Lookup], max_bytes: int, ttl: float = DEFAULT_TTL) -> Outcome:
     """Replay lookups, in their order, in a cache that is empty at first.
 
     Args:

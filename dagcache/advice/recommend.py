@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dagcache.advice.curve import Point
+from dagcache.config import DEFAULT_TTL
 from dagcache.sizing.limits import format_bytes
 
 MIB = 1 << 20
@@ -14,7 +15,6 @@ _THAWING = 0.05
 _MISSED = 0.001
 _HEADROOM = 1.25
 _LEAST = 16 * MIB
-DEFAULT_TTL = 10_800  # seconds
 _TTLS = (DEFAULT_TTL, 21_600, 43_200, 90_000)
 _SWEEPS = 10
 _SHARE_OF_GAPS = 0.95

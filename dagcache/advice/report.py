@@ -13,6 +13,7 @@ from dagcache.advice.recommend import Advice
 from dagcache.advice.sampling import Sampled, sample_sizes
 from dagcache.advice.sizes import Size, Speed, measure_speed
 from dagcache.advice.working_set import Moment
+from dagcache.config import DEFAULT_TTL
 from dagcache.loader import SerializedDagLoader
 
 _BIGGEST = 5
@@ -211,7 +212,7 @@ class _Study:
             points = []
             for done, window in enumerate(windows):
                 self._told("replay", number * len(windows) + done, len(chosen) * len(windows))
-                points.append(curve.point(window, max_bytes, recommend.DEFAULT_TTL))
+                points.append(curve.point(window, max_bytes, DEFAULT_TTL))
             rows.append(Row(max_bytes, points[0], curve.mean(points[1:]) if points[1:] else None))
         return tuple(rows)
 

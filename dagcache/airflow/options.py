@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from dagcache.config import DEFAULT_TTL
 from dagcache.metrics.ports import DEFAULT_PORTS
 
 SECTION: Final = "dagcache"
@@ -41,7 +42,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "ttl",
         "string",
-        "10800",
+        str(DEFAULT_TTL),
         "3600",
         "Seconds without a lookup after which a DAG version leaves the cache. 0: never.",
     ),

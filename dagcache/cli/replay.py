@@ -17,6 +17,7 @@ from typing import Any
 
 from dagcache.cli.failure import InputError
 from dagcache.cli.progress import LateBars
+from dagcache.config import DEFAULT_TTL
 from dagcache.errors import ConfigError, TraceError
 from dagcache.recorded import Trace, read_trace
 from dagcache.simulation import Lookup, Outcome, replay, replay_lru
@@ -85,7 +86,7 @@ def main(options: argparse.Namespace) -> int:
     """
     trace = _read(options.trace)
     budgets = _resolved(trace, options.max_bytes)
-    ttl = options.ttl if options.ttl is not None else _number(trace, "ttl", 10_800.0)
+    ttl = options.ttl if options.ttl is not None else _number(trace, "ttl", DEFAULT_TTL)
     rivals = _replay_all(trace, budgets, ttl, options.lru)
     if options.json:
         sys.stdout.write(json.dumps(_as_json(trace, rivals, ttl)) + "\n")
