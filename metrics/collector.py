@@ -66,7 +66,6 @@ _SAMPLES: dict[str, Callable[[CacheStats], list[Sample]]] = {
     "dagcache_unbroken_cycles_total": _plain(lambda stats: stats.unbroken_cycles),
     "dagcache_process_resident_bytes": lambda _: [((), resident_bytes())],
     "dagcache_memory_limit_bytes": _limit,
-    "dagcache_info": lambda _: [((version("dagcache"),), 1)],
 }
 
 
@@ -84,7 +83,8 @@ class CacheCollector(Collector):
     ) -> None:
         self._caches = tuple(caches)
         self._pressures = pressures
-        self._samples = {**_SAMPLES, "dagcache_pressure_state": self._pressure_state}
+        self._modes = {cache.config.name: cache.config.mode for cache in self._caches}
+        self._samples = {**_SAMPLES, "dagcache_pressure_state": self._pressure_state, "dagcache_info": self._info}
 
     def describe(self) -> Iterator[Family]:
         """The families without samples, so that registering does not collect."""
@@ -104,6 +104,9 @@ class CacheCollector(Collector):
         pressure = self._pressures.get(stats.name)
         current = PressureState.OFF if pressure is None else pressure.state
         return [((state.value,), float(state is current)) for state in PressureState]
+
+    def _info(self, stats: CacheStats) -> list[Sample]:
+        return [((version("dagcache"), self._modes[stats.name]), 1)]
 
 
 def _family(metric: Metric) -> Any:

@@ -194,5 +194,11 @@ METRICS: tuple[Metric, ...] = (
         "1 for what is being done about the process's memory, 0 for everything else.",
         "floor: something else fills the memory. Long shrunk: lower max_bytes, or raise the memory limit.",
     ),
-    Metric("dagcache_info", "gauge", ("version",), "Always 1; the version in a label.", "What is running where."),
+    Metric(
+        "dagcache_info",
+        "gauge",
+        ("version", "mode"),
+        "Always 1; the version and the mode in labels.",
+        "What is running where, and whether it evicts or only observes.",
+    ),
 )

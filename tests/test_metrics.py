@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ def test_every_metric_of_the_registry_is_exposed_and_no_other() -> None:
     cache, _ = make_cache()
     bare = {re.sub("_(bucket|count|sum)$", "", name) for name, _ in scrape(cache)}
     assert bare == {metric.name for metric in METRICS}
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_which_version_runs_and_whether_it_evicts_can_be_read(mode: str) -> None:
+    """A cache that only observes looks like any other by its counts."""
+    cache, _ = make_cache(mode=mode)
+    labels = [dict(labels) for name, labels in scrape(cache) if name == "dagcache_info"]
+    assert [(each["version"], each["mode"]) for each in labels] == [(version("dagcache"), mode)]
 
 
 def test_the_samples_are_the_statistics() -> None:
