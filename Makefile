@@ -62,6 +62,7 @@ bench-airflow: $(VENV)/ready ## a scheduler's sweep, beside Airflow's own cache
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --mark scheduler-3000 \
 		--versions 3000 --sweeps 5 --warm-up 2 --budgets 50MiB,75MiB
 	$(BIN)/python -m benchmarks.graphs --page docs/benchmarks.md
+	$(BIN)/python -m benchmarks.density --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.scaling --page docs/benchmarks.md --chart docs/scaling.svg
 
 bench: $(VENV)/ready ## the scoreboard, each figure as a ratio within one run

@@ -1,0 +1,81 @@
+"""How many DAG versions a GiB holds: Airflow's LRU of 512 beside the cache with budgets that hold most versions frozen.
+
+``python -m benchmarks.density [--counts 1000,3000,10000] [--home DIR] [--page FILE]`` builds a throw-away Airflow home
+and sweeps twice over its first 1000, 3000 ... versions, each time in a fresh process: what the second sweep hits is
+held. Some of what a process grows by does not grow with the versions: what the largest load left in the allocator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.scheduler import MIB, Contender, build, made_by, sweep, write_between
+
+_SWEEPS = 2
+_KIB_A_VERSION = 10  # a frozen copy of a generated DAG and what keeping it takes, rounded up
+_AIRFLOWS = 512
+
+
+@dataclass(frozen=True)
+class Held:
+    """Versions that a process holds, and the bytes of resident memory that it grew by."""
+
+    label: str
+    versions: int
+    nbytes: int
+
+    @property
+    def per_gib(self) -> float:
+        """Versions in each GiB of growth."""
+        return self.versions / self.nbytes * (1 << 30)
+
+
+def measure(home: Path, counts: list[int]) -> list[Held]:
+    """Airflow's own first, over the smallest number of versions that fills it."""
+    airflows = Contender(f"Airflow's LRU of {_AIRFLOWS}", {"mode": "off"})
+    *_, last = sweep(home, airflows, _SWEEPS, "--limit", str(_AIRFLOWS + 200))
+    held = [Held(airflows.label, _AIRFLOWS, last["rss_growth_bytes"])]
+    for count in counts:
+        budget = f"{-(-count * _KIB_A_VERSION // 1024)}MiB"
+        ours = Contender(f"dagcache, {budget}", {"max_bytes": budget})
+        *_, last = sweep(home, ours, _SWEEPS, "--limit", str(count))
+        held.append(Held(ours.label, last["hits_live"] + last["hits_frozen"], last["rss_growth_bytes"]))
+        print(held[-1], file=sys.stderr, flush=True)
+    return held
+
+
+def table(held: list[Held]) -> str:
+    """A row for each process."""
+    lines = ["| | versions held | RSS growth | versions in a GiB | times Airflow's |", "|---|---|---|---|---|"]
+    for each in held:
+        times = each.per_gib / held[0].per_gib
+        lines.append(
+            f"| {each.label} | {each.versions} | {each.nbytes / MIB:.1f} MiB | {each.per_gib:,.0f} | **{times:.1f}** |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.density", description=__doc__)
+    parser.add_argument("--counts", default="1000,3000,10000", help="numbers of versions")
+    parser.add_argument("--home", type=Path, help="an existing playground, instead of a new one")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
+    chosen = parser.parse_args()
+    counts = sorted(int(count) for count in chosen.counts.split(","))
+    with tempfile.TemporaryDirectory() as scratch:
+        home = chosen.home or Path(scratch)
+        if chosen.home is None:
+            build(home, counts[-1])
+        held = measure(home, counts)
+    print(table(held))
+    if chosen.page:
+        write_between(chosen.page, "density", f"{made_by()} One process each, in turn.\n\n{table(held)}")
+
+
+if __name__ == "__main__":
+    main()
