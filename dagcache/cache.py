@@ -21,7 +21,7 @@ from typing import Any, Final, Generic, TypeVar, cast, overload
 from dagcache import hits
 from dagcache.config import CacheConfig
 from dagcache.entry import Arrival, Entry, LiveCopy
-from dagcache.errors import OversizeError, RecursiveLoadError, ThawError
+from dagcache.errors import ConfigError, OversizeError, RecursiveLoadError, ThawError
 from dagcache.exclusion import Exclusion
 from dagcache.flights import ABANDONED, Flight, Flights
 from dagcache.freezing import Freezer, PickleFreezer
@@ -83,6 +83,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         breaker: how cyclic values are taken apart when they leave; None leaves that to the collector.
         shared: objects of which the process has one each and to which many values refer (singletons, time zones): they
             are frozen by reference, weighed with nobody, and never taken apart. Held as long as the cache is.
+        unproven_share: a share of the budget, 0.0 to 1.0: beyond it newcomers are kept frozen only, and live from their
+            second use on. Where many values are loaded one after the other, as by a scheduler that starts, their live
+            copies would all have to go again, and the allocator would not get all of their memory back.
 
     Raises:
         ConfigError: (a ValueError) a setting cannot be read.
@@ -100,11 +103,15 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         version_of: VersionOf | None = None,
         breaker: CycleBreaker | _Unset | None = UNSET,
         shared: Iterable[object] = (),
+        unproven_share: float = 1.0,
         **settings: Any,
     ) -> None:
         if config is not None and settings:
             raise TypeError(f"give a CacheConfig or its fields, not both: {', '.join(settings)}")
         self.config = CacheConfig(**settings) if config is None else config
+        if not 0 <= unproven_share <= 1:
+            raise ConfigError("unproven_share", unproven_share, "a number from 0.0 to 1.0")
+        self.unproven_share = unproven_share
         self._clock = clock
         self._latest = clock()
         self._timer = time.perf_counter
@@ -122,7 +129,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _build(self, budget: int) -> None:
         """Start empty: at birth, and in a forked child."""
         enforce = self.config.mode == "enforce"
-        self._store = Store(budget=budget, ttl=self.config.ttl, enforce=enforce)
+        self._store = Store(budget=budget, ttl=self.config.ttl, enforce=enforce, unproven_share=self.unproven_share)
         self._flights = Flights()
         self._intake = self._make_intake()
         self._reaper = self._make_reaper()

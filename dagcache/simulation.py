@@ -59,16 +59,17 @@ class Outcome:
         return (self.live_hits + self.frozen_hits) / self.lookups if self.lookups else 0.0
 
 
-def replay(lookups: Iterable[Lookup], max_bytes: int, ttl: float = DEFAULT_TTL) -> Outcome:
+def replay(lookups: Iterable[Lookup], max_bytes: int, ttl: float = DEFAULT_TTL, unproven_share: float = 1.0) -> Outcome:
     """Replay lookups, in their order, in a cache that is empty at first.
 
     Args:
         lookups: what was looked up; what is absent is loaded, at the lookup's own time.
         max_bytes: the budget, in bytes; 0 = unbounded.
         ttl: idle seconds after which an entry leaves; 0 = never.
+        unproven_share: as a `dagcache.cache.DagCache` takes it.
 
     """
-    cache = _Cache(max_bytes, ttl)
+    cache = _Cache(max_bytes, ttl, unproven_share)
     for lookup in lookups:
         cache.look_up(lookup)
     return cache.outcome()
@@ -97,8 +98,8 @@ def replay_lru(lookups: Iterable[Lookup], entries: int = 512) -> Outcome:
 class _Cache:
     """The life of a lookup as `dagcache.cache` leads it, without threads."""
 
-    def __init__(self, max_bytes: int, ttl: float) -> None:
-        self._store = Store(budget=max_bytes, ttl=ttl)
+    def __init__(self, max_bytes: int, ttl: float, unproven_share: float) -> None:
+        self._store = Store(budget=max_bytes, ttl=ttl, unproven_share=unproven_share)
         self._now = float("-inf")
         self._lookups = self._live_hits = self._frozen_hits = self._peak = 0
         self._seconds = 0.0

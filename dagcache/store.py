@@ -68,12 +68,13 @@ class Store:
     The one exception: the dictionaries `entries` and `live` may be read at any time.
     """
 
-    def __init__(self, *, budget: int = 0, ttl: float = 0.0, enforce: bool = True) -> None:
+    def __init__(self, *, budget: int = 0, ttl: float = 0.0, enforce: bool = True, unproven_share: float = 1.0) -> None:
         self.entries: dict[Hashable, Entry] = {}
         self.live: dict[Hashable, LiveCopy] = {}
         self.counts = StoreCounts()
         self.budget = budget
         self.enforce = enforce
+        self.unproven_share = unproven_share
         self.live_bytes = 0
         self.frozen_bytes = 0
         self.frozen_entries = 0
@@ -314,8 +315,17 @@ class Store:
         self._make_room(copy.nbytes, now)
         entry.frozen = copy
         self._enlist(entry)
-        self._make_live(entry, arrival.value, arrival.token, now)
+        if self._may_be_live(entry):
+            self._make_live(entry, arrival.value, arrival.token, now)
+        else:
+            self._leavings.passed.append((arrival.value, arrival.token))
         return None
+
+    def _may_be_live(self, entry: Entry) -> bool:
+        """Whether one that has a frozen copy is to be live as well before it is known to be used more than once."""
+        if entry.gap or self.unproven_share == 1:
+            return True
+        return self.live_bytes + entry.live_bytes <= self.unproven_share * self._limit()
 
     def _make_live(self, entry: Entry, value: object, token: object, now: float, load_cost: float = 0.0) -> bool:
         """Offer a live copy to the policy, and seat it if it wins. One without a frozen copy costs a whole load."""

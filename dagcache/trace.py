@@ -307,6 +307,7 @@ def _header(cache: DagCache[Any, Any], *, plain: bool) -> dict[str, object]:
         "ttl": cache.config.ttl,
         "mode": cache.config.mode,
         "frozen": cache.config.frozen,
+        "unproven_share": cache.unproven_share,
         "memory_limit": cache.config.memory_limit or memory.bytes,
         "memory_source": "config" if cache.config.memory_limit else memory.source,
         "workers": cache.config.workers,

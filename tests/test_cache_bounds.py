@@ -22,6 +22,47 @@ def test_the_budget_holds_after_every_admission() -> None:
     assert cache.stats().demotions > 0
 
 
+def test_newcomers_beyond_their_share_are_frozen_until_they_are_used_again() -> None:
+    """What is loaded once does not fill the budget with live copies; what is used twice does."""
+    cache, clock = make_cache(max_bytes=MIB, unproven_share=0.25)
+    fill(cache, range(8))
+    cache.check_invariants()
+    assert (cache.stats().live_entries, cache.stats().entries, cache.stats().demotions) == (2, 8, 0)
+    clock.advance(10)
+    fill(cache, range(8))
+    cache.check_invariants()
+    stats = cache.stats()
+    assert (stats.live_entries, stats.misses, stats.hits_frozen, stats.hits_live) == (8, 8, 6, 2)
+
+
+def test_newcomers_without_a_frozen_form_are_live_whatever_their_share() -> None:
+    """They could not be kept otherwise."""
+    cache, _ = make_cache(max_bytes=MIB, unproven_share=0.0)
+    for key in range(8):
+        cache[key] = Unfreezable(key)
+    cache.check_invariants()
+    assert cache.stats().live_entries == 8
+
+
+def test_a_value_that_is_known_to_be_used_again_needs_no_share() -> None:
+    """Loaded anew, it is what it was before."""
+    cache, clock = make_cache(max_bytes=MIB, unproven_share=0.0)
+    for _ in range(2):
+        fill(cache, ["known"])
+        clock.advance(10)
+    cache["known"] = Weighted("another")
+    fill(cache, ["unknown"])
+    cache.check_invariants()
+    assert {info.key: info.tier for info in cache.entries()} == {"known": "live", "unknown": "frozen"}
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_of_newcomers_is_a_share(share: float) -> None:
+    """Named in the message, with what would do."""
+    with pytest.raises(ConfigError, match=r"unproven_share.*0\.0 to 1\.0"):
+        make_cache(unproven_share=share)
+
+
 def test_overhead_counts_against_the_budget() -> None:
     """Ten thousand tiny values cannot hide their records from the limit."""
     cache, _ = make_cache(max_bytes=MIB)

@@ -26,7 +26,8 @@ HEADER = '{"dagcache_trace":1}\n'
 def trace(tmp_path: Path) -> Path:
     """Four sweeps over 30 values of 100 KiB, recorded with a budget of 1,000 KiB of a gibibyte."""
     path = tmp_path / "lookups.jsonl"
-    cache, _ = make_cache(max_bytes=1000 * KIB, memory_limit="1GiB", ttl=600, name="scheduler")
+    settings: dict[str, Any] = {"max_bytes": 1000 * KIB, "memory_limit": "1GiB", "ttl": 600, "name": "scheduler"}
+    cache, _ = make_cache(**settings, unproven_share=0.25)
     with record(cache, path):
         for _ in range(4):
             fill(cache, range(30))
@@ -44,10 +45,12 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, An
 
 
 def test_each_budget_is_replayed_and_held_against_the_best(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By the simulation, with the recorded TTL; the cache of the most recently used comes last."""
+    """By the simulation, with the recorded TTL and share of newcomers; the least-recently-used cache comes last."""
     content = told(capsys, trace, "--max-bytes", "400KiB,1MiB,0", "--lru", 20)
     lookups = read_trace(trace).lookups
-    expected = [replay(lookups, budget, 600.0) for budget in (400 * KIB, 1024 * KIB, 0)] + [replay_lru(lookups, 20)]
+    expected = [replay(lookups, budget, 600.0, 0.25) for budget in (400 * KIB, 1024 * KIB, 0)]
+    assert expected[1] != replay(lookups, 1024 * KIB, 600.0)
+    expected.append(replay_lru(lookups, 20))
     best = min(outcome.seconds for outcome in expected)
     for found, outcome in zip(content["outcomes"], expected, strict=True):
         assert found["seconds"] == outcome.seconds

@@ -49,7 +49,7 @@ def busy_day(seed: int) -> list[Lookup]:
 class Real:
     """A `DagCache` that is looked up in as the lookups say, its values as large and as slow as they say."""
 
-    def __init__(self, max_bytes: int, ttl: float) -> None:
+    def __init__(self, max_bytes: int, ttl: float, unproven_share: float = 1.0) -> None:
         self.clock = ManualClock()
         self.seconds = 0.0
         self.peak = 0
@@ -61,6 +61,7 @@ class Real:
             sizer=lambda value: int(value.live_bytes),
             freezer=self,
             breaker=None,
+            unproven_share=unproven_share,
             version_of=lambda _key: None if self.current.family is None else (self.current.family, self.current.order),
         )
         self.cache._timer = lambda: self.seconds
@@ -100,12 +101,13 @@ class Real:
         )
 
 
-@pytest.mark.parametrize("ttl", [0.0, 100.0, 10_800.0])
+@pytest.mark.parametrize(("ttl", "unproven_share"), [(0.0, 1.0), (100.0, 1.0), (10_800.0, 1.0), (10_800.0, 0.25)])
 @pytest.mark.parametrize("max_bytes", [0, 2000, 20 * KIB, 200 * KIB, 1000 * KIB, 4000 * KIB])
-def test_a_real_cache_makes_the_same_of_the_same_lookups(max_bytes: int, ttl: float) -> None:
+def test_a_real_cache_makes_the_same_of_the_same_lookups(max_bytes: int, ttl: float, unproven_share: float) -> None:
     """Every count, every second and the peak, from a budget that holds next to nothing to none at all."""
     lookups = busy_day(max_bytes + int(ttl))
-    simulated, real = replay(lookups, max_bytes, ttl), Real(max_bytes, ttl).run(lookups)
+    simulated = replay(lookups, max_bytes, ttl, unproven_share)
+    real = Real(max_bytes, ttl, unproven_share).run(lookups)
     assert simulated.seconds == pytest.approx(real.seconds)
     assert replace(simulated, seconds=0.0) == replace(real, seconds=0.0)
 
@@ -118,7 +120,7 @@ def histories(entries: Iterable[Entry]) -> dict[Hashable, tuple[int, float, bool
 def test_what_is_left_at_the_end_is_the_same_with_the_same_histories() -> None:
     """Not only the counts: hits in quick succession are noted, or not, as in a cache."""
     lookups = busy_day(5)
-    real, simulated = Real(1000 * KIB, 10_800.0), simulation._Cache(1000 * KIB, 10_800.0)
+    real, simulated = Real(1000 * KIB, 10_800.0), simulation._Cache(1000 * KIB, 10_800.0, 1.0)
     real.run(lookups)
     for each in lookups:
         simulated.look_up(each)

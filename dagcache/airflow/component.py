@@ -30,6 +30,10 @@ from dagcache.trace import Recording, new_file_in, record
 
 _log = logging.getLogger("dagcache")
 
+UNPROVEN_SHARE = 0.25
+"""Of the budget. A scheduler that starts loads all versions before it looks any of them up again: were they all live at
+first, a process with 98 MiB for 10,000 frozen versions would have grown by 141 MiB."""
+
 _TASKS_TO_MEASURE = 5
 
 
@@ -48,6 +52,7 @@ class Component:
             version_of=version_of,
             breaker=graphs.breaker(),
             shared=shared,
+            unproven_share=UNPROVEN_SHARE,
         )
         self._settings = settings
         self.quarantine_seconds = settings.quarantine

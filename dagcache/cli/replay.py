@@ -139,7 +139,9 @@ def _replay_all(trace: Trace, budgets: Sequence[int], ttl: float, entries: int) 
                 if number % _BAR_STEP == 0:
                     bars.step("replaying", replays * len(trace.lookups) + number, of)
 
-        rivals = [_Rival(_shown(budget), replay(lookups(done), budget, ttl)) for done, budget in enumerate(budgets)]
+        unproven = min(1.0, _number(trace, "unproven_share", 1.0))
+        outcomes = (replay(lookups(done), budget, ttl, unproven) for done, budget in enumerate(budgets))
+        rivals = [_Rival(_shown(budget), outcome) for budget, outcome in zip(budgets, outcomes, strict=True)]
         rivals.append(_Rival(f"LRU of {entries}", replay_lru(lookups(len(budgets)), entries), entries))
     return rivals
 
