@@ -50,8 +50,9 @@ PARTS = (
         ("--jobs", str(os.cpu_count() or 1)),
         ("--quick",),
         "Cost of misses over the cost of an offline policy that knows the future (Belady with sizes, costs, bypass), "
-        "geometric means per family of traces; 1.00 is the bound, lower is better. All traces are seeded, synthetic. "
-        "[policy.md](policy.md) explains the families, and where this policy loses and why.\n\n"
+        "geometric means per family of traces; 1.00 is the bound, lower is better. The traces of the first two "
+        "sets are seeded, synthetic; those of the others were recorded from real schedulers. "
+        "[policy.md](policy.md) explains them, and where this policy loses and why.\n\n"
         "![hits over budgets, for each policy](policies.svg)",
     ),
     Part(

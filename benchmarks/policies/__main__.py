@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from benchmarks.policies.choice import time_choices
-from benchmarks.policies.scoreboard import as_json, choice_table, policy_table, summary
-from benchmarks.policies.simulate import POLICIES, Outcome, all_cases, quick_cases, run_cases
+from benchmarks.policies.scoreboard import as_json, case_table, choice_table, policy_table, summary
+from benchmarks.policies.simulate import POLICIES, RECORDED_SETS, Outcome, all_cases, quick_cases, run_cases
 
 RESIDENTS = (1_000, 10_000, 100_000)
 
@@ -24,6 +24,8 @@ def main() -> None:
         members = [outcome for outcome in outcomes if outcome.cases == kind]
         print(f"\nCost of misses / offline cost, geometric means, {len(members)} cases: {kind}\n")
         print(policy_table(summary(members)))
+        if kind in RECORDED_SETS:
+            print(f"\n{case_table(members)}")
     print("\nA miss in a full cache\n")
     print(choice_table(timings))
     if options.json:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from benchmarks.policies.api_server import api_server
+from benchmarks.policies.recorded.files import recorded
+from benchmarks.policies.recorded.patterns import PATTERNS
 from benchmarks.policies.scheduler import Installation, scheduler
 from benchmarks.policies.sweeps import loop, phase, turning
 from benchmarks.policies.traces import Trace, merge
 from benchmarks.policies.unit_traces import alternating, recency, slowdown, twice, zipf
 
 OVER = (1 / 1.05, 0.8, 1 / 1.5, 0.5, 0.25)
+OF_RECORDED = (0.25, 0.5, 0.75, 0.9)
 HOURLY = (0.0, 0.0, 0.0, 1.0, 0.0)
 
 
@@ -106,6 +110,16 @@ HELD_BACK: tuple[Scenario, ...] = (
     _unit("adversarial", slowdown, "slowdown-slow", (0.4,), 119, growth=1.07),
 )
 """Other seeds and parameters, which it was judged by: what helps only the catalogue is not kept."""
+
+RECORDED, RECORDED_HELD_BACK = (
+    tuple(
+        Scenario(pattern.name, pattern.name, OF_RECORDED, partial(recorded, pattern.name))
+        for pattern in PATTERNS
+        if pattern.held_back is held_back
+    )
+    for held_back in (False, True)
+)
+"""What real schedulers looked up: the half that the policy may be tuned on, and the half that it is judged by."""
 
 QUICK = ("loop", "loop-jitter", "phase", "sched-minutely", "api-noscan", "zipf", "alternating")
 """Names of the traces of the catalogue that a quick run tries."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from benchmarks.policies.choice import Timing
-from benchmarks.policies.simulate import Outcome, by_family, geometric_mean
+from benchmarks.policies.simulate import OURS, Outcome, by_family, geometric_mean
 
 Row = dict[str, float]
 
@@ -30,6 +30,19 @@ def policy_table(rows: Mapping[str, Row]) -> str:
     ranked = sorted(rows, key=lambda policy: rows[policy]["all"])
     cells = [[policy, *(_cell(rows[policy][name], best[name]) for name in columns)] for policy in ranked]
     return _markdown(["policy", *columns], cells)
+
+
+def case_table(outcomes: Iterable[Outcome]) -> str:
+    """Case by case as a Markdown table: ours, two that are known best, and whichever rival was cheapest."""
+    cells = []
+    for outcome in outcomes:
+        rivals = [policy for policy in outcome.costs if policy != OURS]
+        cheapest = min(rivals, key=outcome.ratio)
+        best = min(outcome.ratio(OURS), outcome.ratio(cheapest))
+        shown = [_cell(outcome.ratio(policy), best) for policy in (OURS, "LRU", "W-TinyLFU", cheapest)]
+        shown[-1] += f" {cheapest}"
+        cells.append([outcome.trace, f"{outcome.share:g}", *shown, f"{outcome.offline:.2f}"])
+    return _markdown(["trace", "budget", OURS, "LRU", "W-TinyLFU", "best rival", "offline s"], cells)
 
 
 def choice_table(timings: Iterable[Timing]) -> str:

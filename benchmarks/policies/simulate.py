@@ -11,14 +11,15 @@ from math import exp, log
 from multiprocessing import Pool
 from typing import Protocol
 
-from benchmarks.policies.catalogue import CATALOGUE, HELD_BACK, QUICK
+from benchmarks.policies.catalogue import CATALOGUE, HELD_BACK, QUICK, RECORDED, RECORDED_HELD_BACK
 from benchmarks.policies.offline import offline_cost
 from benchmarks.policies.predicted import Predicted
 from benchmarks.policies.rivals import RIVALS
 from benchmarks.policies.traces import Trace
 
 OURS = "dagcache"
-SETS = {"catalogue": CATALOGUE, "held back": HELD_BACK}
+RECORDED_SETS = {"recorded, for tuning": RECORDED, "recorded, held back": RECORDED_HELD_BACK}
+SETS = {"catalogue": CATALOGUE, "held back": HELD_BACK, **RECORDED_SETS}
 
 
 class Cache(Protocol):
@@ -57,7 +58,7 @@ class Outcome:
 
 
 def all_cases() -> list[Case]:
-    """Every case of both sets."""
+    """Every case of every set."""
     return [
         Case(kind, index, share)
         for kind, scenarios in SETS.items()
