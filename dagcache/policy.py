@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from math import inf
 from typing import NamedTuple
 
@@ -42,6 +42,7 @@ _MEAN_STEP = 0.01  # weight of the latest newcomer in the mean size
 _HITS_COUNTED = 4  # per guest, so that one busy guest does not speak for all
 _REUSES = 7  # choices for which a ranking of few residents is good: seven eighths of the work, no miss more
 _JUST_NOW = 1 / 16  # of a newcomer's gap: scores of residents change by hardly more than this share meanwhile
+_AGAIN = 1.0  # seconds within which a value is mostly needed again where bursts are the rule
 _HOPELESS = 0.2  # re-reads per trial below which a guest that already lost is not tried
 
 
@@ -71,7 +72,7 @@ class Policy:
         self._passes = 0
         self._window: OrderedDict[Seat, None] = OrderedDict()
         self._window_bytes = 0
-        # Guests that came while bursts were the rule: safe for one burst, then in the window.
+        # Guests that came while bursts were the rule: safe for a moment, then in the window.
         self._grace: OrderedDict[Seat, None] = OrderedDict()
         self._rereads = 0.0
         self._trials = _FEWEST_TRIALS
@@ -116,7 +117,8 @@ class Policy:
     def leave(self, seat: Seat) -> None:
         """Take out a seat that is held here."""
         if seat.guest:
-            self._rereads += min(seat.hits_since_arrival(), _HITS_COUNTED)
+            again = seat.hits_since_arrival() - seat.is_proven()  # a use that proves a guest came later than at once
+            self._rereads += min(max(0, again), _HITS_COUNTED)
             self._leave_probation(seat)
         else:
             self._leave_residents(seat)
@@ -139,7 +141,7 @@ class Policy:
             return next(self._guests(), None)
         few = len(self._residents) <= FULL_SCAN
         seats = self._residents if few else list(self._pool) or self._residents[:SLICE]
-        scores = _badness(seats, now)
+        scores = self._scores(seats, now)
         return seats[scores.index(max(scores))]
 
     def check_invariants(self) -> None:
@@ -183,7 +185,7 @@ class Policy:
             return None
         worst = self._worst_residents(need, now)
         if gap:
-            losers = _first_bytes(_worse_than(gap * seat.weight, worst, now), missing)
+            losers = _first_bytes(self._worse_than(gap * seat.weight, worst, now), missing)
             if _total(losers) >= missing:
                 return _Placement(leavers + losers, None)
         return self._place_guest(seat, need, window, worst)
@@ -208,6 +210,7 @@ class Policy:
         return hopeless and not self._bursts_are_the_rule()
 
     def _bursts_are_the_rule(self) -> bool:
+        """Whether newcomers have mostly been used again at once."""
         return self._rereads >= self._trials
 
     def _surely_loses(self, seat: Seat, window: float, now: float) -> bool:
@@ -239,32 +242,49 @@ class Policy:
         self._hand = start + step
         sample = self._pool | dict.fromkeys(self._residents[start : self._hand])
         worst = self._rank(list(sample), now)
-        self._pool = dict.fromkeys(worst[:POOL])
+        self._pool = self._candidates(worst, POOL, now)
         return worst
 
     def _worst_of_few(self, need: int, now: float) -> list[Seat]:
         if self._reuses > 0 and _total(self._pool) >= 2 * need:
             self._reuses -= 1
             lately = list(self._pool)
-            return _worst_first(lately, _badness(lately, now))
+            return _worst_first(lately, self._scores(lately, now))
         worst = self._rank(self._residents, now)
         self._reuses = _REUSES
-        self._pool = dict.fromkeys(worst[:RANKED])
+        self._pool = self._candidates(worst, RANKED, now)
         return worst
 
     def _rank(self, seats: list[Seat], now: float) -> list[Seat]:
         """The seats, worst first; remembers how bad any of them is, or will be as soon as it is used again."""
-        scores = _badness(seats, now)
+        scores = self._scores(seats, now)
         self._worst_score = max(*scores, *(seat.history.gap * seat.weight for seat in seats))
         self._ranked = now
         self._passes = _REUSES
         return _worst_first(seats, scores)
 
+    def _candidates(self, worst: list[Seat], count: int, now: float) -> dict[Seat, None]:
+        """Whom to look at again: the worst, and those who were just used, for they will be as bad in a moment."""
+        candidates = dict.fromkeys(worst[:count])
+        if self._bursts_are_the_rule():
+            just_used = takewhile(lambda seat: now - seat.history.mark <= _AGAIN, reversed(worst[count:]))
+            candidates.update(dict.fromkeys(islice(just_used, POOL)))
+        return candidates
+
+    def _worse_than(self, limit: float, worst_first: list[Seat], now: float) -> Iterator[Seat]:
+        for seat in worst_first:
+            if self._scores((seat,), now)[0] <= limit:
+                return
+            yield seat
+
+    def _scores(self, seats: Iterable[Seat], now: float) -> list[float]:
+        return _badness(seats, now, _AGAIN if self._bursts_are_the_rule() else -inf)
+
     def _review_guests(self, now: float) -> None:
         """Move guests on whose grace is over, and make residents of those that proved themselves."""
         while self._grace:
             seat = next(iter(self._grace))
-            if now - seat.arrived <= BURST:
+            if now - seat.arrived <= _AGAIN:
                 break
             self._leave_probation(seat)
             self._enter_probation(seat, self._window)
@@ -319,10 +339,11 @@ class Policy:
             del self._grace[seat]
 
 
-def _badness(seats: Iterable[Seat], now: float) -> list[float]:
+def _badness(seats: Iterable[Seat], now: float, again: float) -> list[float]:
     """Score each seat: seconds it is predicted to be useless for, times the bytes a second of work takes.
 
-    The farther off the next use, or the longer overdue, the worse; see docs/policy.md for the formula.
+    The farther off the next use, or the longer overdue, the worse; see docs/policy.md for the formula. What was used
+    no more than `again` seconds ago is needed again at any moment.
     One loop without calls, because it is most of what choosing a victim costs.
     """
     scores = []
@@ -331,7 +352,7 @@ def _badness(seats: Iterable[Seat], now: float) -> list[float]:
         gap = history.gap
         idle = now - history.mark
         if idle < gap:
-            scores.append((gap - 0.5 * idle) * seat.weight)
+            scores.append((gap - 0.5 * idle) * seat.weight if idle > again else 0.0)
         elif history.superseded and idle > _DEAD_GAPS * gap:
             scores.append(inf)
         elif history.agreed >= _RHYTHM and SURPRISE * gap < idle < history.pause:
@@ -344,13 +365,6 @@ def _badness(seats: Iterable[Seat], now: float) -> list[float]:
 def _worst_first(seats: list[Seat], scores: list[float]) -> list[Seat]:
     order = sorted(range(len(seats)), key=scores.__getitem__, reverse=True)
     return [seats[i] for i in order]
-
-
-def _worse_than(limit: float, worst_first: list[Seat], now: float) -> Iterator[Seat]:
-    for seat in worst_first:
-        if _badness((seat,), now)[0] <= limit:
-            return
-        yield seat
 
 
 def _first_bytes(seats: Iterable[Seat], need: float) -> list[Seat]:

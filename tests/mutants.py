@@ -175,6 +175,24 @@ MUTANTS = [
         "",
     ),
     Mutant(
+        "who was just used is needed last of all, though bursts are the rule",
+        "dagcache/policy.py",
+        " if idle > again else 0.0",
+        "",
+    ),
+    Mutant(
+        "who was spared because it was just used is forgotten",
+        "dagcache/policy.py",
+        "            candidates.update(dict.fromkeys(islice(just_used, POOL)))\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a use a lap later is taken for one at once",
+        "dagcache/policy.py",
+        "seat.hits_since_arrival() - seat.is_proven()",
+        "seat.hits_since_arrival()",
+    ),
+    Mutant(
         "newcomers are turned away by a ranking of long ago",
         "dagcache/policy.py",
         "now - self._ranked > _JUST_NOW * gap or ",

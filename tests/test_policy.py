@@ -218,17 +218,66 @@ def test_where_bursts_are_the_rule_any_size_is_let_in() -> None:
     assert large.guest
 
 
-def test_a_guest_let_in_for_its_burst_is_safe_until_it_ends() -> None:
-    """Until a burst is over its guest is not counted among the window's surplus; afterwards it is."""
+def test_a_guest_let_in_for_its_burst_is_safe_for_a_moment() -> None:
+    """Until it is over its guest is not counted among the window's surplus; afterwards it is."""
     policy = Policy()
     fill(policy, [make_seat(mark=0.0, gap=60.0) for _ in range(500)])
     make_bursts_the_rule(policy, now=30.0)
     large = make_seat(mark=30.0, nbytes=300 * UNIT)
     admit_when_full(policy, large, now=30.0)
-    assert large not in (admit_when_full(policy, make_seat(mark=32.0), now=32.0) or [])
-    newcomer = make_seat(mark=34.0)
-    assert admit_when_full(policy, newcomer, now=34.0) == [large]
+    assert large not in (admit_when_full(policy, make_seat(mark=30.9), now=30.9) or [])
+    newcomer = make_seat(mark=31.1)
+    assert admit_when_full(policy, newcomer, now=31.1) == [large]
     assert newcomer.guest
+
+
+@pytest.mark.parametrize("bursts", [True, False])
+def test_where_bursts_are_the_rule_who_was_just_used_is_needed_at_once(bursts: bool) -> None:
+    """A scheduler that has examined twenty runs looks their versions up again; elsewhere it is needed last of all."""
+    policy = Policy()
+    just_used, due_later = make_seat(mark=99.5, gap=60.0), make_seat(mark=60.0, gap=60.0)
+    fill(policy, [just_used, due_later])
+    if bursts:
+        make_bursts_the_rule(policy, now=99.0)
+    victim = due_later if bursts else just_used
+    assert policy.next_victim(100.0) is victim
+    assert admit_when_full(policy, make_seat(mark=100.0, gap=20.0), now=100.0) == [victim]
+
+
+def test_a_moment_later_it_is_needed_as_late_as_its_gap_says() -> None:
+    """Its burst is taken to be over."""
+    policy = Policy()
+    just_used, due_later = make_seat(mark=98.9, gap=60.0), make_seat(mark=60.0, gap=60.0)
+    fill(policy, [just_used, due_later])
+    make_bursts_the_rule(policy, now=99.0)
+    assert admit_when_full(policy, make_seat(mark=100.0, gap=20.0), now=100.0) == [just_used]
+
+
+@pytest.mark.parametrize("count", [FULL_SCAN // 2, FULL_SCAN * 2])
+def test_who_is_spared_because_it_was_just_used_is_not_forgotten(count: int) -> None:
+    """A moment later it is the worst, and the next ranking may be far off."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=80.0, gap=60.0) for _ in range(count)])
+    policy.shed(1, now=100.0)
+    just_used = make_seat(mark=100.0, gap=600.0)
+    fill(policy, [just_used], now=100.0)
+    make_bursts_the_rule(policy, now=100.0)
+    assert just_used not in policy.shed(1, now=100.5)
+    assert policy.shed(1, now=101.5) == [just_used]
+
+
+@pytest.mark.parametrize(("later", "bursts"), [((0.5, 1.0), True), ((20.0,), False)])
+def test_only_a_use_at_once_teaches_that_bursts_are_the_rule(later: tuple[float, ...], bursts: bool) -> None:
+    """A guest that comes back a lap later has proven itself, and says nothing of bursts."""
+    policy = Policy()
+    fill(policy, [make_seat(mark=0.0, gap=6_000.0) for _ in range(500)])
+    for now in range(100, 4_000, 30):
+        guest = make_seat(mark=float(now))
+        assert admit_when_full(policy, guest, now=float(now)) is not None
+        for seconds in later:
+            guest.history.touch(now + seconds)
+    large = make_seat(mark=4_000.0, nbytes=300 * UNIT)
+    assert (admit_when_full(policy, large, now=4_000.0) is not None) is bursts
 
 
 def test_newcomers_used_only_once_unlearn_that_bursts_are_the_rule() -> None:
@@ -297,10 +346,10 @@ def _looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many seats are scored together, call by call."""
     numbers: list[int] = []
 
-    def score(seats: Iterable[Seat], now: float) -> list[float]:
+    def score(seats: Iterable[Seat], now: float, again: float) -> list[float]:
         many = list(seats)
         numbers.append(len(many))
-        return _badness(many, now)
+        return _badness(many, now, again)
 
     monkeypatch.setattr(policy_module, "_badness", score)
     return numbers
