@@ -3,8 +3,8 @@
 ``python -m benchmarks.scheduler [--versions 700] [--rounds 3] [--page FILE --chart FILE]`` builds a throw-away Airflow
 home with that many generated versions and Airflow's example DAGs, and then sweeps over it in fresh processes: each
 round runs every contender once, so that all of them see the same machine. The first sweep of a process loads, and in
-the next few the cache learns how often each version is asked for; ``--warm-up`` says from which on they count. Sweeps that
-take a second are sampled five times as often as those that take fifteen, or the machine's moods would decide.
+the next few the cache learns how often each version is asked for; ``--warm-up`` says from which on they count. Sweeps
+that take a second are sampled five times as often as those that take fifteen, or the machine's moods would decide.
 """
 
 from __future__ import annotations
@@ -162,9 +162,9 @@ def section(chosen: argparse.Namespace, body: str, facts: str) -> str:
     picture = f"![seconds per sweep and RSS growth]({chart.name})\n\n" if chart else ""
     return (
         f"{made_by()} {chosen.versions} generated versions and Airflow's examples, looked up in a circle, twenty to a "
-        f"session, in a process of the scheduler's modules. {chosen.warm_up} sweeps of a process warm its cache up; then "
-        f"{chosen.sweeps - chosen.warm_up} count, or {_AS_OFTEN} times as many where they are short. {chosen.rounds} "
-        f"processes each, in turn; medians.\n\n"
+        f"session, in a process of the scheduler's modules. {chosen.warm_up} sweeps of a process warm its cache up; "
+        f"then {chosen.sweeps - chosen.warm_up} count, or {_AS_OFTEN} times as many where they are short. "
+        f"{chosen.rounds} processes each, in turn; medians.\n\n"
         f"{picture}{body}\n\n{facts}"
     )
 
