@@ -85,7 +85,7 @@ def main() -> None:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
     parser.add_argument("--counts", default="100,300,500,700,1500,3000,5000", help="numbers of versions")
-    parser.add_argument("--budgets", default="25MiB,75MiB,150MiB", help="three, comma-separated")
+    parser.add_argument("--budgets", default="25MiB,88MiB,150MiB", help="three, comma-separated")
     parser.add_argument("--home", type=Path, help="an existing playground, instead of a new one")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the chart there, as SVG")
