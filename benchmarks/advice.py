@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scheduler import build, run_json
+from benchmarks.scheduler import build, real_scheduler, run_json
 from dagcache.advice import sizes
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.dictionary import Dictionary
@@ -136,19 +136,14 @@ def scheduled(home: Path, budget: int) -> dict[str, float]:
     def told() -> Figures:
         return figures(scrape(f"http://127.0.0.1:{port}/metrics"), "scheduler")
 
-    with (home / "scheduler.log").open("w") as log:
-        command = [sys.executable, "-m", "airflow", "scheduler", "--skip-serve-logs"]
-        with subprocess.Popen(command, env=environment(home) | settings, stdout=log, stderr=log) as process:
-            try:
-                time.sleep(_WARM_SECONDS)
-                before = told()
-                slowness = []
-                for _ in range(_SCHEDULED_SECONDS // _SPEED_EVERY):
-                    time.sleep(_SPEED_EVERY)
-                    slowness.append(sizes.measure_speed(rounds=50).factor)
-                after = told()
-            finally:
-                process.terminate()
+    with (home / "scheduler.log").open("w") as log, real_scheduler(environment(home) | settings, log):
+        time.sleep(_WARM_SECONDS)
+        before = told()
+        slowness = []
+        for _ in range(_SCHEDULED_SECONDS // _SPEED_EVERY):
+            time.sleep(_SPEED_EVERY)
+            slowness.append(sizes.measure_speed(rounds=50).factor)
+        after = told()
     seconds = after.loads.since(before.loads).seconds + after.thaws.since(before.thaws).seconds
     return {
         "seconds": seconds / statistics.mean(slowness) / sweeps(traces),

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.scheduler import MIB, Contender, build, made_by, sweep, write_between
+from benchmarks.scheduler import AIRFLOWS, MIB, made_by, playground, sweep, with_budget, write_between
+from dagcache.advice.curve import STOCK_ENTRIES
 
 _SWEEPS = 2
 _KIB_A_VERSION = 10  # a frozen copy of a generated DAG and what keeping it takes, rounded up
-_AIRFLOWS = 512
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,10 @@ class Held:
 
 def measure(home: Path, counts: list[int]) -> list[Held]:
     """Airflow's own first, over the smallest number of versions that fills it."""
-    airflows = Contender(f"Airflow's LRU of {_AIRFLOWS}", {"mode": "off"})
-    *_, last = sweep(home, airflows, _SWEEPS, "--limit", str(_AIRFLOWS + 200))
-    held = [Held(airflows.label, _AIRFLOWS, last["rss_growth_bytes"])]
+    *_, last = sweep(home, AIRFLOWS, _SWEEPS, "--limit", str(STOCK_ENTRIES + 200))
+    held = [Held(AIRFLOWS.label, STOCK_ENTRIES, last["rss_growth_bytes"])]
     for count in counts:
-        budget = f"{-(-count * _KIB_A_VERSION // 1024)}MiB"
-        ours = Contender(f"dagcache, {budget}", {"max_bytes": budget})
+        ours = with_budget(f"{-(-count * _KIB_A_VERSION // 1024)}MiB")
         *_, last = sweep(home, ours, _SWEEPS, "--limit", str(count))
         held.append(Held(ours.label, last["hits_live"] + last["hits_frozen"], last["rss_growth_bytes"]))
         print(held[-1], file=sys.stderr, flush=True)
@@ -67,10 +64,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
     chosen = parser.parse_args()
     counts = sorted(int(count) for count in chosen.counts.split(","))
-    with tempfile.TemporaryDirectory() as scratch:
-        home = chosen.home or Path(scratch)
-        if chosen.home is None:
-            build(home, counts[-1])
+    with playground(chosen.home, counts[-1]) as home:
         held = measure(home, counts)
     print(table(held))
     if chosen.page:

@@ -10,7 +10,6 @@ import argparse
 import importlib
 import json
 import statistics
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scheduler import build, made_by, run_json, write_between
+from benchmarks.scheduler import made_by, playground, run_json, write_between
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.freezing import PickleFreezer
 from dagcache.gcpause import gc_paused
@@ -177,10 +176,7 @@ def main() -> None:
         for found in measure(chosen.measure):
             print(json.dumps(asdict(found)), flush=True)
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        home = chosen.home or Path(scratch)
-        if chosen.home is None:
-            build(home, _GENERATED)
+    with playground(chosen.home, _GENERATED) as home:
         rows = run_json(home, {"mode": "off"}, "benchmarks.graphs", _MARKER, str(home / "airflow.db"))
     text = table(rows)
     print(text)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.lines import GREENS, GREYS, Panel, Series, draw
-from benchmarks.scheduler import MIB, Contender, build, made_by, sweep, write_between
+from benchmarks.scheduler import AIRFLOWS, MIB, Contender, made_by, playground, sweep, with_budget, write_between
 
 _SWEEPS = 3
 
@@ -32,9 +31,9 @@ class Line:
 def contenders(budgets: Sequence[str]) -> list[Contender]:
     """Airflow's own, bounded and not, and ours."""
     return [
-        Contender("Airflow's LRU of 512", {"mode": "off"}),
-        Contender("Airflow's, unbounded", {"mode": "off"}, ("--entries", "1000000")),
-        *(Contender(f"dagcache, {budget}", {"max_bytes": budget}) for budget in budgets),
+        AIRFLOWS,
+        Contender("Airflow's, unbounded", AIRFLOWS.settings, ("--entries", "1000000")),
+        *map(with_budget, budgets),
     ]
 
 
@@ -91,10 +90,7 @@ def main() -> None:
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the chart there, as SVG")
     chosen = parser.parse_args()
     counts = sorted(int(count) for count in chosen.counts.split(","))
-    with tempfile.TemporaryDirectory() as scratch:
-        home = chosen.home or Path(scratch)
-        if chosen.home is None:
-            build(home, counts[-1])
+    with playground(chosen.home, counts[-1]) as home:
         lines = measure(home, counts, contenders(chosen.budgets.split(",")))
     print(table(lines))
     if chosen.chart:

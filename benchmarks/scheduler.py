@@ -18,13 +18,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks.chart import Row, bars
+from dagcache.advice.curve import STOCK_ENTRIES
 from dagcache.airflow.playground import environment
 
 MIB = 1 << 20
@@ -46,11 +48,18 @@ class Contender:
         return self.settings.get("mode") != "off"
 
 
+AIRFLOWS = Contender(f"Airflow's LRU of {STOCK_ENTRIES}", {"mode": "off"})
+
+
+def with_budget(budget: str) -> Contender:
+    """Ours, bounded by so much."""
+    return Contender(f"dagcache, {budget}", {"max_bytes": budget})
+
+
 def contenders(budgets: Sequence[str]) -> list[Contender]:
     """Airflow's own, and ours with several budgets; the first one also with a frozen heap."""
-    ours = [Contender(f"dagcache, {budget}", {"max_bytes": budget}) for budget in budgets]
     frozen = Contender(f"dagcache, {budgets[0]}, gc_freeze", {"max_bytes": budgets[0], "gc_freeze": True})
-    return [Contender("Airflow's LRU of 512", {"mode": "off"}), frozen, *ours]
+    return [AIRFLOWS, frozen, *map(with_budget, budgets)]
 
 
 def sweep(home: Path, contender: Contender, sweeps: int, *arguments: str) -> list[dict[str, Any]]:
@@ -77,6 +86,28 @@ def build(home: Path, versions: int) -> None:
     done = subprocess.run(command, env=environment(home), capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"the playground ended with {done.returncode}:\n{done.stderr[-2000:]}")
+
+
+@contextmanager
+def playground(home: Path | None, versions: int) -> Iterator[Path]:
+    """The home that is given, or else a throw-away one with that many generated versions."""
+    if home is not None:
+        yield home
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        build(Path(scratch), versions)
+        yield Path(scratch)
+
+
+@contextmanager
+def real_scheduler(env: Mapping[str, str], log: IO[str]) -> Iterator[None]:
+    """A real scheduler at work, with this environment."""
+    command = [sys.executable, "-m", "airflow", "scheduler", "--skip-serve-logs"]
+    with subprocess.Popen(command, env=env, stdout=log, stderr=log) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 def measure(
@@ -182,10 +213,7 @@ def main() -> None:
     parser.add_argument("--mark", default="scheduler", help="of these marks (default: scheduler)")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the chart there")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        home = chosen.home or Path(scratch)
-        if chosen.home is None:
-            build(home, chosen.versions)
+    with playground(chosen.home, chosen.versions) as home:
         found = measure(home, contenders(chosen.budgets.split(",")), chosen.rounds, chosen.sweeps, chosen.warm_up)
         body, rows = table(found)
         facts = accounting(home)

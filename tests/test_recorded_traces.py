@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.policies.catalogue import RECORDED, RECORDED_HELD_BACK
-from benchmarks.policies.recorded.files import KEPT, TRACES, as_trace, keep, minutely_working_set, recorded
+from benchmarks.policies.recorded.files import KEPT, TRACES, as_trace, keep, minutely_working_set, recorded, text_of
 from benchmarks.policies.recorded.patterns import PATTERNS
 from dagcache import DagCache
 from dagcache.recorded import read_trace
@@ -22,7 +22,7 @@ NAMES = [pattern.name for pattern in PATTERNS]
 
 def lines_of(name: str) -> list[object]:
     """A kept trace, line by line."""
-    return [json.loads(line) for line in gzip.decompress((TRACES / f"{name}.jsonl.gz").read_bytes()).splitlines()]
+    return [json.loads(line) for line in text_of(name).splitlines()]
 
 
 def lookup(at: float, key: str, *, nbytes: int = 100, family: str | None = None, order: float = 0) -> Lookup:

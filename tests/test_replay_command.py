@@ -26,8 +26,7 @@ HEADER = '{"dagcache_trace":1}\n'
 def trace(tmp_path: Path) -> Path:
     """Four sweeps over 30 values of 100 KiB, recorded with a budget of 1,000 KiB of a gibibyte."""
     path = tmp_path / "lookups.jsonl"
-    settings: dict[str, Any] = {"max_bytes": 1000 * KIB, "memory_limit": "1GiB", "ttl": 600, "name": "scheduler"}
-    cache, _ = make_cache(**settings, unproven_share=0.25)
+    cache, _ = make_cache(max_bytes=1000 * KIB, memory_limit="1GiB", ttl=600, name="scheduler", unproven_share=0.25)
     with record(cache, path):
         for _ in range(4):
             fill(cache, range(30))

@@ -4,8 +4,8 @@
     python -m tests.scorecard --reruns 100 [--suite core|others|all|airflow]
 
 Prints one table, as Markdown; progress goes to stderr. Exits with 1 if a line fails. ``--reruns`` runs tests so many
-times over and counts the runs that fail: the core's, the others, both of these as
-`make check` does, or those with a real Airflow.
+times over and counts the runs that fail: the core's, the others, both of these as ``make check`` does, or those with a
+real Airflow.
 """
 
 from __future__ import annotations

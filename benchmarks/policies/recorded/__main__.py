@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.policies.recorded.files import TRACES, keep
 from benchmarks.policies.recorded.patterns import PATTERNS, Pattern
+from benchmarks.scheduler import real_scheduler
 from dagcache.airflow.playground import environment
 from dagcache.recorded import read_trace
 
@@ -49,7 +50,6 @@ def record(pattern: Pattern, home: Path, seconds: float) -> Path:
     env = environment(home, examples=False, mode="off") | {"PYTHONPATH": str(ROOT)}
     installation = [sys.executable, "-m", "benchmarks.policies.recorded.installation", pattern.name]
     subprocess.run([*installation, "write"], env=env, stdout=sys.stderr, check=True)
-    scheduler = [sys.executable, "-m", "airflow", "scheduler", "--skip-serve-logs"]
     traces = home / "traces"
     with (
         (home / "scheduler.log").open("w") as log,
@@ -57,12 +57,11 @@ def record(pattern: Pattern, home: Path, seconds: float) -> Path:
     ):
         assert life.stdout is not None
         life.stdout.readline()  # it is ready, and begins
-        with subprocess.Popen(scheduler, env=env | _settings(pattern, traces), stdout=log, stderr=log) as process:
+        with real_scheduler(env | _settings(pattern, traces), log):
             try:
                 time.sleep(seconds)
             finally:
                 life.terminate()
-                process.terminate()
     if life.returncode > 0:  # it was ended, or had nothing to do, unless it failed
         sys.exit((home / "scheduler.log").read_text()[-2000:])
     (recorded,) = traces.iterdir()

@@ -51,10 +51,15 @@ class _Numbers:
         return self._given.setdefault(name, str(len(self._given)))
 
 
+def text_of(name: str) -> bytes:
+    """A kept trace as it was written."""
+    return gzip.decompress((TRACES / f"{name}.jsonl.gz").read_bytes())
+
+
 def recorded(name: str) -> Trace:
     """A kept trace, with the working set of `minutely_working_set`."""
     with tempfile.NamedTemporaryFile() as plain:
-        plain.write(gzip.decompress((TRACES / f"{name}.jsonl.gz").read_bytes()))
+        plain.write(text_of(name))
         plain.flush()
         return as_trace(name, read_trace(plain.name).lookups)
 
