@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +17,9 @@ from tests.support.databases import Database
 if TYPE_CHECKING:
     from dagcache.loader import SerializedDagLoader
 
+_PATIENCE = 30.0
+"""Seconds that a thread gets to end after the test that started it."""
+
 
 def pytest_configure() -> None:
     """How long an example takes says nothing: on a busy machine, in a fresh checkout, Hypothesis is slow itself."""
@@ -23,6 +28,18 @@ def pytest_configure() -> None:
 
         settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
         settings.load_profile("unhurried")
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_outlives_its_test() -> Iterator[None]:
+    """One that did would make garbage, and take time, in the tests that come after: they count both."""
+    before = set(threading.enumerate())
+    yield
+    if left := set(threading.enumerate()) - before:
+        gc.collect()  # some end with what they work for
+        for thread in left:
+            thread.join(_PATIENCE)
+    assert not {thread.name for thread in left if thread.is_alive()}
 
 
 @pytest.fixture

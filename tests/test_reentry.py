@@ -263,15 +263,17 @@ def test_exceptions_thrown_into_a_thread_leave_no_lock_and_no_flight_behind(monk
             if turn % 11 == 0:
                 cache[turn % 40] = Weighted(turn)
 
-    def victim() -> None:
+    def victim(go: threading.Event) -> None:
         with contextlib.suppress(Stop):
             sys.settrace(None)  # a strike within a tool that measures coverage would leave that tool's lock held
+            go.wait(30)
             work()
 
     for strike in range(300):
-        thread = threading.Thread(target=victim)
+        thread = threading.Thread(target=victim, args=(go := threading.Event(),))
         goal = turns + strike % 17
         thread.start()
+        go.set()  # at work at once it would make `start` wait for its turn, again and again
         until(lambda goal=goal: turns > goal)  # type: ignore[misc]
         strikes = 0
         while thread.is_alive():

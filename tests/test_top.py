@@ -229,6 +229,7 @@ def proxy() -> Iterator[Callable[[bytes], Proxy]]:
 
     yield make
     for each in made:
+        each.listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake its thread
         each.listener.close()
 
 
