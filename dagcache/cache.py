@@ -441,6 +441,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         return self._resolve(key, loader, None)
 
     def _resolve(self, key: K, loader: Callable[[K], Any] | None, default: Any) -> Any:
+        hash(key)  # what is no key is refused before anything is touched
         if self._exclusion.entered():
             return self._bypass(key, loader, default)
         while True:

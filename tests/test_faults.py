@@ -165,6 +165,26 @@ def test_what_cannot_be_hashed_is_refused_before_anything_is_touched(how: str) -
     assert not cache._exclusion._torn
 
 
+class Wrapped(DagCache[Any, Any]):
+    """A subclass with a lookup of its own, which takes the hit path out of the way."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """As before."""
+        return super().get(key, default)
+
+
+LOOK_UPS = [Wrapped.get, Wrapped.__getitem__, lambda cache, key: cache.get_or_load(key, never)]
+
+
+@pytest.mark.parametrize("look_up", LOOK_UPS, ids=["get", "[]", "get_or_load"])
+def test_a_subclass_refuses_what_cannot_be_hashed_as_early(look_up: Callable[[Wrapped, Any], object]) -> None:
+    """Not in the middle of a change, after which all totals would be recomputed."""
+    cache = Wrapped()
+    with pytest.raises(TypeError, match="unhashable"):
+        look_up(cache, [])
+    assert not cache._exclusion._torn
+
+
 def test_views_skip_what_leaves_while_they_are_read() -> None:
     """Looking one entry up may cost another its place, and other threads remove what they like."""
     cache, _ = make_cache()
