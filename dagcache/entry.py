@@ -9,8 +9,10 @@ from typing import Any
 from dagcache.history import History, Seat
 from dagcache.stats import EntryInfo
 
-FRESH_SECONDS = 0.5
-"""A hit so soon after the last noted use is not noted: idle times are exact to this (plus a coarse clock's lag)."""
+FRESH_SECONDS = 0.05
+"""A hit so soon after the last noted use is not noted: idle times are exact to this (plus a coarse clock's lag). Noting
+one takes microseconds. Were it half a second, what stays live would seem to be used every second time only, in a sweep
+that takes less, and make way for what is not: a fifth more of the lookups thawed."""
 
 FRESH_SHARE = 0.125
 """Of the TTL: with short ones, a hit is noted again after this part of it."""

@@ -133,7 +133,7 @@ class EntryInfo:
     idle_seconds: float
     """Time since the last use, exact to one second."""
     hits: int
-    """Uses since it was first seen; those within half a second of each other may count as one."""
+    """Uses since it was first seen; those within a third of a second of each other may count as one."""
     load_seconds: float
     """What the last load took; 0 for an assigned value."""
     family: Hashable | None = None
