@@ -58,16 +58,20 @@ class CoarseClock:
 
 def _tick(reference: weakref.ref[CoarseClock], ticker: object) -> None:
     try:
-        while (clock := reference()) is not None and clock._ticker is ticker:  # noqa: SLF001 - the clock's own thread
-            clock.now = time.monotonic()
-            interval = clock.interval
-            del clock
-            time.sleep(interval)
+        _tick_on(reference, ticker)
     finally:
         clock = reference()
-        if clock is not None and clock._ticker in (ticker, None):  # noqa: SLF001 - as above
+        if clock is not None and clock._ticker in (ticker, None):  # noqa: SLF001 - the clock's own thread
             clock._ticker = None  # noqa: SLF001 - as above
             clock.now = math.inf
+
+
+def _tick_on(reference: weakref.ref[CoarseClock], ticker: object) -> None:
+    while (clock := reference()) is not None and clock._ticker is ticker:  # noqa: SLF001 - as above
+        clock.now = time.monotonic()
+        interval = clock.interval
+        del clock
+        time.sleep(interval)
 
 
 _clocks: weakref.WeakSet[CoarseClock] = weakref.WeakSet()

@@ -187,10 +187,7 @@ class Recording:
 
     def _write_until_told(self) -> None:
         try:
-            room = True
-            while room and not self._ending.wait(_EVERY_SECONDS) and self._cache() is not None:
-                room = self._drain()
-            room = room and self._drain()
+            room = self._drain_until_told() and self._drain()
             self._unwatch()
             self._file.write(_line({"end": "closed" if room else "full", "lost": self._lost}))
             if not room:
@@ -203,6 +200,13 @@ class Recording:
             self._unwatch()
             self._file.close()
             atexit.unregister(self.close)
+
+    def _drain_until_told(self) -> bool:
+        """Write from time to time; False if the file is full."""
+        room = True
+        while room and not self._ending.wait(_EVERY_SECONDS) and self._cache() is not None:
+            room = self._drain()
+        return room
 
     def _drain(self) -> bool:
         """Write what is waiting; False if the file is full."""

@@ -134,8 +134,7 @@ class _Desk:
     def run(self) -> None:
         """Attend until closed."""
         try:
-            while self._open:
-                self._attend()
+            self._attend_to_all()
         except Exception:
             _log.exception("the metrics endpoint failed and is closed")
         finally:
@@ -156,6 +155,10 @@ class _Desk:
         for held in (self._listener, self._bell, self._ringer, *list(self._connections)):
             with contextlib.suppress(OSError):
                 held.close()
+
+    def _attend_to_all(self) -> None:
+        while self._open:
+            self._attend()
 
     def _attend(self) -> None:
         for key, _ in self._selector.select(self._patience()):

@@ -50,6 +50,7 @@ _PREHEADER = _MANAGED_DICT | (1 << 3 if sys.version_info >= (3, 12) else 0)
 _VALUES_ARE_IN_THE_OBJECT = sys.version_info >= (3, 13)
 _INLINE_VALUES = 1 << 2 if _VALUES_ARE_IN_THE_OBJECT else _MANAGED_DICT
 _MOST_INLINE_VALUES = 29
+_COLLECTORS_LINKS = 0 if "t" in getattr(sys, "abiflags", "") else 16  # free-threaded builds have none
 _OWN_DICT = -1
 _BODIED = (dict, list, set, frozenset)
 
@@ -211,7 +212,7 @@ def _rounded(size: int) -> int:
 
 def _header(of: type) -> int:
     """Bytes in front of an object: the collector's links; pointers to a managed dict and weak references."""
-    return (16 if of.__flags__ & _HAVE_GC else 0) + (16 if of.__flags__ & _PREHEADER else 0)
+    return (_COLLECTORS_LINKS if of.__flags__ & _HAVE_GC else 0) + (16 if of.__flags__ & _PREHEADER else 0)
 
 
 def _values_bytes(of: type, widths: list[int]) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dagcache import CacheConfig, DagCache, EntryInfo, RemovalCause
+from tests.support.builds import with_global_lock
 from tests.support.caches import MIB, Removals, Weighted, automatic_gc_off, fill, make_cache
 
 
@@ -169,6 +170,7 @@ def nodes() -> int:
     return sum(type(item) is Node for item in gc.get_objects())
 
 
+@with_global_lock
 @pytest.mark.parametrize("how", ["delete", "replace", "clear", "resize", "expire"])
 def test_a_cyclic_victim_is_destroyed_at_once(how: str) -> None:
     """Whatever the reason for which it leaves, its memory does not wait for the collector."""

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from dagcache.errors import ConfigError, FreezeError, ThawError
 from dagcache.freezing import Frozen, PickleFreezer
 from dagcache.gcpause import gc_paused, gc_relaxed
+from tests.support.builds import with_global_lock
 from tests.support.graphs import SHARED, SHARED_DEPS, Group, make_dag
 from tests.support.lockstep import assert_same_graph
 
@@ -440,6 +441,7 @@ def test_a_threshold_set_during_a_relaxed_block_stays() -> None:
         gc.set_threshold(*before)
 
 
+@with_global_lock
 def test_garbage_is_collected_during_a_relaxed_block() -> None:
     """A load that hangs does not let the garbage of other threads pile up."""
     with gc_relaxed():

@@ -71,13 +71,16 @@ def by_signal(cache: DagCache[Any, Any], number: int) -> int:
         fired = True
         raise Strike
 
+    def until_struck(turn: int) -> None:
+        while not fired:  # a strike that could only be reported ends the work here
+            use(cache, turn)
+
     with _alarm(handler):
         for turn in range(number):
             fired = False
             try:
                 signal.setitimer(signal.ITIMER_REAL, _EVERY_SECONDS)
-                while not fired:  # a strike that could only be reported ends the work here
-                    use(cache, turn)
+                until_struck(turn)
             except Strike:
                 struck += 1
             assert not cache._exclusion.entered()
