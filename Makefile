@@ -8,7 +8,7 @@ CODE := dagcache sizing metrics tests benchmarks examples
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types check airflow-check wheel-check soak mutants matrix bench bench-airflow screens clean
+.PHONY: help run test services lint types check airflow-check wheel-check soak mutants matrix bench bench-airflow screens clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -22,7 +22,10 @@ $(VENV)/ready: pyproject.toml $(AIRFLOW)
 run: $(VENV)/ready ## see it work: a real Airflow scheduler with the cache in it, in a throw-away home
 	$(BIN)/dagcache run
 
-test: lint types airflow-check check wheel-check ## all checks and tests, against the checkout and against the installed wheel
+test: services lint types airflow-check check wheel-check ## all checks and tests, against the checkout and against the installed wheel
+
+services: # on CI's machine only: elsewhere nothing is installed outside of the checkout
+	@sh tests/services.sh
 
 lint: $(VENV)/ready ## style
 	$(BIN)/ruff check $(CODE)

@@ -1,0 +1,17 @@
+#!/bin/sh
+# The servers that some tests want for real, PostgreSQL and Prometheus, from Debian's packages: on a machine of CI, where
+# nobody minds. Elsewhere it does nothing, and the tests of what is not installed are skipped, by name.
+set -u
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+[ -n "${CI:-}" ] && [ "$(id -u)" = 0 ] && have apt-get || exit 0
+wanted=
+have prometheus && have promtool || wanted="$wanted prometheus"
+have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
+[ -n "$wanted" ] || exit 0
+
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 # 1: nothing is started
+# shellcheck disable=SC2086 # several words
+{ apt-get -qq update && apt-get -qq --no-install-recommends install $wanted; } >/dev/null ||
+	echo "could not install$wanted: their tests are skipped" >&2
