@@ -32,6 +32,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "default")
 
 
+@pytest.fixture(autouse=True)
+def _no_thread_outlives_its_test() -> None:
+    """Not asked for here: Airflow has threads of its own, and a clock ticks for as long as Airflow holds its bag."""
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[postgres.Cluster]:
     """A PostgreSQL server; skips where there is none."""
