@@ -9,15 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-MARKS = ("scheduler", "scheduler-3000", "scaling")
-"""Between them stands what `benchmarks.scheduler` and `benchmarks.scaling` have written."""
+SCHEDULERS = "## In a scheduler\n"
+"""The heading of the section whose tables `make bench-airflow` writes."""
 PEERS = ("cachetools", "cachebox", "moka-py", "pympler", "numpy")
 
 
@@ -106,14 +105,12 @@ def page(outputs: dict[str, str], before: str = "") -> str:
         f"measures dagcache and its peers in one run.\n\nThe machine: {machine()}\n"
     )
     sections = [f"## {part.title}\n\n{part.text}\n\n```text\n{outputs[part.title]}\n```\n" for part in PARTS]
-    kept = "\n\n".join(_kept(mark, before) for mark in MARKS)
-    return "\n".join([head, f"## In a scheduler\n\n{kept}\n", *sections])
+    return "\n".join([head, _kept(before), *sections])
 
 
-def _kept(mark: str, before: str) -> str:
-    start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
-    found = re.search(f"{re.escape(start)}.*{re.escape(end)}", before, re.DOTALL)
-    return found.group(0) if found else f"{start}\n{end}"
+def _kept(before: str) -> str:
+    start, end = before.find(SCHEDULERS), before.find(f"\n## {PARTS[0].title}\n")
+    return before[start:end] if 0 <= start < end else f"{SCHEDULERS}\n"
 
 
 def main() -> None:
