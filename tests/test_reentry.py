@@ -247,9 +247,11 @@ class Stop(BaseException):
 
 def test_exceptions_thrown_into_a_thread_leave_no_lock_and_no_flight_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever three hundred of them strike: afterwards every key can be loaded and every total is right."""
-    report = sys.unraisablehook
-    # One that strikes in a callback of the collector is not raised, but reported: that is the interpreter's way.
-    monkeypatch.setattr(sys, "unraisablehook", lambda args: args.exc_type is Stop or report(args))
+    # One that strikes in a callback of the collector is not raised, but reported: that is the interpreter's way. So is
+    # one that strikes while an earlier one is about to end the thread.
+    for module, name in ((sys, "unraisablehook"), (threading, "excepthook")):
+        report = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda args, report=report: args.exc_type is Stop or report(args))
     cache, _ = make_cache(max_bytes=MIB)
 
     turns = 0
