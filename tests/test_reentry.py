@@ -246,7 +246,7 @@ class Stop(BaseException):
 
 
 def test_exceptions_thrown_into_a_thread_leave_no_lock_and_no_flight_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever three hundred of them strike: afterwards every key can be loaded and every total is right."""
+    """Wherever a hundred of them strike: afterwards every key can be loaded and every total is right."""
     # One that strikes in a callback of the collector is not raised, but reported: that is the interpreter's way. So is
     # one that strikes while an earlier one is about to end the thread.
     for module, name in ((sys, "unraisablehook"), (threading, "excepthook")):
@@ -271,7 +271,7 @@ def test_exceptions_thrown_into_a_thread_leave_no_lock_and_no_flight_behind(monk
             go.wait(30)
             work()
 
-    for strike in range(300):
+    for strike in range(100):
         thread = threading.Thread(target=victim, args=(go := threading.Event(),))
         goal = turns + strike % 17
         thread.start()
