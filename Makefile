@@ -64,6 +64,7 @@ bench-airflow: $(VENV)/ready ## a scheduler's sweep, beside Airflow's own cache
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --chart docs/sweep.svg
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --mark scheduler-3000 \
 		--versions 3000 --sweeps 5 --warm-up 2 --budgets 50MiB,75MiB
+	$(BIN)/python -m benchmarks.accounted --page docs/benchmarks.md --chart docs/accounted.svg
 	$(BIN)/python -m benchmarks.graphs --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.density --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.scaling --page docs/benchmarks.md --chart docs/scaling.svg

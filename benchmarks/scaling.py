@@ -58,9 +58,13 @@ def table(lines: Sequence[Line]) -> str:
         "|---" * (len(lines) + 1) + "|",
     ]
     for count in counts:
-        cells = (f"{line.seconds[count]:.2f} s, {line.mib[count]:.0f} MiB" for line in lines)
+        cells = (f"{_told(line.seconds[count])}, {line.mib[count]:.0f} MiB" for line in lines)
         rows.append(f"| {count} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 0.01 else "< 0.01 s"
 
 
 def panels(lines: Sequence[Line]) -> list[Panel]:
