@@ -58,7 +58,7 @@ class CoarseClock:
 
 def _tick(reference: weakref.ref[CoarseClock], ticker: object) -> None:
     try:
-        _tick_on(reference, ticker)
+        _tick_on(reference, ticker)  # no loop in here: tests/test_interrupts.py says why
     finally:
         clock = reference()
         if clock is not None and clock._ticker in (ticker, None):  # noqa: SLF001 - the clock's own thread

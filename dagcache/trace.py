@@ -187,7 +187,7 @@ class Recording:
 
     def _write_until_told(self) -> None:
         try:
-            room = self._drain_until_told() and self._drain()
+            room = self._drain_until_told() and self._drain()  # no loop in here: tests/test_interrupts.py says why
             self._unwatch()
             self._file.write(_line({"end": "closed" if room else "full", "lost": self._lost}))
             if not room:

@@ -134,7 +134,7 @@ class _Desk:
     def run(self) -> None:
         """Attend until closed."""
         try:
-            self._attend_to_all()
+            self._attend_to_all()  # no loop in here: tests/test_interrupts.py says why
         except Exception:
             _log.exception("the metrics endpoint failed and is closed")
         finally:
