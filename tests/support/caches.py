@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -64,11 +65,18 @@ class Removals:
 
 
 def make_cache(**settings: Any) -> tuple[DagCache[Any, Any], ManualClock]:
-    """A cache of `Weighted` values with a clock of its own; settings as `DagCache` takes them."""
+    """A cache of `Weighted` values with a clock of its own; settings as `DagCache` takes them.
+
+    Every load and thaw is taken to last a millisecond: who stays depends on what it costs, and otherwise a busy machine
+    would have a say in that.
+    """
     clock = ManualClock()
     settings.setdefault("max_bytes", 0)
     settings.setdefault("sizer", stated_weight)
-    return DagCache(clock=clock, **settings), clock
+    cache: DagCache[Any, Any] = DagCache(clock=clock, **settings)
+    milliseconds = itertools.count()
+    cache._timer = lambda: next(milliseconds) / 1000
+    return cache, clock
 
 
 def fill(cache: DagCache[Any, Any], keys: Any, nbytes: int = 100 * KIB) -> None:
