@@ -36,7 +36,7 @@ def panels(found: Mapping[str, Told]) -> list[Panel]:
     """Both lines for each budget, in MiB."""
 
     def line(told: Told, name: str) -> dict[float, float]:
-        return {0.0: 0.0} | {each["versions"]: each[name] / MIB for each in told}
+        return {0.0: 0.0} | {each["lookups"]: each[name] / MIB for each in told}
 
     return [
         Panel(
@@ -54,7 +54,7 @@ def panels(found: Mapping[str, Told]) -> list[Panel]:
 def sentences(found: Mapping[str, Told]) -> str:
     """Where each of them ended."""
     return " ".join(
-        f"With {title}, {told[-1]['versions']} lookups made the process grow by "
+        f"With {title}, {told[-1]['lookups']} lookups made the process grow by "
         f"{told[-1]['resident_growth_bytes'] / MIB:.0f} MiB; the cache accounted for "
         f"{told[-1]['accounted_growth_bytes'] / MIB:.0f} MiB."
         for title, told in found.items()

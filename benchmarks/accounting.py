@@ -45,7 +45,7 @@ def main() -> None:
 def _grown(before: dict[str, float], after: dict[str, float], lookups: int) -> dict[str, float]:
     grown = {name: after[name] - before[name] for name in after}
     return {
-        "versions": lookups,
+        "lookups": lookups,
         "resident_growth_bytes": grown["resident"],
         "accounted_growth_bytes": grown["accounted"],
         "accounted_over_resident": grown["accounted"] / grown["resident"],

@@ -165,7 +165,7 @@ def accounting(home: Path) -> str:
     """How true the accounted bytes are, as a sentence."""
     told = run_json(home, {"max_bytes": 0}, "benchmarks.accounting")[-1]
     return (
-        f"Over {told['versions']} further versions without a limit the process grew by "
+        f"Over {told['lookups']} further versions without a limit the process grew by "
         f"{told['resident_growth_bytes'] / MIB:.0f} MiB of RSS, and the cache accounted for "
         f"{told['accounted_over_resident']:.1%} of that. Weighing took {told['sizing_over_load']:.1%} of the loads' "
         f"time. In the database the same versions take {told['serialized_bytes'] / MIB:.0f} MiB."
