@@ -16,14 +16,14 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
-from typing import Any, Final, Generic, TypeVar, cast, overload
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, overload
 
 from dagcache import hits
 from dagcache.config import CacheConfig
 from dagcache.entry import Arrival, Entry, LiveCopy
 from dagcache.errors import ConfigError, OversizeError, RecursiveLoadError, ThawError
 from dagcache.exclusion import Exclusion
-from dagcache.flights import ABANDONED, Flight, Flights
+from dagcache.flights import ABANDONED, Flight, Flights, Landing
 from dagcache.freezing import Freezer, PickleFreezer
 from dagcache.gcpause import gc_paused, gc_relaxed
 from dagcache.intake import Intake, Loaded, Sizer, VersionOf
@@ -53,6 +53,16 @@ class _Unset(enum.Enum):
 
 
 UNSET: Final = _Unset.UNSET
+_ABSENT: Final = Landing(UNSET)
+
+
+class Fetched(NamedTuple):
+    """A value, and which content of its key it is."""
+
+    value: Any
+    """None if there is none."""
+    content: Hashable = None
+    """What the loader said (`Loaded.content`)."""
 
 
 class _Step(enum.Enum):
@@ -60,10 +70,45 @@ class _Step(enum.Enum):
 
     HIT = enum.auto()
     THAW = enum.auto()
+    COPY = enum.auto()
     LOAD = enum.auto()
     FOLLOW = enum.auto()
     ABSENT = enum.auto()
     RECURSION = enum.auto()
+
+
+class _Wanted:
+    """What one lookup asks for, and how long it still waits for other threads."""
+
+    __slots__ = ("_timeout", "_timer", "_until", "loader", "private")
+
+    def __init__(
+        self,
+        loader: Callable[[Any], Any] | None,
+        *,
+        private: bool = False,
+        timeout: float | None = None,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.loader = loader
+        self.private = private
+        self._timeout = timeout
+        self._timer = timer
+        self._until: float | None = None
+
+    def patience(self) -> float | None:
+        """For how many seconds it still waits, counted from the first question; None = for any time."""
+        if self._timeout is None:
+            return None
+        now = self._timer()
+        if self._until is None:
+            self._until = now + self._timeout
+        return self._until - now
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it has waited for as long as it may."""
+        return self._until is not None and self._timer() >= self._until
 
 
 class DagCache(MutableMapping[K, V], Generic[K, V]):
@@ -164,19 +209,53 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         """The value under a key, thawed if need be, or the default. Never loads."""
         return self._get_slowly(key, default)
 
-    def get_or_load(self, key: K, loader: Callable[[K], V | Loaded | None]) -> V | None:
+    def get_or_load(
+        self, key: K, loader: Callable[[K], V | Loaded | None], *, timeout: float | None = None
+    ) -> V | None:
         """The value under a key; if there is none, what `loader(key)` returns, which is kept if it deserves it.
 
-        However many threads ask for one key, one of them loads and all share its outcome. A loader that returns None
-        says that there is none: None is returned and nothing kept. It may return `Loaded` to say more.
+        However many threads ask for one key, one of them loads, and the others wait and share the value. They share
+        nothing else: if the load fails or finds nothing, each of them calls its own loader, one at a time. A loader
+        that returns None says that there is no value: None is returned and nothing kept. It may return `Loaded` to say
+        more.
+
+        Args:
+            key: what to look up.
+            loader: called with the key, by one thread at a time for each key.
+            timeout: seconds to wait for other threads; afterwards this caller's own loader is called beside theirs.
+                None: no limit.
 
         Raises:
-            Exception: whatever the loader raised, the same object for everybody who waited for it; nothing is kept.
+            Exception: whatever this caller's loader raised; nothing is kept.
             RecursiveLoadError: the load would wait for itself.
             OversizeError: the value cannot be kept, with ``oversize="raise"``.
 
         """
-        return cast("V | None", self._load_slowly(key, loader))
+        return cast("V | None", self._load_slowly(key, loader, timeout))
+
+    def fetch(
+        self,
+        key: K,
+        loader: Callable[[K], V | Loaded | None] | None = None,
+        *,
+        private: bool = False,
+        timeout: float | None = None,
+    ) -> Fetched:
+        """As `get_or_load`, and which content of the key the value is; without a loader nothing is loaded.
+
+        Args:
+            key: what to look up.
+            loader: as for `get_or_load`.
+            private: the caller gets an object that no other caller and no later lookup gets, and may change it: thawed
+                for this call or, if the value has no frozen form, loaded for it.
+            timeout: as for `get_or_load`.
+
+        Raises:
+            Exception: as `get_or_load`.
+
+        """
+        found = self._resolve(key, _Wanted(loader, private=private, timeout=timeout))
+        return Fetched(None if found.value is UNSET else found.value, found.content)
 
     def __getitem__(self, key: K) -> V:
         """The value under a key, thawed if need be.
@@ -242,10 +321,14 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         elif not self._exclusion.run(self._delete, key, RemovalCause.EXPLICIT):
             raise KeyError(key)
 
-    def invalidate(self, key: K) -> None:
-        """Remove what is under a key because it is out of date, if there is anything; also what is being loaded."""
+    def invalidate(self, key: K, only_if: Callable[[], bool] | None = None) -> None:
+        """Remove what is under a key because it is out of date, if there is anything; also what is being loaded.
+
+        Threads that wait for a load of the key start over. ``only_if`` is called under the cache's lock: if it returns
+        False, nothing is removed. It must be quick and must not use the cache.
+        """
         hash(key)
-        self._exclusion.run_or_defer(self._delete, key, RemovalCause.STALE)
+        self._exclusion.run_or_defer(self._invalidate, key, only_if)
 
     @overload
     def pop(self, key: K) -> V: ...
@@ -282,9 +365,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         """Look a value up and remove it, at one stroke; UNSET if there is none. Counts as one lookup."""
         hash(key)
         if self._exclusion.entered():
-            value = self._bypass(key, None, UNSET)
-            if value is not UNSET:
-                self._exclusion.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
+            value = self._bypass(key, _Wanted(None)).value
+            self._exclusion.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
             return value
         value, frozen = self._exclusion.run(self._withdraw, key)
         freezer = self._freezer
@@ -305,6 +387,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _withdraw(self, key: K) -> tuple[Any, bytes | None]:
         entry = self._store.find(key, self._now())
         if entry is None:
+            self._flights.divert(key)
             self._counts.absent += 1
             return UNSET, None
         live, frozen = entry.live, entry.frozen
@@ -435,122 +518,166 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             watcher(key, tier, facts, seconds)
 
     def _get_slowly(self, key: K, default: Any = None) -> Any:
-        return self._resolve(key, None, default)
+        value = self._resolve(key, _Wanted(None)).value
+        return default if value is UNSET else value
 
-    def _load_slowly(self, key: K, loader: Callable[[K], Any]) -> Any:
-        return self._resolve(key, loader, None)
+    def _load_slowly(self, key: K, loader: Callable[[K], Any], timeout: float | None = None) -> Any:
+        value = self._resolve(key, _Wanted(loader, timeout=timeout)).value
+        return None if value is UNSET else value
 
-    def _resolve(self, key: K, loader: Callable[[K], Any] | None, default: Any) -> Any:
+    def _resolve(self, key: K, wanted: _Wanted) -> Landing:
         hash(key)  # what is no key is refused before anything is touched
         if self._exclusion.entered():
-            return self._bypass(key, loader, default)
+            return self._bypass(key, wanted)
         while True:
             flight = Flight()
             with flight.underway:
-                step, found = self._exclusion.run(self._begin, key, flight, loader is not None)
-                if step is _Step.HIT:
-                    return found
-                if step is _Step.ABSENT:
-                    return default
+                step, found = self._exclusion.run(self._begin, key, flight, wanted)
+                if step is _Step.HIT or step is _Step.ABSENT:
+                    return cast("Landing", found)
                 if step is _Step.RECURSION:
                     raise RecursiveLoadError(f"a load waits, directly or in a ring of threads, for itself: {key!r}")
-                value = (
-                    self._follow(key, found) if step is _Step.FOLLOW else self._lead(step, key, flight, found, loader)
-                )
-            if value is not ABANDONED:
-                return default if value is UNSET else value
+                if step is _Step.COPY:
+                    entry, data = found
+                    landing = self._thaw_privately(key, entry, data, entry.content)
+                elif step is _Step.FOLLOW:
+                    landing = self._follow(key, found, wanted)
+                else:
+                    landing = self._lead(step, key, flight, found, wanted)
+            if landing.value is not ABANDONED:
+                return landing
 
-    def _begin(self, key: K, flight: Flight, may_load: bool) -> tuple[_Step, Any]:
-        """Under the lock: what there is, or who fetches it."""
+    def _begin(self, key: K, flight: Flight, wanted: _Wanted) -> tuple[_Step, Any]:
+        """Under the lock: what there is, or which thread fetches it."""
         now = self._now()
         store, counts = self._store, self._counts
         if now > store.next_due:
             store.expire(now, _SWEEP)
         entry = store.find(key, now)
+        if entry is not None and wanted.private:
+            if entry.frozen is not None and self._freezer is not None:
+                return _Step.COPY, (entry, entry.frozen.data)
+            return _Step.LOAD, None  # the live copy belongs to the other callers; the load is not registered
         if entry is not None and entry.live is not None:
             counts.hits_live += 1
             self._tell(key, "live", entry)
-            return _Step.HIT, entry.live.value
+            return _Step.HIT, Landing(entry.live.value, content=entry.content)
+        if entry is None and wanted.loader is None:
+            counts.absent += 1
+            self._tell(key, "absent")
+            return _Step.ABSENT, _ABSENT
+        step = _Step.LOAD if entry is None else _Step.THAW
         other = self._flights.get(key)
-        if other is not None and (entry is not None if other.thawing else may_load):
-            if self._flights.follow(other):
-                return _Step.FOLLOW, other
-            if not other.thawing:
-                return _Step.RECURSION, None
-            # A signal handler asks for what its own thread is thawing: it gets a copy of its own.
-            return _Step.THAW, entry
-        if entry is not None:
-            flight.thawing = True
-            self._flights.take_off(key, flight)
-            return _Step.THAW, entry
-        if may_load:
-            self._flights.take_off(key, flight)
-            return _Step.LOAD, None
-        counts.absent += 1
-        self._tell(key, "absent")
-        return _Step.ABSENT, None
+        if other is not None and (entry is not None or not other.thawing):
+            return self._beside(other, step, entry, wanted)
+        if wanted.private and self._freezer is None:
+            return step, None  # a load that no other thread can share
+        flight.thawing = step is _Step.THAW
+        self._flights.register(key, flight)
+        return step, entry
 
-    def _lead(self, step: _Step, key: K, flight: Flight, found: Any, loader: Any) -> Any:
-        """Thaw or load for everybody who waits. However this ends, they do not wait for ever."""
+    def _beside(self, other: Flight, step: _Step, entry: Entry | None, wanted: _Wanted) -> tuple[_Step, Any]:
+        """What a lookup does while another thread fetches its key."""
+        if wanted.is_late:
+            return step, entry  # on its own: not registered, so the result is not kept
+        if self._flights.follow(other):
+            return _Step.FOLLOW, other
+        if other.thawing:
+            return _Step.THAW, entry  # a signal handler interrupts its own thread's thaw: it gets a copy of its own
+        return _Step.RECURSION, None
+
+    def _lead(self, step: _Step, key: K, flight: Flight, entry: Any, wanted: _Wanted) -> Landing:
+        """Thaw or load for all threads that wait. However this ends, they do not wait for ever."""
         try:
-            return self._thaw(key, flight, found) if step is _Step.THAW else self._load(key, flight, loader)
+            return self._thaw(key, flight, entry) if step is _Step.THAW else self._load(key, flight, wanted)
         except BaseException:
-            flight.land(ABANDONED)  # unless it has landed with the error already
-            self._exclusion.run_or_defer(self._flights.still_current, key, flight)
-            raise
-
-    def _follow(self, key: K, flight: Flight) -> Any:
-        try:
-            value = flight.wait()
-        except Exception:
-            self._exclusion.run(self._joined, key, flight, UNSET)
+            self._exclusion.run_or_defer(self._flights.retire, key, flight)
             raise
         finally:
+            if flight.landing is None:
+                flight.abandon()
+
+    def _follow(self, key: K, flight: Flight, wanted: _Wanted) -> Landing:
+        """Wait for another thread's result; abandoned if there is none to share."""
+        try:
+            landing = flight.wait(wanted.patience())
+        finally:
             self._flights.unfollow()
-        if value is not ABANDONED:
-            self._exclusion.run(self._joined, key, flight, value)
-        return value
+        if landing is None:
+            self._exclusion.run(self._overtake, key, flight)
+            return Landing(ABANDONED)
+        if landing.value is ABANDONED:
+            return landing
+        if landing.private or wanted.private:
+            if landing.frozen is None or self._freezer is None:
+                return Landing(ABANDONED)
+            return self._thaw_privately(key, None, landing.frozen, landing.content)
+        self._exclusion.run(self._joined, key, flight)
+        return landing
 
-    def _joined(self, key: K, flight: Flight, value: Any) -> None:
-        flight.leave()
+    def _overtake(self, key: K, flight: Flight) -> None:
+        """A follower has waited for too long: the next one in leads."""
+        if self._flights.is_current(key, flight):
+            self._flights.divert(key)
+
+    def _joined(self, key: K, flight: Flight) -> None:
         self._counts.joined(flight.thawing)
-        tier = "absent" if value is UNSET else "frozen" if flight.thawing else "miss"
-        self._tell(key, tier, self._store.entries.get(key))
+        self._tell(key, "frozen" if flight.thawing else "miss", self._store.entries.get(key))
 
-    def _thaw(self, key: K, flight: Flight, entry: Entry) -> Any:
-        """Lead a thaw; ABANDONED if the frozen copy is no good, whereupon everybody loads anew."""
+    def _thaw(self, key: K, flight: Flight, entry: Entry) -> Landing:
+        """Lead a thaw; abandoned if the frozen copy is no good, whereupon each thread loads."""
         frozen = entry.frozen
         freezer = self._freezer
         if frozen is None or freezer is None:  # removed since, and its copies let go
-            self._exclusion.run(self._flights.still_current, key, flight)
-            flight.land(ABANDONED)
-            return ABANDONED
+            self._exclusion.run(self._flights.retire, key, flight)
+            return Landing(ABANDONED)
         # Until what has to go for it is gone as well: then as much died as was born, and no collection is due.
         with gc_paused():
-            return self._thaw_and_offer(key, flight, entry, frozen.data, freezer)
+            return self._thaw_and_offer(key, flight, entry, frozen.data)
 
-    def _thaw_and_offer(self, key: K, flight: Flight, entry: Entry, data: bytes, freezer: Freezer) -> Any:
-        started = self._timer()
-        try:
-            value = freezer.thaw(data)
-        except MemoryError:  # the bytes are as good as before, and a load would need more
-            raise
-        except Exception as error:
-            self._tell_of_failed_thaw(key, error)
+    def _thaw_and_offer(self, key: K, flight: Flight, entry: Entry, data: bytes) -> Landing:
+        thawed = self._thaw_data(key, data)
+        if thawed is None:
             self._exclusion.run(self._thaw_failed, key, flight, entry)
-            flight.land(ABANDONED)
-            return ABANDONED
-        seconds = self._timer() - started
+            return Landing(ABANDONED)
+        value, seconds = thawed
+        del thawed
         token = entry.thaw_token
         if token is None:  # all thaws of the same bytes are alike
             token = entry.thaw_token = self._intake.arm(value)
         self._offer(self._keep_thawed, key, flight, entry, value, seconds, token)
         self._exclusion.run(self._thawed, key, flight, seconds)
-        flight.land(value)
-        return value
+        landing = Landing(value, data, entry.content)
+        flight.land(landing)
+        return landing
+
+    def _thaw_privately(self, key: K, entry: Entry | None, data: bytes, content: Hashable) -> Landing:
+        """Thaw a copy for one caller; abandoned if the bytes are no good."""
+        with gc_paused():
+            thawed = self._thaw_data(key, data)
+            if thawed is None:
+                self._exclusion.run(self._thaw_failed, key, None, entry)
+                return Landing(ABANDONED)
+            value, seconds = thawed
+            del thawed
+            self._exclusion.run(self._served, key, value, self._intake.arm(value), seconds)
+            return Landing(value, content=content)
+
+    def _thaw_data(self, key: K, data: bytes) -> tuple[Any, float] | None:
+        """A value and the seconds it took; None, and a note of it, if the bytes do not give one."""
+        assert self._freezer is not None
+        started = self._timer()
+        try:
+            value = self._freezer.thaw(data)
+        except MemoryError:  # the bytes are as good as before, and a load would need more
+            raise
+        except Exception as error:
+            self._tell_of_failed_thaw(key, error)
+            return None
+        return value, self._timer() - started
 
     def _offer(self, keep: Callable[..., Rejection | None], key: K, *args: Any) -> Rejection | None:
-        """Offer a value to the store; a fault of our own costs its place in the cache, not the caller his value."""
+        """Offer a value to the store; a fault of our own costs its place in the cache, the caller gets the value."""
         try:
             return self._exclusion.run(keep, key, *args)
         except Exception:
@@ -559,11 +686,20 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             return None
 
     def _keep_thawed(self, key: K, flight: Flight, entry: Entry, value: Any, seconds: float, token: Any) -> None:
-        if self._flights.still_current(key, flight):
+        if self._flights.retire(key, flight):
             self._store.keep_thawed(entry, value, seconds, token, self._now())
+        else:
+            self._store.release(value, token)
+
+    def _served(self, key: K, value: Any, token: Any, seconds: float) -> None:
+        self._store.release(value, token)
+        self._count_thaw(key, seconds)
 
     def _thawed(self, key: K, flight: Flight, seconds: float) -> None:
-        self._flights.still_current(key, flight)
+        self._flights.retire(key, flight)
+        self._count_thaw(key, seconds)
+
+    def _count_thaw(self, key: K, seconds: float) -> None:
         self._counts.thawed(seconds)
         self._tell(key, "frozen", self._store.entries.get(key), seconds)
 
@@ -571,43 +707,46 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if not isinstance(error, ThawError):
             _log.error("thawing %r failed", key, exc_info=error)
 
-    def _thaw_failed(self, key: K, flight: Flight, entry: Entry) -> None:
+    def _thaw_failed(self, key: K, flight: Flight | None, entry: Entry | None) -> None:
         self._counts.thaw_failures += 1
-        self._flights.still_current(key, flight)
-        if self._store.entries.get(key) is entry:
+        if flight is not None:
+            self._flights.retire(key, flight)
+        if entry is not None and self._store.entries.get(key) is entry:
             self._store.remove(key, RemovalCause.STALE, self._latest)
 
-    def _load(self, key: K, flight: Flight, loader: Callable[[K], Any]) -> Any:
+    def _load(self, key: K, flight: Flight, wanted: _Wanted) -> Landing:
         """Lead a load."""
         with gc_relaxed():
-            return self._load_and_offer(key, flight, loader)
+            return self._load_and_offer(key, flight, wanted)
 
-    def _load_and_offer(self, key: K, flight: Flight, loader: Callable[[K], Any]) -> Any:
+    def _load_and_offer(self, key: K, flight: Flight, wanted: _Wanted) -> Landing:
+        assert wanted.loader is not None
         started = self._timer()
         try:
-            loaded = loader(key)
-        except Exception as error:
+            loaded = wanted.loader(key)
+        except Exception:
             self._exclusion.run(self._load_failed, key, flight)
-            flight.land(None, error)
             raise
         seconds = self._timer() - started
         if loaded is None:
             self._exclusion.run(self._load_absent, key, flight)
-            flight.land(UNSET)
-            return UNSET
+            return _ABSENT
         facts = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
+        landing = Landing(facts.value, content=facts.content)
+        if not facts.keep:
+            self._exclusion.run(self._loaded, key, flight, seconds, None)
+            return landing
         arrival = self._take(key, facts, seconds)
-        rejection = self._offer(self._keep_loaded, key, flight, arrival)
+        rejection = self._offer(self._keep_loaded, key, flight, arrival, wanted.private)
         self._exclusion.run(self._loaded, key, flight, seconds, arrival)
         if rejection is Rejection.OVERSIZE and self.config.oversize == "raise" and arrival is not None:
-            refusal = self._oversize(arrival)
-            flight.land(None, refusal)
-            raise refusal
-        flight.land(facts.value)
-        return facts.value
+            raise self._oversize(arrival)
+        frozen = None if arrival is None else arrival.frozen
+        flight.land(landing._replace(frozen=frozen, private=wanted.private))
+        return landing
 
     def _take(self, key: K, facts: Loaded, seconds: float) -> Arrival | None:
-        """Prepare a loaded value; a fault of our own costs its place in the cache, not the caller his value."""
+        """Prepare a loaded value; a fault of our own costs its place in the cache, the caller gets the value."""
         try:
             return self._intake.take(key, facts, seconds, self._store.budget)
         except Exception:
@@ -615,46 +754,50 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._counts.internal_errors += 1
             return None
 
-    def _keep_loaded(self, key: K, flight: Flight, arrival: Arrival | None) -> Rejection | None:
-        counts = self._counts
-        if not self._flights.still_current(key, flight):
-            return counts.reject(Rejection.OVERTAKEN)
+    def _keep_loaded(self, key: K, flight: Flight, arrival: Arrival | None, private: bool) -> Rejection | None:
+        is_current = self._flights.retire(key, flight)
         if arrival is None:
-            return counts.reject(Rejection.SIZER)
-        return counts.reject(self._store.admit(arrival, self._now()))
+            return self._counts.reject(Rejection.SIZER)
+        if private and arrival.frozen is None:  # there is nothing but the object, which is the caller's
+            self._store.release(arrival.value, arrival.token)
+            return None
+        if not is_current:
+            self._store.release(arrival.value, arrival.token)
+            return self._counts.reject(Rejection.OVERTAKEN)
+        return self._counts.reject(self._store.admit(arrival, self._now(), private=private))
 
     def _loaded(self, key: K, flight: Flight, seconds: float, arrival: Arrival | None) -> None:
-        self._flights.still_current(key, flight)
+        self._flights.retire(key, flight)
         self._counts.loads += 1
         self._counts.load_seconds.observe(seconds)
         self._tell(key, "miss", arrival, seconds)
 
     def _load_failed(self, key: K, flight: Flight) -> None:
-        self._flights.still_current(key, flight)
+        self._flights.retire(key, flight)
         self._counts.load_failures += 1
         self._tell(key, "absent")
 
     def _load_absent(self, key: K, flight: Flight) -> None:
-        self._flights.still_current(key, flight)
+        self._flights.retire(key, flight)
         self._counts.absent += 1
         self._tell(key, "absent")
 
-    def _bypass(self, key: K, loader: Callable[[K], Any] | None, default: Any) -> Any:
+    def _bypass(self, key: K, wanted: _Wanted) -> Landing:
         """A lookup by a thread that is in the middle of a change: it must not wait, and gets no place in the cache."""
-        copy = self._store.live.get(key)
+        copy = None if wanted.private else self._store.live.get(key)
         if copy is not None:
             self._counts.hits_live += 1
-            return copy.value
+            return Landing(copy.value, content=copy.entry.content)
         try:
-            loaded = None if loader is None else loader(key)
+            loaded = None if wanted.loader is None else wanted.loader(key)
         except Exception:
             self._counts.load_failures += 1
             raise
         if loaded is None:
             self._counts.absent += 1
-            return default
+            return _ABSENT
         self._counts.loads += 1
-        return loaded.value if isinstance(loaded, Loaded) else loaded
+        return Landing(loaded.value, content=loaded.content) if isinstance(loaded, Loaded) else Landing(loaded)
 
     # ---- actions under the lock ----
 
@@ -669,6 +812,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _delete(self, key: K, cause: RemovalCause) -> bool:
         self._flights.divert(key)
         return self._store.remove(key, cause, self._now())
+
+    def _invalidate(self, key: K, only_if: Callable[[], bool] | None) -> None:
+        if only_if is None or only_if():
+            self._delete(key, RemovalCause.STALE)
 
     def _clear(self) -> None:
         self._flights.divert_all()

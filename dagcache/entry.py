@@ -42,6 +42,8 @@ class Arrival:
     """Its place among its family's versions."""
     token: Any = None
     """What the cycle breaker wants to remember of the live copy."""
+    content: Hashable = None
+    """Which content of the key it is."""
 
     @property
     def least_bytes(self) -> int:
@@ -79,6 +81,7 @@ class Entry(History):
     """A key, its history, and its copies: at least one while it is resident."""
 
     __slots__ = (
+        "content",
         "family",
         "frozen",
         "key",
@@ -103,6 +106,7 @@ class Entry(History):
         self.thaw_token: object = None
         self.family = arrival.family
         self.order = arrival.order
+        self.content = arrival.content
 
     @property
     def copies_bytes(self) -> int:

@@ -1,79 +1,92 @@
-"""Single flight: of all threads that want one key brought in, one does it and the others wait for what comes of it.
+"""Single flight: of all threads that want one key, one loads or thaws it and the others wait for the result.
 
-A flight ends in one of three ways: with a value, with the loader's error (both are shared, the error as the same
-object), or *abandoned* (its leader was interrupted), whereupon each follower tries anew.
+Followers share a *value* and nothing else. A flight that ends without one (the loader failed or found nothing, the key
+was invalidated, the leader was interrupted) is *abandoned*: each follower starts over with its own loader, and so gets
+an error, or an absence, of its own.
 
-Its leader holds the lock `underway` in a ``with`` statement from before anybody can know of the flight. The interpreter
-itself lets go of it, so however the leader's frame ends, an interrupt between any two instructions included, its
-followers wake up.
+The leader holds the lock `Flight.underway` in a ``with`` statement from before any other thread can know of the flight.
+The interpreter itself releases it. So however the leader's frame ends, an interrupt between any two instructions
+included, the followers notice.
 
-`Flights` is written under the cache's lock; `Flight.wait` and `Flight.land` are for any thread, without it.
+`Flights` is written under the cache's lock. `Flight.wait` and `Flight.land` are for any thread, without it.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Hashable
-from types import TracebackType
+from contextlib import suppress
+from typing import NamedTuple
 
-_POLL_SECONDS = 1.0  # how often a follower looks whether its leader's thread is still there
+_POLL_SECONDS = 1.0  # how often a follower checks whether the leader's thread still exists
 
 ABANDONED = object()
-"""The value of a flight whose leader was interrupted."""
+"""The value of a flight that ended without a value to share."""
+
+
+class Landing(NamedTuple):
+    """What a flight ended with."""
+
+    value: object
+    frozen: bytes | None = None
+    """The value's frozen form, if it has one."""
+    content: Hashable = None
+    """Which content of the key it is: `dagcache.intake.Loaded.content`."""
+    private: bool = False
+    """Whether the value belongs to the leader alone: followers thaw `frozen` instead."""
+
+
+_ABANDONED = Landing(ABANDONED)
 
 
 class Flight:
     """One load or thaw under way."""
 
-    __slots__ = ("error", "followers", "landed", "leader", "thawing", "traceback", "underway", "value")
+    __slots__ = ("_gate", "landing", "leader", "thawing", "underway")
 
     def __init__(self) -> None:
         self.leader = threading.current_thread()
-        self.underway = threading.Lock()  # an event that costs a tenth of threading.Event
-        self.followers = 0
+        self.underway = threading.Lock()
+        self._gate = threading.Lock()  # an event at a tenth of the cost of threading.Event
+        self._gate.acquire()
         self.thawing = False
-        self.landed = False
-        self.value: object = None
-        self.error: BaseException | None = None
-        self.traceback: TracebackType | None = None
+        self.landing: Landing | None = None
 
     @property
     def over(self) -> bool:
-        """Whether it has landed, or lost whoever was to land it."""
-        return self.landed or not self.underway.locked() or not self.leader.is_alive()
+        """Whether it has ended, or has lost the thread that was to end it."""
+        return self.landing is not None or not self.underway.locked() or not self.leader.is_alive()
 
-    def land(self, value: object, error: BaseException | None = None) -> None:
-        """End the flight with its outcome, once nobody can join it any more; the first outcome counts."""
-        if self.landed:
-            return
-        self.value = value
-        if error is not None and self.followers:  # else it would only hold its own traceback's frames in a cycle
-            self.error = error
-            self.traceback = error.__traceback__
-        self.landed = True
+    def land(self, landing: Landing) -> None:
+        """End the flight and wake the followers. The first landing counts."""
+        if self.landing is None:
+            self.landing = landing
+        self._open()
 
-    def wait(self) -> object:
-        """Block until the flight is over; gives its value, `ABANDONED` too, or raises its error."""
-        while not self.underway.acquire(timeout=_POLL_SECONDS):
-            if self.landed or not self.leader.is_alive():  # the latter in a forked child
-                break
-        else:
-            self.underway.release()
-        self.land(ABANDONED)
-        if self.error is not None:
-            # Each raise appends to the traceback: start every follower from where the leader stood.
-            raise self.error.with_traceback(self.traceback)
-        return self.value
+    def abandon(self) -> None:
+        """End the flight without a value, unless it has landed already."""
+        self.land(_ABANDONED)
 
-    def leave(self) -> None:
-        """A follower has got the outcome; the last one lets go of the error. Called under the cache's lock."""
-        self.followers -= 1
-        if not self.followers:
-            self.error = self.traceback = None
+    def wait(self, seconds: float | None = None) -> Landing | None:
+        """Block until the flight is over, or for some seconds; then None."""
+        until = None if seconds is None else time.monotonic() + seconds
+        while not self.over:
+            pause = _POLL_SECONDS if until is None else min(_POLL_SECONDS, until - time.monotonic())
+            if pause < 0:
+                return None
+            if self._gate.acquire(timeout=pause):
+                self._open()  # for the next follower
+        self.abandon()
+        return self.landing
+
+    def _open(self) -> None:
+        with suppress(RuntimeError):  # it is open already
+            self._gate.release()
 
 
 class Flights:
-    """The flights under way, by key, and who waits for which. Not thread-safe: kept under the cache's lock."""
+    """The flights under way, by key, and which thread waits for which. Not thread-safe: kept under the cache's lock."""
 
     __slots__ = ("_by_key", "_waiting")
 
@@ -85,34 +98,41 @@ class Flights:
         return len(self._by_key)
 
     def get(self, key: Hashable) -> Flight | None:
-        """The flight under way for a key; one that is over and still on the list is none."""
+        """The flight under way for a key; None if there is none, or if it is over."""
         flight = self._by_key.get(key)
         return None if flight is None or flight.over else flight
 
-    def take_off(self, key: Hashable, flight: Flight) -> None:
+    def register(self, key: Hashable, flight: Flight) -> None:
         """Register a flight; its thread leads it."""
         self._by_key[key] = flight
 
-    def still_current(self, key: Hashable, flight: Flight) -> bool:
-        """Strike a flight that wants to land off the list; False if something overtook it."""
-        if self._by_key.get(key) is not flight:
+    def is_current(self, key: Hashable, flight: Flight) -> bool:
+        """Whether nothing has overtaken a flight so far."""
+        return self._by_key.get(key) is flight
+
+    def retire(self, key: Hashable, flight: Flight) -> bool:
+        """Remove a flight that is about to land; False if something has overtaken it."""
+        if not self.is_current(key, flight):
             return False
         del self._by_key[key]
         return True
 
     def divert(self, key: Hashable) -> None:
-        """The key was assigned or deleted: what is under way may serve its waiters but is not to be kept."""
-        self._by_key.pop(key, None)
+        """Detach the flight of a key that was assigned or removed: its value is not kept, its followers start over."""
+        flight = self._by_key.pop(key, None)
+        if flight is not None:
+            flight.abandon()
 
     def divert_all(self) -> None:
-        """As `divert`, for every key."""
-        self._by_key.clear()
+        """Detach the flights of all keys, as `divert` does."""
+        for key in list(self._by_key):
+            self.divert(key)
 
     def follow(self, flight: Flight) -> bool:
         """Note that this thread is about to wait for a flight.
 
-        False, and nothing noted, if it would wait for ever: it leads the flight itself, or the flight's leader waits,
-        in the end, for this thread.
+        False, and nothing noted, if the wait would never end: this thread leads the flight itself, or the flight's
+        leader waits, directly or through other flights, for this thread.
         """
         me = threading.current_thread()
         ahead: Flight | None = flight
@@ -120,7 +140,6 @@ class Flights:
             if ahead.leader is me:
                 return False
             ahead = self._waiting.get(ahead.leader.ident or 0)
-        flight.followers += 1
         self._waiting[threading.get_ident()] = flight
         return True
 

@@ -24,7 +24,7 @@ class HitPath:
     get: Get
     """``get(key, default=None)``"""
     get_or_load: Get
-    """``get_or_load(key, loader)``"""
+    """``get_or_load(key, loader, *, timeout=None)``"""
     hits: Callable[[], int]
     """How many lookups were served here."""
 
@@ -57,7 +57,7 @@ def build(
                 return copy.value
         return get_slowly(key, default)
 
-    def get_or_load(key: Hashable, loader: Any) -> Any:
+    def get_or_load(key: Hashable, loader: Any, *, timeout: float | None = None) -> Any:
         nonlocal hits
         try:
             copy = live[key]
@@ -67,7 +67,7 @@ def build(
             if clock() < copy.fresh or use(copy):
                 hits += 1
                 return copy.value
-        return load_slowly(key, loader)
+        return load_slowly(key, loader, timeout)
 
     return HitPath(get, get_or_load, lambda: hits)
 
@@ -95,7 +95,7 @@ def _build_coarse(
                 return copy.value
         return get_slowly(key, default)
 
-    def get_or_load(key: Hashable, loader: Any) -> Any:
+    def get_or_load(key: Hashable, loader: Any, *, timeout: float | None = None) -> Any:
         nonlocal hits
         try:
             copy = live[key]
@@ -105,6 +105,6 @@ def _build_coarse(
             if clock.now < copy.fresh or use(copy):
                 hits += 1
                 return copy.value
-        return load_slowly(key, loader)
+        return load_slowly(key, loader, timeout)
 
     return HitPath(get, get_or_load, lambda: hits)

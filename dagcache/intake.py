@@ -43,6 +43,10 @@ class Loaded:
     """Further numbers that grow with the live weight (the count of tasks, say); always as many of them."""
     growth_bytes: int = 0
     """By how much the value will grow in use, beyond what it weighs now: caches that fill up, for instance."""
+    content: Hashable = None
+    """Which content of the key the value is, a hash for instance: `DagCache.fetch` returns it with the value."""
+    keep: bool = True
+    """False: the value is for this caller only. It is neither kept nor given to the threads that wait for the key."""
 
 
 class Intake:
@@ -103,6 +107,7 @@ class Intake:
             family=family,
             order=order,
             token=self.arm(loaded.value),
+            content=loaded.content,
         )
 
     def arm(self, value: object) -> object:

@@ -157,10 +157,11 @@ class Store:
         """Whether the budget could hold a value if it held nothing else."""
         return arrival.least_bytes <= self._limit()
 
-    def admit(self, arrival: Arrival, now: float) -> Rejection | None:
+    def admit(self, arrival: Arrival, now: float, *, private: bool = False) -> Rejection | None:
         """Let a loaded or assigned value in, in the tiers that it deserves; or say why not.
 
         Whatever was under its key leaves in any case: a rejected value never leaves an older one behind as if current.
+        The object of a private value belongs to the caller: only the frozen form is kept.
         """
         entry = Entry(arrival, self._pace.at(now))
         previous = self.entries.get(arrival.key)
@@ -171,16 +172,20 @@ class Store:
             self._ghosts.recall(hash(arrival.key), entry)
         self._note_use(entry, now)
         entry.hits -= 1  # a load is a use, but no hit
-        rejection = self._seat(entry, arrival, now)
+        rejection = self._seat(entry, arrival, now, private)
         entry.brought = self._pace.at(now)
         if rejection is not None:
             self._remember(entry)
         return rejection
 
+    def release(self, value: object, token: object) -> None:
+        """Note a value that is served and not kept: garbage once its caller drops it."""
+        self._leavings.passed.append((value, token))
+
     def keep_thawed(self, entry: Entry, value: object, seconds: float, token: object, now: float) -> bool:
         """Offer a thawed copy of a resident entry; whether it stays."""
         if entry.live is not None or entry.frozen is None or self.entries.get(entry.key) is not entry:
-            self._leavings.passed.append((value, token))
+            self.release(value, token)
             return False
         entry.thaw_seconds = self._thaw_costs.smooth(seconds, entry.live_bytes)
         kept = self._make_live(entry, value, token, now)
@@ -295,10 +300,10 @@ class Store:
     def _is_resident(self, entry: Entry) -> bool:
         return self.entries.get(entry.key) is entry
 
-    def _seat(self, entry: Entry, arrival: Arrival, now: float) -> Rejection | None:
+    def _seat(self, entry: Entry, arrival: Arrival, now: float, private: bool) -> Rejection | None:
         """Give an entry its copies; the smallest form first, for that is what keeps it."""
         if not self.fits(arrival):
-            self._leavings.passed.append((arrival.value, arrival.token))
+            self.release(arrival.value, arrival.token)
             return Rejection.OVERSIZE
         cost = self._load_costs.smooth(arrival.load_seconds, arrival.live_bytes)
         if arrival.frozen is None:
@@ -309,16 +314,16 @@ class Store:
         time = self._pace.at(now)
         victims = self._frozen_policy.admit(copy, used=self._frozen_seats, budget=self._limit(), now=time)
         if victims is None:
-            self._leavings.passed.append((arrival.value, arrival.token))
+            self.release(arrival.value, arrival.token)
             return Rejection.POLICY
         self._evict(victims)
         self._make_room(copy.nbytes, now)
         entry.frozen = copy
         self._enlist(entry)
-        if self._may_be_live(entry):
+        if not private and self._may_be_live(entry):
             self._make_live(entry, arrival.value, arrival.token, now)
         else:
-            self._leavings.passed.append((arrival.value, arrival.token))
+            self.release(arrival.value, arrival.token)
         return None
 
     def _may_be_live(self, entry: Entry) -> bool:
@@ -337,7 +342,7 @@ class Store:
         time = self._pace.at(now)
         victims = self._live_policy.admit(copy, used=self.used - self._frozen_seats, budget=room, now=time)
         if victims is None:
-            self._leavings.passed.append((value, token))
+            self.release(value, token)
             return False
         self._evict(victims)
         self._freshen(copy, now)

@@ -220,6 +220,26 @@ def test_a_key_removed_during_its_load_is_not_resurrected(how: str) -> None:
     cache.check_invariants()
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["outside of a change", "in the middle of a change"])
+def test_popping_a_key_that_is_only_being_loaded_diverts_the_load(inside: bool) -> None:
+    """The default is returned, because there is no entry yet; the load is not kept."""
+    cache, _ = make_cache()
+
+    def pop() -> None:
+        assert cache.pop("a", None) is None
+
+    def slow(key: object) -> Weighted:
+        if inside:
+            cache._exclusion.run(pop)
+        else:
+            pop()
+        return Weighted("older")
+
+    cache.get_or_load("a", slow)
+    assert "a" not in cache
+    cache.check_invariants()
+
+
 def test_deleting_a_key_that_is_only_being_loaded_diverts_the_load() -> None:
     """`del` raises, because there is no entry yet; the load is still not kept."""
     cache, _ = make_cache()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from dagcache import flights as module
-from dagcache.flights import ABANDONED, Flight, Flights
+from dagcache.flights import ABANDONED, Flight, Flights, Landing
 
 
 def in_a_thread(action: Callable[[], object]) -> None:
@@ -19,56 +19,46 @@ def in_a_thread(action: Callable[[], object]) -> None:
     assert not thread.is_alive()
 
 
-def followed() -> Flight:
-    """A flight that somebody is about to wait for."""
-    flight = Flight()
-    flight.followers = 1
-    return flight
-
-
-def test_a_landed_flight_gives_its_value() -> None:
+def test_a_landed_flight_gives_its_landing() -> None:
     """To everybody who waits, also twice."""
     flight = Flight()
     with flight.underway:
-        flight.land("value")
-    assert flight.wait() == flight.wait() == "value"
+        flight.land(Landing("value", b"frozen", "content"))
+    assert flight.wait() == flight.wait() == Landing("value", b"frozen", "content")
 
 
-def test_the_first_outcome_counts() -> None:
+def test_the_first_landing_counts() -> None:
     """Whoever lands it again changes nothing."""
-    flight = followed()
-    flight.land("first")
-    flight.land("second", ValueError())
-    assert flight.wait() == "first"
+    flight = Flight()
+    flight.land(Landing("first"))
+    flight.land(Landing("second"))
+    flight.abandon()
+    assert flight.wait() == Landing("first")
 
 
-def test_an_error_is_the_same_object_for_everybody_and_its_traceback_does_not_grow() -> None:
-    """Each follower raises it from where the leader stood."""
-    flight = followed()
-    error = LookupError("no")
-    flight.land(None, error)
-    depths = []
-    for _ in range(3):
-        with pytest.raises(LookupError) as caught:
-            flight.wait()
-        assert caught.value is error
-        depths.append(len(caught.traceback))
-    assert len(set(depths)) == 1
+def test_a_wait_ends_when_its_time_is_up() -> None:
+    """The flight goes on."""
+    flight = Flight()
+    with flight.underway:
+        assert flight.wait(0) is None
+        assert flight.wait(0.001) is None
+        assert not flight.over
 
 
-def test_an_error_that_nobody_waits_for_is_not_held() -> None:
-    """It would hold its frames, and they the flight."""
-    alone = Flight()
-    alone.land(None, LookupError())
-    assert alone.error is None
-    flight = followed()
-    flight.followers = 2
-    flight.land(None, LookupError())
-    held = []
-    for _ in range(2):
-        flight.leave()
-        held.append((flight.error is not None, flight.traceback is not None))
-    assert held == [(True, False), (False, False)]
+def test_a_flight_that_is_diverted_frees_its_followers() -> None:
+    """At once, although its leader goes on."""
+    flights, flight = Flights(), Flight()
+    flights.register("a", flight)
+    waited: list[object] = []
+    with flight.underway:
+        threads = [threading.Thread(target=lambda: waited.append(flight.wait())) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        flights.divert("a")
+        for thread in threads:
+            thread.join(30)
+    assert waited == [Landing(ABANDONED)] * 5
+    assert not flights.retire("a", flight)
 
 
 def test_a_flight_that_its_leader_let_go_of_is_abandoned() -> None:
@@ -83,7 +73,7 @@ def test_a_flight_that_its_leader_let_go_of_is_abandoned() -> None:
     with pytest.raises(KeyboardInterrupt):
         lead()
     assert flight.over
-    assert flight.wait() is ABANDONED
+    assert flight.wait() == Landing(ABANDONED)
 
 
 def test_a_flight_whose_leader_is_gone_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +87,7 @@ def test_a_flight_whose_leader_is_gone_is_abandoned(monkeypatch: pytest.MonkeyPa
 
     in_a_thread(lead)
     assert led[0].over
-    assert led[0].wait() is ABANDONED
+    assert led[0].wait() == Landing(ABANDONED)
 
 
 def test_a_flight_that_has_landed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,40 +95,40 @@ def test_a_flight_that_has_landed_is_not_waited_for(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "_POLL_SECONDS", 0)
     flight = Flight()
     with flight.underway:
-        flight.land("value")
-        assert flight.wait() == "value"
+        flight.land(Landing("value"))
+        assert flight.wait() == Landing("value")
 
 
 def test_only_flights_under_way_are_found() -> None:
     """One that landed, or was let go of, is none."""
     flights, flight, other = Flights(), Flight(), Flight()
-    flights.take_off("a", flight)
-    flights.take_off("b", other)
+    flights.register("a", flight)
+    flights.register("b", other)
     assert flights.get("a") is None
     with flight.underway, other.underway:
         assert flights.get("a") is flight
         assert flights.get("c") is None
-        other.land("value")
+        other.land(Landing("value"))
         assert flights.get("b") is None
     assert len(flights) == 2
 
 
-def test_a_flight_is_current_until_it_is_struck_off_or_overtaken() -> None:
+def test_a_flight_is_current_until_it_is_retired_or_overtaken() -> None:
     """By a newer flight, a change of its key, or a change of everything."""
     flights, flight, newer = Flights(), Flight(), Flight()
-    flights.take_off("a", flight)
-    assert flights.still_current("a", flight)
-    assert not flights.still_current("a", flight)
-    flights.take_off("a", flight)
-    flights.take_off("a", newer)
-    assert not flights.still_current("a", flight)
-    assert flights.still_current("a", newer)
-    flights.take_off("a", flight)
+    flights.register("a", flight)
+    assert flights.retire("a", flight)
+    assert not flights.retire("a", flight)
+    flights.register("a", flight)
+    flights.register("a", newer)
+    assert not flights.retire("a", flight)
+    assert flights.retire("a", newer)
+    flights.register("a", flight)
     flights.divert("a")
-    assert not flights.still_current("a", flight)
-    flights.take_off("a", flight)
+    assert not flights.retire("a", flight)
+    flights.register("a", flight)
     flights.divert_all()
-    assert not flights.still_current("a", flight)
+    assert not flights.retire("a", flight)
     flights.divert("never there")
 
 
@@ -147,7 +137,6 @@ def test_a_leader_does_not_follow_itself() -> None:
     flights, flight = Flights(), Flight()
     with flight.underway:
         assert not flights.follow(flight)
-    assert flight.followers == 0
     assert not flights._waiting
 
 
@@ -170,8 +159,7 @@ def test_a_ring_of_threads_is_not_closed() -> None:
         try:
             assert asked.wait(30)
             assert not flights.follow(b)
-            assert (a.followers, b.followers) == (1, 0)
-            a.land("value")
+            a.land(Landing("value"))
             assert flights.follow(b), "a has landed: its follower moves on, and there is no ring"
         finally:
             done.set()
@@ -184,9 +172,9 @@ def test_a_ring_of_threads_is_not_closed() -> None:
 def test_a_flight_that_is_over_may_be_followed_by_its_own_leader() -> None:
     """There is nothing left to wait for."""
     flights, flight = Flights(), Flight()
-    flight.land("value")
+    flight.land(Landing("value"))
     assert flights.follow(flight)
-    assert flight.wait() == "value"
+    assert flight.wait() == Landing("value")
 
 
 def test_waiting_goes_on_while_the_leader_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,11 +188,12 @@ def test_waiting_goes_on_while_the_leader_is_at_work(monkeypatch: pytest.MonkeyP
         def acquire(self, *, timeout: float) -> bool:
             self.looks += 1
             if self.looks == 5:
-                flight.land("value")
+                flight.landing = Landing("value")
             return self.looks == 5
 
         def release(self) -> None:
             pass
 
-    flight.underway = Busy()  # type: ignore[assignment]
-    assert flight.wait() == "value"
+    flight._gate = Busy()  # type: ignore[assignment]
+    with flight.underway:
+        assert flight.wait() == Landing("value")

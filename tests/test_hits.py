@@ -33,7 +33,7 @@ class Path:
             self.coarse if coarse else lambda: self.seconds,
             use=self.use,
             get_slowly=lambda key, default: ("slowly", key, default),
-            load_slowly=lambda key, loader: ("slowly", loader(key)),
+            load_slowly=lambda key, loader, timeout: ("slowly", loader(key), timeout),
         )
 
     def use(self, copy: LiveCopy) -> bool:
@@ -98,7 +98,8 @@ def test_a_missing_key_is_looked_up_slowly(path: Path) -> None:
     """With what the caller gave."""
     assert path.built.get("a") == ("slowly", "a", None)
     assert path.built.get("a", 7) == ("slowly", "a", 7)
-    assert path.built.get_or_load("a", str.upper) == ("slowly", "A")
+    assert path.built.get_or_load("a", str.upper) == ("slowly", "A", None)
+    assert path.built.get_or_load("a", str.upper, timeout=3) == ("slowly", "A", 3)
     assert path.built.hits() == 0
 
 

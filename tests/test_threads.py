@@ -7,11 +7,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from dagcache import RecursiveLoadError, Rejection
+from dagcache import Loaded, RecursiveLoadError, Rejection
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, fill, make_cache, never
 
 
@@ -97,35 +98,179 @@ def test_a_hundred_keys_and_fifty_threads_make_a_hundred_loads() -> None:
     cache.check_invariants()
 
 
-def test_everybody_who_waited_gets_the_same_error() -> None:
-    """It is the loader's own exception object, and the next lookup loads anew."""
+def test_a_failed_load_fails_for_its_own_caller_only() -> None:
+    """The threads that waited call their own loaders; none of those fails."""
     cache, _ = make_cache()
-    error = LookupError("gone")
+    leading = threading.Event()
 
     def failing(_key: object) -> None:
-        until(lambda: waiting(cache) == 19)
-        raise error
+        leading.set()
+        until(lambda: waiting(cache) == 8)
+        raise LookupError("a broken session")
+
+    def work(index: int) -> object:
+        if index == 0:
+            return cache.get_or_load("a", failing)
+        leading.wait(30)
+        return cache.get_or_load("a", lambda key: Weighted(key))
+
+    results = in_threads(9, work)
+    assert sum(isinstance(result, LookupError) for result in results) == 1
+    assert results.count(Weighted("a")) == 8
+    stats = cache.stats()
+    assert (stats.load_failures, stats.loads, stats.misses + stats.hits) == (1, 1, 9)
+    cache.check_invariants()
+
+
+def test_each_failure_is_an_error_of_the_callers_own() -> None:
+    """No exception object, and so no traceback, is seen by two callers; the loads run one at a time."""
+    cache, _ = make_cache()
+    running: list[int] = []
+    together: list[int] = []
+
+    def failing(_key: object) -> None:
+        running.append(1)
+        together.append(len(running))
+        if len(together) == 1:
+            until(lambda: waiting(cache) == 19)
+        running.pop()
+        raise LookupError("gone")
 
     results = in_threads(20, lambda _: cache.get_or_load("a", failing))
-    assert all(result is error for result in results)
+    assert all(type(result) is LookupError for result in results)
+    assert len({id(result) for result in results}) == 20
+    assert set(together) == {1}
     stats = cache.stats()
-    assert (stats.misses, stats.load_failures, stats.joins) == (20, 1, 19)
+    assert (stats.misses, stats.load_failures, stats.joins) == (20, 20, 0)
     assert cache.get_or_load("a", lambda key: Weighted(key)) == Weighted("a")
     cache.check_invariants()
 
 
-def test_everybody_who_waited_learns_that_there_is_none() -> None:
-    """None is shared as any other outcome."""
+def test_an_absence_is_not_shared() -> None:
+    """A thread that waited asks its own loader, which may see what the first one did not."""
     cache, _ = make_cache()
-    loads: list[Any] = []
+    leading = threading.Event()
 
-    def absent(key: object) -> None:
-        loads.append(key)
-        until(lambda: waiting(cache) == 9)
+    def blind(_key: object) -> None:
+        leading.set()
+        until(lambda: waiting(cache) == 4)
 
-    assert in_threads(10, lambda _: cache.get_or_load("a", absent)) == [None] * 10
-    assert len(loads) == 1
-    assert len(cache) == 0
+    def work(index: int) -> object:
+        if index == 0:
+            return cache.get_or_load("a", blind)
+        leading.wait(30)
+        return cache.get_or_load("a", lambda key: Weighted(key))
+
+    results = in_threads(5, work)
+    assert results == [None] + [Weighted("a")] * 4
+    assert cache.stats().absent == 1
+    cache.check_invariants()
+
+
+def test_a_value_that_is_not_to_be_kept_is_not_shared() -> None:
+    """``Loaded(keep=False)``: the other threads load, and that is kept."""
+    cache, _ = make_cache()
+    leading = threading.Event()
+
+    def doubtful(_key: object) -> Loaded:
+        leading.set()
+        until(lambda: waiting(cache) == 4)
+        return Loaded(Weighted("doubtful"), keep=False)
+
+    def work(index: int) -> object:
+        if index == 0:
+            return cache.get_or_load("a", doubtful)
+        leading.wait(30)
+        return cache.get_or_load("a", lambda key: Weighted(key))
+
+    results = in_threads(5, work)
+    assert results == [Weighted("doubtful")] + [Weighted("a")] * 4
+    assert cache["a"] == Weighted("a")
+    cache.check_invariants()
+
+
+@pytest.mark.parametrize("how", ["invalidate", "assign", "delete", "clear", "pop"])
+def test_a_change_frees_the_threads_that_wait_for_a_load(how: str) -> None:
+    """They do not wait for a leader that hangs, and what it loads in the end is not kept."""
+    cache, _ = make_cache()
+    leading, finish = threading.Event(), threading.Event()
+
+    def hanging(_key: object) -> Weighted:
+        leading.set()
+        finish.wait(60)
+        return Weighted("old")
+
+    leader = threading.Thread(target=cache.get_or_load, args=("a", hanging))
+    leader.start()
+    leading.wait(30)
+    results: list[Any] = []
+    followers = [
+        threading.Thread(target=lambda: results.append(cache.get_or_load("a", lambda _: Weighted("new"))))
+        for _ in range(5)
+    ]
+    for follower in followers:
+        follower.start()
+    until(lambda: waiting(cache) == 5)
+    changes: dict[str, Callable[[], object]] = {
+        "invalidate": lambda: cache.invalidate("a"),
+        "assign": lambda: cache.__setitem__("a", Weighted("new")),
+        "delete": lambda: pytest.raises(KeyError, cache.__delitem__, "a"),
+        "clear": cache.clear,
+        "pop": lambda: cache.pop("a", None),
+    }
+    changes[how]()
+    for follower in followers:
+        follower.join(30)
+    assert results == [Weighted("new")] * 5
+    finish.set()
+    leader.join(30)
+    assert cache["a"] == Weighted("new")
+    cache.check_invariants()
+
+
+def test_a_follower_that_has_waited_long_enough_loads() -> None:
+    """The first one takes over and what it loads is kept; the leader that hangs keeps nothing."""
+    cache, _ = make_cache()
+    leading, finish = threading.Event(), threading.Event()
+
+    def hanging(_key: object) -> Weighted:
+        leading.set()
+        finish.wait(60)
+        return Weighted("old")
+
+    leader = threading.Thread(target=cache.get_or_load, args=("a", hanging))
+    leader.start()
+    leading.wait(30)
+    assert cache.get_or_load("a", lambda _: Weighted("new"), timeout=0.01) == Weighted("new")
+    assert cache["a"] == Weighted("new")
+    finish.set()
+    leader.join(30)
+    assert cache["a"] == Weighted("new")
+    assert cache.stats().rejections[Rejection.OVERTAKEN] == 1
+    cache.check_invariants()
+
+
+def test_nobody_waits_twice_for_loaders_that_hang() -> None:
+    """Each caller waits for its time-out once; then its own loader runs beside the others."""
+    cache, _ = make_cache()
+    running = threading.Semaphore(0)
+    finish = threading.Event()
+
+    def hanging(key: object) -> Weighted:
+        running.release()
+        finish.wait(60)
+        return Weighted(key)
+
+    threads = [threading.Thread(target=lambda: cache.get_or_load("a", hanging, timeout=0.01)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert all(running.acquire(timeout=30) for _ in threads)
+    finish.set()
+    for thread in threads:
+        thread.join(30)
+    assert cache.stats().loads == 8
+    assert len(cache._flights) == 0
+    cache.check_invariants()
 
 
 def test_followers_try_again_when_their_leader_is_interrupted() -> None:
@@ -202,9 +347,11 @@ def test_two_loads_that_wait_for_each_other_are_an_error_and_no_deadlock() -> No
     both = threading.Barrier(2)
 
     def crosswise(key: str) -> Weighted:
-        both.wait(30)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(30)
+        both.abort()
         other = "b" if key == "a" else "a"
-        return Weighted((key, cache.get_or_load(other, never)))
+        return Weighted((key, cache.get_or_load(other, crosswise)))
 
     results = in_threads(2, lambda index: cache.get_or_load("ab"[index], crosswise))
     assert all(isinstance(result, RecursiveLoadError) for result in results)
@@ -213,7 +360,7 @@ def test_two_loads_that_wait_for_each_other_are_an_error_and_no_deadlock() -> No
 
 
 def test_a_value_assigned_while_others_load_is_what_later_lookups_see() -> None:
-    """The waiting ones get what they waited for; the cache keeps what was assigned."""
+    """So do those that waited; the cache keeps what was assigned."""
     cache, _ = make_cache()
 
     def slow(_key: object) -> Weighted:
@@ -223,7 +370,7 @@ def test_a_value_assigned_while_others_load_is_what_later_lookups_see() -> None:
         return Weighted("loaded")
 
     results = in_threads(5, lambda _: cache.get_or_load("a", slow))
-    assert set(results) <= {Weighted("assigned"), Weighted("loaded")}
+    assert sorted(results) == [Weighted("assigned")] * 4 + [Weighted("loaded")]
     assert cache["a"] == Weighted("assigned")
     assert cache.stats().rejections[Rejection.OVERTAKEN] == 1
     cache.check_invariants()
@@ -239,7 +386,7 @@ def test_a_follower_notices_that_its_leader_died() -> None:
         from dagcache.flights import Flight
 
         flight = Flight()
-        cache._flights.take_off("a", flight)
+        cache._flights.register("a", flight)
 
     thread = threading.Thread(target=vanish)
     thread.start()
