@@ -733,14 +733,13 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             return _ABSENT
         facts = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
         landing = Landing(facts.value, content=facts.content)
-        if not facts.keep:
-            self._exclusion.run(self._loaded, key, flight, seconds, None)
-            return landing
         arrival = self._take(key, facts, seconds)
-        rejection = self._offer(self._keep_loaded, key, flight, arrival, wanted.private)
+        rejection = self._offer(self._keep_loaded, key, flight, arrival, facts.keep_if, wanted.private)
         self._exclusion.run(self._loaded, key, flight, seconds, arrival)
         if rejection is Rejection.OVERSIZE and self.config.oversize == "raise" and arrival is not None:
             raise self._oversize(arrival)
+        if rejection is Rejection.OVERTAKEN:
+            return landing  # for this caller only
         frozen = None if arrival is None else arrival.frozen
         flight.land(landing._replace(frozen=frozen, private=wanted.private))
         return landing
@@ -754,8 +753,17 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._counts.internal_errors += 1
             return None
 
-    def _keep_loaded(self, key: K, flight: Flight, arrival: Arrival | None, private: bool) -> Rejection | None:
+    def _keep_loaded(
+        self,
+        key: K,
+        flight: Flight,
+        arrival: Arrival | None,
+        keep_if: Callable[[], bool] | None,
+        private: bool,
+    ) -> Rejection | None:
         is_current = self._flights.retire(key, flight)
+        if is_current and keep_if is not None:
+            is_current = self._is_to_be_kept(key, keep_if)
         if arrival is None:
             return self._counts.reject(Rejection.SIZER)
         if private and arrival.frozen is None:  # there is nothing but the object, which is the caller's
@@ -765,6 +773,14 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._store.release(arrival.value, arrival.token)
             return self._counts.reject(Rejection.OVERTAKEN)
         return self._counts.reject(self._store.admit(arrival, self._now(), private=private))
+
+    def _is_to_be_kept(self, key: K, keep_if: Callable[[], bool]) -> bool:
+        try:
+            return keep_if()
+        except Exception:
+            _log.exception("keep_if failed on %r: the value is served and not kept", key)
+            self._counts.internal_errors += 1
+            return False
 
     def _loaded(self, key: K, flight: Flight, seconds: float, arrival: Arrival | None) -> None:
         self._flights.retire(key, flight)

@@ -45,8 +45,9 @@ class Loaded:
     """By how much the value will grow in use, beyond what it weighs now: caches that fill up, for instance."""
     content: Hashable = None
     """Which content of the key the value is, a hash for instance: `DagCache.fetch` returns it with the value."""
-    keep: bool = True
-    """False: the value is for this caller only. It is neither kept nor given to the threads that wait for the key."""
+    keep_if: Callable[[], bool] | None = None
+    """Called under the cache's lock, just before the value would be kept: it must be quick and must not use the cache.
+    If it returns False, the value is for this caller only: neither kept nor given to the threads that wait for it."""
 
 
 class Intake:

@@ -76,9 +76,40 @@ def test_what_was_forgotten_meanwhile_stays_forgotten() -> None:
     """Nothing is confirmed that is not known."""
     confirmations = confirmed(KEYS[:2])
     asked = confirmations.to_ask(KEYS[0], WINDOW, KEYS)
-    confirmations.forget(KEYS[1])
+    assert confirmations.retract(KEYS[1], confirmations.get(KEYS[1]))
     confirmations.renew(asked, dict.fromkeys(asked, "hash"), WINDOW)
     assert confirmations.get(KEYS[1]) is None
+
+
+def test_a_view_that_began_earlier_confirms_nothing_later() -> None:
+    """What it finds is good as of its beginning, and no newer finding gives way to it."""
+    confirmations = confirmed(KEYS[:2], since=10.0)
+    asked = confirmations.to_ask(KEYS[0], 40.0, KEYS)
+    confirmations.renew(asked, dict.fromkeys(asked, "hash"), 9.0)
+    assert confirmations.get(KEYS[0]) == ("hash", 10.0)
+    confirmations.renew(asked, dict.fromkeys(asked, "hash"), 11.0)
+    assert confirmations.get(KEYS[0]) == ("hash", 11.0)
+    assert not confirmations.confirm(KEYS[0], "older", 10.5, KEYS)
+    assert confirmations.confirm(KEYS[0], "hash", 10.5, KEYS)
+    assert confirmations.get(KEYS[0]) == ("hash", 11.0)
+
+
+def test_only_what_was_known_is_retracted() -> None:
+    """Of several threads that find a version rewritten, one retracts it, and none what has been found since."""
+    confirmations = confirmed(KEYS[:1])
+    known = confirmations.get(KEYS[0])
+    assert confirmations.retract(KEYS[0], known)
+    assert not confirmations.retract(KEYS[0], known)
+    assert confirmations.confirm(KEYS[0], "newer", 1.0, KEYS)
+    assert not confirmations.retract(KEYS[0], known)
+    assert confirmations.get(KEYS[0]) == ("newer", 1.0)
+
+
+def test_a_view_is_fresh_for_half_of_the_window() -> None:
+    """An older one would confirm others that are due again at once."""
+    assert confirmed().is_fresh(0.0, WINDOW / 2 - 0.001)
+    assert not confirmed().is_fresh(0.0, WINDOW / 2)
+    assert not confirmed().is_fresh(float("-inf"), 0.0)
 
 
 def test_without_a_window_each_version_is_asked_for_alone() -> None:

@@ -168,14 +168,14 @@ def test_an_absence_is_not_shared() -> None:
 
 
 def test_a_value_that_is_not_to_be_kept_is_not_shared() -> None:
-    """``Loaded(keep=False)``: the other threads load, and that is kept."""
+    """``keep_if`` returns False: the other threads load, and that is kept."""
     cache, _ = make_cache()
     leading = threading.Event()
 
     def doubtful(_key: object) -> Loaded:
         leading.set()
         until(lambda: waiting(cache) == 4)
-        return Loaded(Weighted("doubtful"), keep=False)
+        return Loaded(Weighted("doubtful"), keep_if=lambda: False)
 
     def work(index: int) -> object:
         if index == 0:
@@ -211,10 +211,15 @@ def test_a_change_frees_the_threads_that_wait_for_a_load(how: str) -> None:
     for follower in followers:
         follower.start()
     until(lambda: waiting(cache) == 5)
+
+    def delete() -> None:
+        with pytest.raises(KeyError):
+            del cache["a"]
+
     changes: dict[str, Callable[[], object]] = {
         "invalidate": lambda: cache.invalidate("a"),
         "assign": lambda: cache.__setitem__("a", Weighted("new")),
-        "delete": lambda: pytest.raises(KeyError, cache.__delitem__, "a"),
+        "delete": delete,
         "clear": cache.clear,
         "pop": lambda: cache.pop("a", None),
     }

@@ -1,10 +1,13 @@
 """Airflow's DAG bag with its lookups through a `DagCache`.
 
-Loading stays Airflow's own: a load calls the bag's inherited ``_get_dag``, which finds nothing in the mapping that it
-looks into (`NothingToFind`) and so reads the row. Only what is done with the result is ours. Rules:
+Loading stays Airflow's own: a load calls the bag's inherited method, which finds nothing in the mapping that it looks
+into (`NothingToFind`) and so reads the row. Only what is done with the result is ours. Rules:
 
 - None means "not in the database" and nothing else, unless a quarantine is asked for; Airflow's exceptions pass
   unwrapped;
+- a DAG that Airflow gives to one caller alone, the newest version of a DAG, is given to one caller alone;
+- a DAG is kept, and given to other callers, only if it is what this bag loads when it is alone, and only until the
+  window has passed since the view of the database began in which it was found;
 - the caller's session is used by the caller's thread only, and never committed;
 - a fault of our own costs a log line and one load the way Airflow does it.
 """
@@ -17,21 +20,29 @@ import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
-from dagcache.airflow import rows
+from dagcache.airflow import operator_links, rows, snapshots
 from dagcache.airflow.component import Component
 from dagcache.airflow.confirmations import Confirmation, Confirmations
 from dagcache.airflow.payload import PayloadSizes
-from dagcache.airflow.quarantine import Quarantine
+from dagcache.airflow.quarantine import Quarantine, is_of_the_database
+from dagcache.airflow.rows import Content
 from dagcache.airflow.sharing import share_immutables, share_strings
-from dagcache.cache import DagCache
+from dagcache.cache import DagCache, Fetched
 from dagcache.gcpause import gc_paused
 from dagcache.intake import Loaded
 
 _log = logging.getLogger("dagcache")
 _thread = threading.local()
+T = TypeVar("T")
+
+PATIENCE = 10.0
+"""Seconds that a lookup waits for another thread's load of the same version; then it loads as well. The largest DAGs
+take some three seconds to load."""
+_ROUNDS = 3  # attempts to agree with other threads on the content of a version; then Airflow's own load
+_READINGS = 3  # of a row, until the operator links are those that were asked for
 
 
 class NothingToFind(MutableMapping[Any, Any]):
@@ -93,6 +104,8 @@ class CachedLookups:
         if not isinstance(self._dags, MutableMapping):
             raise TypeError(f"the bag's _dags is no mapping but a {type(self._dags).__name__}")
         self._confirmed = Confirmations(float(conf.getint("core", "min_serialized_dag_update_interval")))
+        snapshots.watch()
+        rows.watch()
         self._payloads = PayloadSizes()
         self._component = type(self).make_component(_version_of)
         self._quarantine = Quarantine(self._component.quarantine_seconds)
@@ -107,91 +120,156 @@ class CachedLookups:
         if self.dagcache is None or self._is_loading():
             return super()._get_dag(version_id=version_id, session=session)  # type: ignore[misc]
         key = version_id if type(version_id) is UUID else _as_uuid(version_id)
+        if self._quarantine and self._quarantine.holds(key, time.monotonic()):
+            return None
+        load = _Load(self, key, session)
         known = self._confirmed.get(key)
-        now = time.monotonic()
-        if known is None or self._confirmed.is_due(known, now):
-            return self._look_up(key, _Load(self, session, now, self._revalidate(key, known, session, now)))
-        return self._look_up(key, _Load(self, session, now))
+        is_current = known is not None and not self._confirmed.is_due(known, time.monotonic())
+        look_up = self._look_up if is_current else self._look_up_and_compare
+        dag = self._guarded(load, look_up)
+        if dag is not None and not load.ran:
+            self.tell_hit()
+        return dag
 
     def get_latest_version_of_dag(self, dag_id: str, *, session: Any) -> Any:
-        """The newest version of a DAG; a version whose content is cached and current is not read again."""
-        if self.dagcache is None:
+        """The newest version of a DAG, as an object of the caller's own; what is cached and current is not read."""
+        if self.dagcache is None or self._is_loading():
             return super().get_latest_version_of_dag(dag_id, session=session)  # type: ignore[misc]
-        now = time.monotonic()
-        content = rows.latest_content(dag_id, session)
-        if content is None:
+        since = snapshots.began(session)
+        newest = rows.newest(dag_id, session)
+        if newest is None:
             return None
-        known = self._confirmed.get(content.version_id)
-        row = None
-        if known is not None and known.dag_hash == content.dag_hash:
-            self._confirm(content.version_id, content.dag_hash, now)
-        else:
-            row = self._forget(content.version_id, session, rewritten=known is not None)
-        return self._look_up(content.version_id, _Load(self, session, now, row))
+        if self._quarantine and self._quarantine.holds(newest.version_id, time.monotonic()):
+            return None
+        load = _Load(self, newest.version_id, session, dag_id=dag_id)
+        load.expect(newest.content, since)
+        return self._guarded(load, self._look_up_and_compare)
 
     def _read_dag(self, serdag: Any) -> Any:
         """Airflow's own reading of a row, with the collector paused; the load that asked for it takes notes."""
         load = getattr(_thread, "load", None)
         if load is None or load.bag is not self:
             return super()._read_dag(serdag)  # type: ignore[misc]
+        _unless_it_fails(load.see_to_the_row, serdag)
+        data = serdag.data  # parsing it is Airflow's; the row object keeps it
         with gc_paused():
-            share_strings(serdag.data)
+            _unless_it_fails(share_strings, data)
             dag = super()._read_dag(serdag)  # type: ignore[misc]
-            _share(dag)
-        load.note(serdag)
+            sound = dag is None or _unless_it_fails(self._has_its_links, dag, serdag)
+            for _ in range(_READINGS - 1):
+                if sound is not False:
+                    break
+                dag = super()._read_dag(serdag)  # type: ignore[misc]
+                sound = _unless_it_fails(self._has_its_links, dag, serdag)
+            _unless_it_fails(_share, dag)
+        if sound:
+            _unless_it_fails(load.note, serdag)
         return dag
 
     # ---- looking up ----
 
-    def _look_up(self, key: UUID, load: _Load) -> Any:
-        if self._quarantine and self._quarantine.holds(key, time.monotonic()):
-            return None
+    def _guarded(self, load: _Load, look_up: Callable[[_Load], Any]) -> Any:
+        """Look up; a fault of our own becomes Airflow's own load, Airflow's errors pass."""
         try:
-            dag = self.dagcache.get_or_load(key, load)  # type: ignore[union-attr] # anew each time: a fork replaces it
+            return look_up(load)
         except Exception as error:
-            if _is_airflows(error):
+            if error is load.error or is_of_the_database(error):
                 raise
-            _log.exception("dagcache failed on %s: loaded the way Airflow does", key)
-            return super()._get_dag(version_id=key, session=load.session)  # type: ignore[misc]
-        if dag is not None and not load.ran:
-            self.tell_hit()
-        return dag
+            _log.exception("dagcache failed on %s: loaded the way Airflow does", load.key)
+            return self._load_as_airflow(load)
 
-    def _revalidate(self, key: UUID, known: Confirmation | None, session: Any, now: float) -> object:
-        """See to it that what is cached is what the database holds.
-
-        Airflow may rewrite a version in place, but no more often than once in the window: within it nothing is asked.
-        """
-        cache = self.dagcache
-        assert cache is not None
-        if known is None:
-            return self._forget(key, session, rewritten=False) if key in cache else None
-        asked = self._confirmed.to_ask(key, now, cache)
-        found = rows.current_hashes(asked, session)
-        self._confirmed.renew(asked, found, now)
-        return None if found.get(key) == known.dag_hash else self._forget(key, session, rewritten=True)
-
-    def _forget(self, key: UUID, session: Any, *, rewritten: bool) -> object:
-        self._confirmed.forget(key)
+    def _look_up(self, load: _Load) -> Any:
+        """What is cached was found current within the window: the database is not asked."""
         assert self.dagcache is not None
-        self.dagcache.invalidate(key)
-        return rows.refresh(key, session) if rewritten else None
+        return self.dagcache.get_or_load(load.key, load, timeout=PATIENCE)
 
-    def _load(self, key: UUID, load: _Load) -> Any:
+    def _look_up_and_compare(self, load: _Load) -> Any:
+        """See to it that what is served has the content that the caller's session sees, or a later one."""
+        assert self.dagcache is not None
+        for _ in range(_ROUNDS):
+            if not self._settle(load):
+                break
+            found = self.dagcache.fetch(load.key, load, private=load.private, timeout=PATIENCE)
+            if load.ran:
+                return found.value
+            if self._is_as_expected(load, found):
+                return _as_just_loaded(found.value) if load.private else found.value
+        return self._load_as_airflow(load)
+
+    def _settle(self, load: _Load) -> bool:
+        """Take out of the cache what the session finds to be out of date; False if the session is what is behind.
+
+        Afterwards the load expects the content that may be served; None if any content will do that is current.
+        """
+        key, cache, confirmed = load.key, self.dagcache, self._confirmed
+        assert cache is not None
+        known = confirmed.get(key)
+        if known is None and key in cache:
+            known = confirmed.get(key)
+            if known is None:  # resident, and nothing is known of it: as good as nothing
+                cache.invalidate(key, only_if=lambda: confirmed.retract(key, None))
+        if not load.private:
+            if known is None:
+                load.expect(None, snapshots.UNKNOWN)
+                return True
+            if not confirmed.is_due(known, time.monotonic()):
+                load.expect(known.content, known.since)  # type: ignore[arg-type]
+                return True
+            self._ask(load, known)
+        elif known is not None:
+            confirmed.renew({key: known}, {key: load.content}, load.since)
+        if known is None or known.content == load.content:
+            return True
+        if load.since < known.since:
+            return False
+        cache.invalidate(key, only_if=lambda: confirmed.retract(key, known))
+        return True
+
+    def _ask(self, load: _Load, known: Confirmation) -> None:
+        """Ask the database which content a version has, and others along with it that are due."""
+        cache, now, session = self.dagcache, time.monotonic(), load.session
+        assert cache is not None
+        since = snapshots.began(session)
+        # A view that began long ago says of the others only what they were then.
+        together = self._confirmed.is_fresh(since, now)
+        asked = self._confirmed.to_ask(load.key, now, cache) if together else {load.key: known}
+        found = rows.current_contents(asked, session)
+        self._confirmed.renew(asked, found, since)
+        load.expect(found.get(load.key), since)
+
+    def _is_as_expected(self, load: _Load, found: Fetched) -> bool:
+        """Whether what another lookup brought in may be served to this one."""
+        if load.content is not None:
+            return found.content == load.content
+        known = self._confirmed.get(load.key)
+        return (
+            known is not None and known.content == found.content and not self._confirmed.is_due(known, time.monotonic())
+        )
+
+    # ---- loading ----
+
+    def _load(self, load: _Load) -> Any:
         """Airflow's own load, by the thread that leads; whatever it raises is remembered as Airflow's."""
         outer, _thread.load = getattr(_thread, "load", None), load
         try:
-            dag = super()._get_dag(version_id=key, session=load.session)  # type: ignore[misc]
+            dag = self._load_as_airflow(load)
             self._component.loaded()
             return dag
         except Exception as error:
-            if self._quarantine.takes(key, error, time.monotonic()):
+            if self._quarantine.takes(load.key, error, time.monotonic()):
                 return None
-            with suppress(AttributeError):
-                error._raised_by_airflow = True  # type: ignore[attr-defined] # noqa: SLF001 - for whoever waits for this load
+            load.error = error
             raise
         finally:
             _thread.load = outer
+
+    def _load_as_airflow(self, load: _Load) -> Any:
+        if load.dag_id is not None:
+            return super().get_latest_version_of_dag(load.dag_id, session=load.session)  # type: ignore[misc]
+        return super()._get_dag(version_id=load.key, session=load.session)  # type: ignore[misc]
+
+    def _has_its_links(self, dag: Any, serdag: Any) -> bool:
+        return operator_links.are_as_asked(dag, serdag.data, self.load_op_links)  # type: ignore[attr-defined]
 
     def _growth(self, dag: Any) -> int:
         try:
@@ -203,42 +281,94 @@ class CachedLookups:
     def _is_loading(self) -> bool:
         return getattr(_thread, "load", None) is not None
 
-    def _confirm(self, key: UUID, dag_hash: str, since: float) -> None:
-        cache = self.dagcache
-        if cache is not None:
-            self._confirmed.confirm(key, dag_hash, since, cache)
-
 
 class _Load:
     """One lookup's way to load: called by the cache, in the thread that asked, if nothing is found."""
 
-    __slots__ = ("bag", "dag_hash", "ran", "row", "serialized_bytes", "session", "since", "stored")
+    __slots__ = (
+        "_found",
+        "_is_gone",
+        "_read_since",
+        "bag",
+        "content",
+        "dag_id",
+        "error",
+        "is_sound",
+        "key",
+        "ran",
+        "serialized_bytes",
+        "session",
+        "since",
+        "stored",
+    )
 
-    def __init__(self, bag: CachedLookups, session: Any, since: float, row: object = None) -> None:
+    def __init__(self, bag: CachedLookups, key: UUID, session: Any, dag_id: str | None = None) -> None:
         self.bag = bag
+        self.key = key
         self.session = session
-        self.since = since  # before anything was asked of the database: what is written from now on may go unseen
-        self.row = row
+        self.dag_id = dag_id
+        """Of the DAG whose newest version is asked for; None if a version is asked for by its id."""
+        self.content: Content | None = None
+        """What the session found the version's content to be; None: not asked."""
+        self.since = snapshots.UNKNOWN
+        """When the view began in which that was found."""
         self.ran = False
-        self.stored: object = None
-        self.dag_hash: str | None = None
+        self.error: Exception | None = None
+        self.stored: Any = None
+        """The key under which the inherited code has stored the DAG."""
+        self.is_sound = False
+        self._is_gone = False
         self.serialized_bytes = 0
+        self._found: Content | None = None
+        self._read_since = snapshots.UNKNOWN
+
+    @property
+    def private(self) -> bool:
+        """Whether Airflow gives the DAG to this caller alone."""
+        return self.dag_id is not None
+
+    def expect(self, content: Content | None, since: float) -> None:
+        """What the session, or an earlier one, found the content to be, and when its view began."""
+        self.content, self.since = content, since
 
     def __call__(self, key: UUID) -> Loaded | None:
         self.ran = True
-        dag = self.bag._load(key, self)  # noqa: SLF001 - a part of the bag
-        self.session = self.row = None
+        self._read_since = snapshots.began(self.session)
+        rows.begin_to_read()
+        dag = self.bag._load(self)  # noqa: SLF001 - a part of the bag
         if dag is None:
             return None
-        if self.dag_hash is not None:
-            self.bag._confirm(key, self.dag_hash, self.since)  # noqa: SLF001
-        return Loaded(dag, serialized_bytes=self.serialized_bytes, growth_bytes=self.bag._growth(dag))  # noqa: SLF001
+        return Loaded(
+            dag,
+            serialized_bytes=self.serialized_bytes,
+            growth_bytes=self.bag._growth(dag),  # noqa: SLF001
+            content=self._found,
+            keep_if=self._is_to_be_kept,
+        )
+
+    def see_to_the_row(self, serdag: Any) -> None:
+        """Have a row object that the session has kept since some earlier reading take over what is there now."""
+        if rows.is_just_read(serdag):
+            return
+        version_id = serdag.dag_version_id
+        current = rows.current_contents([version_id], self.session).get(version_id)
+        self._is_gone = current is None
+        if current is not None and rows.content_of(serdag) != current:
+            rows.refresh(serdag, self.session)
 
     def note(self, serdag: Any) -> None:
-        """Take down what the row tells beside the DAG."""
-        self.dag_hash = serdag.dag_hash
+        """Take down what the row of a sound DAG tells beside the DAG."""
+        self._found = rows.content_of(serdag)
+        self.is_sound = not self._is_gone and _as_uuid(serdag.dag_version_id) == self.key
         _noted(serdag, self._note_version)
         _noted(serdag, self._note_size)
+
+    def _is_to_be_kept(self) -> bool:
+        """Under the cache's lock: whether nothing newer is known; then this is what is known."""
+        cache = self.bag.dagcache
+        if not self.is_sound or cache is None:
+            return False
+        return self.bag._confirmed.confirm(self.key, self._found, self._read_since, cache)  # noqa: SLF001
 
     def _note_version(self, serdag: Any) -> None:
         _thread.version = (serdag.dag_version_id, serdag.dag_id, serdag.dag_version.version_number)
@@ -247,12 +377,29 @@ class _Load:
         self.serialized_bytes = self.bag._payloads.bytes_of(serdag)  # noqa: SLF001
 
 
-def _share(dag: Any) -> None:
+def _as_just_loaded(dag: Any) -> Any:
+    """A private copy says when it was loaded, as one that Airflow loads does."""
+    with suppress(AttributeError, TypeError):
+        loaded = vars(dag).get("last_loaded")
+        if loaded is not None:
+            dag.last_loaded = type(loaded).now(loaded.tzinfo)
+    return dag
+
+
+def _unless_it_fails(step: Callable[..., T], *args: Any) -> T | None:
+    """Take a step beside Airflow's own; None and a line in the log if it fails. Errors of the database pass."""
     try:
-        if dag is not None:
-            share_immutables(dag)
-    except Exception:
-        _log.debug("what is equal in %r stays apart", dag, exc_info=True)
+        return step(*args)
+    except Exception as error:
+        if is_of_the_database(error):
+            raise
+        _log.warning("a step of a load failed (%s): %s", step.__name__, type(error).__name__, exc_info=True)
+        return None
+
+
+def _share(dag: Any) -> None:
+    if dag is not None:
+        share_immutables(dag)
 
 
 def _noted(serdag: Any, note: Callable[[Any], None]) -> None:
@@ -260,10 +407,6 @@ def _noted(serdag: Any, note: Callable[[Any], None]) -> None:
         note(serdag)
     except Exception:
         _log.debug("%s tells no size or number", serdag.dag_version_id, exc_info=True)
-
-
-def _is_airflows(error: Exception) -> bool:
-    return getattr(error, "_raised_by_airflow", False)
 
 
 def _version_of(key: UUID) -> tuple[str, int] | None:

@@ -41,7 +41,7 @@ class Quarantine:
 
     def takes(self, version: Any, error: Exception, now: float) -> bool:
         """Set a version aside if that is wanted and the error is one of its content; one ERROR line if so."""
-        if not self._seconds or _is_of_the_database(error):
+        if not self._seconds or isinstance(error, _NOT_THE_CONTENT) or is_of_the_database(error):
             return False
         for other, until in list(self._until.items()):
             if now >= until:
@@ -57,7 +57,6 @@ class Quarantine:
         return True
 
 
-def _is_of_the_database(error: Exception) -> bool:
+def is_of_the_database(error: Exception) -> bool:
     """Whether the error tells of the way to the content; then trying again at once is right."""
-    names = {base.__name__ for base in type(error).__mro__}
-    return isinstance(error, _NOT_THE_CONTENT) or not names.isdisjoint(_DATABASE_ERRORS)
+    return not {base.__name__ for base in type(error).__mro__}.isdisjoint(_DATABASE_ERRORS)

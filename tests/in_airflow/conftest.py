@@ -126,7 +126,7 @@ def complaints() -> Iterator[list[logging.LogRecord]]:
 
 
 class Clock:
-    """What the bag takes for the `time` module."""
+    """What the bag, and the module that takes the time of transactions, take for the `time` module."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -139,8 +139,9 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Moves the window within which a version's content is not asked for again."""
-    from dagcache.airflow import bag
+    from dagcache.airflow import bag, snapshots
 
     clock = Clock()
     monkeypatch.setattr(bag, "time", clock)
+    monkeypatch.setattr(snapshots, "time", clock)
     return clock

@@ -292,15 +292,39 @@ def test_a_cache_that_cannot_be_built_leaves_a_bag_that_is_airflows_own(
 def test_a_fault_of_the_cache_costs_a_log_line_and_a_load_the_way_airflow_does_it(
     monkeypatch: pytest.MonkeyPatch, bag: Any, session: Any, complaints: list[logging.LogRecord]
 ) -> None:
-    """The lookup is answered."""
+    """The lookup is answered, each kind of it."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("on purpose")
+
+    version = write(session, "faulty", text="read")
+    monkeypatch.setattr(bag.dagcache, "fetch", broken)
+    assert bag._get_dag(version, session).description == "read"
+    assert bag.get_latest_version_of_dag("faulty", session=session).description == "read"
+    monkeypatch.undo()
+    assert bag._get_dag(version, session).description == "read"
+    monkeypatch.setattr(bag.dagcache, "get_or_load", broken)
+    assert bag._get_dag(version, session).description == "read"
+    assert [record.levelname for record in complaints] == ["ERROR"] * 3
+
+
+@pytest.mark.parametrize("step", ["see_to_the_row", "note", "share_strings", "share_immutables", "are_as_asked"])
+def test_a_step_of_ours_that_fails_within_a_load_costs_a_log_line(
+    monkeypatch: pytest.MonkeyPatch, bag: Any, session: Any, complaints: list[logging.LogRecord], step: str
+) -> None:
+    """The DAG is served; if it cannot be told what it is, it is not kept."""
+    from dagcache.airflow import bag as module
+    from dagcache.airflow import operator_links
 
     def broken(*_: Any) -> None:
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr(bag.dagcache, "get_or_load", broken)
-    version = write(session, "faulty", text="read")
+    owner = {"see_to_the_row": module._Load, "note": module._Load, "are_as_asked": operator_links}
+    monkeypatch.setattr(owner.get(step, module), step, broken)
+    version = write(session, f"failing_{step}", text="read")
     assert bag._get_dag(version, session).description == "read"
-    assert [record.levelname for record in complaints] == ["ERROR"]
+    assert [record.levelname for record in complaints] == ["WARNING"]
+    assert (version in bag.dagcache) == (step not in ("note", "are_as_asked"))
 
 
 def test_installing_twice_changes_nothing() -> None:

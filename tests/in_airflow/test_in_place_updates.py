@@ -70,7 +70,7 @@ def test_the_newest_version_of_a_dag_is_never_out_of_date(bag: Any, session: Any
 
 
 def test_the_newest_version_is_read_once(bag: Any, session: Any, engine: Any) -> None:
-    """After that its hash is asked for, not its content."""
+    """After that its hash is asked for, not its content; each caller has an object of its own."""
     write(session, "read_once")
     session.expunge_all()
     with statements_of(engine) as heard:
@@ -78,7 +78,9 @@ def test_the_newest_version_is_read_once(bag: Any, session: Any, engine: Any) ->
     assert heard.payloads == 1
     session.expunge_all()
     with statements_of(engine) as heard:
-        assert bag.get_latest_version_of_dag("read_once", session=session) is first
+        second = bag.get_latest_version_of_dag("read_once", session=session)
+    assert second.dag_id == first.dag_id
+    assert second is not first
     assert (len(heard.texts), heard.payloads) == (1, 0)
 
 
@@ -106,6 +108,7 @@ def test_versions_that_are_due_together_are_asked_for_together(
     session.expunge_all()
     write(session, "together_3", text="new")
     session.expunge_all()
+    session.commit()
     clock.now += WINDOW
     with statements_of(engine) as heard:
         same = [bag._get_dag(version, session) is dag for version, dag in zip(versions[:3], first, strict=False)]
@@ -154,19 +157,19 @@ def test_the_window_begins_when_the_row_is_read_and_not_when_it_is_loaded(
     assert text(bag, version, session) == "old"
     assert write(session, "between", text="newer") == version
     session.expunge_all()
-    refresh = rows.refresh
+    is_just_read = rows.is_just_read
 
-    def slowly(key: Any, session: Any) -> object:
-        row = refresh(key, session)
+    def slowly(row: Any) -> bool:
         session.commit()
         with Session(engine) as other:
             write(other, "between", text="newest")
         clock.now += 1
-        return row
+        return is_just_read(row)
 
+    session.commit()
     clock.now += WINDOW
     with monkeypatch.context() as patch:
-        patch.setattr(rows, "refresh", slowly)
+        patch.setattr(rows, "is_just_read", slowly)
         assert text(bag, version, session) == "newer"
     clock.now += WINDOW - 1
     session.expunge_all()
