@@ -80,7 +80,7 @@ class _Step(enum.Enum):
 class _Wanted:
     """What one lookup asks for, and how long it still waits for other threads."""
 
-    __slots__ = ("_timeout", "_timer", "_until", "loader", "private")
+    __slots__ = ("_timeout", "_timer", "_until", "loader", "overtakes", "private")
 
     def __init__(
         self,
@@ -95,15 +95,20 @@ class _Wanted:
         self._timeout = timeout
         self._timer = timer
         self._until: float | None = None
+        self.overtakes = False
+        """Whether it has spent all of its time on one flight, which then gives way to it."""
 
-    def patience(self) -> float | None:
-        """For how many seconds it still waits, counted from the first question; None = for any time."""
+    def wait(self, flight: Flight) -> Landing | None:
+        """Wait for another thread's flight; None if the time is up, which begins with the first wait."""
         if self._timeout is None:
-            return None
+            return flight.wait()
         now = self._timer()
         if self._until is None:
             self._until = now + self._timeout
-        return self._until - now
+            self.overtakes = self._timeout > 0
+        landing = flight.wait(self._until - now)
+        self.overtakes = self.overtakes and landing is None
+        return landing
 
     @property
     def is_late(self) -> bool:
@@ -600,11 +605,12 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _follow(self, key: K, flight: Flight, wanted: _Wanted) -> Landing:
         """Wait for another thread's result; abandoned if there is none to share."""
         try:
-            landing = flight.wait(wanted.patience())
+            landing = wanted.wait(flight)
         finally:
             self._flights.unfollow()
         if landing is None:
-            self._exclusion.run(self._overtake, key, flight)
+            if wanted.overtakes:
+                self._exclusion.run(self._overtake, key, flight)
             return Landing(ABANDONED)
         if landing.value is ABANDONED:
             return landing

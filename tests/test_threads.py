@@ -255,6 +255,26 @@ def test_a_follower_that_has_waited_long_enough_loads() -> None:
     cache.check_invariants()
 
 
+def test_a_lookup_that_does_not_wait_leaves_the_load_under_way_alone() -> None:
+    """It loads beside it; what the other thread loads is kept."""
+    cache, _ = make_cache()
+    leading, finish = threading.Event(), threading.Event()
+
+    def slow(_key: object) -> Weighted:
+        leading.set()
+        finish.wait(60)
+        return Weighted("kept")
+
+    leader = threading.Thread(target=cache.get_or_load, args=("a", slow))
+    leader.start()
+    leading.wait(30)
+    assert cache.get_or_load("a", lambda _: Weighted("beside"), timeout=0) == Weighted("beside")
+    finish.set()
+    leader.join(30)
+    assert cache["a"] == Weighted("kept")
+    cache.check_invariants()
+
+
 def test_nobody_waits_twice_for_loaders_that_hang() -> None:
     """Each caller waits for its time-out once; then its own loader runs beside the others."""
     cache, _ = make_cache()

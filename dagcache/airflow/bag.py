@@ -31,6 +31,7 @@ from dagcache.airflow.quarantine import Quarantine, is_of_the_database
 from dagcache.airflow.rows import Content
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.cache import DagCache, Fetched
+from dagcache.errors import RecursiveLoadError
 from dagcache.gcpause import gc_paused
 from dagcache.intake import Loaded
 
@@ -172,6 +173,9 @@ class CachedLookups:
         """Look up; a fault of our own becomes Airflow's own load, Airflow's errors pass."""
         try:
             return look_up(load)
+        except RecursiveLoadError:
+            # Two tasks of one thread: greenlets, as SQLAlchemy's asynchronous sessions use them.
+            return self._load_as_airflow(load)
         except Exception as error:
             if error is load.error or is_of_the_database(error):
                 raise
@@ -186,10 +190,12 @@ class CachedLookups:
     def _look_up_and_compare(self, load: _Load) -> Any:
         """See to it that what is served has the content that the caller's session sees, or a later one."""
         assert self.dagcache is not None
+        until = time.monotonic() + PATIENCE
         for _ in range(_ROUNDS):
             if not self._settle(load):
                 break
-            found = self.dagcache.fetch(load.key, load, private=load.private, timeout=PATIENCE)
+            left = max(0.0, until - time.monotonic())
+            found = self.dagcache.fetch(load.key, load, private=load.private, timeout=left)
             if load.ran:
                 return found.value
             if self._is_as_expected(load, found):

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
+from importlib import import_module
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -352,6 +353,35 @@ def test_a_load_that_hangs_holds_nobody_for_ever(bag: Any, opened: Open, monkeyp
     assert bag.get_latest_version_of_dag("hanging", session=opened()).description == "read"
     finish.set()
     leader.join(60)
+
+
+def test_two_tasks_of_one_thread_load_beside_each_other(bag: Any, opened: Open, complaints: list[Any]) -> None:
+    """As greenlets do: one must not wait for the other."""
+    greenlet: Any = import_module("greenlet")  # no types are published with it
+
+    version = rewrite(opened, "two_tasks", "read")
+    load, found = type(bag)._load, []
+    turns: list[Any] = []
+
+    def yielding(self: Any, request: Any) -> Any:
+        if len(turns) == 1:
+            turns[0].parent.switch()
+        return load(self, request)
+
+    def look_up() -> None:
+        found.append(bag._get_dag(version, opened()))
+
+    type(bag)._load = yielding
+    try:
+        turns.append(greenlet.greenlet(look_up))
+        turns[0].switch()
+        turns.append(greenlet.greenlet(look_up))
+        turns[1].switch()
+        turns[0].switch()
+    finally:
+        type(bag)._load = load
+    assert [dag.description for dag in found] == ["read", "read"]
+    assert complaints == []
 
 
 @pytest.mark.parametrize("newest", [True, False], ids=["the newest version", "a version"])
