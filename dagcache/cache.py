@@ -559,18 +559,18 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if now > store.next_due:
             store.expire(now, _SWEEP)
         entry = store.find(key, now)
-        if entry is not None and wanted.private:
-            if entry.frozen is not None and self._freezer is not None:
-                return _Step.COPY, (entry, entry.frozen.data)
-            return _Step.LOAD, None  # the live copy belongs to the other callers; the load is not registered
-        if entry is not None and entry.live is not None:
+        if wanted.private and entry is not None and entry.frozen is not None and self._freezer is not None:
+            return _Step.COPY, (entry, entry.frozen.data)
+        if not wanted.private and entry is not None and entry.live is not None:
             counts.hits_live += 1
             self._tell(key, "live", entry)
             return _Step.HIT, Landing(entry.live.value, content=entry.content)
-        if entry is None and wanted.loader is None:
+        if wanted.loader is None and (entry is None or wanted.private):
             counts.absent += 1
             self._tell(key, "absent")
             return _Step.ABSENT, _ABSENT
+        if wanted.private and entry is not None:
+            return _Step.LOAD, None  # the live copy belongs to the other callers; the load is not registered
         step = _Step.LOAD if entry is None else _Step.THAW
         other = self._flights.get(key)
         if other is not None and (entry is not None or not other.thawing):

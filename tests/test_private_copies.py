@@ -62,6 +62,14 @@ def test_a_value_without_a_frozen_form_is_loaded_for_each_caller() -> None:
     cache.check_invariants()
 
 
+def test_without_a_loader_there_is_no_private_copy_of_a_value_without_a_frozen_form() -> None:
+    """The live copy belongs to the other callers."""
+    cache, _ = make_cache()
+    cache.get_or_load("a", Unfreezable)
+    assert cache.fetch("a", private=True) == (None, None)
+    assert cache.stats().absent == 1
+
+
 def test_a_private_value_without_a_frozen_form_is_not_kept() -> None:
     """There is nothing but the object, which is the caller's."""
     cache, _ = make_cache()
