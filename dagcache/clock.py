@@ -13,6 +13,8 @@ import threading
 import time
 import weakref
 
+from dagcache.lock import Lock
+
 
 class CoarseClock:
     """A monotonic clock in seconds: exact when called, a quarter of a second behind in ``now``. Thread-safe.
@@ -26,16 +28,13 @@ class CoarseClock:
         self.interval = interval
         self.now = math.inf
         self._ticker: object | None = None
-        self._starting = threading.Lock()
+        self._starting = Lock()
         _clocks.add(self)
 
     def __call__(self) -> float:
         """The exact time; starts the ticker if this process has none."""
-        if self._ticker is None and self._starting.acquire(blocking=False):
-            try:
-                self._start()
-            finally:
-                self._starting.release()
+        if self._ticker is None:
+            self._starting.try_run(self._start)
         return time.monotonic()
 
     def _start(self) -> None:
@@ -53,7 +52,7 @@ class CoarseClock:
         """Stand at infinity until the next call."""
         self._ticker = None
         self.now = math.inf
-        self._starting = threading.Lock()  # in a forked child the old one may be held by a thread that is not here
+        self._starting = Lock()  # in a forked child the old one may be held by a thread that is not here
 
 
 def _tick(reference: weakref.ref[CoarseClock], ticker: object) -> None:

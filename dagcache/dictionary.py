@@ -7,8 +7,9 @@ It costs nothing to thaw, and one dictionary per process to keep.
 
 from __future__ import annotations
 
-import threading
 import zlib
+
+from dagcache.lock import Lock
 
 __all__ = ["LONGEST", "PIECE", "VALUES", "Dictionary"]
 
@@ -29,8 +30,7 @@ class Dictionary:
         """The dictionary, at most `LONGEST` bytes; empty until there is one."""
         self._learned = b""
         self._seen = 0
-        # Never waited for: whoever forks while it is held has a child that learns nothing, and not one that hangs.
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def words_for(self, value: bytes) -> bytes:
         """What to deflate a value with; while there is no dictionary that is nothing, and the value is learned from."""
@@ -41,12 +41,8 @@ class Dictionary:
 
     def learn(self, value: bytes) -> None:
         """Look at one more value; a few tenths of a millisecond for the first `VALUES`, and nothing afterwards."""
-        if self.words or not self._lock.acquire(blocking=False):
-            return
-        try:
-            self._take(value[:PIECE])
-        finally:
-            self._lock.release()
+        if not self.words:
+            self._lock.try_run(self._take, value[:PIECE])  # never waited for: another value will do
 
     def _take(self, piece: bytes) -> None:
         if not self._learned or deflated(piece, self._learned) > _NEW * deflated(piece):

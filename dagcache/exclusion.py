@@ -1,4 +1,4 @@
-"""The cache's one lock, and what a lock alone does not give.
+"""The cache's critical section, and what a lock alone does not give.
 
 Three things can go wrong around a critical section that every test of threads misses:
 
@@ -11,25 +11,21 @@ Three things can go wrong around a critical section that every test of threads m
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
+from dagcache.lock import POLL_SECONDS, Lock
+
+P = ParamSpec("P")
 R = TypeVar("R")
 _log = logging.getLogger("dagcache")
 
-
-class _OwnedLock(Protocol):
-    """A re-entrant lock and the question that conditions ask it."""
-
-    def __enter__(self) -> bool: ...
-    def __exit__(self, *exc: object) -> None: ...
-    def _is_owned(self) -> bool: ...
+_Afterwards = Callable[[], None]
 
 
 class Exclusion:
-    """Runs actions one at a time."""
+    """Runs actions one at a time. A lock that is lost (see `dagcache.lock`) is replaced, as after a torn action."""
 
     __slots__ = ("_after", "_deferred", "_lock", "_repair", "_repaired", "_torn")
 
@@ -38,13 +34,14 @@ class Exclusion:
         *,
         repair: Callable[[], object],
         repaired: Callable[[], object],
-        after: Callable[[], Callable[[], None] | None],
+        after: Callable[[], _Afterwards | None],
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         """`repair` mends what a torn action left, and `repaired` tells of it, without the lock.
 
-        `after` runs under the lock and may return what to do without it.
+        `after` runs under the lock and may return what to do without it. `poll_seconds` as for a `Lock`.
         """
-        self._lock = cast(_OwnedLock, threading.RLock())
+        self._lock = Lock(self._tear, poll_seconds=poll_seconds)
         self._torn = False
         self._repair = repair
         self._repaired = repaired
@@ -53,38 +50,46 @@ class Exclusion:
 
     def entered(self) -> bool:
         """Whether this thread is inside already."""
-        return self._lock._is_owned()  # noqa: SLF001 - what threading.Condition asks a lock, too
+        return self._lock.entered()
 
-    def run(self, action: Callable[..., R], *args: Any) -> R:
+    def run(self, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run an action alone. The caller has made sure that this thread is not inside (`entered`)."""
-        result = self._run_alone(action, *args)
+        result = self._run_alone(action, args, kwargs)
         while self._deferred:
             self._run_deferred()
         return result
 
-    def _run_alone(self, action: Callable[..., R], *args: Any) -> R:
-        # The lock is entered by the interpreter itself: a wrapper of our own could be interrupted before it returns.
-        with self._lock:
-            torn = self._torn
-            if torn:
-                self._repair()
-            self._torn = True
-            result = action(*args)
-            afterwards = self._after()
-            self._torn = False
+    def run_or_defer(self, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Run an action alone; if this thread is inside, as soon as it is out again (then False)."""
+        if self.entered():
+            self._deferred.append(lambda: action(*args, **kwargs))
+            return False
+        self.run(action, *args, **kwargs)
+        return True
+
+    def _run_alone(self, action: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
+        done: tuple[bool, R, _Afterwards | None] = self._lock.run(self._section, action, args, kwargs)
+        torn, result, afterwards = done
         if torn:
             self._repaired()
         if afterwards is not None:
             afterwards()
         return result
 
-    def run_or_defer(self, action: Callable[..., object], *args: Any) -> bool:
-        """Run an action alone; if this thread is inside, as soon as it is out again (then False)."""
-        if self.entered():
-            self._deferred.append(lambda: action(*args))
-            return False
-        self.run(action, *args)
-        return True
+    def _section(
+        self, action: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[bool, R, _Afterwards | None]:
+        torn = self._torn
+        if torn:
+            self._repair()
+        self._torn = True
+        result = action(*args, **kwargs)
+        afterwards = self._after()
+        self._torn = False
+        return torn, result, afterwards
+
+    def _tear(self) -> None:
+        self._torn = True
 
     def _run_deferred(self) -> None:
         try:
@@ -92,6 +97,6 @@ class Exclusion:
         except IndexError:  # another thread was faster
             return
         try:
-            self._run_alone(action)  # not `run`: a thousand that waited must not nest in each other
+            self._run_alone(action, (), {})  # not `run`: a thousand that waited must not nest in each other
         except Exception:
             _log.exception("a change that waited for its turn failed")

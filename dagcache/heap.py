@@ -7,9 +7,10 @@ hourly thaw. Airflow's LocalExecutor unfreezes the heap after each fork; then it
 from __future__ import annotations
 
 import gc
-import threading
 import time
 from collections.abc import Callable
+
+from dagcache.lock import Lock
 
 LOADS_PER_FREEZE = 64
 SECONDS_PER_THAW = 3600.0
@@ -24,7 +25,7 @@ class HeapFreeze:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._loads = 0
         self._thawed = clock()
         _freeze()
@@ -32,16 +33,15 @@ class HeapFreeze:
     def after_load(self) -> None:
         """Count a load, and do what is due after enough of them; without waiting for another thread that is at it."""
         self._loads += 1
-        if self._loads < LOADS_PER_FREEZE or not self._lock.acquire(blocking=False):
-            return
-        try:
-            self._loads = 0
-            if self._clock() - self._thawed >= SECONDS_PER_THAW:
-                self._thawed = self._clock()
-                gc.unfreeze()
-            _freeze()
-        finally:
-            self._lock.release()
+        if self._loads >= LOADS_PER_FREEZE:
+            self._lock.try_run(self._freeze_again)
+
+    def _freeze_again(self) -> None:
+        self._loads = 0
+        if self._clock() - self._thawed >= SECONDS_PER_THAW:
+            self._thawed = self._clock()
+            gc.unfreeze()
+        _freeze()
 
 
 def _freeze() -> None:

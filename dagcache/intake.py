@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from dagcache.entry import Arrival
 from dagcache.errors import FreezeError
 from dagcache.freezing import Freezer, Frozen
+from dagcache.lock import Lock
 from dagcache.reclaim import CycleBreaker
 from dagcache.sizing.estimate import LearnedSizer
 from dagcache.sizing.walk import weigh
@@ -68,7 +68,7 @@ class Intake:
         self.breaker = breaker
         self._shared = shared  # their ids are only theirs while they are held
         self._learned = LearnedSizer(walk=functools.partial(weigh, shared=frozenset(map(id, shared))))
-        self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
+        self._lock = Lock()
         self._seconds = 0.0
         self._unfrozen = 0
 
@@ -132,9 +132,11 @@ class Intake:
             _log.debug("%r has no frozen form (%s): it is kept live only", key, cause)
         except Exception:
             _log.exception("the freezer failed on %r: it is kept live only", key)
-        with self._lock:
-            self._unfrozen += 1
+        self._lock.run(self._count_unfrozen)
         return None
+
+    def _count_unfrozen(self) -> None:
+        self._unfrozen += 1
 
     def _weigh(
         self, key: Hashable, loaded: Loaded, frozen: Frozen | None, load_seconds: float, budget: int

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from dagcache.lock import Lock
 from dagcache.sizing.walk import Weight, weigh
 
 _TRAINING_WALKS = 30
@@ -59,7 +59,7 @@ class LearnedSizer:
         self._walk = walk
         self._headroom = headroom
         self._timer = timer
-        self._lock = threading.RLock()  # a signal handler may weigh while its own thread is in the middle of it
+        self._lock = Lock()  # re-entrant: a signal handler may weigh while its own thread is in the middle of it
         self._models: OrderedDict[int, _Model] = OrderedDict()
         self._allowance = _Allowance()
         self._errors = array("d")
@@ -97,26 +97,39 @@ class LearnedSizer:
         """
         start = self._timer()
         row = _usable(features)
-        with self._lock:
-            model = self._model(len(row)) if row else None
-            predicted = model.predict(row) if model else None
-            self._allowance.earn(load_seconds)
-            if model is not None and predicted is not None and self._spare_walk(model, row, predicted, budget):
-                model.spared += 1
-                self._estimates += 1
-                self._seconds += (seconds := self._timer() - start)
-                return Sized(self._with_headroom(predicted), False, seconds)
+        model, predicted, spared = self._lock.run(self._predict, row, load_seconds, budget, start)
+        if spared is not None and predicted is not None:
+            return Sized(self._with_headroom(predicted), False, spared)
         weight = self._walk(value)
         seconds = self._timer() - start
-        with self._lock:
-            self._walks += 1
-            self._seconds += seconds
-            self._allowance.spend(seconds, training=predicted is None)
-            if weight.complete and weight.nbytes > 0:
-                self._learn(model, row, weight.nbytes, predicted)
+        self._lock.run(self._walked, model, row, predicted, weight, seconds)
         # A walk that gave up has found a lower bound; so may the model, if it knows only smaller graphs.
         nbytes = weight.nbytes if weight.complete else max(weight.nbytes, predicted or 0.0)
         return Sized(self._with_headroom(nbytes), weight.complete, seconds)
+
+    def _predict(
+        self, row: tuple[float, ...], load_seconds: float, budget: int, start: float
+    ) -> tuple[_Model | None, float | None, float | None]:
+        """The model, what it says, and the seconds it took if its word is good enough. Under the lock."""
+        model = self._model(len(row)) if row else None
+        predicted = model.predict(row) if model else None
+        self._allowance.earn(load_seconds)
+        if model is None or predicted is None or not self._spare_walk(model, row, predicted, budget):
+            return model, predicted, None
+        model.spared += 1
+        self._estimates += 1
+        self._seconds += (seconds := self._timer() - start)
+        return model, predicted, seconds
+
+    def _walked(
+        self, model: _Model | None, row: tuple[float, ...], predicted: float | None, weight: Weight, seconds: float
+    ) -> None:
+        """Account for a walk and learn from it. Under the lock."""
+        self._walks += 1
+        self._seconds += seconds
+        self._allowance.spend(seconds, training=predicted is None)
+        if weight.complete and weight.nbytes > 0:
+            self._learn(model, row, weight.nbytes, predicted)
 
     def _model(self, features: int) -> _Model:
         model = self._models.get(features)

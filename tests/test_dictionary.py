@@ -91,8 +91,7 @@ def test_values_that_are_next_to_nothing_do_no_harm(size: int) -> None:
 def test_who_learns_is_never_waited_for() -> None:
     """A thread that looks at a value, or a parent that did when this process was forked, holds nobody up."""
     dictionary = Dictionary()
-    with dictionary._lock:
-        dictionary.learn(b"not looked at")
+    dictionary._lock.run(dictionary.learn, b"not looked at")
     assert dictionary._seen == 0
     dictionary.learn(b"looked at")
     assert dictionary._seen == 1

@@ -9,24 +9,32 @@ from collections.abc import Callable
 import pytest
 
 from dagcache.exclusion import Exclusion
+from dagcache.lock import POLL_SECONDS
+from tests.support.leaks import leak
 
 
 class Watched:
     """An exclusion that says what happened."""
 
-    def __init__(self, afterwards: Callable[[], None] | None = None) -> None:
+    def __init__(self, afterwards: Callable[[], None] | None = None, poll_seconds: float = POLL_SECONDS) -> None:
         self.seen: list[str] = []
         self.exclusion = Exclusion(
             repair=lambda: self.seen.append("repair"),
             repaired=lambda: self.seen.append(f"repaired, inside: {self.exclusion.entered()}"),
             after=lambda: afterwards,
+            poll_seconds=poll_seconds,
         )
+
+
+def fail() -> None:
+    """An action that does not succeed."""
+    raise KeyError
 
 
 def test_an_action_runs_inside_and_its_result_comes_back() -> None:
     """With its arguments; only this thread is inside, and only meanwhile."""
     exclusion = Watched().exclusion
-    assert exclusion.run(lambda *args: (exclusion.entered(), *args), 1, 2) == (True, 1, 2)
+    assert exclusion.run(lambda *args, end: (exclusion.entered(), *args, end), 1, 2, end=3) == (True, 1, 2, 3)
     assert not exclusion.entered()
 
 
@@ -100,7 +108,7 @@ def test_a_waiting_change_that_fails_is_logged_and_the_next_one_runs(caplog: pyt
     order: list[str] = []
 
     def first() -> str:
-        exclusion.run_or_defer({}.__getitem__, "missing")
+        exclusion.run_or_defer(fail)
         exclusion.run_or_defer(order.append, "second")
         return "result"
 
@@ -133,6 +141,28 @@ def test_a_torn_section_is_repaired_by_the_next_one() -> None:
     assert watched.seen == ["repair", "action", "repaired, inside: False", "another"]
 
 
+def test_a_thread_that_leaked_the_lock_is_not_inside_and_repairs() -> None:
+    """It is taken for anyone else: what it left may be half-made."""
+    watched = Watched()
+    error = leak(watched.exclusion._lock)
+    assert not watched.exclusion.entered()
+    assert watched.exclusion.run_or_defer(watched.seen.append, "action")
+    assert watched.seen == ["repair", "action", "repaired, inside: False"]
+    del error
+
+
+def test_a_lock_whose_holder_is_gone_is_replaced_and_what_it_left_is_repaired() -> None:
+    """Nobody waits forever for a thread that has ended."""
+    watched = Watched(poll_seconds=0.002)
+    errors: list[BaseException] = []
+    thread = threading.Thread(target=lambda: errors.append(leak(watched.exclusion._lock)))
+    thread.start()
+    thread.join(30)
+    watched.exclusion.run(watched.seen.append, "action")
+    watched.exclusion.run(watched.seen.append, "another")
+    assert watched.seen == ["repair", "action", "repaired, inside: False", "another"]
+
+
 def test_a_repair_that_fails_is_tried_again() -> None:
     """Until it succeeds nothing else may run."""
     attempts: list[int] = []
@@ -145,7 +175,7 @@ def test_a_repair_that_fails_is_tried_again() -> None:
 
     exclusion = Exclusion(repair=repair, repaired=lambda: None, after=lambda: None)
     with pytest.raises(KeyError):
-        exclusion.run({}.__getitem__, "torn")
+        exclusion.run(fail)
     with pytest.raises(MemoryError):
         exclusion.run(actions.append, "first")
     exclusion.run(actions.append, "second")

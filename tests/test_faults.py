@@ -277,19 +277,17 @@ def test_a_signal_handler_may_weigh_while_its_thread_is_weighing() -> None:
     sizer = LearnedSizer(walk=lambda _: Weight(100, 1, True))
     intake = Intake(freezer=PickleFreezer(), sizer=None, version_of=None, breaker=None)
 
-    def weigh_inside() -> None:
-        with sizer._lock, intake._lock:
-            sizer.size(object(), (1.0,))
-            intake._freeze("a", threading.Lock())
+    def weigh() -> None:
+        sizer.size(object(), (1.0,))
+        intake._freeze("a", threading.Lock())
 
-    in_time(weigh_inside)
+    in_time(lambda: sizer._lock.run(intake._lock.run, weigh))
 
 
 def test_statistics_do_not_wait_for_a_value_that_is_being_weighed() -> None:
     """They hold the cache's lock, for which a signal handler in the middle of weighing may wait."""
     cache: DagCache[str, Any] = DagCache(max_bytes="1MiB")
-    with cache._intake._learned._lock:
-        in_time(cache.stats)
+    cache._intake._learned._lock.run(in_time, cache.stats)
 
 
 def test_nothing_is_logged_under_the_lock(caplog: pytest.LogCaptureFixture) -> None:

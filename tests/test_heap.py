@@ -87,9 +87,12 @@ def test_a_thread_does_not_wait_for_another_that_freezes() -> None:
     heap = HeapFreeze(ManualClock())
     node = Node()
     node.itself = node  # type: ignore[attr-defined]
-    with heap._lock:
+
+    def load() -> None:
         for _ in range(LOADS_PER_FREEZE):
             heap.after_load()
         assert visible(node)
+
+    heap._lock.run(load)
     heap.after_load()
     assert not visible(node)

@@ -16,7 +16,7 @@ def test_interrupts_at_two_thousand_a_second_leave_nothing_behind() -> None:
     told = measure("strikes", 300)
     assert told["raised"] > 200
     assert (told["thrown"], told["handled"]) == (30, 300)
-    assert (told["internal_errors"], told["flights"], told["locked"]) == (0, 0, False)
+    assert (told["internal_errors"], told["flights"], told["locked"], told["leaks"]) == (0, 0, False, 0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="which ports a process listens on is read from /proc")

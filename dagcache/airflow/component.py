@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from dagcache.cache import DagCache
 from dagcache.clock import CoarseClock
 from dagcache.config import CacheConfig
 from dagcache.heap import HeapFreeze
+from dagcache.lock import Lock
 from dagcache.metrics.exposition import Exposition
 from dagcache.pressure import MemoryPressure
 from dagcache.sizing.limits import format_bytes
@@ -58,7 +58,7 @@ class Component:
         self.quarantine_seconds = settings.quarantine
         self._targets = Path(settings.metrics_targets) if settings.metrics_targets else home / "dagcache" / "targets"
         self._serves = serves
-        self._starting = threading.Lock()
+        self._starting = Lock()
         self._pid = 0
         self._heap: HeapFreeze | None = None
         self.exposition: Exposition | None = None
@@ -69,16 +69,8 @@ class Component:
 
     def start(self) -> None:
         """Start what a process needs beside the cache, once in each. Never raises, never waits."""
-        if self._pid == os.getpid() or not self._starting.acquire(blocking=False):
-            return
-        try:
-            if self._pid != os.getpid():
-                self._pid = os.getpid()
-                self._start()
-        except Exception:
-            _log.exception("%s runs without metrics or memory watch", self.cache.config.name)
-        finally:
-            self._starting.release()
+        if self._pid != os.getpid():
+            self._starting.try_run(self._start_once)
 
     def loaded(self) -> None:
         """See to what is due after a load."""
@@ -101,6 +93,15 @@ class Component:
             self.pressure.stop()
         if self.recording is not None:
             self.recording.close()
+
+    def _start_once(self) -> None:
+        if self._pid == os.getpid():  # another thread was faster
+            return
+        self._pid = os.getpid()
+        try:
+            self._start()
+        except Exception:
+            _log.exception("%s runs without metrics or memory watch", self.cache.config.name)
 
     def _start(self) -> None:
         settings, config = self._settings, self.cache.config
@@ -153,7 +154,7 @@ class Component:
         )
 
     def _after_fork_in_child(self) -> None:
-        self._starting = threading.Lock()
+        self._starting = Lock()
         self._heap = None
         self.exposition = self.pressure = self.recording = None
 

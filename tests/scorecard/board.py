@@ -55,7 +55,7 @@ def _flights(told: dict[str, Any]) -> Outcome:
 
 def _strikes(told: dict[str, Any]) -> Outcome:
     struck = told["raised"] + told["thrown"]
-    left = told["internal_errors"] + told["flights"] + told["locked"]
+    left = told["internal_errors"] + told["flights"] + told["locked"] + told["leaks"]
     figure = (
         f"{struck:,} interrupts, {told['handled']:,} handlers; totals recomputed {told['repairs']} times;"
         f" {left} locks, flights or errors left"

@@ -28,6 +28,7 @@ CORE_TESTS = (
     "test_intake",
     "test_interrupts",
     "test_limits",
+    "test_lock",
     "test_machine",
     "test_mapping_protocol",
     "test_memory",

@@ -27,9 +27,11 @@ class Strike(BaseException):
 
 
 def storm(number: int) -> dict[str, Any]:
-    """All three kinds, over one cache; how often its totals had to be recomputed, and whether they are right."""
+    """All three kinds, over one cache; how often its totals had to be recomputed, its lock replaced."""
     cache: DagCache[Any, Any] = DagCache(max_bytes=MIB, sizer=stated_weight)
     repairs: list[str] = []
+    leaks: list[str] = []
+    cache._exclusion._lock._on_leak = lambda: leaks.append("leak")
 
     def count(record: logging.LogRecord) -> bool:
         repairs.extend(["repair"] * ("recomputed" in record.getMessage()))
@@ -55,6 +57,7 @@ def storm(number: int) -> dict[str, Any]:
         "thrown": thrown,
         "handled": handled,
         "repairs": len(repairs),
+        "leaks": len(leaks),
         "internal_errors": cache.stats().internal_errors,
         "flights": len(cache._flights) + len(cache._flights._waiting),
         "locked": cache._exclusion.entered(),
