@@ -25,7 +25,7 @@ from dagcache.errors import ConfigError, OversizeError, RecursiveLoadError, Thaw
 from dagcache.exclusion import Exclusion
 from dagcache.flights import ABANDONED, Flight, Flights, Landing
 from dagcache.freezing import Freezer, PickleFreezer
-from dagcache.gcpause import gc_paused, gc_relaxed
+from dagcache.gcpause import gc_relaxed
 from dagcache.intake import Intake, Loaded, Sizer, VersionOf
 from dagcache.reaper import OnRemoval, Reaper
 from dagcache.reclaim import CycleBreaker, GenericBreaker
@@ -638,7 +638,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._exclusion.run(self._flights.retire, key, flight)
             return Landing(ABANDONED)
         # Until what has to go for it is gone as well: then as much died as was born, and no collection is due.
-        with gc_paused():
+        with gc_relaxed():
             return self._thaw_and_offer(key, flight, entry, frozen.data)
 
     def _thaw_and_offer(self, key: K, flight: Flight, entry: Entry, data: bytes) -> Landing:
@@ -659,7 +659,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     def _thaw_privately(self, key: K, entry: Entry | None, data: bytes, content: Hashable) -> Landing:
         """Thaw a copy for one caller; abandoned if the bytes are no good."""
-        with gc_paused():
+        with gc_relaxed():
             thawed = self._thaw_data(key, data)
             if thawed is None:
                 self._exclusion.run(self._thaw_failed, key, None, entry)

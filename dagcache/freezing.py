@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from dagcache.dictionary import Dictionary
 from dagcache.errors import ConfigError, FreezeError, ThawError
-from dagcache.gcpause import gc_paused
+from dagcache.gcpause import gc_paused, gc_relaxed
 from dagcache.reducers import dict_setter
 from dagcache.templates import COPY, Changed, Templates
 
@@ -115,11 +115,11 @@ class PickleFreezer:
         return Frozen(data, (float(len(pickled)), float(pickled.count(_MEMOIZE))))
 
     def thaw(self, data: bytes) -> object:
-        """The value again, with the collector paused; raises ThawError from the original error.
+        """The value again, with the collector running seldom; raises ThawError from the original error.
 
         MemoryError and whatever is no Exception pass through.
         """
-        with gc_paused():
+        with gc_relaxed():  # not paused: foreign code runs, which may take its time
             try:
                 return self._load(data)
             except (MemoryError, ThawError):

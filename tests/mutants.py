@@ -165,8 +165,8 @@ MUTANTS = [
     Mutant(
         "a pause of ours hides that the host has switched the collector off",
         "dagcache/gcpause.py",
-        "return self._before if self._open else self._state()",
-        "return not self._open and self._state()",
+        "not (gc.isenabled() or _off.by_us)",
+        "not gc.isenabled()",
     ),
     Mutant(
         "a ranking of few residents is never made anew",

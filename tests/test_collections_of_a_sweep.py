@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagcache.gcpause import collector_is_off, gc_paused
+from dagcache.gcpause import SELDOM, collector_is_off, gc_paused
 from tests.scorecard.processes import measure
 from tests.support.caches import automatic_gc_off
 
@@ -29,3 +29,11 @@ def test_a_pause_of_ours_does_not_hide_that_the_host_has_switched_the_collector_
             assert collector_is_off()
     with gc_paused():
         assert not collector_is_off()
+
+
+def test_garbage_of_the_host_does_not_pile_up_while_threads_keep_thawing() -> None:
+    """Some block is open nearly all of the time; what comes meanwhile is collected all the same."""
+    told = measure("host_garbage", 2, 3)
+    assert told["thaws"] > 20
+    assert told["collections"] > told["garbage"] / (3 * SELDOM)
+    assert told["most_alive"] < 3 * SELDOM

@@ -42,12 +42,19 @@ def test_a_childs_coarse_clocks_stand_at_infinity() -> None:
 
 def test_a_child_ends_all_pauses_of_the_collector() -> None:
     """With a lock of its own; blocks that end later in the child change nothing."""
-    lock = gcpause._lock
+    inside, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        inside.set()
+        release.wait(30)
+
     with gc_paused():
-        holder = threading.Thread(target=lock.acquire)
+        holder = threading.Thread(target=gcpause._off._lock.run, args=(hold,))
         holder.start()
-        holder.join(30)
+        assert inside.wait(30)
         gcpause._restart_in_child()
+        release.set()
+        holder.join(30)
         assert gc.isenabled()
         gc.disable()
         assert gcpause.collector_is_off()

@@ -327,9 +327,11 @@ def test_interrupts_leak_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             lock.try_run(bool)
 
     for _ in range(300):
-        thread = threading.Thread(target=work)
+        thread = threading.Thread(target=work, daemon=True)
         thread.start()
+        strikes = 0
         while thread.is_alive():
+            assert (strikes := strikes + 1) < 3000, "the thread hangs"
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stop))
             thread.join(0.001)
         assert is_free(lock)

@@ -32,7 +32,7 @@ from dagcache.airflow.rows import Content
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.cache import DagCache, Fetched
 from dagcache.errors import RecursiveLoadError
-from dagcache.gcpause import gc_paused
+from dagcache.gcpause import gc_relaxed
 from dagcache.intake import Loaded
 
 _log = logging.getLogger("dagcache")
@@ -147,13 +147,13 @@ class CachedLookups:
         return self._guarded(load, self._look_up_and_compare)
 
     def _read_dag(self, serdag: Any) -> Any:
-        """Airflow's own reading of a row, with the collector paused; the load that asked for it takes notes."""
+        """Airflow's own reading of a row, with the collector running seldom; the load that asked for it takes notes."""
         load = getattr(_thread, "load", None)
         if load is None or load.bag is not self:
             return super()._read_dag(serdag)  # type: ignore[misc]
         _unless_it_fails(load.see_to_the_row, serdag)
         data = serdag.data  # parsing it is Airflow's; the row object keeps it
-        with gc_paused():
+        with gc_relaxed():
             _unless_it_fails(share_strings, data)
             dag = super()._read_dag(serdag)  # type: ignore[misc]
             sound = dag is None or _unless_it_fails(self._has_its_links, dag, serdag)

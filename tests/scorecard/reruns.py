@@ -21,6 +21,7 @@ CORE_TESTS = (
     "test_flights",
     "test_forks",
     "test_freezing",
+    "test_gcpause",
     "test_ghosts",
     "test_heap",
     "test_history",
