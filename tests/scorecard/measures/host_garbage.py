@@ -1,7 +1,7 @@
 """What becomes of the host's garbage while threads keep thawing.
 
-``python -m tests.scorecard.measures.host_garbage THREADS SECONDS``: so many threads look up DAGs most of which have to be
-thawed, and one more thread makes cyclic garbage of its own.
+``python -m tests.scorecard.measures.host_garbage THREADS SECONDS``: so many threads look up DAGs most of which have
+to be thawed, and one more thread makes cyclic garbage of its own.
 """
 
 from __future__ import annotations
