@@ -153,7 +153,7 @@ MUTANTS = [
     Mutant(
         "a torn section is not repaired",
         "dagcache/exclusion.py",
-        "            if torn:\n                self._repair()\n",
+        "        if torn:\n            self._repair()\n",
         "",
     ),
     Mutant(
@@ -237,8 +237,8 @@ MUTANTS = [
     Mutant(
         "the dictionary goes on learning",
         "dagcache/dictionary.py",
-        "        if self.words or not",
-        "        if not",
+        "        if not self.words:\n            self._lock",
+        "        if True:\n            self._lock",
     ),
     Mutant(
         "parameters of different classes are shared",
