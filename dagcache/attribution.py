@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dagcache.cache import DagCache
+from dagcache.log_limits import report
 from dagcache.stats import EntryInfo
 
 _log = logging.getLogger("dagcache")
@@ -226,7 +227,8 @@ def _attend(listener: _Listener, reference: weakref.ref[DagCache[Any, Any]], tim
 def _answer(connection: socket.socket, cache: DagCache[Any, Any], end: float) -> None:
     try:
         if not _may_ask(connection):
-            _log.warning("another user asked who fills the cache %r: not answered", cache.config.name)
+            message = "another user asked who fills the cache %r: not answered"
+            report("attribution, stranger", message, cache.config.name, level=logging.WARNING)
             return
         top = _requested(connection, end)
         content = json.dumps(census(cache, top)).encode()
@@ -234,8 +236,8 @@ def _answer(connection: socket.socket, cache: DagCache[Any, Any], end: float) ->
         connection.sendall(content)
     except (OSError, ValueError):  # it left, dawdled, or asked for something else
         pass
-    except Exception:
-        _log.exception("who fills the cache %r could not be told", cache.config.name)
+    except Exception as error:
+        report("attribution", "who fills the cache %r could not be told", cache.config.name, error=error)
 
 
 def _requested(connection: socket.socket, end: float) -> int:

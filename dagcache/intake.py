@@ -16,6 +16,7 @@ from dagcache.entry import Arrival
 from dagcache.errors import FreezeError
 from dagcache.freezing import Freezer, Frozen
 from dagcache.lock import Lock
+from dagcache.log_limits import report
 from dagcache.reclaim import CycleBreaker
 from dagcache.sizing.estimate import LearnedSizer
 from dagcache.sizing.walk import weigh
@@ -117,8 +118,8 @@ class Intake:
             return None
         try:
             return self.breaker.arm(value)
-        except Exception:
-            _log.exception("the cycle breaker failed on a %s", type(value).__name__)
+        except Exception as error:
+            report("breaker", "the cycle breaker failed on a %s", type(value).__name__, error=error)
             return None
 
     def _freeze(self, key: Hashable, value: object) -> Frozen | None:
@@ -130,8 +131,8 @@ class Intake:
             # Not the error's text: it may show what the value holds.
             cause = type(error.__cause__ or error).__name__
             _log.debug("%r has no frozen form (%s): it is kept live only", key, cause)
-        except Exception:
-            _log.exception("the freezer failed on %r: it is kept live only", key)
+        except Exception as error:
+            report("freezer", "the freezer failed on %r: it is kept live only", key, error=error)
         self._lock.run(self._count_unfrozen)
         return None
 
@@ -150,15 +151,16 @@ class Intake:
                 features = (*features, float(loaded.serialized_bytes))
             size = self._learned.size(loaded.value, features, load_seconds=load_seconds, budget=budget)
             return size.nbytes + growth
-        except Exception:
-            _log.exception("the sizer failed on %r: it is served and not kept", key)
+        except Exception as error:
+            report("sizer", "the sizer failed on %r: it is served and not kept", key, error=error)
             return None
 
     def _serialized(self, key: Hashable, loaded: Loaded) -> int:
         try:
             return _whole_bytes(loaded.serialized_bytes or 0)
-        except Exception:
-            _log.exception("what %r weighs where it comes from cannot be read: it counts as unknown", key)
+        except Exception as error:
+            message = "what %r weighs where it comes from cannot be read: it counts as unknown"
+            report("serialized bytes", message, key, error=error)
             return 0
 
     def _version(self, key: Hashable) -> tuple[Hashable | None, Any]:
@@ -172,8 +174,8 @@ class Intake:
             hash(family)
             if order != order or not isinstance(order, (int, float)):
                 raise TypeError(f"the order of a version must be a number, not {order!r}")
-        except Exception:
-            _log.exception("version_of failed on %r: it counts as no version", key)
+        except Exception as error:
+            report("version_of", "version_of failed on %r: it counts as no version", key, error=error)
             return None, 0
         return family, order
 

@@ -17,9 +17,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from dagcache.cache import DagCache
+from dagcache.log_limits import report
 from dagcache.sizing.limits import format_bytes
 from dagcache.sizing.memory import give_back, resident_bytes
 
@@ -93,7 +95,7 @@ class MemoryPressure:
         self._full = self._configured  # what steps are shares of
         self._direction = PressureState.CALM
         self._turned = self._moved = -math.inf
-        self._told: set[str] = set()
+        self._told_of_floor = False
         self._watcher: tuple[int, threading.Event] | None = None
         self.state = PressureState.OFF
 
@@ -106,9 +108,10 @@ class MemoryPressure:
         """Look once and act; what is being done now."""
         try:
             self.state = self._step()
-        except Exception:
+        except Exception as error:
             self.state = PressureState.OFF
-            self._tell("failure", "memory pressure of the cache %r cannot be told", self._name, exc_info=True)
+            message = "memory pressure of the cache %r cannot be told"
+            report("pressure", message, self._name, error=error, level=logging.WARNING)
         return self.state
 
     def watch(self, interval: float = 5.0) -> None:
@@ -137,7 +140,8 @@ class MemoryPressure:
         self._notice_resize()
         limit = self._limit()
         if not limit >= _ABSURDLY_SMALL:  # not "<": NaN is absurd, too
-            self._tell("limit", "memory pressure is not looked at: %r bytes are no memory limit", limit)
+            message = "memory pressure is not looked at: %r bytes are no memory limit"
+            report("memory limit", message, limit, level=logging.WARNING)
             return PressureState.OFF
         resident = self._resident()
         if resident > self._high * limit:
@@ -161,7 +165,7 @@ class MemoryPressure:
         effective = min(self._applied or held, held)
         budget = max(floor, effective - max(math.ceil(STEP * self._full), excess))
         if self._applied and budget >= self._applied:
-            self._tell("floor", "the cache %r is as small as it gets; the memory is used elsewhere", self._name)
+            self._tell_of_floor()
             return PressureState.FLOOR
         self._move(PressureState.SHRINKING, budget)
         give_back()
@@ -187,10 +191,11 @@ class MemoryPressure:
         if direction is not self._direction:
             self._direction = direction
             self._turned = self._moved
-            self._told.discard("floor")
+            self._told_of_floor = False
             level = logging.WARNING if direction is PressureState.SHRINKING else logging.INFO
             before = format_bytes(self._applied) if self._applied else "no limit"
-            _log.log(level, "memory pressure: the cache %r is %s from %s", self._name, direction.value, before)
+            with suppress(Exception):  # a handler of the host's
+                _log.log(level, "memory pressure: the cache %r is %s from %s", self._name, direction.value, before)
         self._cache.resize(budget)
         self._applied = budget
 
@@ -198,11 +203,11 @@ class MemoryPressure:
     def _name(self) -> str:
         return self._cache.config.name
 
-    def _tell(self, topic: str, message: str, *args: object, exc_info: bool = False) -> None:
-        """Say it, once."""
-        if topic not in self._told:
-            self._told.add(topic)
-            _log.warning(message, *args, exc_info=exc_info)
+    def _tell_of_floor(self) -> None:
+        """Say it, once until the direction changes."""
+        if not self._told_of_floor:
+            self._told_of_floor = True
+            _log.warning("the cache %r is as small as it gets; the memory is used elsewhere", self._name)
 
 
 def _stop(pid: int, stopped: threading.Event) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from dagcache.entry import Entry, LiveCopy
 from dagcache.gcpause import collector_is_off
+from dagcache.log_limits import report
 from dagcache.reclaim import CycleBreaker, Outcome
 from dagcache.stats import EntryInfo, RemovalCause
 from dagcache.store import Leavings
@@ -86,9 +87,9 @@ class Reaper:
             return
         try:
             self._on_removal(entry.info(now), cause)
-        except Exception:
+        except Exception as error:
             self.listener_failures += 1
-            _log.exception("the removal listener failed on %r", entry.key)
+            report("listener", "the removal listener failed on %r", entry.key, error=error)
 
     def _destroy(self, cell: list[LiveCopy]) -> None:
         if self._breaker is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import http.client
 import io
-import logging
 import re
 from collections.abc import Callable
 from email.message import Message
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 
-_log = logging.getLogger("dagcache")
+from dagcache.log_limits import report
 
 _PATH = "/metrics"
 _METHODS = ("GET", "HEAD")
@@ -23,7 +22,7 @@ _REQUEST_LINE = re.compile(rb"([!-~]{1,20}) ([!-~]+) HTTP/1\.[01]\r?\n")
 
 
 def answer(request: bytes, registry: CollectorRegistry) -> bytes:
-    """The whole response to a request's head; an error while collecting is a 500 and one line in the log."""
+    """The whole response to a request's head; an error while collecting is a 500, and one line a minute in the log."""
     line = _REQUEST_LINE.match(request)
     if line is None:
         return refusal(HTTPStatus.BAD_REQUEST)
@@ -40,7 +39,7 @@ def answer(request: bytes, registry: CollectorRegistry) -> bytes:
     try:
         response, body = _exposition(registry, headers)
     except Exception as error:
-        _log.error("the metrics could not be collected: %s", type(error).__name__)
+        report("scrape", "the metrics could not be collected", error=error)
         return refusal(HTTPStatus.INTERNAL_SERVER_ERROR)
     return response if method == "HEAD" else response + body
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dagcache import log_limits
 from tests.support.databases import Database
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ def _no_thread_outlives_its_test() -> Iterator[None]:
         for thread in left:
             thread.join(_PATIENCE)
     assert not {thread.name for thread in left if thread.is_alive()}
+
+
+@pytest.fixture(autouse=True)
+def _every_failure_is_a_first_one() -> None:
+    """What an earlier test has had written is not left out of a later one's log."""
+    log_limits._process.forget()
 
 
 @pytest.fixture

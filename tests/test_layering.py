@@ -16,7 +16,7 @@ import dagcache
 ROOT = Path(dagcache.__file__).parent
 
 LAYERS = [
-    ["errors", "lock"],
+    ["errors", "lock", "log_limits"],
     ["sizing.limits", "sizing.memory", "sizing.walk"],
     ["sizing.durations", "sizing.estimate", "sizing.audit"],
     ["stats", "history", "clock", "pace", "gcpause"],

@@ -56,6 +56,15 @@ def test_what_was_set_aside_long_ago_is_forgotten() -> None:
     assert len(quarantine._until) <= 60
 
 
+def test_many_corrupt_versions_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A hundred or so are named; the others are served as missing all the same."""
+    quarantine = Quarantine(60.0)
+    with caplog.at_level(logging.ERROR, "dagcache"):
+        for number in range(10_000):
+            assert quarantine.takes(f"v{number}", ValueError(), now=0.0)
+    assert 100 < len(caplog.records) < 200
+
+
 def test_the_log_names_the_version_and_nothing_of_its_content(caplog: pytest.LogCaptureFixture) -> None:
     """An error's text may quote what it could not read."""
     with caplog.at_level(logging.ERROR, "dagcache"):

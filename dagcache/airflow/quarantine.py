@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-_log = logging.getLogger("dagcache")
+from dagcache.log_limits import LogLimits
 
 _NOT_THE_CONTENT = (OSError, MemoryError)
 _DATABASE_ERRORS = {"SQLAlchemyError", "DatabaseError", "InterfaceError"}
@@ -25,6 +25,7 @@ class Quarantine:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._until: dict[Any, float] = {}
+        self._limits = LogLimits(logging.getLogger("dagcache"))  # of its own: each version is a cause
 
     def __bool__(self) -> bool:
         return bool(self._until)
@@ -40,7 +41,10 @@ class Quarantine:
         return False
 
     def takes(self, version: Any, error: Exception, now: float) -> bool:
-        """Set a version aside if that is wanted and the error is one of its content; one ERROR line if so."""
+        """Set a version aside if that is wanted and the error is one of its content; one ERROR line if so.
+
+        A version is named once a minute at most; beyond a hundred corrupt versions a minute they are counted.
+        """
         if not self._seconds or isinstance(error, _NOT_THE_CONTENT) or is_of_the_database(error):
             return False
         for other, until in list(self._until.items()):
@@ -48,7 +52,8 @@ class Quarantine:
                 self._until.pop(other, None)
         self._until[version] = now + self._seconds
         # The error's text may hold content of the DAG; a developer finds it in the database.
-        _log.error(
+        self._limits.report(
+            str(version),
             "DAG version %s cannot be read (%s): it is served as missing for %g s",
             version,
             type(error).__name__,
