@@ -27,7 +27,6 @@ import weakref
 from collections import deque
 from collections.abc import Hashable
 from hashlib import blake2b
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, final
@@ -35,6 +34,7 @@ from typing import Any, Final, Literal, final
 from dagcache.cache import DagCache
 from dagcache.entry import Arrival, Entry
 from dagcache.errors import ConfigError
+from dagcache.own_version import own_version
 from dagcache.sizing.limits import ByteLimit, format_bytes
 from dagcache.sizing.memory import memory_limit
 
@@ -315,15 +315,8 @@ def _header(cache: DagCache[Any, Any], *, plain: bool) -> dict[str, object]:
         "memory_limit": cache.config.memory_limit or memory.bytes,
         "memory_source": "config" if cache.config.memory_limit else memory.source,
         "workers": cache.config.workers,
-        "dagcache": _own_version(),
+        "dagcache": own_version(),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "processors": os.cpu_count(),
     }
-
-
-def _own_version() -> str:
-    try:
-        return version("dagcache")
-    except PackageNotFoundError:  # run from a checkout
-        return "unknown"

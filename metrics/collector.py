@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import version
 from itertools import accumulate
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +12,9 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from dagcache.cache import DagCache
+from dagcache.log_limits import report
 from dagcache.metrics.names import METRICS, Metric
+from dagcache.own_version import own_version
 from dagcache.pressure import MemoryPressure, PressureState
 from dagcache.sizing.memory import memory_limit, resident_bytes
 from dagcache.stats import CacheStats, Histogram
@@ -73,7 +74,8 @@ class CacheCollector(Collector):
     """Exposes caches to a Prometheus registry: ``REGISTRY.register(CacheCollector([cache]))``.
 
     Each scrape takes one consistent snapshot per cache; the cache's name becomes the label ``component``. ``pressures``
-    are looked up by that name; a cache without one is in the state "off". Thread-safe.
+    are looked up by that name; a cache without one is in the state "off". A metric that fails is left out, and logged.
+    Thread-safe.
     """
 
     def __init__(
@@ -96,9 +98,17 @@ class CacheCollector(Collector):
         for metric in METRICS:
             family = _family(metric)
             for stats in snapshots:
-                for labels, value in self._samples[metric.name](stats):
-                    _add(family, (stats.name, *labels), value)
+                self._fill(family, metric.name, stats)
             yield family
+
+    def _fill(self, family: Any, name: str, stats: CacheStats) -> None:
+        try:
+            samples = self._samples[name](stats)
+        except Exception as error:
+            report(name, "the metric %s cannot be told", name, error=error)
+            return
+        for labels, value in samples:
+            _add(family, (stats.name, *labels), value)
 
     def _pressure_state(self, stats: CacheStats) -> list[Sample]:
         pressure = self._pressures.get(stats.name)
@@ -106,7 +116,7 @@ class CacheCollector(Collector):
         return [((state.value,), float(state is current)) for state in PressureState]
 
     def _info(self, stats: CacheStats) -> list[Sample]:
-        return [((version("dagcache"), self._modes[stats.name]), 1)]
+        return [((own_version(), self._modes[stats.name]), 1)]
 
 
 def _family(metric: Metric) -> Any:

@@ -139,6 +139,31 @@ def test_several_caches_share_a_registry() -> None:
     assert components == {"scheduler", "api"}
 
 
+def test_a_metric_that_cannot_be_told_costs_itself_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever it is: once a version that could not be told made every scrape a 500."""
+    cache = busy_cache()
+    whole = {name for name, _ in scrape(cache)}
+
+    def failing(_: object) -> Any:
+        raise RuntimeError("of our own")
+
+    for metric in METRICS:
+        collector = CacheCollector([cache])
+        monkeypatch.setitem(collector._samples, metric.name, failing)
+        registry = CollectorRegistry()
+        registry.register(collector)
+        caplog.clear()
+        for _ in range(3):
+            samples = text_string_to_metric_families(generate_latest(registry).decode())
+            left = {sample.name for family in samples for sample in family.samples}
+            assert {re.sub("_(bucket|count|sum)$", "", name) for name in whole - left} == {metric.name}
+        assert [record.getMessage() for record in caplog.records] == [
+            f"the metric {metric.name} cannot be told (RuntimeError)"
+        ]
+
+
 def test_registering_does_not_collect() -> None:
     """A registry must not take a snapshot while an application is being put together."""
     cache, _ = make_cache()

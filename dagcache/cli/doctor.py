@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
@@ -26,13 +26,14 @@ from dagcache.cli.checks import Check, Fact
 from dagcache.cli.endpoints import Endpoint
 from dagcache.cli.failure import InputError
 from dagcache.config import CacheConfig
+from dagcache.own_version import own_version
 from dagcache.sizing.memory import memory_limit
 
 HELP = "check the installation: hook, settings, memory, ports, database"
 EXAMPLE = "dagcache doctor --json --url http://scheduler:11780/metrics"
 
 _DIAGNOSIS = "dagcache.airflow.diagnosis"
-_PACKAGES = ("dagcache", "prometheus-client", "sqlalchemy")
+_PACKAGES = ("prometheus-client", "sqlalchemy")
 _MOST_SECONDS = 600
 _ENDING_SECONDS = 2.0
 
@@ -66,7 +67,8 @@ def main(options: argparse.Namespace) -> int:
 
     """
     given = [Endpoint(_checked(url)) for url in options.url]
-    found = [checks.versions(sys.version_info[:3], {name: _version(name) for name in _PACKAGES})]
+    packages = {"dagcache": own_version(), **{name: _version(name) for name in _PACKAGES}}
+    found = [checks.versions(sys.version_info[:3], packages)]
     found += _of_airflow(given, options.timeout) if _has_airflow() else _without_airflow(given)
     failed = any(check.status == "failed" for check in found)
     if options.json:
@@ -86,7 +88,7 @@ def _checked(url: str) -> str:
 def _version(package: str) -> str | None:
     try:
         return version(package)
-    except PackageNotFoundError:
+    except Exception:  # no metadata, or damaged
         return None
 
 

@@ -1,0 +1,19 @@
+"""Which dagcache this is."""
+
+from __future__ import annotations
+
+import functools
+from importlib.metadata import version
+
+UNKNOWN = "unknown"
+"""What a copy of the files is that no installer has registered: one that is vendored, or on PYTHONPATH."""
+
+
+@functools.cache
+def own_version() -> str:
+    """The version of the installed distribution, or `UNKNOWN`. Never raises."""
+    try:
+        found: object = version("dagcache")
+    except Exception:  # no metadata, or a damaged file
+        return UNKNOWN
+    return found if isinstance(found, str) and found else UNKNOWN
