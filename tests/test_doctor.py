@@ -128,6 +128,14 @@ def test_an_entry_point_that_airflow_did_not_load_is_why() -> None:
     assert "has not loaded the entry point" in found["hook, scheduler"].message
 
 
+def test_what_a_command_line_may_change_is_said() -> None:
+    """The number of workers that divides a percentage is the API server's to know."""
+    found = concluded({**SCHEDULER, "component": "api_server", "workers": 2})
+    assert "in each of 2 workers" in found["memory, api_server"].message
+    assert "--workers" in found["memory, api_server"].details[0]
+    assert not concluded(SCHEDULER)["memory, scheduler"].details
+
+
 @pytest.mark.parametrize(
     ("changed", "status", "said"),
     [

@@ -45,6 +45,7 @@ LAYERS = [
         "airflow.synthetic",
         "airflow.sharing",
         "airflow.payload",
+        "airflow.workers",
     ],
     ["airflow.provider_info", "airflow.settings", "airflow.waiting", "airflow.quarantine", "airflow.confirmations"],
     ["airflow.component"],

@@ -147,7 +147,7 @@ class Component:
             "dagcache serves the %s: max_bytes = %s%s, ttl = %g s, %s%s",
             config.name,
             format_bytes(budget) if budget else "unbounded",
-            f" ({config.max_bytes} of the {memory_limit().source}'s memory)" if config.max_bytes.is_relative else "",
+            _origin(config),
             config.ttl,
             config.mode,
             "" if port is None else f", metrics on http://{self._settings.metrics_host}:{port}/metrics",
@@ -157,6 +157,15 @@ class Component:
         self._starting = Lock()
         self._heap = None
         self.exposition = self.pressure = self.recording = None
+
+
+def _origin(config: CacheConfig) -> str:
+    """Where a budget comes from, if it is not an absolute one."""
+    if not config.max_bytes.is_relative:
+        return ""
+    shared = f", shared by {config.workers} workers" if config.workers > 1 else ""
+    whole = "memory_limit" if config.memory_limit else f"the {memory_limit().source}'s memory"
+    return f" ({config.max_bytes} of {whole}{shared})"
 
 
 def _share_of_memory(config: CacheConfig) -> int:

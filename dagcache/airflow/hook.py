@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from dagcache.airflow.settings import Settings, read_settings
+from dagcache.airflow.workers import count_workers
 from dagcache.errors import ConfigError
 
 _log = logging.getLogger("dagcache")
@@ -95,8 +97,15 @@ def settings_of(component: str) -> Settings:
             raise ConfigError(name, "?", f"what Airflow can read (in airflow.cfg, % is written %%): {error}") from error
         return text
 
-    workers = conf.getint("api", "workers", fallback=1) if component == "api_server" else 1
-    return read_settings(get, component, max(1, workers))
+    return read_settings(get, component, count_workers(_configured_workers()) if component == "api_server" else 1)
+
+
+def _configured_workers() -> int:
+    from airflow.configuration import conf
+
+    with suppress(Exception):  # what is no number, Airflow itself refuses unless its command line has one
+        return int(conf.getint("api", "workers", fallback=1))
+    return 1
 
 
 def _bag_class(base: Any, component: str, settings: Settings) -> type:

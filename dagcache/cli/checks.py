@@ -14,6 +14,7 @@ Fact = Mapping[str, Any]
 
 _PYTHONS = ((3, 10), (3, 13))
 _AIRFLOWS = ((3, 1), (3, 3))
+_BY_COMMAND_LINE = "workers as [api] workers says; one started with --workers goes by that, which is not seen here"
 _SHARE_OF_MEMORY = 0.9  # above which the pressure watch would have to shrink a full cache at once
 
 
@@ -166,9 +167,10 @@ def memory(whose: str, max_bytes: str, budget: int, workers: int, limit: int, so
         return Check(name, "warning", f"max_bytes = {max_bytes} is unbounded; {of_memory}", remedy)
     per = f" in each of {workers} workers" if workers > 1 else ""
     message = f"max_bytes = {max_bytes} is {budget} bytes ({format_bytes(budget)}){per}; {of_memory}"
+    details = (_BY_COMMAND_LINE,) if "api_server" in whose else ()
     if budget * workers > _SHARE_OF_MEMORY * limit:
-        return Check(name, "warning", message, "lower max_bytes: the process itself needs memory, too")
-    return Check(name, "ok", message)
+        return Check(name, "warning", message, "lower max_bytes: the process itself needs memory, too", details)
+    return Check(name, "ok", message, "", details)
 
 
 def _database(fact: Fact | None, ending: str) -> Check:

@@ -33,9 +33,9 @@ class Client:
 
 
 @contextmanager
-def serving(env: dict[str, str]) -> Iterator[Client]:
+def serving(env: dict[str, str], *options: str) -> Iterator[Client]:
     """An API server that runs, and a client of it."""
-    with Airflow(env, "api-server") as server:
+    with Airflow(env, "api-server", *options) as server:
         server.wait_for("the server answers", lambda: answers(env))
         yield Client(env)
         assert server.stop(), "the server did not end when it was asked to"
@@ -93,3 +93,41 @@ def test_each_of_two_workers_has_its_own_cache_and_endpoint(
         assert 1 <= len(workers) <= 2
         assert [worker.total("dagcache_misses_total") for worker in workers] == [1.0] * len(workers)
         assert counted(tmp_path, "dagcache_hits_total") == len(answers) - len(workers)
+
+
+def test_the_command_lines_number_of_workers_shares_the_budget(make_database: MakeDatabase, tmp_path: Path) -> None:
+    """Three of uvicorn's have a third each, though ``[api] workers`` says one."""
+    check_shares(
+        variables(tmp_path, make_database("sqlite"), metrics_port=three_ports(), max_bytes="25%", memory_limit="4GiB"),
+        of_three=3,
+    )
+
+
+@pytest.mark.parametrize("server_type", [GUNICORN])
+def test_gunicorns_workers_share_the_budget_too(server_type: str, make_database: MakeDatabase, tmp_path: Path) -> None:
+    """The master builds the bag for them; those that have loaded nothing yet have no endpoint."""
+    env = variables(tmp_path, make_database("sqlite"), metrics_port=three_ports(), max_bytes="25%", memory_limit="4GiB")
+    check_shares(env | {"AIRFLOW__API__SERVER_TYPE": server_type}, of_three=1)
+
+
+def three_ports() -> str:
+    """A range that is likely to be free."""
+    first = free_ports(1)[0]
+    return f"{first}-{first + 9}"
+
+
+def check_shares(env: dict[str, str], of_three: int) -> None:
+    """Start an API server of three workers, and read from at least so many what their budget is."""
+    assert env["AIRFLOW__API__WORKERS"] == "1"
+    home = Path(env["AIRFLOW_HOME"])
+    with Airflow(env, "api-server", "--workers", "3") as server:
+        server.wait_for("the server answers", lambda: answers(env))
+        client = Client(env)
+
+        def told() -> list[float | None]:
+            client.tasks(DAG_IDS[0])
+            return [scrape.value("dagcache_max_bytes", component="api_server") for scrape in scrapes(home).values()]
+
+        budgets = server.wait_for("the workers are announced", lambda: told() if len(told()) >= of_three else [])
+        assert set(budgets) == {float(2**30 // 3)}
+        assert server.stop(), "the server did not end when it was asked to"
