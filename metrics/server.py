@@ -78,7 +78,12 @@ class MetricsServer:
         listener = self._listen()
         if listener is None:
             return False
-        desk = self._make_desk(listener)
+        try:
+            desk = self._make_desk(listener)
+        except OSError as error:  # no more descriptors
+            listener.close()
+            _log.warning("no metrics endpoint: %s", error)
+            return False
         try:
             threading.Thread(target=desk.run, name="dagcache-metrics", daemon=True).start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending

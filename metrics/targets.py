@@ -47,7 +47,7 @@ class Targets:
             self._remove_dead()
             draft.write_text(json.dumps(content) + "\n", encoding="utf-8")
             draft.replace(path)
-        except OSError as error:
+        except Exception as error:  # a path may be anything
             self._warn(error)
         else:
             self._written.add((os.getpid(), path))
@@ -60,12 +60,14 @@ class Targets:
         for path in list(self._directory.iterdir()):
             pid = announcer(path)
             if pid is not None and not _is_alive(pid):
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # another user's
+                    path.unlink(missing_ok=True)
 
-    def _warn(self, error: OSError) -> None:
+    def _warn(self, error: Exception) -> None:
         if not self._warned:
-            _log.warning("Prometheus is not told of this process in %s: %s", self._directory, error.strerror)
             self._warned = True
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            _log.warning("Prometheus is not told of this process in %s: %s", self._directory, reason)
 
 
 def announcer(path: Path) -> int | None:

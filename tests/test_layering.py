@@ -16,7 +16,7 @@ import dagcache
 ROOT = Path(dagcache.__file__).parent
 
 LAYERS = [
-    ["errors", "lock", "log_limits", "own_version"],
+    ["errors", "lock", "log_limits", "own_version", "patience"],
     ["sizing.limits", "sizing.memory", "sizing.walk"],
     ["sizing.durations", "sizing.estimate", "sizing.audit"],
     ["stats", "history", "clock", "pace", "gcpause"],

@@ -328,6 +328,23 @@ def test_of_too_many_connections_the_oldest_is_dropped(serve: Serve) -> None:
 # ---- failures ----
 
 
+def test_without_descriptors_there_is_no_endpoint(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning, and the port is free again."""
+
+    def refuse() -> None:
+        raise OSError(24, "Too many open files")
+
+    with socket.create_server(("127.0.0.1", 0)) as soon_free:
+        port = soon_free.getsockname()[1]
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socketpair", refuse)
+        assert not MetricsServer(CollectorRegistry(), host="127.0.0.1", ports=(port,)).start()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    socket.create_server(("127.0.0.1", port)).close()
+
+
 class Failing(Collector):
     """Its metrics cannot be had."""
 

@@ -136,6 +136,33 @@ def test_a_directory_that_cannot_be_written_is_one_warning(tmp_path: Path, caplo
     assert str(tmp_path / "file") in caplog.text
 
 
+def test_a_dead_file_that_cannot_be_removed_is_no_reason_not_to_announce(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another user's, in a directory for everybody."""
+    dead = tmp_path / f"scheduler-{socket.gethostname()}-999999999.json"
+    dead.touch()
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == dead:
+            raise PermissionError(1, "not permitted")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "0.0.0.0", 11780)
+    assert len(list(tmp_path.glob("*.json"))) == 2
+    assert not caplog.records
+    targets.remove()
+
+
+def test_a_directory_of_no_possible_name_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As airflow.cfg may have it."""
+    Targets(tmp_path / "a\0b").add("scheduler", "0.0.0.0", 11780)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 def test_a_file_that_cannot_be_removed_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

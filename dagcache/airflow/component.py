@@ -22,7 +22,9 @@ from dagcache.clock import CoarseClock
 from dagcache.config import CacheConfig
 from dagcache.heap import HeapFreeze
 from dagcache.lock import Lock
+from dagcache.log_limits import report
 from dagcache.metrics.exposition import Exposition
+from dagcache.patience import try_for
 from dagcache.pressure import MemoryPressure
 from dagcache.sizing.limits import format_bytes
 from dagcache.sizing.memory import memory_limit
@@ -35,6 +37,7 @@ UNPROVEN_SHARE = 0.25
 first, a process with 98 MiB for 10,000 frozen versions would have grown by 141 MiB."""
 
 _TASKS_TO_MEASURE = 5
+_PATIENCE = 2.0  # seconds for a directory that may be on another machine
 
 
 class Component:
@@ -68,7 +71,7 @@ class Component:
         _components.add(self)
 
     def start(self) -> None:
-        """Start what a process needs beside the cache, once in each. Never raises, never waits."""
+        """Start what a process needs beside the cache, once in each. Never raises, waits for seconds at most."""
         if self._pid != os.getpid():
             self._starting.try_run(self._start_once)
 
@@ -98,46 +101,71 @@ class Component:
         if self._pid == os.getpid():  # another thread was faster
             return
         self._pid = os.getpid()
-        try:
-            self._start()
-        except Exception:
-            _log.exception("%s runs without metrics or memory watch", self.cache.config.name)
+        self._start()
 
     def _start(self) -> None:
-        settings, config = self._settings, self.cache.config
-        if config.mode == "enforce":
-            self.pressure = MemoryPressure(
-                self.cache,
-                limit=lambda: _share_of_memory(config),
-                high=settings.high_watermark,
-                low=settings.low_watermark,
-            )
-            self.pressure.watch()
+        settings = self._settings
+        if self.cache.config.mode == "enforce":
+            self._start_part("the watch over memory", self._watch_memory)
         if self._serves and settings.attribution:
-            self.attribution.start()
+            self._start_part("telling its owner who fills it", self.attribution.start)
         if self._serves and settings.metrics_ports:
-            self.exposition = Exposition(
-                self.cache,
-                self.pressure,
-                host=settings.metrics_host,
-                ports=settings.metrics_ports,
-                targets=self._targets,
-            )
+            self._start_part("metrics", self._expose)
         if settings.gc_freeze:
-            self._heap = HeapFreeze()
+            self._start_part("gc_freeze", self._freeze_heap)
         if settings.trace:
-            self._record()
-        self._announce()
+            self._start_part("recording", self._record)
+        self._start_part("a line that says what it does", self._announce)
+
+    def _start_part(self, what: str, start: Callable[[], object]) -> None:
+        """One part; without it, the others are started all the same."""
+        try:
+            start()
+        except Exception as error:
+            name = self.cache.config.name
+            report(f"{what} of the {name}", "dagcache serves the %s without %s", name, what, error=error)
+
+    def _watch_memory(self) -> None:
+        config = self.cache.config
+        self.pressure = MemoryPressure(
+            self.cache,
+            limit=lambda: _share_of_memory(config),
+            high=self._settings.high_watermark,
+            low=self._settings.low_watermark,
+        )
+        self.pressure.watch()
+
+    def _expose(self) -> None:
+        settings = self._settings
+        self.exposition = Exposition(
+            self.cache,
+            self.pressure,
+            host=settings.metrics_host,
+            ports=settings.metrics_ports,
+            targets=self._targets,
+        )
+
+    def _freeze_heap(self) -> None:
+        self._heap = HeapFreeze()
 
     def _record(self) -> None:
+        if not try_for(_PATIENCE, self._open_recording, "dagcache-trace-file"):
+            message = "no lookups are recorded yet: %s does not answer"
+            report("recording, waits", message, self._settings.trace, level=logging.WARNING)
+
+    def _open_recording(self) -> None:
         settings = self._settings
         try:
             path = new_file_in(Path(settings.trace), self.cache.config.name)
             self.recording = record(self.cache, path, max_bytes=settings.trace_max_bytes, ids=settings.trace_ids)
-        except (OSError, ValueError) as error:
-            _log.warning("no lookups are recorded in %s: %s", settings.trace, getattr(error, "strerror", error))
+        except Exception as error:
+            reason = getattr(error, "strerror", None) or error
+            report("recording", "no lookups are recorded in %s: %s", settings.trace, reason, level=logging.WARNING)
         else:
-            _log.info("dagcache records the lookups of the %s in %s", self.cache.config.name, path)
+            message = "dagcache records the lookups of the %s in %s"
+            report(
+                f"recording of the {self.cache.config.name}", message, self.cache.config.name, path, level=logging.INFO
+            )
 
     def _announce(self) -> None:
         config = self.cache.config
