@@ -207,7 +207,8 @@ class MemoryPressure:
         """Say it, once until the direction changes."""
         if not self._told_of_floor:
             self._told_of_floor = True
-            _log.warning("the cache %r is as small as it gets; the memory is used elsewhere", self._name)
+            with suppress(Exception):  # a handler of the host's
+                _log.warning("the cache %r is as small as it gets; the memory is used elsewhere", self._name)
 
 
 def _stop(pid: int, stopped: threading.Event) -> None:

@@ -181,9 +181,9 @@ class Recording:
         try:
             self._writer.start()
         except RuntimeError:  # no more threads, or the interpreter is ending
-            _log.warning("no lookups are recorded in %s: no thread could be started", self.path)
             self._unwatch()
             self._file.close()
+            _log.warning("no lookups are recorded in %s: no thread could be started", self.path)
 
     def _write_until_told(self) -> None:
         try:

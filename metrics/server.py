@@ -22,6 +22,7 @@ from http import HTTPStatus
 from prometheus_client import CollectorRegistry
 
 from dagcache.metrics.answers import answer, refusal
+from dagcache.patience import try_for
 
 _log = logging.getLogger("dagcache")
 
@@ -30,6 +31,7 @@ _CHUNK = 64 * 1024
 _MOST_IGNORED = 4 * 1024 * 1024
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _JOIN_SECONDS = 1.5
+_PATIENCE = 5.0  # seconds for a name server
 
 # Without a descriptor of its own: an epoll would be shared with forked children.
 _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
@@ -100,15 +102,23 @@ class MetricsServer:
             desk.close()
 
     def _listen(self) -> socket.socket | None:
-        failure: Exception | None = None
-        for port in self.ports:
-            bound = _bind(self.host, port)
-            if isinstance(bound, socket.socket):
-                return bound
-            failure = bound
+        bound = self._bind_first_free()
+        if isinstance(bound, socket.socket):
+            return bound
         tried = f"{self.ports[0]}-{self.ports[-1]}" if len(self.ports) > 1 else str(self.ports[0])
-        _log.warning("no metrics endpoint: metrics_port = %s on %s: %s", tried, self.host, failure)
+        _log.warning("no metrics endpoint: metrics_port = %s on %s: %s", tried, self.host, bound)
         return None
+
+    def _bind_first_free(self) -> socket.socket | Exception:
+        address = _address_of(self.host)
+        if isinstance(address, Exception):
+            return address
+        bound = _bind(address, self.ports[0])
+        for port in self.ports[1:]:
+            if isinstance(bound, socket.socket):
+                break
+            bound = _bind(address, port)
+        return bound
 
     def _after_fork_in_child(self) -> None:
         desk, self._desk = self._desk, None
@@ -208,6 +218,25 @@ class _Desk:
         del self._connections[connection]
         self._selector.unregister(connection)
         connection.close()
+
+
+def _address_of(host: str) -> str | Exception:
+    """The host, as an address if it is a name: looked up once, and not for longer than a start may take."""
+    with contextlib.suppress(OSError, ValueError):
+        socket.getaddrinfo(host, 0, flags=socket.AI_NUMERICHOST)
+        return host
+    found: list[str | Exception] = []
+
+    def look_up() -> None:
+        try:
+            (*_, address), *_ = socket.getaddrinfo(host, 0, socket.AF_INET, socket.SOCK_STREAM)
+            found.append(str(address[0]))
+        except Exception as error:
+            found.append(error)
+
+    if try_for(_PATIENCE, look_up, "dagcache-name"):
+        return found[0]
+    return TimeoutError("no name server answers")
 
 
 def _bind(host: str, port: int) -> socket.socket | Exception:

@@ -443,6 +443,39 @@ def test_an_address_that_is_not_ours_is_a_warning(host: str, caplog: pytest.LogC
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
+def test_a_host_is_a_name_or_an_address(host: str, serve: Serve) -> None:
+    """Of either kind of address, where there is that kind."""
+    server = serve(host=host)
+    if server.port is None:
+        pytest.skip(f"no {host} here")
+    shown = f"[{host}]" if ":" in host else host
+    assert scrape(f"http://{shown}:{server.port}/metrics").value("dagcache_max_bytes") == MIB
+
+
+def test_a_name_server_that_hangs_does_not_hang_a_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is asked once, whatever the number of ports, and given up; what it says later is not heard."""
+    answers, asked = threading.Event(), []
+    look_up = socket.getaddrinfo
+
+    def hang(host: Any, *arguments: Any, **options: Any) -> Any:
+        if options:  # only whether it is an address
+            return look_up(host, *arguments, **options)
+        asked.append(host)
+        answers.wait()
+        raise OSError("too late")
+
+    monkeypatch.setattr(server_module, "_PATIENCE", 0.05)
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    server = MetricsServer(CollectorRegistry(), host="slow.example", ports=range(11780, 11790))
+    assert not server.start()
+    answers.set()
+    assert asked == ["slow.example"]
+    assert "no name server answers" in caplog.text
+
+
 def test_no_ports_is_no_endpoint(caplog: pytest.LogCaptureFixture) -> None:
     """Which is nothing to warn of."""
     server = MetricsServer(CollectorRegistry(), ports=())
