@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.resources
 import importlib.util
@@ -351,6 +352,7 @@ def test_what_is_found_is_the_other_finders_loader_in_all_but_one_step(site: str
     assert loader.is_package(site) is False
     assert loader.get_code(site) is not None
     assert not hasattr(loader, "no_such_thing")
+    assert copy.copy(loader).path == loader.path
     module = importlib.util.module_from_spec(spec)
     assert not hasattr(module, "executed")
 

@@ -178,6 +178,19 @@ def test_the_table_of_causes_is_bounded(logger: logging.Logger, lines: Lines, cl
     assert len(limits._lines) == 1
 
 
+def test_room_is_made_of_old_causes_only(logger: logging.Logger, lines: Lines, clock: ManualClock) -> None:
+    """One that was told of within the minute is still counted."""
+    limits = LogLimits(logger, clock=clock, most_causes=2)
+    limits.report("old", "failed")
+    clock.advance(59)
+    limits.report("recent", "failed")
+    clock.advance(1)
+    limits.report("new", "failed")
+    limits.report("recent", "failed")
+    assert [cause for cause, _ in limits._lines] == ["recent", "new"]
+    assert len(lines.records) == 3
+
+
 @pytest.mark.parametrize("place", ["handler", "filter"])
 def test_logging_that_raises_does_no_harm(limits: LogLimits, logger: logging.Logger, place: str) -> None:
     """A handler of the host's that fails must not fail a lookup."""

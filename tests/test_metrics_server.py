@@ -422,7 +422,7 @@ def test_no_more_threads_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: p
 def test_a_port_that_is_taken_is_passed_over(serve: Serve) -> None:
     """For the next of the range."""
     first = serve()
-    second = serve(ports=(first.port, 0))
+    second = serve(ports=(first.port, 0, first.port))
     assert second.port not in (None, first.port)
     assert scrape(url(second)).value("dagcache_max_bytes") == MIB
 

@@ -39,3 +39,17 @@ def test_an_old_import_hook_does_not_keep_a_component_from_starting(mode: str, l
     assert [bag.startswith("dagcache.") for bag, _ in bags] == [mode != "off"] * 2
     assert {loader for _, loader in bags} == {"SourceFileLoader"}
     assert f"finders: {int(mode != 'off')}" in lines
+
+
+def test_mode_off_in_airflow_cfg_is_seen_by_the_entry_point(tmp_path: Path) -> None:
+    """Without asking Airflow, which would load all providers in each process."""
+    (tmp_path / "airflow.cfg").write_text("[dagcache]\nmode = Off\n")
+    env = variables(tmp_path, f"sqlite:///{tmp_path}/airflow.db")
+    code = (
+        "import sys, airflow\n"
+        "print('loaded:', 'dagcache.airflow.bootstrap' in sys.modules)\n"
+        "print('finders:', sum('dagcache' in type(finder).__module__ for finder in sys.meta_path))\n"
+        "print('ours:', 'dagcache.airflow.hook' in sys.modules, 'dagcache.cache' in sys.modules)\n"
+    )
+    lines = run_python(code, env).splitlines()
+    assert {"loaded: True", "finders: 0", "ours: False False"} <= set(lines)
