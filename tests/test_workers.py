@@ -72,6 +72,16 @@ def test_this_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert count_workers(1) == 3
 
 
+@pytest.mark.parametrize("argv", [[], None])
+def test_an_embedded_interpreter_has_no_command_line(argv: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a web server's module, say."""
+    monkeypatch.setattr(sys, "argv", argv)
+    if argv is None:
+        monkeypatch.delattr(sys, "argv")
+    assert count_workers(2) == 2
+    assert count([*API, "-w", "3"]) == 3
+
+
 @given(st.lists(st.text(max_size=10)), st.text(max_size=20), st.booleans(), st.sampled_from(["airflow", "uvicorn", ""]))
 def test_no_command_line_is_an_error(words: list[str], text: str, gunicorn: bool, program: str) -> None:
     """Airflow itself has to refuse it."""

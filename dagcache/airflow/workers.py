@@ -34,7 +34,7 @@ def count_workers(
         gunicorn: whether gunicorn serves; by default, whether it is running here.
 
     """
-    words = list(sys.argv if argv is None else argv)
+    words = list(getattr(sys, "argv", ()) if argv is None else argv)  # embedded, there may be none
     if gunicorn is None:
         gunicorn = "gunicorn.arbiter" in sys.modules
     told = [configured, *_outranking(words, environment, gunicorn=gunicorn)]
@@ -54,7 +54,7 @@ def _outranking(words: Sequence[str], environment: Mapping[str, str], *, gunicor
 
 def _option(words: Sequence[str]) -> int | None:
     """The number after ``--workers``, in any form that argparse takes, among options that are not known here."""
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = argparse.ArgumentParser(prog="", add_help=False)
     parser.add_argument("-w", "--workers", nargs="?")  # so that nothing is an error
     return _number(parser.parse_known_args(list(words))[0].workers)
 
