@@ -38,7 +38,11 @@ class RecursiveLoadError(DagCacheError, RuntimeError):
 
 
 class FreezeError(DagCacheError):
-    """A value that cannot be frozen; it can still be cached live."""
+    """A value that cannot be frozen; it can still be cached live. ``kind``: the class to blame, where it is known."""
+
+    def __init__(self, message: str = "", kind: type | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ThawError(DagCacheError):

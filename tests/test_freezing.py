@@ -20,7 +20,7 @@ from dagcache.errors import ConfigError, FreezeError, ThawError
 from dagcache.freezing import Frozen, PickleFreezer
 from dagcache.gcpause import SELDOM, gc_paused, gc_relaxed
 from tests.support.builds import with_global_lock
-from tests.support.graphs import SHARED, SHARED_DEPS, Group, make_dag
+from tests.support.graphs import SHARED, SHARED_DELAY, SHARED_DEPS, Group, make_dag
 from tests.support.lockstep import assert_same_graph
 
 
@@ -51,7 +51,8 @@ class Failing:
         return self.error, self.when
 
     def __setstate__(self, state: tuple[BaseException, str]) -> None:
-        raise state[0]
+        if state[1] == "thaw":
+            raise state[0]
 
 
 class Coordinate(complex):
@@ -253,9 +254,106 @@ def test_a_refusal_names_its_cause() -> None:
 def test_an_error_while_thawing_is_a_thaw_error() -> None:
     """Code that the value's classes run on thawing may fail."""
     freezer = PickleFreezer()
+    freezer.freeze(Failing(KeyError("own"), "never"))
     with pytest.raises(ThawError) as caught:
         freezer.thaw(freezer.freeze(Failing(KeyError("own"), "thaw")).data)
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+class Delegating:
+    """Asks what it wraps for what it lacks itself, as many wrappers do: without it, it asks itself for ever."""
+
+    def __init__(self, inner: object) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+
+def test_what_freezes_and_does_not_thaw_is_refused() -> None:
+    """It is tried before it is relied on."""
+    freezer = PickleFreezer()
+    with pytest.raises(FreezeError, match="does not come back") as caught:
+        freezer.freeze([Delegating("inner")])
+    assert caught.value.kind is Delegating
+    assert isinstance(caught.value.__cause__, RecursionError)
+
+
+def test_a_class_that_never_thaws_is_not_tried_for_ever() -> None:
+    """Twice; and it is refused from then on."""
+    freezer = PickleFreezer()
+    causes = []
+    for _ in range(4):
+        with pytest.raises(FreezeError) as caught:
+            freezer.freeze([Delegating("inner")])
+        causes.append(type(caught.value.__cause__))
+    assert causes == [RecursionError, RecursionError, type(None), type(None)]
+
+
+def test_classes_that_met_one_that_never_thaws_are_not_blamed_for_it() -> None:
+    """They may be in other values, which come back."""
+    freezer = PickleFreezer()
+    for _ in range(3):
+        with pytest.raises(FreezeError):
+            freezer.freeze([Node(), Delegating("inner")])
+    assert freezer.freeze([Node()]).data
+
+
+class Thawing:
+    """Notes that it is thawed."""
+
+    times = 0
+
+    def __setstate__(self, state: object) -> None:
+        type(self).times += 1
+
+    def __getstate__(self) -> object:
+        return "something"
+
+
+def test_only_the_first_value_with_a_class_is_thawed_for_a_test() -> None:
+    """It costs a thaw for each class, not for each value."""
+    freezer = PickleFreezer()
+    Thawing.times = 0
+    for _ in range(3):
+        freezer.freeze([Thawing()])
+    assert Thawing.times == 1
+    freezer.freeze([Thawing(), Node()])
+    assert Thawing.times == 2
+
+
+def only_nodes(kind: type) -> None:
+    """A rule."""
+    if kind is not Node:
+        raise FreezeError("not a node", kind)
+
+
+def test_a_rule_says_which_classes_have_a_frozen_form() -> None:
+    """It is asked about whatever pickle has no opcode for, however deep it stands, registered classes included."""
+    freezer = PickleFreezer(rule=only_nodes)
+    assert freezer.freeze([Node(a={"b": (1, "c", Node())}), {1, 2}, print, Node, len]).data
+    foreign_class = type("Meta", (type,), {})("name", (), {})
+    for foreign in (CallableNode(), functools.partial(print), SHARED_DELAY, CallableNode().__call__, foreign_class):
+        with pytest.raises(FreezeError, match="not a node"):
+            freezer.freeze([Node(a=[foreign])])
+
+
+def test_a_rule_may_tell_how_to_pickle_a_class() -> None:
+    """As ``reducers`` do for classes that are known beforehand."""
+    freezer = PickleFreezer(rule=lambda kind: (lambda node: (CallableNode, ())) if kind is Node else None)
+    assert type(freezer.thaw(freezer.freeze(Node()).data)) is CallableNode
+
+
+def test_parts_may_be_rebuilt_by_a_call() -> None:
+    """The call is made by each thaw, and its outcome stands wherever the part stood."""
+    inner = Node(name="inner", lock=threading.Lock())
+    value = Node(first=inner, again=[inner])
+    freezer = PickleFreezer(rebuilt=lambda value: [(value.first, (Node, ()))])
+    data = freezer.freeze(value).data
+    one: Any = freezer.thaw(data)
+    other: Any = freezer.thaw(data)
+    assert one.first is one.again[0] is not other.first
+    assert not vars(one.first)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt(), SystemExit()], ids=repr)
@@ -264,6 +362,7 @@ def test_what_is_nobodys_fault_passes_through(error: BaseException) -> None:
     freezer = PickleFreezer()
     with pytest.raises(type(error)):
         freezer.freeze(Failing(error, "freeze"))
+    freezer.freeze(Failing(error, "never"))
     data = freezer.freeze(Failing(error, "thaw")).data
     with pytest.raises(type(error)):
         freezer.thaw(data)

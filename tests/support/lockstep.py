@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copyreg
+import enum
 import types
 import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 _PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
-_ATOMS = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
+_ATOMS = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, enum.Enum)
 _VALUES = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis), range)
+_BASES = (str, bytes, int, float, complex)
+_CONTAINERS = (dict, list, tuple, set, frozenset)
 
 Pair = tuple[object, object, str]
 
@@ -17,10 +21,11 @@ Pair = tuple[object, object, str]
 def assert_same_graph(a: object, b: object, shared: Iterable[object] = (), values: tuple[type, ...] = ()) -> None:
     """Fail unless ``b`` is an exact copy of ``a``.
 
-    That is: the same types, values, dict order and slots; one part of ``b`` for each part of ``a`` and the
-    other way round; proxies to corresponding referents; and the very same object where ``a`` has one that
-    is ``shared``, a class, a module or a function. Immutable plain values are compared by value, and so are those of
-    the types ``values``: of equal ones there may be more or fewer.
+    That is: the same types, values and slots; the same order of dicts, attributes and sets; one part of ``b`` for each
+    part of ``a`` and the other way round; proxies to corresponding referents; and the very same object where ``a`` has
+    one that is ``shared``, a class, a module, a function or a member of an enumeration. Immutable plain values are
+    compared by value, and so are those of the types ``values``: of equal ones there may be more or fewer. A set whose
+    elements hash by their addresses has no order to compare.
     """
     common_objects = list(shared)
     common = {id(item) for item in common_objects}
@@ -35,7 +40,7 @@ def assert_same_graph(a: object, b: object, shared: Iterable[object] = (), value
         if id(left) in common or id(right) in common or issubclass(type(left), _ATOMS):
             assert left is right, f"{where}: {left!r} is shared and was copied"
         elif type(left) in _VALUES:
-            assert left == right, f"{where}: {left!r} became {right!r}"
+            assert repr(left) == repr(right), f"{where}: {left!r} became {right!r}"  # as 0.0 == -0.0, and nan != nan
         elif type(left) in values and left is not a:
             assert_same_graph(left, right, common_objects)
         elif id(left) in there or id(right) in back:
@@ -63,14 +68,27 @@ def _contents(left: Any, right: Any, where: str) -> Iterator[Pair]:
     elif issubclass(kind, (list, tuple)):
         yield from _aligned(left, right, where)
     elif issubclass(kind, (set, frozenset)):
-        yield from _aligned(_ordered(left), _ordered(right), where)
-    elif not _is_plain_instance(left):
-        # An object of C code: what it says of itself is its value.
-        yield left.__reduce_ex__(2), right.__reduce_ex__(2), f"{where}.__reduce_ex__"
+        yield from _elements(left, right, where)
+    for base in _BASES:
+        if issubclass(kind, base):
+            yield base.__repr__(left), base.__repr__(right), f"{where} as {base.__name__}"
+    if kind not in _CONTAINERS and not _is_plain_instance(kind):
+        # An object of C code, or one with a say in how it is copied: what it says of itself is its value.
+        yield _said_of_itself(left), _said_of_itself(right), f"{where}.__reduce_ex__"
 
 
-def _is_plain_instance(item: object) -> bool:
-    return bool(type(item).__flags__ & 1 << 9) and type(item).__reduce_ex__ is object.__reduce_ex__
+def _is_plain_instance(kind: type) -> bool:
+    """Whether there is nothing to an instance but its attributes, and what `_contents` reads by itself."""
+    written_in_python = bool(kind.__flags__ & 1 << 9)
+    ways: list[object] = [kind.__reduce_ex__, kind.__reduce__]
+    has_no_say = ways == [object.__reduce_ex__, object.__reduce__] and kind not in copyreg.dispatch_table
+    return written_in_python and has_no_say
+
+
+def _said_of_itself(item: Any) -> object:
+    reducer = copyreg.dispatch_table.get(type(item))
+    reduced = item.__reduce_ex__(2) if reducer is None else reducer(item)
+    return reduced if isinstance(reduced, str) else (*reduced[:3], *map(list, filter(None, reduced[3:5])))
 
 
 def _aligned(left: Any, right: Any, where: str) -> Iterator[Pair]:
@@ -79,13 +97,20 @@ def _aligned(left: Any, right: Any, where: str) -> Iterator[Pair]:
         yield one, other, f"{where}[{index}]"
 
 
-def _ordered(items: Any) -> list[object]:
-    """A set has no order of its own: by type and hash, or by repr where hashes come from addresses."""
-    return sorted(items, key=lambda item: (type(item).__qualname__, _rank(item)))
+def _elements(left: Any, right: Any, where: str) -> Iterator[Pair]:
+    ours, theirs = list(left), list(right)
+    if sorted(map(hash, ours)) != sorted(map(hash, theirs)) and any(map(_hashes_by_address, ours)):
+        ours, theirs = sorted(ours, key=_rank), sorted(theirs, key=_rank)
+    yield from _aligned(ours, theirs, where)
 
 
-def _rank(item: object) -> str:
-    return repr(item) if type(item).__hash__ is object.__hash__ else f"{hash(item):+021d}"
+def _hashes_by_address(item: object) -> bool:
+    method: object = type(item).__hash__
+    return method is object.__hash__
+
+
+def _rank(item: object) -> tuple[str, str]:
+    return type(item).__qualname__, repr(item) if _hashes_by_address(item) else f"{hash(item):+021d}"
 
 
 def _attributes(left: Any, right: Any, where: str) -> Iterator[Pair]:

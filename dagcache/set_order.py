@@ -1,0 +1,221 @@
+"""How to build a set that iterates in the same order as another.
+
+A set iterates over its table. Where an element stands there follows from its hash, from the size of the table and from
+which elements were there before it; so a set that is built anew, by adding the elements in the order in which the old
+one gave them, comes out in another order in one of a hundred cases. Here the slots of the old table are worked out, and
+from them an order of adding that leads to the same ones; slots that only a removed element explains are kept occupied
+while the others are added. What is worked out is then tried: a recipe is given only if the set that it builds has the
+order that was asked for. It depends on how CPython probes a table only in that nothing would be found.
+
+Orders are those of this process: strings hash differently in another.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import struct
+import sys
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from graphlib import CycleError, TopologicalSorter
+from operator import is_
+from typing import Any
+
+__all__ = ["Recipe", "comes_back", "recipe_for"]
+
+_LINEAR_PROBES = 9
+_PERTURB_SHIFT = 5
+_FAR_ENOUGH = 40  # slots of an element that are looked at: in a table that is at most two thirds full, it stands before
+_DETOURS = 50  # layouts that are given up because no order of adding leads to them
+_FEW = 6  # elements of which all orders of adding are tried
+_TRIES = 300
+_LEAST_SLOTS = 8
+_LEAST_GROWTH = 5  # elements for which the least of tables is too small
+_SET_BYTES = sys.getsizeof(frozenset())
+_SLOT_BYTES = struct.calcsize("nP")
+
+Recipe = tuple[Callable[..., Any], tuple[Any, ...]]
+"""A function and its arguments, as ``copyreg`` has them."""
+
+
+def comes_back(items: AbstractSet[Any]) -> bool:
+    """Whether adding the elements of a set or frozenset, one by one as it gives them, builds the same order.
+
+    And a table of the same size, on which the order of sets that are made of it depends; not so for subclasses.
+    """
+    order = list(items)
+    if len(order) < 2:
+        return True
+    built = frozenset(order) if isinstance(items, frozenset) else set(order)
+    return _is_it(built, order, sys.getsizeof(items if type(items) is type(built) else built))
+
+
+def recipe_for(items: AbstractSet[Any]) -> Recipe | None:
+    """How to build a set or frozenset in the order of this one; None if no way is found, as for all subclasses."""
+    if type(items) not in (set, frozenset):
+        return None
+    order, nbytes = list(items), sys.getsizeof(items)
+    second_best = None
+    for build, arguments in _recipes(type(items), order, _slots_of(items)):
+        built = build(*arguments)
+        if _is_it(built, order, nbytes):
+            return build, arguments
+        if second_best is None and _is_it(built, order, sys.getsizeof(built)):
+            second_best = build, arguments
+    return second_best
+
+
+def _is_it(built: AbstractSet[Any], order: list[Any], nbytes: int) -> bool:
+    same = len(built) == len(order) and all(map(is_, built, order))
+    return same and sys.getsizeof(built) == nbytes
+
+
+def _slots_of(items: AbstractSet[Any]) -> int:
+    """The size of the table, which is part of the set itself while it is small."""
+    return max(_LEAST_SLOTS, (sys.getsizeof(items) - _SET_BYTES) // _SLOT_BYTES)
+
+
+def _recipes(kind: Any, order: list[Any], slots: int) -> Iterator[Recipe]:
+    """What may build it, the quickest first."""
+    for places, sequence, obstacles in _layouts([hash(item) for item in order], slots):
+        adding = [order[index] for index in sequence]
+        yield kind, (adding,)
+        if kind is frozenset and not obstacles:
+            yield seeded_frozenset, (adding, _seeds(len(order), slots))
+        if kind is set:
+            fillers = _fillers(obstacles, places, slots, len(order))
+            yield seeded_set, (adding, fillers, _seeds(len(order) + len(fillers), slots))
+    yield from _guesses(kind, order)
+
+
+def seeded_frozenset(adding: list[Any], seeds: int) -> frozenset[Any]:
+    """A frozenset whose table had its size when the first came; ``seeds``: how many settle that size."""
+    first = frozenset(dict.fromkeys(adding[:seeds]))
+    return first.union(adding[seeds:]) if seeds < len(adding) else first
+
+
+def seeded_set(adding: list[Any], occupied: Iterable[int], seeds: int) -> set[Any]:
+    """A set whose table had its size when the first came, and of which some slots were occupied meanwhile."""
+    obstacles = [_Obstacle(slot) for slot in occupied]
+    coming = [*obstacles, *adding]
+    built: set[Any] = set(dict.fromkeys(coming[:seeds]))
+    built.update(coming[seeds:])
+    for obstacle in obstacles:  # not all at once: that would build the table anew
+        built.discard(obstacle)
+    return built
+
+
+class _Obstacle:
+    """Stands in one slot of a table, and is equal to nothing else."""
+
+    __slots__ = ("_slot",)
+
+    def __init__(self, slot: int) -> None:
+        self._slot = slot
+
+    def __hash__(self) -> int:
+        return self._slot
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def _probes(hashed: int, slots: int) -> Iterator[int]:
+    """The slots that CPython looks at for an element, in turn; some of them again and again."""
+    mask = slots - 1
+    perturb = hashed & (2 ** (8 * struct.calcsize("P")) - 1)
+    start = hashed & mask
+    while True:
+        yield from range(start, start + _LINEAR_PROBES + 1 if start + _LINEAR_PROBES <= mask else start + 1)
+        perturb >>= _PERTURB_SHIFT
+        start = (start * 5 + 1 + perturb) & mask
+
+
+def _way(hashed: int, slots: int) -> list[int]:
+    """The first slots that an element may come to stand in, each once."""
+    looked_at = itertools.islice(_probes(hashed, slots), 4 * _FAR_ENOUGH)
+    return list(dict.fromkeys(looked_at))[:_FAR_ENOUGH]
+
+
+def _layouts(hashes: list[int], slots: int) -> Iterator[tuple[list[int], list[int], list[int]]]:
+    """Slots for the elements, the order of adding that leads there, and the slots that must be occupied meanwhile."""
+    barred: set[tuple[int, int]] = set()
+    for _ in range(_DETOURS):
+        places = _places(hashes, slots, barred)
+        if places is None:
+            return
+        try:
+            sequence, obstacles = _sequence(hashes, places, slots)
+            yield places, sequence, obstacles
+            return
+        except CycleError as error:  # each of them would have to come before the other
+            barred.update((index, places[index]) for index in error.args[1][1:2])
+
+
+def _places(hashes: list[int], slots: int, barred: set[tuple[int, int]]) -> list[int] | None:
+    """A slot for each element, ascending, with as few steps from where they would like to stand as can be."""
+    # What is best for those up to here, by its last slot, ascending: a higher slot is worth keeping if it costs less.
+    frontier: list[tuple[int, int, Any]] = [(-1, 0, None)]
+    for index, hashed in enumerate(hashes):
+        after = []
+        for steps, slot in enumerate(_way(hashed, slots)):
+            below = bisect_left(frontier, (slot,)) - 1
+            if below >= 0 and (index, slot) not in barred:
+                after.append((slot, frontier[below][1] + steps, frontier[below]))
+        after.sort(key=lambda found: found[:2])
+        frontier = []
+        for found in after:
+            if not frontier or found[1] < frontier[-1][1]:
+                frontier.append(found)
+        if not frontier:
+            return None
+    places = []
+    last: Any = min(frontier, key=lambda found: found[1])
+    while last[2] is not None:
+        places.append(last[0])
+        last = last[2]
+    return places[::-1]
+
+
+def _sequence(hashes: list[int], places: list[int], slots: int) -> tuple[list[int], list[int]]:
+    """In which order to add the elements so that they come to stand there, and which slots have to be occupied before.
+
+    CycleError if there is no such order. Those come first on which nothing depends: while the table grows it is built
+    anew, in an order of its own.
+    """
+    standing = {place: index for index, place in enumerate(places)}
+    before: dict[int, set[int]] = {}
+    obstacles: set[int] = set()
+    for index, place in enumerate(places):
+        for slot in itertools.takewhile(place.__ne__, _probes(hashes[index], slots)):
+            if slot in standing:
+                before.setdefault(index, set()).add(standing[slot])
+            else:
+                obstacles.add(slot)
+    involved = list(TopologicalSorter(before).static_order())
+    free = sorted(set(range(len(places))).difference(involved))
+    return free + involved, sorted(obstacles)
+
+
+def _seeds(count: int, slots: int) -> int:
+    """How many elements make a table of this size if it is told beforehand that so many come."""
+    return min(count, slots // 2 - 1)
+
+
+def _fillers(obstacles: list[int], places: list[int], slots: int, count: int) -> list[int]:
+    """The slots to occupy: the obstacles, and as many others as it takes to make the table as large as it was."""
+    missing = max(slots // 4, _LEAST_GROWTH) - count - len(obstacles) if slots > _LEAST_SLOTS else 0
+    others = itertools.filterfalse({*obstacles, *places}.__contains__, range(slots))
+    return obstacles + list(itertools.islice(others, max(0, missing)))
+
+
+def _guesses(kind: Any, order: list[Any]) -> Iterator[Recipe]:
+    """Adding them in some order; for frozensets that no other way leads to."""
+    if len(order) <= _FEW:
+        yield from ((kind, (list(adding),)) for adding in itertools.permutations(order))
+        return
+    draw = random.Random(0)
+    for _ in range(_TRIES):
+        yield kind, (draw.sample(order, len(order)),)
