@@ -137,7 +137,7 @@ class PickleFreezer:
         if self._proven.hopeless(unproven):
             raise FreezeError(refusal, blamed)
         try:
-            with gc_paused():
+            with gc_relaxed():
                 self._unpickle(pickled.data)
         except MemoryError:
             raise

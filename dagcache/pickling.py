@@ -39,7 +39,7 @@ class Pickled:
     data: bytes
     """To be unpickled with a memo that holds the shared objects."""
     kinds: AbstractSet[type]
-    """The classes of its parts that pickle has no opcode for, and that no reducer is named for."""
+    """The classes of its parts that pickle has no opcode for, and that no reducer is named for; of stand-ins, all."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Pickling:
         if unordered:
             dump = _Dump(self, value, [*stand_ins, *((part, _recipe(part)) for part in unordered)])
         self._refuse_dangling(value, dump.proxied)
-        return Pickled(dump.data, dump.table.met)
+        return Pickled(dump.data, dump.kinds)
 
     def _refuse_dangling(self, value: object, proxied: dict[int, object]) -> None:
         """A referent that the value itself does not hold would die as soon as the value is thawed."""
@@ -127,6 +127,11 @@ class _Dump:
         self._out.seek(0)
         self._out.truncate()
         return head
+
+    @property
+    def kinds(self) -> set[type]:
+        """The classes of the parts."""
+        return self.table.met.union(map(type, self._parts))
 
     def unordered_sets(self) -> list[AbstractSet[Any]]:
         """The sets that pickle's own way would bring back in another order."""

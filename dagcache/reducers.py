@@ -26,8 +26,8 @@ _METHODS: dict[type, Reducer] = {types.MethodType: _own_way, types.BuiltinFuncti
 class ReducerTable(dict[type, Reducer]):
     """A pickler's dispatch table for one dump, which asks a rule about each class that it meets.
 
-    Not asked about: the builtin containers and values, functions and plain classes, which no pickler looks up; the
-    classes that are in ``known``; and methods, which are as good as what they are bound to.
+    Not asked about: the builtin containers and values, functions and classes, of which the latter two are the same
+    objects after a thaw; the classes that are in ``known``; and methods, which are as good as what they are bound to.
     """
 
     def __init__(self, known: Mapping[type, Reducer], rule: ClassRule | None) -> None:
@@ -38,11 +38,13 @@ class ReducerTable(dict[type, Reducer]):
         self._rule = rule
 
     def __missing__(self, kind: type) -> Reducer:
-        reducer = None if self._rule is None else self._rule(kind)
+        reducer: Reducer | None = None
+        if issubclass(kind, type):
+            reducer = _by_name
+        elif self._rule is not None:
+            reducer = self._rule(kind)
         self.met.add(kind)
-        if reducer is None:
-            reducer = copyreg.dispatch_table.get(kind) or (_by_name if issubclass(kind, type) else _own_way)
-        self[kind] = reducer
+        self[kind] = reducer = reducer or copyreg.dispatch_table.get(kind) or _own_way
         return reducer
 
 

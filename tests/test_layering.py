@@ -37,6 +37,7 @@ LAYERS = [
     ["metrics.collector", "metrics.answers", "metrics.dashboard", "metrics.alerts"],
     ["metrics.server"],
     ["metrics.exposition"],
+    ["airflow.foreign"],
     [
         "airflow.options",
         "airflow.graphs",
@@ -85,7 +86,7 @@ HOMES = {
 }
 """The modules, or folders, that may import a foreign library: one, but for SQLAlchemy, which Airflow wants as well."""
 
-MOVING = {"airflow.graphs", "airflow.sweep", "airflow.diagnosis"}
+MOVING = {"airflow.foreign", "airflow.graphs", "airflow.sweep", "airflow.diagnosis"}
 """What may import by a name that it finds out: Airflow's modules have moved from one version to the next."""
 
 APART = {"sizing.audit"}

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from dagcache.airflow import foreign
 from dagcache.freezing import PickleFreezer
 from dagcache.reclaim import HELD_BY_US, HubBreaker, empty, reference_counts
 from dagcache.reducers import Reducer, dict_reducer
@@ -70,7 +71,7 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
     for kind in operators + parameters:
         names = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
         shared += map(sys.intern, sorted(names))
-    return PickleFreezer(shared, reducers, alike=operators), shared
+    return PickleFreezer(shared, reducers, alike=operators, rule=foreign.rule, rebuilt=foreign.rebuilt), shared
 
 
 def classes_of_parameters() -> list[type]:
