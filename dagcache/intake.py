@@ -27,6 +27,8 @@ Sizer = Callable[[Any], int]
 VersionOf = Callable[[Any], "tuple[Hashable, Any] | None"]
 
 _MOST_BYTES = 2**60  # what is more is no weight; and products of it would overflow
+_MOST_UNTHAWED = 10_000  # keys of which it is remembered that a thaw failed; the oldest are forgotten
+_MOST_TOLD = 100  # reasons for which a value has no frozen form that are told at a level that is seen
 _WORTH_FREEZING = 0.5  # of the live weight: above that a frozen copy saves too little for holding both
 
 
@@ -72,6 +74,8 @@ class Intake:
         self._lock = Lock()
         self._seconds = 0.0
         self._unfrozen = 0
+        self._unthawed: dict[Hashable, None] = {}
+        self._told: set[str] = set()
 
     @property
     def unfrozen(self) -> int:
@@ -122,15 +126,26 @@ class Intake:
             report("breaker", "the cycle breaker failed on a %s", type(value).__name__, error=error)
             return None
 
+    def thaw_failed(self, key: Hashable, error: Exception) -> None:
+        """Keep the value of this key live only from now on: it was frozen, and did not come back."""
+        cause = type(error.__cause__ or error).__name__
+        level = logging.WARNING if self._lock.run(self._note_news, f"thaw: {cause}") else logging.DEBUG
+        _log.log(level, "%r did not come back from its frozen form (%s): it is kept live only", key, cause)
+        self._lock.run(self._note_unthawed, key)
+
+    def _note_unthawed(self, key: Hashable) -> None:
+        self._unthawed[key] = None
+        while len(self._unthawed) > _MOST_UNTHAWED:
+            self._unthawed.pop(next(iter(self._unthawed)))
+
     def _freeze(self, key: Hashable, value: object) -> Frozen | None:
         if self._freezer is None:
             return None
         try:
-            return self._freezer.freeze(value)
+            if key not in self._unthawed:
+                return self._freezer.freeze(value)
         except FreezeError as error:
-            # Not the error's text: it may show what the value holds.
-            cause = type(error.__cause__ or error).__name__
-            _log.debug("%r has no frozen form (%s): it is kept live only", key, cause)
+            self._tell_of_unfrozen(key, value, error)
         except Exception as error:
             report("freezer", "the freezer failed on %r: it is kept live only", key, error=error)
         self._lock.run(self._count_unfrozen)
@@ -138,6 +153,20 @@ class Intake:
 
     def _count_unfrozen(self) -> None:
         self._unfrozen += 1
+
+    def _tell_of_unfrozen(self, key: Hashable, value: object, error: FreezeError) -> None:
+        """One line for each class, at a level that is seen. Not the error's text: it may show what the value holds."""
+        kind = error.kind or type(value)
+        name, cause = f"{kind.__module__}.{kind.__qualname__}", type(error.__cause__ or error).__name__
+        level = logging.INFO if self._lock.run(self._note_news, name) else logging.DEBUG
+        _log.log(level, "%r has no frozen form because of a %s (%s): such are kept live only", key, name, cause)
+
+    def _note_news(self, fact: str) -> bool:
+        """Whether this is said for the first time; no more than so much is ever new."""
+        if fact in self._told or len(self._told) >= _MOST_TOLD:
+            return False
+        self._told.add(fact)
+        return True
 
     def _weigh(
         self, key: Hashable, loaded: Loaded, frozen: Frozen | None, load_seconds: float, budget: int

@@ -1,8 +1,8 @@
 """What in a DAG is not Airflow's own: timetables, links and weight strategies of plugins.
 
-What they refer to may belong to the whole process: two loads of a DAG whose timetable has a module's calendar share that
-calendar, and who adds a day to it means both. Pickle would give each thawed DAG a calendar of its own. So none of their
-instances is pickled:
+What they refer to may belong to the whole process: two loads of a DAG whose timetable has a module's calendar share
+that calendar, and a day that is added to it counts for both. Pickle would give each thawed DAG a calendar of its own.
+So none of their instances is pickled:
 
 - a timetable that a plugin has a part in is built by Airflow's own decoder, from what the row says, in each thaw;
 - a link that a plugin has registered is the registered one again;
@@ -85,9 +85,12 @@ def rule(kind: type) -> Reducer | None:
 
 
 def is_known(kind: type) -> bool:
-    """Whether instances of a class may be copied: it is Airflow's own, or its instances are plain values."""
+    """Whether instances of a class may be copied: it is Airflow's own, or its instances are plain values.
+
+    Of ``object`` nothing is known but its identity.
+    """
     name = _full_name(kind)
-    return (name in _PLAIN or name.startswith(_AIRFLOWS)) and _is_what_it_says(kind)
+    return (name in _PLAIN or name.startswith(_AIRFLOWS)) and kind is not object and _is_what_it_says(kind)
 
 
 def _full_name(kind: type) -> str:
@@ -109,9 +112,7 @@ def _reduce_link(instance: Any) -> tuple[Any, ...]:
     for position, link in enumerate(_registered_links()):
         if link is instance:
             return registered_link, (position, kind)
-    raise FreezeError(
-        f"a {_full_name(kind)} cannot be frozen: it is not Airflow's, and may belong to the process", kind
-    )
+    raise FreezeError(f"a {_full_name(kind)} cannot be frozen: it is not Airflow's, and may be the process's", kind)
 
 
 def registered_link(position: int, kind: type) -> object:
@@ -165,9 +166,7 @@ def rebuilt(dag: Any) -> Iterable[StandIn]:
     if not foreign:
         return []
     if _failures[foreign[0]] >= _TRIES:
-        raise FreezeError(
-            f"timetables of {foreign[0]} are not frozen: they failed to be decoded again", type(timetable)
-        )
+        raise FreezeError(f"a {foreign[0]} cannot be frozen: thaws failed to decode others", type(timetable))
     return [(timetable, (decoded, (payload, foreign[0])))]
 
 
