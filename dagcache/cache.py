@@ -712,6 +712,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _tell_of_failed_thaw(self, key: K, error: Exception) -> None:
         if not isinstance(error, ThawError):
             _log.error("thawing %r failed", key, exc_info=error)
+        if error.__cause__ is not None or not isinstance(error, ThawError):  # else the bytes were damaged
+            self._intake.thaw_failed(key, error)
 
     def _thaw_failed(self, key: K, flight: Flight | None, entry: Entry | None) -> None:
         self._counts.thaw_failures += 1

@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
-from dagcache.airflow import operator_links, rows, snapshots
+from dagcache.airflow import foreign, operator_links, rows, snapshots
 from dagcache.airflow.component import Component
 from dagcache.airflow.confirmations import Confirmation, Confirmations
 from dagcache.airflow.payload import PayloadSizes
@@ -155,6 +155,7 @@ class CachedLookups:
         data = serdag.data  # parsing it is Airflow's; the row object keeps it
         with gc_relaxed():
             _unless_it_fails(share_strings, data)
+            timetable = foreign.timetable_of(serdag)  # before: a plugin's code may change what it decodes
             dag = super()._read_dag(serdag)  # type: ignore[misc]
             sound = dag is None or _unless_it_fails(self._has_its_links, dag, serdag)
             for _ in range(_READINGS - 1):
@@ -162,6 +163,7 @@ class CachedLookups:
                     break
                 dag = super()._read_dag(serdag)  # type: ignore[misc]
                 sound = _unless_it_fails(self._has_its_links, dag, serdag)
+            foreign.note(dag, timetable)
             _unless_it_fails(_share, dag)
         if sound:
             _unless_it_fails(load.note, serdag)

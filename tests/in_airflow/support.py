@@ -59,6 +59,7 @@ def variables(home: Path, url: str, **dagcache_settings: object) -> dict[str, st
         "PYTHONPATH": str(ROOT),
         "PYTHONHASHSEED": "0",  # Airflow's answers hold lists made of sets
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(DAGS.with_name("plugins")),
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "AIRFLOW__SCHEDULER__MAX_DAGRUNS_TO_CREATE_PER_LOOP": "100",
     }
@@ -205,7 +206,16 @@ def answers(env: dict[str, str]) -> bool:
 # ---- in this process: only after conftest.py has set the environment ----
 
 
-def write(session: Any, dag_id: str, *, text: str = "", tasks: int = 3, params: dict[str, Any] | None = None) -> UUID:
+def write(
+    session: Any,
+    dag_id: str,
+    *,
+    text: str = "",
+    tasks: int = 3,
+    params: dict[str, Any] | None = None,
+    schedule: Any = None,
+    add_tasks: Callable[[], object] = lambda: None,
+) -> UUID:
     """Write a DAG as the DAG processor does, and return the id of its newest version.
 
     A version that no task instance refers to is rewritten in place.
@@ -222,9 +232,10 @@ def write(session: Any, dag_id: str, *, text: str = "", tasks: int = 3, params: 
     if serialized_dag is None:
         serialized_dag = import_module("airflow.serialization.definitions.dag").SerializedDAG
     begin = datetime(2026, 1, 1, tzinfo=timezone.utc)
-    with DAG(dag_id, schedule=None, start_date=begin, description=text, params=params) as dag:
+    with DAG(dag_id, schedule=schedule, start_date=begin, description=text, params=params) as dag:
         for number in range(tasks):
             EmptyOperator(task_id=f"task_{number}")
+        add_tasks()
     lazy = serialized_objects.LazyDeserializedDAG.from_dag(dag)
     if session.get(DagBundleModel, BUNDLE) is None:
         session.add(DagBundleModel(name=BUNDLE))

@@ -1,0 +1,188 @@
+"""A plugin as a company has one: timetables that know the company's calendar, a link, a weight strategy."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from airflow.plugins_manager import AirflowPlugin
+from airflow.sdk import BaseOperator, BaseOperatorLink
+from airflow.task.priority_strategy import PriorityWeightStrategy
+from airflow.timetables.base import DagRunInfo, DataInterval, Timetable
+
+
+class Calendar:
+    """The days on which nothing runs."""
+
+    def __init__(self) -> None:
+        self.days: set[str] = set()
+
+
+CALENDAR = Calendar()
+
+
+class _Never(Timetable):
+    """What all of them are but for their state: Airflow needs no more of them here."""
+
+    def infer_manual_data_interval(self, *, run_after: Any) -> DataInterval:
+        """No interval."""
+        return DataInterval.exact(run_after)
+
+    def next_dagrun_info(self, *, last_automated_data_interval: Any, restriction: Any) -> DagRunInfo | None:
+        """No run."""
+        return None
+
+    def serialize(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+
+class CalendarTimetable(_Never):
+    """Refers to what the whole process refers to."""
+
+    def __init__(self, calendar: Calendar = CALENDAR) -> None:
+        self.calendar = calendar
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> Timetable:
+        """With the one calendar."""
+        return cls(CALENDAR)
+
+
+class OneTimetable(_Never):
+    """One for all DAGs."""
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> Timetable:
+        """Always the same."""
+        return THE_ONE
+
+
+THE_ONE = OneTimetable()
+
+
+class WrappingTimetable(_Never):
+    """Has whatever it wraps; pickle asks it for things before it wraps anything."""
+
+    def __init__(self, inner: Any = CALENDAR) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> Timetable:
+        """Around the calendar."""
+        return cls(CALENDAR)
+
+
+class ForgetfulTimetable(_Never):
+    """Says less of itself once it has been decoded."""
+
+    def __init__(self, days: list[str], said: bool = True) -> None:
+        self.days = days
+        self.said = said
+
+    def serialize(self) -> dict[str, Any]:
+        """The days, but not again."""
+        return {"days": self.days if self.said else []}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> Timetable:
+        """As the row has it."""
+        return cls(data["days"], said=False)
+
+
+class FickleTimetable(_Never):
+    """Cannot be decoded while something is the matter."""
+
+    matter: ClassVar[bool] = False
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> Timetable:
+        """A new one, at best."""
+        if cls.matter:
+            raise RuntimeError("a service does not answer")
+        return cls()
+
+
+class WeighingStrategy(PriorityWeightStrategy):
+    """As heavy as the calendar."""
+
+    def __init__(self) -> None:
+        self.calendar = CALENDAR
+
+    def get_weight(self, ti: Any) -> int:
+        """The count of its days."""
+        return len(self.calendar.days)
+
+
+class CompanyOperator(BaseOperator):
+    """Runs on the company's machines."""
+
+
+class CompanyLink(BaseOperatorLink):
+    """To the company's page on a task."""
+
+    name = "company"
+    operators: ClassVar[list[type]] = [CompanyOperator]
+
+    def __init__(self) -> None:
+        self.calendar = CALENDAR
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """One page for all."""
+        return "http://company"
+
+
+LINK = CompanyLink()
+
+mappers: list[type] = []
+windows: list[type] = []
+with suppress(ImportError, AttributeError):  # since Airflow 3.3
+    _mapper: Any = importlib.import_module("airflow.partition_mappers.base").PartitionMapper
+    _window: Any = importlib.import_module("airflow.partition_mappers.window").Window
+
+    class CompanyMapper(_mapper):
+        """Maps keys by the calendar."""
+
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            self.calendar = CALENDAR
+
+        def to_downstream(self, key: str) -> str:
+            """The same key."""
+            return key
+
+    class CompanyWindow(_window):
+        """A window that the calendar knows."""
+
+        expected_decoded_type = str
+
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            self.calendar = CALENDAR
+
+        def to_upstream(self, decoded: Any) -> list[Any]:
+            """That key."""
+            return [decoded]
+
+    mappers, windows = [CompanyMapper], [CompanyWindow]
+
+
+class CompanyPlugin(AirflowPlugin):
+    """Registers them."""
+
+    name = "company"
+    timetables: ClassVar[list[Any]] = [
+        CalendarTimetable,
+        OneTimetable,
+        WrappingTimetable,
+        ForgetfulTimetable,
+        FickleTimetable,
+    ]
+    operator_extra_links: ClassVar[list[Any]] = [LINK]
+    priority_weight_strategies: ClassVar[list[Any]] = [WeighingStrategy]
+    partition_mappers: ClassVar[list[Any]] = mappers
+    windows: ClassVar[list[Any]] = windows
