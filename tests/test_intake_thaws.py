@@ -52,8 +52,13 @@ def test_a_version_that_failed_to_thaw_is_loaded_once_more_and_then_stays_live()
     cache = frozen_only(1)
     Brittle.trouble = True
     loads: list[int] = []
+
+    def load(key: int) -> Brittle:
+        loads.append(key)
+        return Brittle()
+
     for _ in range(3):
-        cache.get_or_load(0, lambda key: (loads.append(key), Brittle())[1])
+        cache.get_or_load(0, load)
         cache.resize(SIZE + 5_000)
         cache.check_invariants()
     assert loads == [0]
