@@ -27,6 +27,7 @@ from dagcache.flights import ABANDONED, Flight, Flights, Landing
 from dagcache.freezing import Freezer, PickleFreezer
 from dagcache.gcpause import gc_relaxed
 from dagcache.intake import Intake, Loaded, Sizer, VersionOf
+from dagcache.log_limits import report
 from dagcache.reaper import OnRemoval, Reaper
 from dagcache.reclaim import CycleBreaker, GenericBreaker
 from dagcache.sizing.limits import ByteLimit, format_bytes
@@ -39,7 +40,6 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 D = TypeVar("D")
 
-_log = logging.getLogger("dagcache")
 _SWEEP = 256  # entries that one turn under the lock looks at for their idle time
 _ORPHANS: list[Store] = []  # what forked children inherited: destroying it would copy its pages
 
@@ -383,7 +383,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         except MemoryError:
             raise
         except Exception as error:
-            self._tell_of_failed_thaw(key, error)
+            self._report_failed_thaw(key, error)
             self._exclusion.run(self._withdrawn, None)
         else:
             self._exclusion.run(self._withdrawn, self._timer() - started)
@@ -678,7 +678,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         except MemoryError:  # the bytes are as good as before, and a load would need more
             raise
         except Exception as error:
-            self._tell_of_failed_thaw(key, error)
+            self._report_failed_thaw(key, error)
             return None
         return value, self._timer() - started
 
@@ -686,8 +686,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         """Offer a value to the store; a fault of our own costs its place in the cache, the caller gets the value."""
         try:
             return self._exclusion.run(keep, key, *args)
-        except Exception:
-            _log.exception("%r could not be kept: it is served", key)
+        except Exception as error:
+            report("keep", "%r could not be kept: it is served", key, error=error)
             self._counts.internal_errors += 1
             return None
 
@@ -709,9 +709,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._counts.thawed(seconds)
         self._tell(key, "frozen", self._store.entries.get(key), seconds)
 
-    def _tell_of_failed_thaw(self, key: K, error: Exception) -> None:
-        if not isinstance(error, ThawError):
-            _log.error("thawing %r failed", key, exc_info=error)
+    def _report_failed_thaw(self, key: K, error: Exception) -> None:
+        report("thaw", "%r could not be thawed: it is loaded instead", key, error=error)
         if error.__cause__ is not None or not isinstance(error, ThawError):  # else the bytes were damaged
             self._intake.thaw_failed(key, error)
 
@@ -756,8 +755,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         """Prepare a loaded value; a fault of our own costs its place in the cache, the caller gets the value."""
         try:
             return self._intake.take(key, facts, seconds, self._store.budget)
-        except Exception:
-            _log.exception("%r could not be prepared: it is served and not kept", key)
+        except Exception as error:
+            report("prepare", "%r could not be prepared: it is served and not kept", key, error=error)
             self._counts.internal_errors += 1
             return None
 
@@ -785,8 +784,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _is_to_be_kept(self, key: K, keep_if: Callable[[], bool]) -> bool:
         try:
             return keep_if()
-        except Exception:
-            _log.exception("keep_if failed on %r: the value is served and not kept", key)
+        except Exception as error:
+            report("keep_if", "keep_if failed on %r: the value is served and not kept", key, error=error)
             self._counts.internal_errors += 1
             return False
 
@@ -866,7 +865,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._store.repair(self._latest)  # a clock that fails is one of the things that tear a change
 
     def _repaired(self) -> None:
-        _log.warning("a change to the cache %r was interrupted: its totals were recomputed", self.config.name)
+        message = "a change to the cache %r was interrupted: its totals were recomputed"
+        report("repair", message, self.config.name, level=logging.WARNING)
 
     def _take_leavings(self) -> Callable[[], None] | None:
         leavings = self._store.take_leavings()

@@ -10,16 +10,15 @@ Three things can go wrong around a critical section that every test of threads m
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from dagcache.lock import POLL_SECONDS, Lock
+from dagcache.log_limits import report
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_log = logging.getLogger("dagcache")
 
 _Afterwards = Callable[[], None]
 
@@ -98,5 +97,5 @@ class Exclusion:
             return
         try:
             self._run_alone(action, (), {})  # not `run`: a thousand that waited must not nest in each other
-        except Exception:
-            _log.exception("a change that waited for its turn failed")
+        except Exception as error:
+            report("deferred change", "a change that waited for its turn failed", error=error)

@@ -34,6 +34,7 @@ from dagcache.cache import DagCache, Fetched
 from dagcache.errors import RecursiveLoadError
 from dagcache.gcpause import gc_relaxed
 from dagcache.intake import Loaded
+from dagcache.log_limits import report
 
 _log = logging.getLogger("dagcache")
 _thread = threading.local()
@@ -95,8 +96,8 @@ class CachedLookups:
         super().__init__(*args, **kwargs)
         try:
             self._attach()
-        except Exception:
-            _log.exception("dagcache is off in this %s: Airflow's own cache serves", self.component_name)
+        except Exception as error:
+            report("attach", "dagcache is off in this %s: Airflow's own cache serves", self.component_name, error=error)
 
     def _attach(self) -> None:
         from airflow.configuration import conf
@@ -181,7 +182,7 @@ class CachedLookups:
         except Exception as error:
             if error is load.error or is_of_the_database(error):
                 raise
-            _log.exception("dagcache failed on %s: loaded the way Airflow does", load.key)
+            report("lookup", "dagcache failed on %s: loaded the way Airflow does", load.key, error=error)
             return self._load_as_airflow(load)
 
     def _look_up(self, load: _Load) -> Any:
@@ -401,7 +402,7 @@ def _unless_it_fails(step: Callable[..., T], *args: Any) -> T | None:
     except Exception as error:
         if is_of_the_database(error):
             raise
-        _log.warning("a step of a load failed (%s): %s", step.__name__, type(error).__name__, exc_info=True)
+        report(step.__name__, "a step of a load failed: %s", step.__name__, error=error, level=logging.WARNING)
         return None
 
 
