@@ -127,7 +127,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         freezer: how values are frozen; None turns the frozen tier off.
         clock: monotonic seconds; a `dagcache.clock.CoarseClock` makes hits faster at the price of a thread.
         on_removal: ``on_removal(info, cause)`` is told of every entry that left, outside the lock; its errors are
-            logged and counted.
+            logged and counted. Any call of any thread may run it, a plain `get` too, and for entries that another
+            thread has evicted: it must not take a lock that a caller of the cache may hold. Put the removal on a queue
+            (``deque.append``) and see to that elsewhere; docs/architecture.md shows how.
         version_of: ``version_of(key) -> (family, order) | None`` tells which keys are versions of one thing and which
             is newer (``order``: a number). Only for orders that are certain.
         breaker: how cyclic values are taken apart when they leave; None leaves that to the collector.

@@ -24,6 +24,7 @@ import enum
 import inspect
 import sys
 import threading
+import time
 from collections.abc import Callable
 from threading import get_ident
 from types import FrameType
@@ -33,6 +34,9 @@ R = TypeVar("R")
 
 POLL_SECONDS = 1.0
 """How long a waiter waits before it looks whether the holder is still there."""
+
+_PATIENCE: Final = 3  # how often a waiter is overtaken, by threads that were quicker when it was woken, before it minds
+_ROOM_SECONDS: Final = 0.0005
 
 _HOLDER: Final = 0
 _SUCCESSOR: Final = 1
@@ -60,23 +64,26 @@ class Lock:
 
     """
 
-    __slots__ = ("_bell", "_on_leak", "_poll_seconds", "_seat", "_waiting")
+    __slots__ = ("_bell", "_impatient", "_on_leak", "_poll_seconds", "_seat", "_waiting")
 
     def __init__(self, on_leak: Callable[[], object] = bool, *, poll_seconds: float = POLL_SECONDS) -> None:
         self._on_leak = on_leak
         self._poll_seconds = poll_seconds
         self._seat: _Seat = {}
         self._waiting: set[object] = set()
+        self._impatient: set[object] = set()
         # Locked but for moments: its release wakes one of those who wait. Nothing but the speed depends on it.
         self._bell = threading.Lock()
         self._bell.acquire()
 
     def run(self, action: Callable[..., R], *args: Any) -> R:
         """Run an action alone; within an action of the same thread, at once."""
+        overtaken = 0
         while (result := self._attempt(action, args)) is _BUSY:
             if self.entered():
                 return action(*args)
-            self._wait()
+            self._wait(overtaken >= _PATIENCE)
+            overtaken += 1
         return result
 
     def try_run(self, action: Callable[..., object], *args: Any) -> bool:
@@ -112,9 +119,11 @@ class Lock:
         if self._bell.locked():
             with contextlib.suppress(RuntimeError):  # another thread was faster
                 self._bell.release()
+        if self._impatient:
+            time.sleep(_ROOM_SECONDS)  # else this thread may have the lock again before the other one has the processor
 
-    def _wait(self) -> None:
-        """Sleep until the lock may be free."""
+    def _wait(self, impatient: bool) -> None:
+        """Sleep until the lock may be free; the impatient ask those who have it to make room."""
         seat = self._seat
         turn = seat.get(_HOLDER)
         if turn is _GONE or turn == get_ident():  # leaked by this very thread: `entered` says that it is not inside
@@ -123,9 +132,12 @@ class Lock:
         waiter = object()
         try:
             self._waiting.add(waiter)
+            if impatient:
+                self._impatient.add(waiter)
             rung = _HOLDER not in seat or self._bell.acquire(timeout=self._poll_seconds)
         finally:
             self._waiting.discard(waiter)
+            self._impatient.discard(waiter)
         if not rung and seat.get(_HOLDER) is turn:
             self._give_up_if_leaked()
 

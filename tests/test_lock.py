@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, final
 
 import pytest
@@ -126,6 +127,32 @@ def test_a_waiter_is_woken_as_soon_as_the_lock_is_free() -> None:
         for waiter in waiters:
             waiter.join(30)
             assert not waiter.is_alive()
+
+
+def test_who_is_overtaken_again_and_again_minds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it is served."""
+    monkeypatch.setattr(lock_module, "_PATIENCE", 0)
+    lock = Lock(poll_seconds=1e6)
+    with Held(lock) as held:
+        waiter = in_thread(lambda: lock.run(bool))
+        until(lambda: bool(lock._impatient))
+        held.release.set()
+        waiter.join(30)
+    assert not lock._impatient
+    assert not lock._waiting
+
+
+def test_room_is_made_for_those_who_mind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lets go of the lock leaves the processor to them for a moment, or it would have the lock again before."""
+    pauses: list[float] = []
+    monkeypatch.setattr(lock_module, "time", SimpleNamespace(sleep=pauses.append))
+    lock, waiter = Lock(), object()
+    lock._waiting.add(waiter)
+    lock.run(bool)
+    assert not pauses
+    lock._impatient.add(waiter)
+    lock.run(bool)
+    assert pauses == [lock_module._ROOM_SECONDS]
 
 
 def test_who_tries_does_not_wait() -> None:
