@@ -7,6 +7,7 @@ import re
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from urllib.error import HTTPError
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import (
     HTTPDefaultErrorHandler,
@@ -80,6 +81,9 @@ def scrape(url: str, timeout: float = 2.0) -> Scrape:
         response = opener.open(_request(parts), timeout=timeout)
         with response:
             body = response.read(_MOST_BYTES)
+    except HTTPError as error:
+        error.close()  # it holds the connection
+        raise
     except http.client.HTTPException as error:
         raise ConnectionError(f"{shown} did not answer in HTTP: {error!r}") from error
     return parse(body.decode("utf-8", errors="replace"))
