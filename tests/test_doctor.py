@@ -206,7 +206,7 @@ def test_what_was_not_said_in_time_is_unknown() -> None:
     [
         ((3, 12, 1), {"dagcache": "0.1", "sqlalchemy": "2.0"}, "ok"),
         ((3, 9, 1), {"dagcache": "0.1"}, "warning"),
-        ((3, 14, 0), {"dagcache": "0.1"}, "warning"),
+        ((3, 15, 0), {"dagcache": "0.1"}, "warning"),
         ((3, 12, 1), {"dagcache": None}, "failed"),
     ],
 )

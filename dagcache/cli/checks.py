@@ -12,7 +12,7 @@ from dagcache.sizing.limits import format_bytes
 Status = Literal["ok", "warning", "failed", "unknown"]
 Fact = Mapping[str, Any]
 
-_PYTHONS = ((3, 10), (3, 13))
+_PYTHONS = ((3, 10), (3, 14))
 _AIRFLOWS = ((3, 1), (3, 3))
 _BY_COMMAND_LINE = "workers as [api] workers says; one started with --workers goes by that, which is not seen here"
 _SHARE_OF_MEMORY = 0.9  # above which the pressure watch would have to shrink a full cache at once
@@ -34,7 +34,7 @@ def versions(python: tuple[int, ...], packages: Mapping[str, str | None]) -> Che
     shown = ", ".join(f"{name} {number or 'is not installed'}" for name, number in packages.items())
     message = f"Python {'.'.join(map(str, python))}, {shown}"
     if not _PYTHONS[0] <= python[:2] <= _PYTHONS[1]:
-        return Check("versions", "warning", message, "use a Python from 3.10 to 3.13: others are not tested")
+        return Check("versions", "warning", message, "use a Python from 3.10 to 3.14: others are not tested")
     if None in packages.values():
         return Check("versions", "failed", message, "pip install --force-reinstall dagcache")
     return Check("versions", "ok", message)

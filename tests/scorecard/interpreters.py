@@ -14,7 +14,7 @@ from tests.scorecard.outcome import Outcome, not_run
 from tests.scorecard.processes import ROOT, last_line, run
 from tests.scorecard.reruns import CORE_TESTS
 
-SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
+SUPPORTED = ("3.10", "3.11", "3.12", "3.13", "3.14")
 FREE_THREADED = ("3.13t", "3.14t")
 _MEMORY_TESTS = {"test_memory_flat", "test_reclaim", "test_walk"}  # of blocks and exact counts, which are others there
 _NEEDED = ("pytest", "hypothesis<6.140")  # later ones have no wheels for such builds
