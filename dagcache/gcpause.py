@@ -42,11 +42,6 @@ class _Switch(ABC):
         self._blocks: dict[int, _Block] = {}
         self._lock = Lock()
 
-    @property
-    @abstractmethod
-    def is_set(self) -> bool:
-        """Whether the collector is as open blocks want it, or in no need of a change."""
-
     @abstractmethod
     def set(self, on: bool) -> None:
         """Change the collector, or change it back, unless that was done; to be repeated if it was interrupted."""
@@ -60,11 +55,12 @@ class _Switch(ABC):
         """End a block; nothing changes if that was done already, or if it was opened before a fork."""
         self._lock.run(self._close, block)
 
-    # Noted before the switching and struck off after it: what is interrupted in between is done when the block dies.
+    # Noted before the switching and struck off after it. So what is interrupted in between is done when the block dies,
+    # and a block that a signal handler opens and closes in between is always an inner one, which switches nothing.
 
     def _open(self, block: _Block) -> None:
         self._blocks[id(block)] = block
-        if not self.is_set:
+        if len(self._blocks) == 1:
             self.set(True)
 
     def _close(self, block: _Block) -> None:
@@ -74,7 +70,6 @@ class _Switch(ABC):
         if len(blocks) == 1 or not any(other() for other in blocks.values() if other is not block):
             self.set(False)
             blocks.clear()  # some that died may be left: their death was reported in the middle of an interrupt
-            self.set(bool(blocks))  # a signal handler may have opened and closed one since
         else:
             del blocks[id(block)]
 
@@ -100,10 +95,6 @@ class _Off(_Switch):
         super().__init__()
         self.by_us = False
 
-    @property
-    def is_set(self) -> bool:
-        return not gc.isenabled()
-
     def set(self, on: bool) -> None:
         if on and gc.isenabled():
             self.by_us = True
@@ -125,10 +116,6 @@ class _Seldom(_Switch):
         """The host's threshold for a collection of the youngest objects."""
         youngest = gc.get_threshold()[0]
         return self._hosts[0] if youngest == SELDOM else youngest
-
-    @property
-    def is_set(self) -> bool:
-        return gc.get_threshold()[0] == SELDOM
 
     def set(self, on: bool) -> None:
         youngest, *older = now = gc.get_threshold()
@@ -183,20 +170,24 @@ _turns = _Turns()
 class _With:
     """One ``with`` block."""
 
-    __slots__ = ("__weakref__", "_noted")
+    __slots__ = ("__weakref__", "_noted", "_spare")
 
     _switch: ClassVar[_Switch]
 
     # An asynchronous exception may strike before the block is set up or when it is being left: then the death of this
     # object ends the block, by its weak reference. A `__del__` would run every time, and swallow what strikes in it.
+    # And another one may strike right then: then a spare reference ends it.
     def __enter__(self) -> None:
-        self._noted: _Block | None = weakref.ref(self, self._switch.close)
-        self._switch.open(self._noted)
+        close = self._switch.close
+        noted: _Block = weakref.ref(self, close)
+        self._spare: _Block | None = weakref.ref(self, lambda _: close(noted))
+        self._noted: _Block | None = noted
+        self._switch.open(noted)
 
     def __exit__(self, *_: object) -> None:
         if self._noted is not None:
             self._switch.close(self._noted)
-            self._noted = None
+            self._noted = self._spare = None
 
 
 class gc_paused(_With):  # noqa: N801 - used as a function is: `with gc_paused():`

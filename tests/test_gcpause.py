@@ -7,7 +7,8 @@ import gc
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -282,6 +283,78 @@ def do(model: Model, clock: ManualClock, name: str, number: int) -> None:
 
 class Stop(BaseException):
     """Thrown into a thread."""
+
+
+def at_line(number: int, act: Callable[[], object]) -> Callable[[FrameType, str, Any], Any]:
+    """A tracer that does something when so many lines of the module have been reached: there a handler may run."""
+    left = number
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != gcpause.__file__:
+            return None
+        if event == "line":
+            left -= 1
+            if not left:
+                act()
+        return trace
+
+    return trace
+
+
+def use_both(clock: ManualClock) -> None:
+    """Blocks in each other, and one before which the collector has its turn."""
+    with gc_relaxed():
+        with gc_paused():
+            pass
+        cycles(_DUE)
+        open_and_close(gc_paused)
+        clock.advance(2 * LONGEST_WAIT)
+        open_and_close(gc_relaxed)
+
+
+def act_before_every_line(clock: ManualClock, act: Callable[[], object]) -> int:
+    """Do everything again and again, and act before the first line, the second, ...; how many lines there were."""
+    gc.collect()
+    usual, number, acted = (gc.isenabled(), gc.get_threshold()), 0, True
+
+    def act_once() -> None:
+        nonlocal acted
+        acted = True
+        act()
+
+    while acted:
+        number += 1
+        acted = False
+        previous = sys.gettrace()
+        sys.settrace(at_line(number, act_once))
+        try:
+            use_both(clock)
+        except Stop:
+            pass
+        finally:
+            sys.settrace(previous)
+        assert (gc.isenabled(), gc.get_threshold(), collector_is_off()) == (*usual, False)
+        assert not gcpause._off._blocks
+        assert not gcpause._seldom._blocks
+    return number
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_handler_that_opens_a_block_before_any_line_leaves_the_collector_as_it_was(
+    kind: Any, clock: ManualClock
+) -> None:
+    """It may run in the middle of opening and closing another."""
+    assert act_before_every_line(clock, lambda: open_and_close(kind)) > 80
+
+
+def test_an_interrupt_before_any_line_leaves_the_collector_as_it_was(clock: ManualClock) -> None:
+    """The death of the block ends it."""
+
+    def strike() -> None:
+        raise Stop
+
+    assert act_before_every_line(clock, strike) > 80
 
 
 @pytest.mark.parametrize("kind", KINDS)
