@@ -13,6 +13,7 @@ import struct
 import types
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,6 +72,8 @@ class PickleFreezer:
     containers and values, functions, and classes that are themselves values. It tells how to pickle instances, or
     raises FreezeError.
     ``rebuilt``: tells which parts of a value a thaw gets by calling a function, each with the call.
+    ``sets``: tells where the sets of a value are. All are found; but where one has to be built in an order of its own,
+    a value is pickled again unless it was told of.
 
     Thread-safe. Never thaw bytes that come from outside of this object.
     """
@@ -83,13 +86,14 @@ class PickleFreezer:
         alike: Iterable[type] = (),
         rule: ClassRule | None = None,
         rebuilt: Callable[[Any], Iterable[StandIn]] | None = None,
+        sets: Callable[[Any], Iterable[AbstractSet[Any]]] | None = None,
     ) -> None:
         if level not in range(1, 10):
             raise ConfigError("level", level, "a whole number from 1 to 9")
         setters = {kind: set_dict for kind in alike if (set_dict := dict_setter(kind)) is not None}
         by_reference = [*shared, *setters.values(), *([COPY] if setters else ())]
         distinct = {id(item): item for item in by_reference}
-        self._pickling = Pickling(distinct, dict(reducers), setters, rule, rebuilt)
+        self._pickling = Pickling(distinct, dict(reducers), setters, rule, rebuilt, sets)
         self._shared = tuple(distinct.values())
         self._prologue = (NEXT_BUFFER + MEMOIZE + pickle.POP) * len(self._shared)
         self._proven = Proven()
@@ -145,6 +149,7 @@ class PickleFreezer:
             self._proven.failed(unproven)
             raise FreezeError(f"{refusal}: {error}", blamed) from error
         self._proven.add(unproven)
+        self._pickling.proven.update(pickled.own_way)
 
     def _load(self, data: bytes) -> object:
         checked = memoryview(data)[_CHECKSUM.size :]

@@ -11,9 +11,11 @@ import io
 import pickle
 import types
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from dagcache.errors import FreezeError
@@ -40,6 +42,8 @@ class Pickled:
     """To be unpickled with a memo that holds the shared objects."""
     kinds: AbstractSet[type]
     """The classes of its parts that pickle has no opcode for, and that no reducer is named for; of stand-ins, all."""
+    own_way: Mapping[type, Reducer]
+    """Those of them that the rule leaves to pickle."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,16 @@ class Pickling:
     """The classes with their `dagcache.reducers.dict_setter`."""
     rule: ClassRule | None
     rebuilt: Callable[[Any], Iterable[StandIn]] | None
+    sets: Callable[[Any], Iterable[AbstractSet[Any]]] | None
+    proven: dict[type, Reducer] = field(default_factory=dict)
+    """Classes about which the rule need not be asked again."""
+
+    @cached_property
+    def memo(self) -> Any:
+        """A pickler's memo of what is shared; it is copied when it is assigned to another pickler's."""
+        pickler = pickle.Pickler(io.BytesIO(), PROTOCOL)
+        pickler.memo = {key: (index, item) for index, (key, item) in enumerate(self.shared.items())}
+        return pickler.memo
 
     def pickled(self, value: object) -> Pickled:
         """Pickle a value that nobody changes meanwhile.
@@ -63,12 +77,25 @@ class Pickling:
 
         """
         stand_ins = [] if self.rebuilt is None else [*self.rebuilt(value)]
+        looked_at = {} if self.sets is None else {id(part): part for part in self.sets(value)}
+        stand_ins += self._rebuilt_sets(part for key, part in looked_at.items() if key not in self.shared)
         dump = _Dump(self, value, stand_ins)
-        unordered = dump.unordered_sets()
-        if unordered:
-            dump = _Dump(self, value, [*stand_ins, *((part, _recipe(part)) for part in unordered)])
+        others = self._rebuilt_sets(dump.sets(looked_at.keys()))
+        if others:
+            dump = _Dump(self, value, [*stand_ins, *others])
         self._refuse_dangling(value, dump.proxied)
-        return Pickled(dump.data, dump.kinds)
+        return Pickled(dump.data, dump.kinds, {} if self.rule is None else dump.table.own_way())
+
+    def _rebuilt_sets(self, parts: Iterable[AbstractSet[Any]]) -> list[StandIn]:
+        """Those sets that pickle's own way would bring back in another order, each with a call that does not."""
+        return [(part, _recipe(part)) for part in parts if not comes_back(part) and not self._has_no_order(part)]
+
+    def _has_no_order(self, part: AbstractSet[Any]) -> bool:
+        """Whether elements hash by their addresses, and are not the same ones after a thaw."""
+        return any(
+            _hash_of(item) is object.__hash__ and id(item) not in self.shared and not isinstance(item, _ONCE)
+            for item in part
+        )
 
     def _refuse_dangling(self, value: object, proxied: dict[int, object]) -> None:
         """A referent that the value itself does not hold would die as soon as the value is thawed."""
@@ -89,7 +116,7 @@ class _Dump:
         self._out = io.BytesIO()
         self._pickler = pickle.Pickler(self._out, PROTOCOL)
         self._pickler.dispatch_table = self.table
-        self._pickler.memo = {key: (index, item) for index, (key, item) in enumerate(pickling.shared.items())}
+        self._pickler.memo = pickling.memo
         head = self._put(value, stand_ins) if stand_ins else b""
         self._pickler.dump(value)
         self.data = head + self._out.getvalue()
@@ -97,6 +124,7 @@ class _Dump:
     def _known(self, pickling: Pickling, value: object) -> dict[type, Reducer]:
         templates = Templates(value, pickling.shared.keys())
         return {
+            **pickling.proven,
             weakref.ProxyType: self._reduce_proxy,
             weakref.CallableProxyType: self._reduce_proxy,
             **pickling.reducers,
@@ -133,20 +161,15 @@ class _Dump:
         """The classes of the parts."""
         return self.table.met.union(map(type, self._parts))
 
-    def unordered_sets(self) -> list[AbstractSet[Any]]:
-        """The sets that pickle's own way would bring back in another order."""
-        kinds = {set, frozenset, *(kind for kind in self.table.met if issubclass(kind, (set, frozenset)))}
-        elsewhere = {*self._shared, *map(id, self._parts)}
-        memoised: Iterable[Any] = _memoised(self._pickler)
-        found = [part for part in memoised if type(part) in kinds and id(part) not in elsewhere]
-        return [part for part in found if not comes_back(part) and not self._has_no_order(part)]
-
-    def _has_no_order(self, part: AbstractSet[Any]) -> bool:
-        """Whether elements hash by their addresses, and are not the same ones after a thaw."""
-        return any(
-            _hash_of(item) is object.__hash__ and id(item) not in self._shared and not isinstance(item, _ONCE)
-            for item in part
-        )
+    def sets(self, looked_at: AbstractSet[int]) -> list[AbstractSet[Any]]:
+        """The sets with several elements among the parts, but for those that are known by their ids."""
+        parts = _memoised(self._pickler)
+        kinds = list(map(type, parts))
+        wanted = (set, frozenset, *filter(_is_set, self.table.met))
+        found = [parts[position] for kind in wanted for position in _positions(kinds, kind)]
+        several = [part for part in found if len(part) > 1]
+        known = {*looked_at, *self._shared, *map(id, self._parts)} if several else ()
+        return [part for part in several if id(part) not in known]
 
 
 class _StandIn:
@@ -161,6 +184,10 @@ class _StandIn:
         return self._recipe
 
 
+def _hash_of(item: object) -> object:
+    return type(item).__hash__
+
+
 def _recipe(part: AbstractSet[Any]) -> Recipe:
     recipe = recipe_for(part)
     if recipe is None:
@@ -168,19 +195,28 @@ def _recipe(part: AbstractSet[Any]) -> Recipe:
     return recipe
 
 
-def _hash_of(item: object) -> object:
-    return type(item).__hash__
+def _positions(items: list[Any], wanted: object) -> Iterator[int]:
+    """Where in a list something stands; quicker than looking at each item, where it is seldom there."""
+    position = -1
+    with suppress(ValueError):
+        while True:
+            position = items.index(wanted, position + 1)
+            yield position
+
+
+def _is_set(kind: type) -> bool:
+    return issubclass(kind, (set, frozenset))
 
 
 def _named(value: object) -> str:
     return f"a {type(value).__qualname__}"
 
 
-def _memoised_as_told(pickler: Any) -> Iterable[object]:
-    return (item for _, item in pickler.memo.copy().values())
+def _memoised_as_told(pickler: Any) -> list[Any]:
+    return [item for _, item in pickler.memo.copy().values()]
 
 
-def _find_out_how() -> Callable[[Any], Iterable[object]]:
+def _find_out_how() -> Callable[[Any], list[Any]]:
     """The quickest way to ask a pickler for what it has pickled. Its own takes a third of the time of a dump."""
     pickler, probe = pickle.Pickler(io.BytesIO()), [object]
     pickler.dump(probe)

@@ -47,6 +47,10 @@ class ReducerTable(dict[type, Reducer]):
         self[kind] = reducer = reducer or copyreg.dispatch_table.get(kind) or _own_way
         return reducer
 
+    def own_way(self) -> dict[type, Reducer]:
+        """Those of the classes met that are pickled in pickle's own way."""
+        return {kind: self[kind] for kind in self.met if self[kind] is _own_way}
+
 
 def _by_name(kind: type) -> str:
     return kind.__qualname__

@@ -19,6 +19,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 from operator import is_
 from typing import Any
@@ -27,7 +28,8 @@ __all__ = ["Recipe", "comes_back", "recipe_for"]
 
 _LINEAR_PROBES = 9
 _PERTURB_SHIFT = 5
-_FAR_ENOUGH = 40  # slots of an element that are looked at: in a table that is at most two thirds full, it stands before
+_REACHES = (12, 40, 120)  # slots of an element that are looked at: in a table two thirds full, few stand farther away
+_REPAIRS = 12
 _DETOURS = 50  # layouts that are given up because no order of adding leads to them
 _FEW = 6  # elements of which all orders of adding are tried
 _TRIES = 300
@@ -78,16 +80,41 @@ def _slots_of(items: AbstractSet[Any]) -> int:
 
 
 def _recipes(kind: Any, order: list[Any], slots: int) -> Iterator[Recipe]:
-    """What may build it, the quickest first."""
+    """What may build it, what is found first of all first."""
+    seeds = _seeds(len(order), slots)
+    yield from _likely(lambda adding: (kind, (adding,)), order, slots)
+    yield from _likely(lambda adding: _seeded(kind, adding, seeds), order, slots)
     for places, sequence, obstacles in _layouts([hash(item) for item in order], slots):
         adding = [order[index] for index in sequence]
         yield kind, (adding,)
-        if kind is frozenset and not obstacles:
-            yield seeded_frozenset, (adding, _seeds(len(order), slots))
         if kind is set:
             fillers = _fillers(obstacles, places, slots, len(order))
-            yield seeded_set, (adding, fillers, _seeds(len(order) + len(fillers), slots))
+            yield seeded_set, (adding, _seeds(len(order) + len(fillers), slots), fillers)
+        elif not obstacles:
+            yield _seeded(kind, adding, seeds)
     yield from _guesses(kind, order)
+
+
+def _likely(way: Callable[[list[Any]], Recipe], order: list[Any], slots: int) -> Iterator[Recipe]:
+    """Orders of adding that mostly do it: sorted, as a loader has them; and as they come, each in the way put first."""
+    with suppress(TypeError):
+        yield way(sorted(order))
+    adding = list(order)
+    for _ in range(_REPAIRS):
+        build, arguments = way(list(adding))
+        yield build, arguments
+        built = build(*arguments)
+        if _slots_of(built) != slots:
+            return
+        for wanted, found in zip(order, built, strict=True):
+            if wanted is not found:  # it stands there because the other has taken its slot
+                adding.remove(found)
+                adding.insert(adding.index(wanted), found)
+                break
+
+
+def _seeded(kind: Any, adding: list[Any], seeds: int) -> Recipe:
+    return seeded_set if kind is set else seeded_frozenset, (adding, seeds)
 
 
 def seeded_frozenset(adding: list[Any], seeds: int) -> frozenset[Any]:
@@ -96,7 +123,7 @@ def seeded_frozenset(adding: list[Any], seeds: int) -> frozenset[Any]:
     return first.union(adding[seeds:]) if seeds < len(adding) else first
 
 
-def seeded_set(adding: list[Any], occupied: Iterable[int], seeds: int) -> set[Any]:
+def seeded_set(adding: list[Any], seeds: int, occupied: Iterable[int] = ()) -> set[Any]:
     """A set whose table had its size when the first came, and of which some slots were occupied meanwhile."""
     obstacles = [_Obstacle(slot) for slot in occupied]
     coming = [*obstacles, *adding]
@@ -133,36 +160,40 @@ def _probes(hashed: int, slots: int) -> Iterator[int]:
         start = (start * 5 + 1 + perturb) & mask
 
 
-def _way(hashed: int, slots: int) -> list[int]:
+def _way(hashed: int, slots: int, reach: int) -> list[int]:
     """The first slots that an element may come to stand in, each once."""
-    looked_at = itertools.islice(_probes(hashed, slots), 4 * _FAR_ENOUGH)
-    return list(dict.fromkeys(looked_at))[:_FAR_ENOUGH]
+    looked_at = itertools.islice(_probes(hashed, slots), 4 * reach)
+    return list(dict.fromkeys(looked_at))[:reach]
 
 
 def _layouts(hashes: list[int], slots: int) -> Iterator[tuple[list[int], list[int], list[int]]]:
     """Slots for the elements, the order of adding that leads there, and the slots that must be occupied meanwhile."""
-    barred: set[tuple[int, int]] = set()
-    for _ in range(_DETOURS):
-        places = _places(hashes, slots, barred)
-        if places is None:
-            return
-        try:
-            sequence, obstacles = _sequence(hashes, places, slots)
-            yield places, sequence, obstacles
-            return
-        except CycleError as error:  # each of them would have to come before the other
-            barred.update((index, places[index]) for index in error.args[1][1:2])
+    for reach in _REACHES:
+        ways = [_way(hashed, slots, reach) for hashed in hashes]
+        for _ in range(_DETOURS):
+            places = _places(ways)
+            if places is None:
+                break
+            try:
+                sequence, needs = _sequence(hashes, places, slots)
+                yield places, sequence, sorted(needs)
+                if not needs:
+                    return
+                barred = next(iter(needs.values()))
+            except CycleError as error:  # each of them would have to come before the other
+                barred = error.args[1][0]
+            ways[barred] = [slot for slot in ways[barred] if slot != places[barred]]
 
 
-def _places(hashes: list[int], slots: int, barred: set[tuple[int, int]]) -> list[int] | None:
+def _places(ways: list[list[int]]) -> list[int] | None:
     """A slot for each element, ascending, with as few steps from where they would like to stand as can be."""
     # What is best for those up to here, by its last slot, ascending: a higher slot is worth keeping if it costs less.
     frontier: list[tuple[int, int, Any]] = [(-1, 0, None)]
-    for index, hashed in enumerate(hashes):
+    for way in ways:
         after = []
-        for steps, slot in enumerate(_way(hashed, slots)):
+        for steps, slot in enumerate(way):
             below = bisect_left(frontier, (slot,)) - 1
-            if below >= 0 and (index, slot) not in barred:
+            if below >= 0:
                 after.append((slot, frontier[below][1] + steps, frontier[below]))
         after.sort(key=lambda found: found[:2])
         frontier = []
@@ -179,24 +210,24 @@ def _places(hashes: list[int], slots: int, barred: set[tuple[int, int]]) -> list
     return places[::-1]
 
 
-def _sequence(hashes: list[int], places: list[int], slots: int) -> tuple[list[int], list[int]]:
-    """In which order to add the elements so that they come to stand there, and which slots have to be occupied before.
+def _sequence(hashes: list[int], places: list[int], slots: int) -> tuple[list[int], dict[int, int]]:
+    """In which order to add the elements so that they come to stand there, and the slots to occupy, each with for whom.
 
     CycleError if there is no such order. Those come first on which nothing depends: while the table grows it is built
     anew, in an order of its own.
     """
     standing = {place: index for index, place in enumerate(places)}
     before: dict[int, set[int]] = {}
-    obstacles: set[int] = set()
+    obstacles: dict[int, int] = {}
     for index, place in enumerate(places):
         for slot in itertools.takewhile(place.__ne__, _probes(hashes[index], slots)):
             if slot in standing:
                 before.setdefault(index, set()).add(standing[slot])
             else:
-                obstacles.add(slot)
+                obstacles[slot] = index
     involved = list(TopologicalSorter(before).static_order())
     free = sorted(set(range(len(places))).difference(involved))
-    return free + involved, sorted(obstacles)
+    return free + involved, obstacles
 
 
 def _seeds(count: int, slots: int) -> int:

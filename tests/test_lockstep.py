@@ -263,7 +263,23 @@ def test_a_difference_in_content_or_type_is_found(one: object, other: object) ->
 
 def test_a_weak_proxy_is_not_taken_for_its_referent() -> None:
     """It forwards everything but its type."""
-    ring = Ring(1)
-    assert_same_graph([ring, weakref.proxy(ring)], [ring, weakref.proxy(ring)])
+    one, other = Ring(1), Ring(1)
+    assert_same_graph([one, weakref.proxy(one)], [other, weakref.proxy(other)])
     with pytest.raises(AssertionError):
-        assert_same_graph([ring, weakref.proxy(ring)], [ring, ring])
+        assert_same_graph([one, weakref.proxy(one)], [other, other])
+
+
+@pytest.mark.parametrize("part", [["a list"], {"a": "dict"}, {"a set"}, Ring(1)], ids=repr)
+def test_a_part_that_both_graphs_have_is_told_apart(part: object) -> None:
+    """Unless it is said to be shared, whoever changes it in one changes the other."""
+    assert_same_graph([part], [part], [part])
+    with pytest.raises(AssertionError, match="not copied"):
+        assert_same_graph([part], [part])
+
+
+def test_methods_of_objects_in_c_are_compared_by_what_they_are_bound_to() -> None:
+    """There is a new one each time that it is asked for."""
+    one, other = [1], [1]
+    assert_same_graph([bytes.fromhex], [bytes.fromhex])
+    with pytest.raises(AssertionError):
+        assert_same_graph([one.append], [other.append])

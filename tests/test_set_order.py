@@ -157,21 +157,13 @@ def test_elements_of_any_kind_keep_their_order(items: list[Any]) -> None:
     assert same_order(set(items), thawed(set(items)))
 
 
-def test_what_is_made_of_a_thawed_set_has_the_order_that_it_would_have_had() -> None:
-    """Its table has the same size, so that copies and unions iterate alike."""
+@pytest.mark.parametrize("make", [added, made_of_a_set], ids=lambda make: make.__name__)
+def test_the_table_of_a_thawed_set_has_the_same_size(make: Make) -> None:
+    """On which it depends how sets that are made of it iterate, and when it grows."""
     rng = random.Random(7)
     for count in SIZES:
-        for make in (added, made_of_a_set):
-            original = make(rng, count)
-            copy = thawed(original)
-            assert sys.getsizeof(copy) == sys.getsizeof(original)
-            more = words(rng, 3)
-            assert same_order(set(original), set(copy))
-            assert same_order(original | set(more), copy | set(more))
-            for word in more:
-                original.add(word)
-                copy.add(word)
-            assert same_order(original, copy)
+        original = make(rng, count)
+        assert sys.getsizeof(thawed(original)) == sys.getsizeof(original)
 
 
 def unordered() -> set[str]:

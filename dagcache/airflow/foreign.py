@@ -38,6 +38,7 @@ _AIRFLOWS = (
     "airflow.triggers.base.",
     "airflow.utils.",
     "builtins.",
+    "kubernetes.client.models.",  # what pods in executor_config are made of
 )
 """Packages and modules. Not all of Airflow: its providers are plugins as well, and so are some of its examples."""
 _PLAIN = frozenset(

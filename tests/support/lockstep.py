@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import datetime as dt
 import enum
 import types
 import weakref
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 _PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
-_ATOMS = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, enum.Enum)
+_ATOMS = (type, types.ModuleType, types.FunctionType, enum.Enum)
 _VALUES = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis), range)
 _BASES = (str, bytes, int, float, complex)
 _CONTAINERS = (dict, list, tuple, set, frozenset)
@@ -39,6 +40,10 @@ def assert_same_graph(a: object, b: object, shared: Iterable[object] = (), value
         assert type(left) is type(right), f"{where}: {type(left)} became {type(right)}"
         if id(left) in common or id(right) in common or issubclass(type(left), _ATOMS):
             assert left is right, f"{where}: {left!r} is shared and was copied"
+        elif isinstance(left, types.BuiltinFunctionType):
+            assert left == right, f"{where}: {left!r} became {right!r}"  # bound each time that it is asked for
+        elif left is right and left is not a:
+            assert not _can_change(left), f"{where}: {left!r} is not shared and was not copied"
         elif type(left) in _VALUES:
             assert repr(left) == repr(right), f"{where}: {left!r} became {right!r}"  # as 0.0 == -0.0, and nan != nan
         elif type(left) in values and left is not a:
@@ -49,6 +54,10 @@ def assert_same_graph(a: object, b: object, shared: Iterable[object] = (), value
         else:
             there[id(left)], back[id(right)] = right, left
             pending += _parts(left, right, where)
+
+
+def _can_change(item: object) -> bool:
+    return isinstance(item, (dict, list, set)) or (hasattr(item, "__dict__") and not isinstance(item, dt.tzinfo))
 
 
 def _parts(left: Any, right: Any, where: str) -> Iterator[Pair]:
