@@ -37,7 +37,7 @@ _TIMEZONES = ("airflow._shared.timezones.timezone", "airflow.utils.timezone")
 _SENTINELS = ("airflow.serialization.definitions.notset", "airflow.utils.types")
 _OPERATORS = ("SerializedBaseOperator",)  # of which each task is one
 _PARAMETERS = ("SerializedParam", "SerializedParamsDict")  # of which each task has several
-_SETS = ("upstream_task_ids", "downstream_task_ids", "deps")
+_SETS = ("tags", "upstream_task_ids", "downstream_task_ids", "deps")
 _SHAREABLE = (list, dict, set, frozenset, tuple, dt.timedelta, dt.tzinfo)
 
 
@@ -74,15 +74,15 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
         names = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
         shared += map(sys.intern, sorted(names))
     made = PickleFreezer(
-        shared, reducers, alike=operators, rule=foreign.rule, rebuilt=foreign.rebuilt, sets=sets_of_tasks
+        shared, reducers, alike=operators, rule=foreign.rule, rebuilt=foreign.rebuilt, sets=sets_of
     )
     return made, shared
 
 
-def sets_of_tasks(dag: Any) -> Iterator[AbstractSet[Any]]:
-    """Most of the sets in a graph: the ids of each task's neighbours, and a sensor's own rules."""
-    for task in getattr(dag, "task_dict", {}).values():
-        attributes = getattr(task, "__dict__", {})
+def sets_of(dag: Any) -> Iterator[AbstractSet[Any]]:
+    """Most of the sets in a graph: its tags, the ids of each task's neighbours, and a sensor's own rules."""
+    for part in (dag, *getattr(dag, "task_dict", {}).values()):
+        attributes = getattr(part, "__dict__", {})
         for name in _SETS:
             found: Any = attributes.get(name)
             if type(found) in (set, frozenset) and len(found) > 1:
