@@ -43,6 +43,7 @@ _SAMPLES: dict[str, Callable[[CacheStats], list[Sample]]] = {
     "dagcache_loads_deduplicated_total": _plain(lambda stats: stats.joins),
     "dagcache_load_failures_total": _plain(lambda stats: stats.load_failures),
     "dagcache_thaw_failures_total": _plain(lambda stats: stats.thaw_failures),
+    "dagcache_unfrozen_total": _plain(lambda stats: stats.unfrozen),
     "dagcache_evictions_total": _by(lambda stats: stats.evictions),
     "dagcache_evicted_bytes_total": _by(lambda stats: stats.evicted_bytes),
     "dagcache_demotions_total": _plain(lambda stats: stats.demotions),

@@ -281,10 +281,13 @@ ROWS: tuple[Row, ...] = (
                 (Query(_c("dagcache_sizing_error_ratio"), _PROCESS),),
             ),
             Panel(
-                "Thaws that failed",
-                "Anything but 0: memory is being damaged, or a class does not survive pickling.",
+                "Without a frozen form, and thaws that failed",
+                "The log names the class that is to blame. Failed thaws without such a line: memory is being damaged.",
                 "ops",
-                (Query(_by("component", _rate("dagcache_thaw_failures_total")), "{{component}}"),),
+                (
+                    Query(_by("component", _rate("dagcache_thaw_failures_total")), "{{component}}, failed"),
+                    Query(_by("component", _rate("dagcache_unfrozen_total")), "{{component}}, without"),
+                ),
             ),
             Panel(
                 "Victims that somebody still held",

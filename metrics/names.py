@@ -75,6 +75,13 @@ METRICS: tuple[Metric, ...] = (
         "Anything but 0: memory is being damaged, or a class does not survive pickling.",
     ),
     Metric(
+        "dagcache_unfrozen_total",
+        "counter",
+        (),
+        "Values without a frozen form, kept live only.",
+        "Each of them is loaded anew when its live copy is gone; the log names the class that is to blame.",
+    ),
+    Metric(
         "dagcache_evictions_total",
         "counter",
         ("cause",),

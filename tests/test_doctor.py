@@ -19,6 +19,7 @@ from dagcache.cli import checks, doctor, endpoints
 from dagcache.cli.checks import Check
 from dagcache.cli.endpoints import Answer, Endpoint, Port
 from dagcache.cli.main import main
+from dagcache.freezing import PickleFreezer
 from dagcache.metrics.exposition import Exposition
 from tests.support.caches import make_cache
 from tests.test_threads import until
@@ -250,6 +251,17 @@ def test_endpoints_answer_or_not() -> None:
     assert checks.endpoints([], "/targets").status == "unknown"
 
 
+def test_processes_whose_values_have_no_frozen_form_are_told_of() -> None:
+    """A plugin's class is to blame, or damaged memory; a process of an older version counts nothing."""
+    one, other = Endpoint("http://a/metrics"), Endpoint("http://b/metrics")
+    good = (one, Answer(("scheduler",)))
+    assert checks.frozen_copies([good]).status == "ok"
+    found = checks.frozen_copies([good, (other, Answer(("api_server",), unfrozen=3, thaw_failures=1))])
+    assert (found.status, found.message[:39]) == ("warning", "3 loads had no frozen form, and 1 thaws")
+    assert found.details[1] == "http://b/metrics: 3 without a frozen form, 1 thaws failed"
+    assert checks.frozen_copies([(one, Answer(error="refused"))]).status == "unknown"
+
+
 # ---- the network ----
 
 
@@ -277,6 +289,17 @@ def test_announced_endpoints_are_found_and_asked(exposition: Exposition, tmp_pat
     assert found == Endpoint(f"http://localhost:{exposition.port}/metrics", "scheduler")
     assert endpoints.ask_all([found]) == [Answer(("scheduler",))]
     assert endpoints.announced(tmp_path / "missing") == []
+
+
+def test_an_endpoint_tells_what_it_could_not_freeze(tmp_path: Path) -> None:
+    """As its statistics count it."""
+    cache, _ = make_cache(name="scheduler", freezer=PickleFreezer(), sizer=lambda _: 1)
+    cache["a lock"] = threading.Lock()
+    made = Exposition(cache, None, host="127.0.0.1", ports=[0], targets=tmp_path)
+    try:
+        assert endpoints.ask(f"http://localhost:{made.port}/metrics") == Answer(("scheduler",), unfrozen=1)
+    finally:
+        made.close()
 
 
 def test_an_endpoint_that_is_gone_is_told(listener: socket.socket) -> None:
@@ -452,7 +475,8 @@ def test_each_check_is_a_line_with_what_it_is_about_below(capsys: pytest.Capture
     assert "ok       airflow: Airflow 3.3.2, home /opt/airflow" in lines
     assert "           max_bytes = 1GiB (environment)" in lines
     assert "ok       port: metrics_port = 0: there are no endpoints" in lines
-    assert lines[-1].startswith("unknown  endpoints: none is announced in /nowhere")
+    assert lines[-2].startswith("unknown  endpoints: none is announced in /nowhere")
+    assert lines[-1] == "unknown  frozen copies: there is no process to ask"
 
 
 def test_one_failure_is_exit_code_1_and_comes_with_a_remedy(

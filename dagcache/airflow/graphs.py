@@ -73,9 +73,7 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
     for kind in operators + parameters:
         names = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
         shared += map(sys.intern, sorted(names))
-    made = PickleFreezer(
-        shared, reducers, alike=operators, rule=foreign.rule, rebuilt=foreign.rebuilt, sets=sets_of
-    )
+    made = PickleFreezer(shared, reducers, alike=operators, rule=foreign.rule, rebuilt=foreign.rebuilt, sets=sets_of)
     return made, shared
 
 

@@ -219,5 +219,25 @@ def endpoints(asked: Sequence[tuple[Endpoint, Answer]], directory: str) -> Check
     return Check("endpoints", "ok", f"{len(asked)} answer", "", details)
 
 
+def frozen_copies(asked: Sequence[tuple[Endpoint, Answer]]) -> Check:
+    """Whether what the processes that answer have loaded could be frozen, and thawed again."""
+    name = "frozen copies"
+    answers = [answer for _, answer in asked if answer.components]
+    if not answers:
+        return Check(name, "unknown", "there is no process to ask")
+    unfrozen, failed = (sum(getattr(answer, field) for answer in answers) for field in ("unfrozen", "thaw_failures"))
+    if not unfrozen and not failed:
+        return Check(name, "ok", "whatever was loaded has one")
+    details = tuple(f"{endpoint.url}: {_kept_live(answer)}" for endpoint, answer in asked if answer.components)
+    message = f"{unfrozen} loads had no frozen form, and {failed} thaws failed: such versions are kept live only"
+    return Check(
+        name, "warning", message, "the log of dagcache names the classes of plugins that are to blame", details
+    )
+
+
+def _kept_live(answer: Answer) -> str:
+    return f"{answer.unfrozen} without a frozen form, {answer.thaw_failures} thaws failed"
+
+
 def _said(answer: Answer) -> str:
     return answer.error or ", ".join(answer.components) or "no metrics of dagcache"

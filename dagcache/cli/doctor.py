@@ -111,7 +111,7 @@ def _without_airflow(given: Sequence[Endpoint]) -> list[Check]:
     return [
         checks.no_airflow(),
         checks.memory("default", str(config.max_bytes), config.budget(), 1, memory.bytes, memory.source),
-        _ask(given, ""),
+        *_ask(given, ""),
     ]
 
 
@@ -124,12 +124,13 @@ def _of_airflow(given: Sequence[Endpoint], timeout: float) -> list[Check]:
         host, numbers = settled["metrics_host"], settled["metrics_ports"]
         found.append(checks.ports(host, numbers, endpoints.look_at_ports(host, numbers)))
     directory = "" if settled is None else settled["targets"]
-    return [*found, _ask(given, directory)]
+    return [*found, *_ask(given, directory)]
 
 
-def _ask(given: Sequence[Endpoint], directory: str) -> Check:
+def _ask(given: Sequence[Endpoint], directory: str) -> list[Check]:
     known = [*given, *(endpoints.announced(Path(directory)) if directory else [])]
-    return checks.endpoints(list(zip(known, endpoints.ask_all(known), strict=True)), directory)
+    asked = list(zip(known, endpoints.ask_all(known), strict=True))
+    return [checks.endpoints(asked, directory), checks.frozen_copies(asked)]
 
 
 def _facts(timeout: float) -> tuple[list[Fact], str]:

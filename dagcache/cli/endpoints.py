@@ -37,6 +37,10 @@ class Answer:
     components: tuple[str, ...] = ()
     """Whose metrics these are; none: somebody else's."""
     error: str = ""
+    unfrozen: int = 0
+    """Values that had no frozen form, of all its components."""
+    thaw_failures: int = 0
+    """Frozen copies that did not give their value back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,9 @@ def ask(url: str) -> Answer:
         found = scrape(url, timeout=_SECONDS)
     except (OSError, ValueError) as error:
         return Answer(error=str(error)[:200] or type(error).__name__)
-    return Answer(tuple(labels.get("component", "?") for labels in found.labels("dagcache_info")))
+    components = tuple(labels.get("component", "?") for labels in found.labels("dagcache_info"))
+    counts = (int(found.total(name)) for name in ("dagcache_unfrozen_total", "dagcache_thaw_failures_total"))
+    return Answer(components, "", *counts)
 
 
 def look_at_ports(host: str, numbers: Sequence[int]) -> list[Port]:
