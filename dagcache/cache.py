@@ -712,8 +712,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._tell(key, "frozen", self._store.entries.get(key), seconds)
 
     def _report_failed_thaw(self, key: K, error: Exception) -> None:
-        report("thaw", "%r could not be thawed: it is loaded instead", key, error=error)
-        if error.__cause__ is not None or not isinstance(error, ThawError):  # else the bytes were damaged
+        if isinstance(error, ThawError) and error.__cause__ is None:
+            report("damage", "the frozen bytes of %r are damaged: it is loaded instead", key, error=error)
+        else:
             self._intake.thaw_failed(key, error)
 
     def _thaw_failed(self, key: K, flight: Flight | None, entry: Entry | None) -> None:

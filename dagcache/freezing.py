@@ -22,6 +22,7 @@ from dagcache.errors import ConfigError, FreezeError, ThawError
 from dagcache.gcpause import gc_paused, gc_relaxed
 from dagcache.pickling import MEMOIZE, NEXT_BUFFER, Pickled, Pickling, StandIn
 from dagcache.proven import Proven
+from dagcache.reclaim import GenericBreaker
 from dagcache.reducers import ClassRule, dict_setter
 from dagcache.templates import COPY
 
@@ -97,6 +98,7 @@ class PickleFreezer:
         self._shared = tuple(distinct.values())
         self._prologue = (NEXT_BUFFER + MEMOIZE + pickle.POP) * len(self._shared)
         self._proven = Proven()
+        self._breaker = GenericBreaker(distinct.values())
         self._level = level
         self._dictionary = Dictionary()
         self._salt = int.from_bytes(os.urandom(4), "little")
@@ -105,7 +107,7 @@ class PickleFreezer:
         """Pickle and compress; raises FreezeError from whatever error the value's own parts raised.
 
         Nobody may change the value meanwhile. MemoryError and whatever is no Exception pass through. A value with
-        instances of classes that were not frozen before is thawed once, and that copy is left to the collector.
+        instances of classes that were not frozen before is thawed once, and that copy is taken apart.
         """
         try:
             pickled = self._pickling.pickled(value)
@@ -142,7 +144,7 @@ class PickleFreezer:
             raise FreezeError(refusal, blamed)
         try:
             with gc_relaxed():
-                self._unpickle(pickled.data)
+                self._breaker.release([self._unpickle(pickled.data)])
         except MemoryError:
             raise
         except Exception as error:

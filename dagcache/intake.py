@@ -128,9 +128,8 @@ class Intake:
 
     def thaw_failed(self, key: Hashable, error: Exception) -> None:
         """Keep the value of this key live only from now on: it was frozen, and did not come back."""
-        cause = type(error.__cause__ or error).__name__
-        level = logging.WARNING if self._lock.run(self._note_news, f"thaw: {cause}") else logging.DEBUG
-        _log.log(level, "%r did not come back from its frozen form (%s): it is kept live only", key, cause)
+        message = "%r did not come back from its frozen form: it is kept live only"
+        report("thaw", message, key, error=error.__cause__ or error, level=logging.WARNING)
         self._lock.run(self._note_unthawed, key)
 
     def _note_unthawed(self, key: Hashable) -> None:

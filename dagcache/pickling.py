@@ -123,20 +123,18 @@ class _Dump:
 
     def _known(self, pickling: Pickling, value: object) -> dict[type, Reducer]:
         templates = Templates(value, pickling.shared.keys())
+        # No method of this object: the pickler would lead back to it, and its memo would keep the value until the
+        # collector finds both.
+        reduce_proxy = _proxy_reducer(self.proxied)
         return {
             **pickling.proven,
-            weakref.ProxyType: self._reduce_proxy,
-            weakref.CallableProxyType: self._reduce_proxy,
+            weakref.ProxyType: reduce_proxy,
+            weakref.CallableProxyType: reduce_proxy,
             **pickling.reducers,
             **{kind: templates.reducer(kind, set_dict) for kind, set_dict in pickling.alike.items()},
             Changed: Changed.reduce,
             _StandIn: _StandIn.reduce,
         }
-
-    def _reduce_proxy(self, proxy: Any) -> tuple[Callable[[Any], object], tuple[object]]:
-        referent = _referent(proxy)
-        self.proxied[id(referent)] = referent
-        return weakref.proxy, (referent,)
 
     def _put(self, value: object, stand_ins: list[StandIn]) -> bytes:
         """Pickle the calls, and have the pickler take their results for the parts themselves."""
@@ -224,6 +222,17 @@ def _find_out_how() -> Callable[[Any], list[Any]]:
 
 
 _memoised = _find_out_how()
+
+
+def _proxy_reducer(proxied: dict[int, object]) -> Reducer:
+    """A reducer of weak proxies that notes what they refer to, by id."""
+
+    def reduce(proxy: Any) -> tuple[Callable[[Any], object], tuple[object]]:
+        referent = _referent(proxy)
+        proxied[id(referent)] = referent
+        return weakref.proxy, (referent,)
+
+    return reduce
 
 
 def _referent(proxy: Any) -> object:

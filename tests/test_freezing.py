@@ -597,3 +597,26 @@ def test_a_group_thaws_from_inside_its_own_tree() -> None:
     group = next(child for child in dag.task_group.children.values() if isinstance(child, Group))
     for part in (group, next(iter(dag.task_dict.values())), functools.partial(print, dag)):
         assert_same_graph(part, freezer.thaw(freezer.freeze(part).data), SHARED)
+
+
+@with_global_lock
+@pytest.mark.parametrize("times", [1, 2], ids=["of new classes", "of known classes"])
+def test_freezing_leaves_nothing_that_refers_to_the_value(times: int) -> None:
+    """The value dies when its owner lets go of it; a copy that proved that it comes back has died before."""
+    freezer = PickleFreezer()
+    gc.collect()
+    others = set(map(id, nodes()))
+    gc.disable()
+    for _ in range(times):
+        child = Node()
+        parent = Node(child=child, proxy=weakref.proxy(child), ids={"one", "two", "three"})
+        freezer.freeze(parent)
+        seen = weakref.ref(parent)
+        del child, parent
+        assert seen() is None
+    assert {id(node) for node in nodes()} <= others
+
+
+def nodes() -> list[Node]:
+    """All that there are."""
+    return [item for item in gc.get_objects() if type(item) is Node]

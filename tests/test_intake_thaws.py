@@ -25,7 +25,7 @@ class Brittle:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if Brittle.trouble:
-            raise KeyError("secret of a value")
+            raise KeyError("".join(("se", "cret of a value")))  # a traceback shows this line
         self.__dict__.update(state)
 
 
