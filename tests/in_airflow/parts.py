@@ -1,0 +1,56 @@
+"""The parts of a DAG's graph that somebody could change: what no two callers may have in common."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import gc
+import logging
+import re
+import types
+import weakref
+from collections.abc import Iterable
+from itertools import combinations
+from typing import Any
+from uuid import UUID
+
+_IMMUTABLE = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    type(None),
+    dt.date,
+    dt.time,
+    dt.timedelta,
+    dt.tzinfo,
+    enum.Enum,
+    UUID,
+    re.Pattern,
+)
+_THE_PROCESS_S = (type, types.ModuleType, types.BuiltinFunctionType, types.FunctionType, types.CodeType, logging.Logger)
+_PROXIES = (weakref.ProxyType, weakref.CallableProxyType, weakref.ReferenceType)
+_NOT_ENTERED = (*_IMMUTABLE, *_THE_PROCESS_S, *_PROXIES)
+_ONLY_HOLD = (tuple, frozenset, types.MethodType, types.CellType)
+"""What cannot change itself, though its contents may."""
+
+
+def mutable_parts(root: object) -> dict[int, object]:
+    """What can be reached from a graph and can be changed, by id."""
+    seen: dict[int, object] = {}
+    pending = [root]
+    while pending:
+        item = pending.pop()
+        if id(item) not in seen and not isinstance(item, _NOT_ENTERED):
+            seen[id(item)] = item
+            pending += gc.get_referents(item)
+    return {key: item for key, item in seen.items() if not isinstance(item, _ONLY_HOLD)}
+
+
+def shared_parts(graphs: Iterable[object], allowed: Iterable[int]) -> list[Any]:
+    """The mutable parts that any two of these graphs have in common, but for those that are allowed, by id."""
+    parts = [mutable_parts(graph) for graph in graphs]
+    exempt = set(allowed)
+    found = {key: one[key] for one, other in combinations(parts, 2) for key in one.keys() & other.keys() - exempt}
+    return list(found.values())
