@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from typing import Any
 from uuid import UUID
@@ -137,7 +138,7 @@ def _frozen(ask: Asker, keys: dict[str, UUID]) -> None:
     assert {entry.tier for entry in cache.entries()} == {"frozen"}
 
 
-STATES = {
+STATES: dict[str, tuple[Callable[[Asker, dict[str, UUID]], None], dict[str, Any]]] = {
     "cold": (_cold, {}),
     "live and frozen": (_live, {}),
     "frozen only": (_frozen, {}),
@@ -201,7 +202,7 @@ def test_each_of_eight_threads_has_a_graph_of_its_own(ask: Asker, stock: Callabl
     """They ask for the same DAG at once."""
     for dag_id in ("mapped_group", "nested_groups", "larger"):
         exempt = allowed(stock, dag_id)
-        held = at_once(THREADS, lambda dag_id=dag_id: ask.latest(dag_id))
+        held = at_once(THREADS, partial(ask.latest, dag_id))
         assert len(held) == THREADS
         assert shared_parts(held, exempt) == [], dag_id
         ask.bag.dagcache.check_invariants()
@@ -293,7 +294,7 @@ def test_requests_that_meet_do_not_disturb_each_other(ask: Asker, quick_switches
             do(dag)
 
         with ThreadPoolExecutor(4) as pool:
-            walkers = [pool.submit(request, lambda dag, done=done: walk(dag, done)) for _ in range(2)]
+            walkers = [pool.submit(request, partial(walk, others_are_done=done)) for _ in range(2)]
             changers = [pool.submit(request, change) for _ in range(2)]
             try:
                 for future in changers:
