@@ -161,8 +161,8 @@ def unlike(
 ) -> list[str]:
     """What was answered otherwise than expected, beside the places that vary; where nothing varies, byte for byte."""
     wrong = []
-    for request, answer in expected.items():
-        theirs = found[request]
+    for request, theirs in found.items():
+        answer = expected[request]
         if theirs == answer:
             continue
         exempt = places.get(request.route, frozenset())

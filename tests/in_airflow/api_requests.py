@@ -16,11 +16,13 @@ from urllib.parse import quote
 
 NOBODY = "no token"
 FEW = ("mapped_group", "parameters", "revised")
-"""DAGs that routes are tried on that look nothing up in the server's bag; the others are tried on all DAGs."""
+"""DAGs that routes are tried on that look nothing up in the server's bag."""
 GRAPHS = ("mapped_group", "mapped_nested", "mapped_tasks", "nested_groups", "setups", "branching", "revised")
-"""DAGs that dry runs are tried on."""
+"""DAGs that dry runs are tried on, and routes that look something up in the bag."""
 ONLY = {"hitlDetails": ("approval",), "queuedEvents": ("of_both", "revised")}
 """DAGs that routes with these words in their paths are tried on instead."""
+TOLD_BY_GRAPHS = ("/dags/{dag_id}", "/details", "/tasks", "/calendar/{dag_id}", "/ti_summaries/{dag_id}")
+"""How the paths of routes end whose answers come from a DAG's graph: they are tried on all DAGs."""
 THOROUGH = (*FEW, "mapped_nested", "nested_groups", "own_timetable")
 """DAGs that routes are tried on with all queries; the others with the first one only."""
 PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
@@ -48,9 +50,7 @@ QUERIES: dict[str, tuple[str, ...]] = {
         "limit=1&offset=1",
         "root={task}&include_upstream=true",
         "root={task}&include_downstream=true&depth=1",
-        "run_type=manual",
         "state=failed",
-        "order_by=-run_after",
     ),
     "/ui/grid/runs/{dag_id}": ("", "limit=1", "state=failed", "order_by=-run_after"),
     "/ui/grid/ti_summaries/{dag_id}": ("run_ids={run}", "run_ids={run}&run_ids={last_run}", "run_ids=no_such_run"),
@@ -59,7 +59,7 @@ QUERIES: dict[str, tuple[str, ...]] = {
     "/api/v2/assets/events": ("", "source_dag_id=producer&limit=1", "order_by=-timestamp"),
     "/api/v2/backfills": ("dag_id=nested_groups",),
     "/api/v2/connections": ("", "order_by=-conn_type&limit=2", "connection_id_pattern=_1"),
-    "/api/v2/dags/{dag_id}/dagRuns": ("", "limit=1&order_by=-run_after", "state=failed", "dag_version=1", "cursor="),
+    "/api/v2/dags/{dag_id}/dagRuns": ("", "limit=1&order_by=-run_after&dag_version=1", "cursor="),
     "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/wait": ("interval=1", "interval=1&result={task}"),
     "/api/v2/dagSources/{dag_id}": ("", "version_number=1"),
     "/api/v2/dagStats": ("", "dag_ids=revised"),
@@ -86,12 +86,8 @@ QUERIES: dict[str, tuple[str, ...]] = {
         "map_index={map_index}&stringify=true",
     ),
     "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances": (
-        "",
-        "limit=2&order_by=-map_index",
         "task_group_id={group}",
-        "state=failed",
-        "map_index=0",
-        "version_number=1",
+        "limit=2&order_by=-map_index&version_number=1&state=failed",
         "cursor=",
     ),
     "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/listMapped": ("", "order_by=-map_index"),
@@ -102,10 +98,10 @@ QUERIES: dict[str, tuple[str, ...]] = {
     ),
     "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails": ("", "response_received=true"),
     "/api/v2/dags/{dag_id}/tasks": ("", "order_by=-task_id", "order_by=no_such_column"),
-    "/api/v2/dags/{dag_id}/dagVersions": ("", "limit=1&order_by=-version_number", "version_number=1"),
+    "/api/v2/dags/{dag_id}/dagVersions": ("", "limit=1&order_by=-version_number"),
     "/api/v2/auth/login": ("", "next=/dags"),
-    "/execution/task-instances/count": ("dag_id={dag_id}", "dag_id={dag_id}&task_group_id={group}&run_ids={run}"),
-    "/execution/task-instances/states": ("dag_id={dag_id}", "dag_id={dag_id}&task_group_id={group}&run_ids={run}"),
+    "/execution/task-instances/count": ("dag_id={dag_id}&task_group_id={group}&run_ids={run}",),
+    "/execution/task-instances/states": ("dag_id={dag_id}&task_group_id={group}&run_ids={run}",),
     **{
         f"/api/v2/{name}": LIST
         for name in ("assets/aliases", "importErrors", "jobs", "plugins", "pools", "providers", "variables", "dagTags")
@@ -115,6 +111,8 @@ QUERIES: dict[str, tuple[str, ...]] = {
 """The queries that a route is tried with, if not only with none; names in braces are filled in like those of paths."""
 
 STATES = ("success", "failed", "skipped")
+SOME_INCLUDES = slice(1, 4)
+"""Of `INCLUDES`, for DAGs without mapped tasks."""
 INCLUDES: tuple[dict[str, bool], ...] = (
     {},
     {"include_upstream": True},
@@ -213,6 +211,18 @@ def gets(routes: list[dict[str, Any]], content: Content) -> Iterator[Request]:
                 yield request_of("GET", template, absent, "")
 
 
+def is_about_a_graph(request: Request, routes: list[dict[str, Any]]) -> bool:
+    """Whether a route looks something up in the server's bag, or is a dry run."""
+    about = {f"{route['method']} {route['path']}" for route in routes if route["uses_bag"] or route["dry"]}
+    return request.route in about
+
+
+def of_all_versions(content: Content) -> Request:
+    """One that looks up each version of the DAG that has several."""
+    query = "&".join(f"run_ids={run}" for run in content.runs("revised"))
+    return request_of("GET", "/ui/grid/ti_summaries/{dag_id}", {"dag_id": "revised"}, query)
+
+
 def _fillings(route: dict[str, Any], content: Content) -> Iterator[dict[str, Any]]:
     """Values for the names in a path, and for those in the queries."""
     names = PARAMETER.findall(route["path"])
@@ -231,8 +241,8 @@ def _is_of_a_dag(route: dict[str, Any], names: list[str]) -> bool:
 
 def _of_dags(route: dict[str, Any], names: list[str], content: Content) -> Iterator[dict[str, Any]]:
     of_tasks = not {"task_id", "task_instance_id"}.isdisjoint(names)
-    for dag_id in _dags_for(route, of_tasks, content):
-        tasks = content.tasks(dag_id, 2 if of_tasks and route["uses_bag"] else 1)
+    for dag_id in _dags_for(route, content):
+        tasks = content.tasks(dag_id, 2 if of_tasks and (route["uses_bag"] or dag_id in ONLY["hitlDetails"]) else 1)
         runs, groups = content.runs(dag_id), content.groups(dag_id) or ["no_such_group"]
         for task in tasks:
             known = {
@@ -252,12 +262,14 @@ def _of_dags(route: dict[str, Any], names: list[str], content: Content) -> Itera
                 yield known | dict(zip(several, values, strict=True))
 
 
-def _dags_for(route: dict[str, Any], of_tasks: bool, content: Content) -> Sequence[str]:
+def _dags_for(route: dict[str, Any], content: Content) -> Sequence[str]:
     for part, dag_ids in ONLY.items():
         if part in route["path"]:
             return dag_ids
+    if route["path"].endswith(TOLD_BY_GRAPHS):
+        return content.dag_ids
     if route["uses_bag"]:
-        return (*GRAPHS, "parameters", "producer") if of_tasks else content.dag_ids
+        return (*GRAPHS, "parameters", "producer")
     return THOROUGH if "structure" in route["path"] else FEW
 
 
@@ -300,7 +312,7 @@ def _dry_runs_of_a_task(task: dict[str, Any]) -> Iterator[Request]:
     of_task = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}" + OF_TASKS
     clear = "/api/v2/dags/{dag_id}/clearTaskInstances"
     mapped = task["map_index"] >= 0
-    for number, include in enumerate(INCLUDES):
+    for number, include in enumerate(INCLUDES if "mapped" in task["dag_id"] else INCLUDES[SOME_INCLUDES]):
         change = {"new_state": STATES[number % 3], **include}
         if number % 2 or not mapped:
             yield request_of("PATCH", of_task + "/dry_run", names, "map_index={map_index}" if mapped else "", change)
@@ -315,7 +327,7 @@ def _dry_runs_of_a_task(task: dict[str, Any]) -> Iterator[Request]:
 
 
 def _dry_runs_of_runs(content: Content) -> Iterator[Request]:
-    for dag_id in GRAPHS:
+    for dag_id in ("mapped_group", "setups", "revised"):
         runs = content.runs(dag_id)
         names = {"dag_id": dag_id, "dag_run_id": runs[0]}
         for more in ({}, {"only_failed": True}, {"only_new": True}, {"run_on_latest_version": True}):
@@ -347,7 +359,7 @@ def _dry_runs_of_backfills() -> Iterator[Request]:
 def changes(content: Content, random_: Random, count: int) -> list[Request]:
     """Calls that are no dry runs: of tasks, groups and runs, with whatever is included."""
     run = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}"
-    made = []
+    made: list[Request] = []
     while len(made) < count:
         dag_id = random_.choice(GRAPHS)
         task = random_.choice(content.tasks(dag_id, 4))

@@ -21,7 +21,16 @@ import pytest
 
 from dagcache.airflow.playground import free_ports
 from tests.in_airflow.api_answers import Answer, ask_all, ask_at_once, unlike, varying
-from tests.in_airflow.api_requests import Content, Request, changes, dry_runs, gets, request_of
+from tests.in_airflow.api_requests import (
+    Content,
+    Request,
+    changes,
+    dry_runs,
+    gets,
+    is_about_a_graph,
+    of_all_versions,
+    request_of,
+)
 from tests.in_airflow.support import Airflow, answers, scrapes, variables
 
 pytestmark = pytest.mark.skipif(
@@ -68,6 +77,8 @@ class Site:
     routes: list[dict[str, Any]]
     tokens: dict[str, str]
     requests: list[Request]
+    most: list[Request]
+    """Those whose answers may depend on a cache, and one of each other route."""
     changes: list[Request]
 
 
@@ -120,9 +131,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     log.parent.mkdir(parents=True)
     log.write_text('{"timestamp": "2026-02-02T00:00:00Z", "event": "a line", "level": "info"}\n')
     known, content = json.loads(told.read_text()), Content(database)
-    requests = list(dict.fromkeys([*gets(known["routes"], content), *dry_runs(content)]))
+    requests = list(dict.fromkeys([of_all_versions(content), *gets(known["routes"], content), *dry_runs(content)]))
+    others = {request.route: request for request in requests}
+    most = [each for each in requests if is_about_a_graph(each, known["routes"]) or others[each.route] == each]
     made = changes(content, random.Random(16), CHANGES)
-    return Site(folder, database, env, known["routes"], known["tokens"], requests, made)
+    return Site(folder, database, env, known["routes"], known["tokens"], requests, most, made)
 
 
 @contextmanager
@@ -150,24 +163,40 @@ def serving(site: Site, name: str, **settings: object) -> Iterator[Server]:
 Step = Callable[[Site, Server], None]
 
 
-def in_turn(name: str, *, backwards: bool = False) -> Step:
-    """A pass over all requests, one after the other."""
+def in_turn(name: str, arrange: Callable[[Site], list[Request]]) -> Step:
+    """A pass over requests, one after the other."""
 
     def step(site: Site, server: Server) -> None:
-        requests = site.requests[::-1] if backwards else site.requests
-        server.passes[name] = ask_all(server.base, site.tokens, requests)
+        server.passes[name] = ask_all(server.base, site.tokens, arrange(site))
 
     return step
 
 
 def at_once(name: str) -> Step:
-    """A pass over all requests by `CLIENTS` at once, what goes to the same DAG at the same time."""
+    """A pass over most requests by `CLIENTS` at once, what goes to the same DAG at the same time."""
 
     def step(site: Site, server: Server) -> None:
-        requests = sorted(site.requests, key=lambda request: (_dag_of(request), request.target))
+        requests = sorted(site.most, key=lambda request: (_dag_of(request), request.target))
         server.passes[name] = ask_at_once(server.base, site.tokens, requests, CLIENTS)
 
     return step
+
+
+def _all(site: Site) -> list[Request]:
+    return site.requests
+
+
+def _backwards(site: Site) -> list[Request]:
+    return site.requests[::-1]
+
+
+def _most(site: Site) -> list[Request]:
+    return site.most
+
+
+def _shuffled(site: Site) -> list[Request]:
+    """No two in a row to the same DAG, mostly: with a tiny budget its graph is frozen by then."""
+    return random.Random(1).sample(site.most, len(site.most))
 
 
 def _dag_of(request: Request) -> str:
@@ -204,27 +233,26 @@ def count(_site: Site, server: Server) -> None:
 
 
 SERVERS: dict[str, tuple[dict[str, object], tuple[Step, ...]]] = {
-    "stock": ({"mode": "off"}, (in_turn("stock"), change)),
-    "stock again": ({"mode": "off"}, (in_turn("stock, backwards", backwards=True),)),
-    "cached": ({}, (in_turn("cold"), in_turn("warm"), count, change)),
-    "tiny": ({"max_bytes": TINY}, (in_turn("thawed"), at_once("thawed at once"), count, change)),
-    "herd": ({}, (at_once("cold at once"), at_once("warm at once"), count)),
+    "stock": ({"mode": "off"}, (in_turn("stock", _all), in_turn("stock, backwards", _backwards), change)),
+    "cached": ({}, (in_turn("cold", _all), in_turn("warm", _most), at_once("warm, at once"), count, change)),
+    "tiny": ({"max_bytes": TINY}, (at_once("cold, at once"), in_turn("thawed", _shuffled), count, change)),
 }
-MODES = ("cold", "warm", "thawed", "thawed at once", "cold at once", "warm at once")
+"""The settings of each server, and what is done with it. With the tiny budget nearly every lookup thaws."""
+MODES = ("cold", "warm", "warm, at once", "cold, at once", "thawed")
 
 
 @pytest.fixture(scope="module")
 def servers(site: Site) -> dict[str, Server]:
-    """All servers, two of them at a time."""
+    """All servers, side by side."""
 
     def run(name: str) -> Server:
         settings, steps = SERVERS[name]
-        with serving(site, name.replace(" ", "_"), **settings) as server:
+        with serving(site, name, **settings) as server:
             for step in steps:
                 step(site, server)
         return server
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(len(SERVERS)) as pool:
         return dict(zip(SERVERS, pool.map(run, SERVERS), strict=True))
 
 
@@ -236,8 +264,8 @@ def stock(servers: dict[str, Server]) -> dict[Request, Answer]:
 
 @pytest.fixture(scope="module")
 def varies(servers: dict[str, Server], stock: dict[Request, Answer]) -> dict[str, frozenset[str]]:
-    """What differs between two servers without the cache, of which one was asked in the opposite order."""
-    return varying([stock, servers["stock again"].passes["stock, backwards"]])
+    """What differs between two passes without the cache, of which one goes the opposite way."""
+    return varying([stock, servers["stock"].passes["stock, backwards"]])
 
 
 def test_every_get_route_and_dry_run_is_called(site: Site) -> None:
@@ -266,18 +294,19 @@ def test_the_answers_are_stocks(
 ) -> None:
     """Status, headers and bytes."""
     found = next(server.passes[mode] for server in servers.values() if mode in server.passes)
+    assert {request.route for request in found} == {request.route for request in stock}
     wrong = unlike(stock, found, varies)
-    assert not wrong, f"{len(wrong)} of {len(stock)}:\n" + "\n".join(wrong[:20])
+    assert not wrong, f"{len(wrong)} of {len(found)}:\n" + "\n".join(wrong[:20])
 
 
 def test_the_caches_did_what_they_are_there_for(servers: dict[str, Server]) -> None:
     """Most lookups found something; with the tiny budget it was frozen; none met a fault."""
-    counted = {name: servers[name].counted for name in ("cached", "tiny", "herd")}
+    counted = {name: servers[name].counted for name in ("cached", "tiny")}
     for numbers in counted.values():
         assert numbers, f"no cache in a server: {counted}"
         assert numbers["faults"] == 0, counted
         assert numbers["live"] + numbers["frozen"] > 5 * numbers["missed"], counted
-    assert counted["tiny"]["frozen"] > 10 * counted["tiny"]["live"], counted
+    assert counted["tiny"]["frozen"] > counted["tiny"]["live"] > 0, counted
     for name in counted:
         assert "dagcache failed" not in (servers[name].home / "api-server.log").read_text()
 
@@ -285,15 +314,15 @@ def test_the_caches_did_what_they_are_there_for(servers: dict[str, Server]) -> N
 def test_last_parsed_moves_on_with_each_request(servers: dict[str, Server]) -> None:
     """It is the moment at which the answer's own graph was loaded."""
     route = "GET /api/v2/dags/{dag_id}/details"
-    for name, (one, other) in {
-        "stock again": ("stock", "stock, backwards"),
-        "cached": ("cold", "warm"),
-        "herd": ("cold at once", "warm at once"),
-        "tiny": ("thawed", "thawed at once"),
-    }.items():
+    for one, other in (
+        ("stock", "stock, backwards"),
+        ("cold", "warm"),
+        ("warm", "warm, at once"),
+        ("cold, at once", "thawed"),
+    ):
         first, second = (_last_parsed(servers, mode, route) for mode in (one, other))
-        assert first.keys() == second.keys(), name
-        assert [dag_id for dag_id in first if not first[dag_id] < second[dag_id]] == [], name
+        assert first.keys() == second.keys(), other
+        assert [dag_id for dag_id in first if not first[dag_id] < second[dag_id]] == [], other
 
 
 def _last_parsed(servers: dict[str, Server], mode: str, route: str) -> dict[str, str]:
@@ -307,8 +336,9 @@ def test_changing_one_task_and_then_its_group_changes_what_is_upstream(servers: 
     changed = {
         name: _changed(servers[name], "before", "one task, then its group") for name in ("stock", "cached", "tiny")
     }
-    tasks = {name.split()[2]: row[0] for name, row in changed["stock"].items() if len(name.split()) == 4}
-    assert tasks == {"before": "success", "grp.only": "success"}
+    tasks = {" ".join(name.split()[2:]): row[0] for name, row in changed["stock"].items() if len(name.split()) == 4}
+    # What is downstream of a task that succeeds is cleared.
+    assert tasks == {"before -1": "success", "grp.only 0": "success", "grp.only 1": "success", "after -1": None}
     assert changed["cached"] == changed["stock"]
     assert changed["tiny"] == changed["stock"]
 
