@@ -249,7 +249,7 @@ def test_a_partial_subset_of_a_private_copy_leaves_the_shared_graph_intact(
 def test_damage_to_the_shared_graph_lasts_no_longer_than_in_airflow(
     ask: Asker, keys: dict[str, UUID], stock: Callable[[str], Any]
 ) -> None:
-    """Clearing tasks of a run damages what `get_dag` shares; Airflow's next lookup of the newest version replaces it."""
+    """Clearing tasks of a run damages what `get_dag` shares; the next lookup of the newest version renews it."""
     for dag_id in MAPPED:
         shared = ask.version(keys[dag_id])
         for task_id in list(shared.task_dict):

@@ -1,0 +1,296 @@
+"""Latency and memory of an API server's pages: a real server over HTTP, Airflow's own bag and this one, in one run.
+
+``python -m benchmarks.api_pages [--home DIR] [--database sqlite|postgres] [--quick] [--page docs/benchmarks.md]``
+builds DAGs in a database of each kind, large ones and small ones, each with a finished run. Each round then starts a
+server without the cache and one with it, of one worker each, and asks both in turn for each page of each DAG, one
+request after the other: so both see the same machine. First the tasks of each DAG are asked for, which is when a cache
+loads; those requests do not count. CPU time is the server's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.api_dags import KINDS, dag_id
+from benchmarks.scheduler import MIB, write_between
+from dagcache.airflow.playground import environment
+from tests.in_airflow import postgres
+
+PAGES = {
+    "tasks": "/api/v2/dags/{dag_id}/tasks",
+    "details": "/api/v2/dags/{dag_id}/details",
+    "structure": "/ui/structure/structure_data?dag_id={dag_id}",
+    "grid": "/ui/grid/structure/{dag_id}",
+}
+DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
+CONTENDERS: dict[str, dict[str, object]] = {"stock": {"mode": "off"}, "dagcache": {}}
+_START = 120  # seconds that a server may take to answer first
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+WORDS = """\
+`tasks` and `details` look the DAG up in the server's bag, and Airflow loads it anew for each request. `structure` and
+`grid` read the row and load it themselves, past any bag: a cache takes nothing off them, and whatever differs there is
+what the process has to clean up beside, or the machine's mood. RSS growth is what the server's process took from before
+the first of these requests to after the last: with the cache, that is what it keeps of all these DAGs, and it has no
+limit here that they reach. Airflow's own bag keeps the 64 newest."""
+
+
+@dataclass
+class Timing:
+    """What one server took for one page of all DAGs of a kind."""
+
+    milliseconds: list[float]
+    cpu_milliseconds: float
+    """Of the server, for each request."""
+
+    def percentile(self, percent: int) -> float:
+        """The time within which so many of a hundred requests were answered."""
+        ordered = sorted(self.milliseconds)
+        return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+@dataclass
+class Round:
+    """What one server did."""
+
+    timings: dict[tuple[str, str], Timing] = field(default_factory=dict)
+    """By the kind of DAGs and the page."""
+    growth_bytes: int = 0
+
+
+class Server:
+    """An API server that runs, asked over one connection."""
+
+    def __init__(self, base: str, pid: int) -> None:
+        self._pid = pid
+        self._connection = http.client.HTTPConnection(urlsplit(base).netloc, timeout=120)
+        self._headers: dict[str, str] = {}
+        self._headers = {"Authorization": f"Bearer {json.loads(self.get('/auth/token'))['access_token']}"}
+
+    def get(self, target: str) -> bytes:
+        """What it answers; exits if that is no success."""
+        self._connection.request("GET", target, headers=self._headers)
+        answer = self._connection.getresponse()
+        body = answer.read()
+        if answer.status >= 400:
+            sys.exit(f"GET {target}: {answer.status} {body[:200]!r}")
+        return body
+
+    def resident_bytes(self) -> int:
+        """Of its one process."""
+        fields = Path(f"/proc/{self._pid}/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def cpu_seconds(self) -> float:
+        """What its one process has used."""
+        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+@contextmanager
+def database(kind: str, folder: Path) -> Iterator[str]:
+    """The URL of an empty database."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder}/airflow.db?timeout=30"
+        return
+    with postgres.Cluster() as cluster:
+        yield cluster.create("pages")
+
+
+def fill(folder: Path, url: str, counts: Mapping[str, int]) -> dict[str, float]:
+    """Write the DAGs; how many tasks each has, by kind."""
+    arguments = [f"--{kind}={count}" for kind, count in counts.items()]
+    env = environment(folder, url, examples=False, mode="off")
+    command = [sys.executable, "-m", "benchmarks.api_dags", *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"benchmarks.api_dags ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return {each["kind"]: each["tasks"] for each in told}
+
+
+@contextmanager
+def serving(folder: Path, url: str, settings: Mapping[str, object]) -> Iterator[Server]:
+    """A real API server of one worker."""
+    folder.mkdir(exist_ok=True)
+    env = environment(folder, url, examples=False, metrics_port=0, **settings)
+    base = env["AIRFLOW__API__BASE_URL"]
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-m", "airflow", "api-server"], env=env, stdout=log, stderr=log)
+        try:
+            yield Server(_when_it_answers(base, process), process.pid)
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+            process.wait()
+
+
+def _when_it_answers(base: str, process: subprocess.Popen[bytes]) -> str:
+    end = time.monotonic() + _START
+    while time.monotonic() < end and process.poll() is None:
+        with suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection(urlsplit(base).netloc, timeout=10)
+            connection.request("GET", "/api/v2/version")
+            connection.getresponse().read()
+            return base
+        time.sleep(0.1)
+    sys.exit("the API server did not answer: see server.log in its home")
+
+
+Servers = Mapping[str, Server]
+
+
+def ask(servers: Servers, page: str, dag_ids: Sequence[str]) -> dict[str, Timing]:
+    """Ask all servers in turn for a page of each of these DAGs; each server is the first as often as the others."""
+    took: dict[str, list[float]] = {name: [] for name in servers}
+    before = {name: server.cpu_seconds() for name, server in servers.items()}
+    order = list(servers)
+    for each in dag_ids:
+        order.reverse()
+        for name in order:
+            since = time.perf_counter()
+            servers[name].get(page.format(dag_id=each))
+            took[name].append((time.perf_counter() - since) * 1000)
+    used = {name: server.cpu_seconds() - before[name] for name, server in servers.items()}
+    return {name: Timing(took[name], used[name] * 1000 / len(dag_ids)) for name in servers}
+
+
+def one_round(servers: Servers, counts: Mapping[str, int], seed: int) -> dict[str, Round]:
+    """All pages of all DAGs, in an order of this round's own."""
+    for page in PAGES.values():  # what a server imports and builds with its first request is not the pages'
+        ask(servers, page, [dag_id("small", 0)])
+    before = {name: server.resident_bytes() for name, server in servers.items()}
+    found = {name: Round() for name in servers}
+    for kind in KINDS:
+        dag_ids = [dag_id(kind, number) for number in range(counts[kind])]
+        random.Random(seed).shuffle(dag_ids)
+        ask(servers, PAGES["tasks"], dag_ids)
+        for page, template in PAGES.items():
+            for name, timing in ask(servers, template, dag_ids).items():
+                found[name].timings[kind, page] = timing
+    for name, server in servers.items():
+        found[name].growth_bytes = server.resident_bytes() - before[name]
+    return found
+
+
+def measure(
+    kind: str, folder: Path, counts: Mapping[str, int], rounds: int
+) -> tuple[dict[str, list[Round]], dict[str, float]]:
+    """Each contender's rounds, and how many tasks the DAGs have."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[str, list[Round]] = {name: [] for name in CONTENDERS}
+    with database(kind, folder) as url:
+        tasks = fill(folder, url, counts)
+        for number in range(rounds):
+            with ExitStack() as running:
+                servers = {
+                    name: running.enter_context(serving(folder / name, url, settings))
+                    for name, settings in CONTENDERS.items()
+                }
+                for name, done in one_round(servers, counts, number).items():
+                    found[name].append(done)
+            print(f"{DATABASES[kind]}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    return found, tasks
+
+
+def rows(found: Mapping[str, Sequence[Round]], label: str) -> Iterator[str]:
+    """A line of the table for each kind of DAGs and each page."""
+    for kind in KINDS:
+        for page in PAGES:
+            stock, ours = ([each.timings[kind, page] for each in found[name]] for name in CONTENDERS)
+            cells = [label, kind, f"`{page}`"]
+            for timings in (stock, ours):
+                halves, highs = ([each.percentile(percent) for each in timings] for percent in (50, 99))
+                cells.append(f"{statistics.median(halves):.1f} / {statistics.median(highs):.0f}")
+            cells += [_ratio(stock, ours, percent) for percent in (50, 99)]
+            cpu = sorted(
+                mine.cpu_milliseconds / theirs.cpu_milliseconds for theirs, mine in zip(stock, ours, strict=True)
+            )
+            cells.append(_spread(cpu))
+            yield f"| {' | '.join(cells)} |"
+
+
+def _ratio(stock: Sequence[Timing], ours: Sequence[Timing], percent: int) -> str:
+    pairs = zip(stock, ours, strict=True)
+    return _spread(sorted(mine.percentile(percent) / theirs.percentile(percent) for theirs, mine in pairs))
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    return f"**{statistics.median(ratios):.2f}** ({ratios[0]:.2f} - {ratios[-1]:.2f})"
+
+
+def growth(found: Mapping[str, Sequence[Round]], label: str) -> str:
+    """How much the servers grew, as a sentence."""
+    stock, ours = ([each.growth_bytes / MIB for each in found[name]] for name in CONTENDERS)
+    return (
+        f"{label}: the process grew by {statistics.median(stock):.0f} MiB without the cache and by "
+        f"{statistics.median(ours):.0f} MiB with it."
+    )
+
+
+def section(body: str, facts: str, counts: Mapping[str, int], tasks: Mapping[str, float], rounds: int) -> str:
+    """What stands between the marks of the page."""
+    dags = " and ".join(f"{counts[kind]} {kind} DAGs of {tasks[kind]:.0f} tasks on average" for kind in KINDS)
+    return (
+        f"Made by `python -m benchmarks.api_pages`: apache-airflow {version('apache-airflow-core')}, CPython "
+        f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()}). {dags}, each with a finished run; "
+        f"two real `airflow api-server`s of one worker, without the cache and with it, asked in turn over HTTP by one "
+        f"client; {rounds} rounds with fresh servers; medians over them, and in brackets the ratios' spread.\n\n"
+        f"{body}\n\n{facts}\n\n{WORDS}"
+    )
+
+
+def main() -> None:
+    """Measure, print, and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.api_pages", description=__doc__)
+    parser.add_argument("--home", type=Path, help="where to build, instead of a folder that is thrown away")
+    parser.add_argument("--database", choices=DATABASES, help="only on this one (default: on both)")
+    parser.add_argument("--large", type=int, default=150, help="how many DAGs of some 75 tasks (default: 150)")
+    parser.add_argument("--small", type=int, default=50, help="how many DAGs of three to nine tasks (default: 50)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="30 large DAGs, 10 small ones and one round")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
+    parser.add_argument("--mark", default="api-pages", help="of these marks (default: api-pages)")
+    chosen = parser.parse_args()
+    counts = {"large": 30, "small": 10} if chosen.quick else {"large": chosen.large, "small": chosen.small}
+    rounds = 1 if chosen.quick else chosen.rounds
+    lines = [
+        "| database | DAGs | page | stock, p50 / p99 ms | dagcache, p50 / p99 ms | p50, of stock's | p99, of stock's "
+        "| CPU, of stock's |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    facts: list[str] = []
+    tasks: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for kind, label in DATABASES.items():
+            if chosen.database in (None, kind):
+                found, tasks = measure(kind, (chosen.home or Path(scratch)) / kind, counts, rounds)
+                lines += rows(found, label)
+                facts.append(growth(found, label))
+    body, told = "\n".join(lines), " ".join(facts)
+    print(f"{body}\n\n{told}")
+    if chosen.page:
+        write_between(chosen.page, chosen.mark, section(body, told, counts, tasks, rounds))
+
+
+if __name__ == "__main__":
+    main()
