@@ -60,7 +60,7 @@ soak: $(VENV)/ready ## the long suites: one table of what was measured, against 
 matrix: ## the tests with a real Airflow, for each other version of it that is supported
 	$(PYTHON) -m tests.matrix $(VERSIONS)
 
-bench-airflow: $(VENV)/ready ## a scheduler's sweep, beside Airflow's own cache
+bench-airflow: $(VENV)/ready ## a scheduler's sweep and an API server's pages, beside Airflow's own cache
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --chart docs/sweep.svg
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --mark scheduler-3000 \
 		--versions 3000 --sweeps 5 --warm-up 2 --budgets 50MiB,75MiB
@@ -68,6 +68,7 @@ bench-airflow: $(VENV)/ready ## a scheduler's sweep, beside Airflow's own cache
 	$(BIN)/python -m benchmarks.graphs --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.density --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.scaling --page docs/benchmarks.md --chart docs/scaling.svg
+	$(BIN)/python -m benchmarks.api_pages --page docs/benchmarks.md
 
 bench: $(VENV)/ready ## the scoreboard, each figure as a ratio within one run
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md

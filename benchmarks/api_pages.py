@@ -25,7 +25,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.api_dags import KINDS, dag_id
@@ -43,13 +42,6 @@ DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 CONTENDERS: dict[str, dict[str, object]] = {"stock": {"mode": "off"}, "dagcache": {}}
 _START = 120  # seconds that a server may take to answer first
 _TICKS = os.sysconf("SC_CLK_TCK")
-
-WORDS = """\
-`tasks` and `details` look the DAG up in the server's bag, and Airflow loads it anew for each request. `structure` and
-`grid` read the row and load it themselves, past any bag: a cache takes nothing off them, and whatever differs there is
-what the process has to clean up beside, or the machine's mood. RSS growth is what the server's process took from before
-the first of these requests to after the last: with the cache, that is what it keeps of all these DAGs, and it has no
-limit here that they reach. Airflow's own bag keeps the 64 newest."""
 
 
 @dataclass
@@ -251,11 +243,11 @@ def section(body: str, facts: str, counts: Mapping[str, int], tasks: Mapping[str
     """What stands between the marks of the page."""
     dags = " and ".join(f"{counts[kind]} {kind} DAGs of {tasks[kind]:.0f} tasks on average" for kind in KINDS)
     return (
-        f"Made by `python -m benchmarks.api_pages`: apache-airflow {version('apache-airflow-core')}, CPython "
+        f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, CPython "
         f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()}). {dags}, each with a finished run; "
         f"two real `airflow api-server`s of one worker, without the cache and with it, asked in turn over HTTP by one "
         f"client; {rounds} rounds with fresh servers; medians over them, and in brackets the ratios' spread.\n\n"
-        f"{body}\n\n{facts}\n\n{WORDS}"
+        f"{body}\n\n{facts}"
     )
 
 

@@ -92,7 +92,7 @@ class Asker:
         from sqlalchemy.orm import Session
 
         with Session(self._engine) as session:
-            return self.bag.get_dag(key, session=session)
+            return self.bag._get_dag(key, session)  # `get_dag`, since Airflow 3.2
 
 
 @pytest.fixture
