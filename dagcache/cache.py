@@ -80,18 +80,20 @@ class _Step(enum.Enum):
 class _Wanted:
     """What one lookup asks for, and how long it still waits for other threads."""
 
-    __slots__ = ("_timeout", "_timer", "_until", "loader", "overtakes", "private")
+    __slots__ = ("_timeout", "_timer", "_until", "loader", "overtakes", "private", "renew")
 
     def __init__(
         self,
         loader: Callable[[Any], Any] | None,
         *,
         private: bool = False,
+        renew: bool = False,
         timeout: float | None = None,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.loader = loader
         self.private = private
+        self.renew = renew
         self._timeout = timeout
         self._timer = timer
         self._until: float | None = None
@@ -246,6 +248,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         loader: Callable[[K], V | Loaded | None] | None = None,
         *,
         private: bool = False,
+        renew: bool = False,
         timeout: float | None = None,
     ) -> Fetched:
         """As `get_or_load`, and which content of the key the value is; without a loader nothing is loaded.
@@ -255,13 +258,15 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             loader: as for `get_or_load`.
             private: the caller gets an object that no other caller and no later lookup gets, and may change it: thawed
                 for this call or, if the value has no frozen form, loaded for it.
+            renew: with ``private``: the copy that other callers share is given up as well, in case one of them has
+                changed it; their next lookup gets a new object, too.
             timeout: as for `get_or_load`.
 
         Raises:
             Exception: as `get_or_load`.
 
         """
-        found = self._resolve(key, _Wanted(loader, private=private, timeout=timeout))
+        found = self._resolve(key, _Wanted(loader, private=private, renew=renew, timeout=timeout))
         return Fetched(None if found.value is UNSET else found.value, found.content)
 
     def __getitem__(self, key: K) -> V:
@@ -561,6 +566,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if now > store.next_due:
             store.expire(now, _SWEEP)
         entry = store.find(key, now)
+        if wanted.renew and entry is not None and entry.live is not None:
+            store.give_up_live(entry)
+            entry = store.entries.get(key)
         if wanted.private and entry is not None and entry.frozen is not None and self._freezer is not None:
             return _Step.COPY, (entry, entry.frozen.data)
         if not wanted.private and entry is not None and entry.live is not None:

@@ -203,6 +203,16 @@ class Store:
         self._remove(entry, RemovalCause.EXPIRED if expired else cause)
         return not expired
 
+    def give_up_live(self, entry: Entry) -> None:
+        """Demote a resident entry that has a live copy; without a frozen one it leaves."""
+        copy = entry.live
+        assert copy is not None
+        if entry.frozen is None:
+            self._remove(entry, RemovalCause.STALE)
+            return
+        self._live_policy.leave(copy)
+        self._demote(entry, copy)
+
     def clear(self) -> int:
         """Remove everything, and what is remembered of what left; how many entries that were."""
         gone = list(self.entries.values())

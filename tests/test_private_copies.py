@@ -42,6 +42,19 @@ def test_each_caller_gets_an_object_of_its_own() -> None:
     cache.check_invariants()
 
 
+@pytest.mark.parametrize("loader", [load, Unfreezable])
+def test_a_private_lookup_can_renew_what_the_others_share(loader: Any) -> None:
+    """What one of them has changed is not seen by the next lookup."""
+    cache, _ = make_cache()
+    shared = cache.get_or_load("a", loader)
+    shared.label = "changed"
+    assert cache.fetch("a", loader, private=True, renew=True).value == loader("a")
+    cache.check_invariants()
+    assert cache.get_or_load("a", loader) == loader("a")
+    assert cache.stats().loads == (1 if loader is load else 3)
+    cache.check_invariants()
+
+
 def test_the_object_that_was_loaded_belongs_to_the_caller_that_loaded_it() -> None:
     """Later lookups thaw: what the caller changes is seen by none of them."""
     cache, _ = make_cache()

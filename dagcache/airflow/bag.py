@@ -198,7 +198,7 @@ class CachedLookups:
             if not self._settle(load):
                 break
             left = max(0.0, until - time.monotonic())
-            found = self.dagcache.fetch(load.key, load, private=load.private, timeout=left)
+            found = self.dagcache.fetch(load.key, load, private=load.private, renew=load.private, timeout=left)
             if load.ran:
                 return found.value
             if self._is_as_expected(load, found):
