@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
@@ -94,7 +95,8 @@ class _Wanted:
         self.loader = loader
         self.private = private
         self.renew = renew
-        self._timeout = timeout
+        # Not a number, or less than nothing: it does not wait. As long as a thread can wait is for ever.
+        self._timeout = None if timeout is None else min(timeout, threading.TIMEOUT_MAX) if timeout > 0 else 0.0
         self._timer = timer
         self._until: float | None = None
         self.overtakes = False

@@ -92,7 +92,8 @@ class Flights:
 
     def __init__(self) -> None:
         self._by_key: dict[Hashable, Flight] = {}
-        self._waiting: dict[int, Flight] = {}
+        # A stack for each thread: a signal handler may wait in the middle of a wait.
+        self._waiting: dict[int, list[Flight]] = {}
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -135,14 +136,20 @@ class Flights:
         leader waits, directly or through other flights, for this thread.
         """
         me = threading.current_thread()
-        ahead: Flight | None = flight
-        while ahead is not None and not ahead.over:
-            if ahead.leader is me:
+        ahead = [flight]
+        for other in ahead:  # it grows on the way
+            if other.over:
+                continue
+            if other.leader is me:
                 return False
-            ahead = self._waiting.get(ahead.leader.ident or 0)
-        self._waiting[threading.get_ident()] = flight
+            ahead += [further for further in self._waiting.get(other.leader.ident or 0, ()) if further not in ahead]
+        self._waiting.setdefault(threading.get_ident(), []).append(flight)
         return True
 
     def unfollow(self) -> None:
         """Note that this thread waits no longer. Needs no lock: it touches only the thread's own note."""
-        self._waiting.pop(threading.get_ident(), None)
+        mine = self._waiting.get(threading.get_ident())
+        if mine:
+            mine.pop()
+        if not mine:
+            self._waiting.pop(threading.get_ident(), None)

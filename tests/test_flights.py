@@ -197,3 +197,30 @@ def test_waiting_goes_on_while_the_leader_is_at_work(monkeypatch: pytest.MonkeyP
     flight._gate = Busy()  # type: ignore[assignment]
     with flight.underway:
         assert flight.wait() == Landing("value")
+
+
+def test_a_handler_that_waits_in_the_middle_of_a_wait_leaves_the_waits_note() -> None:
+    """Else a ring that the outer wait closes would not be seen."""
+    flights, outer, inner, mine = Flights(), Flight(), Flight(), Flight()
+    with outer.underway, inner.underway, mine.underway:
+        outer.leader = inner.leader = threading.main_thread()
+        followed: list[bool] = []
+
+        def wait() -> None:
+            mine.leader = threading.current_thread()
+            followed.append(flights.follow(outer))
+            followed.append(flights.follow(inner))
+            flights.unfollow()
+            noted.set()
+            done.wait(30)
+            flights.unfollow()
+
+        noted, done = threading.Event(), threading.Event()
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert noted.wait(30)
+        assert not flights.follow(mine), "its leader waits for a flight of this thread"
+        done.set()
+        thread.join(30)
+    assert followed == [True, True]
+    assert not flights._waiting

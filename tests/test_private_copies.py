@@ -46,7 +46,7 @@ def test_each_caller_gets_an_object_of_its_own() -> None:
 def test_a_private_lookup_can_renew_what_the_others_share(loader: Any) -> None:
     """What one of them has changed is not seen by the next lookup."""
     cache, _ = make_cache()
-    shared = cache.get_or_load("a", loader)
+    shared: Any = cache.get_or_load("a", loader)
     shared.label = "changed"
     assert cache.fetch("a", loader, private=True, renew=True).value == loader("a")
     cache.check_invariants()

@@ -134,7 +134,18 @@ def test_the_order_of_parameters_is_kept() -> None:
     assert [list(params) for params in _params(graph)] == [["a", "b"], ["b", "a"]]
 
 
-@pytest.mark.parametrize("make", [dict, ChangeableParams, lambda: None, lambda: 7, lambda: Params(a=Param(object()))])
+@pytest.mark.parametrize(
+    "make",
+    [
+        dict,
+        ChangeableParams,
+        lambda: None,
+        lambda: 7,
+        lambda: Params(a=Param(object())),
+        lambda: Params(a=Param([1, 2])),
+        lambda: Params(a=Param(1), b=Param({})),
+    ],
+)
 def test_parameters_that_can_be_changed_or_are_no_json_are_left_alone(make: Any) -> None:
     """Each task keeps what it had."""
     before = [make(), make()]

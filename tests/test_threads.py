@@ -275,6 +275,34 @@ def test_a_lookup_that_does_not_wait_leaves_the_load_under_way_alone() -> None:
     cache.check_invariants()
 
 
+@pytest.mark.parametrize("timeout", [float("nan"), -1, 10**400, float("inf"), 1e-9])
+def test_any_number_is_a_timeout(timeout: float) -> None:
+    """Of more than a thread can wait, and of none."""
+    cache, _ = make_cache()
+    leading, finish = threading.Event(), threading.Event()
+
+    def slow(_key: object) -> Weighted:
+        leading.set()
+        finish.wait(60)
+        return Weighted("a")
+
+    leader = threading.Thread(target=cache.get_or_load, args=("a", slow))
+    leader.start()
+    leading.wait(30)
+    if timeout > 1:
+        follower = threading.Thread(target=cache.get_or_load, args=("a", never), kwargs={"timeout": timeout})
+        follower.start()
+        until(lambda: waiting(cache) == 1)
+        finish.set()
+        follower.join(30)
+        assert not follower.is_alive()
+    else:
+        assert cache.get_or_load("a", lambda _: Weighted("beside"), timeout=timeout) == Weighted("beside")
+        finish.set()
+    leader.join(30)
+    cache.check_invariants()
+
+
 def test_nobody_waits_twice_for_loaders_that_hang() -> None:
     """Each caller waits for its time-out once; then its own loader runs beside the others."""
     cache, _ = make_cache()

@@ -8,7 +8,8 @@ into (`NothingToFind`) and so reads the row. Only what is done with the result i
 - a DAG that Airflow gives to one caller alone, the newest version of a DAG, is given to one caller alone;
 - a DAG is kept, and given to other callers, only if it is what this bag loads when it is alone, and only until the
   window has passed since the view of the database began in which it was found;
-- the caller's session is used by the caller's thread only, and never committed;
+- the caller's session is used by the caller's thread only, and never committed; a DAG is built from a row that is read
+  for it, on the caller's connection, and not from a row object that the session has kept;
 - a fault of our own costs a log line and one load the way Airflow does it.
 """
 
@@ -16,10 +17,10 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Hashable, Iterator, MutableMapping
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
@@ -28,7 +29,7 @@ from dagcache.airflow.component import Component
 from dagcache.airflow.confirmations import Confirmation, Confirmations
 from dagcache.airflow.payload import PayloadSizes
 from dagcache.airflow.quarantine import Quarantine, is_of_the_database
-from dagcache.airflow.rows import Content
+from dagcache.airflow.rows import Content, Newest
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.cache import DagCache, Fetched
 from dagcache.errors import RecursiveLoadError
@@ -37,8 +38,10 @@ from dagcache.intake import Loaded
 from dagcache.log_limits import report
 
 _log = logging.getLogger("dagcache")
-_thread = threading.local()
 T = TypeVar("T")
+# Of a context, not of a thread: greenlets share a thread, and each has a context of its own.
+_current: ContextVar[_Load | None] = ContextVar("the load under way", default=None)
+_version: ContextVar[tuple[UUID, str, int] | None] = ContextVar("the version that was loaded last", default=None)
 
 PATIENCE = 10.0
 """Seconds that a lookup waits for another thread's load of the same version; then it loads as well. The largest DAGs
@@ -61,7 +64,7 @@ class NothingToFind(MutableMapping[Any, Any]):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Only note it: the lookup that asked for the load keeps the value."""
-        load = getattr(_thread, "load", None)
+        load = _current.get()
         if load is not None:
             load.stored = key
 
@@ -73,7 +76,7 @@ class NothingToFind(MutableMapping[Any, Any]):
 
     def __len__(self) -> int:
         """With the DAG that this thread is loading: the inherited code tells the size before the cache has got it."""
-        load = getattr(_thread, "load", None)
+        load = _current.get()
         coming = load is not None and load.stored is not None and load.stored not in self._cache
         return len(self._cache) + coming
 
@@ -107,7 +110,6 @@ class CachedLookups:
             raise TypeError(f"the bag's _dags is no mapping but a {type(self._dags).__name__}")
         self._confirmed = Confirmations(float(conf.getint("core", "min_serialized_dag_update_interval")))
         snapshots.watch()
-        rows.watch()
         self._payloads = PayloadSizes()
         self._component = type(self).make_component(_version_of)
         self._quarantine = Quarantine(self._component.quarantine_seconds)
@@ -126,7 +128,7 @@ class CachedLookups:
             return None
         load = _Load(self, key, session)
         known = self._confirmed.get(key)
-        is_current = known is not None and not self._confirmed.is_due(known, time.monotonic())
+        is_current = known is not None and not self._confirmed.is_due(known, time.monotonic()) and key in self.dagcache
         look_up = self._look_up if is_current else self._look_up_and_compare
         dag = self._guarded(load, look_up)
         if dag is not None and not load.ran:
@@ -135,24 +137,23 @@ class CachedLookups:
 
     def get_latest_version_of_dag(self, dag_id: str, *, session: Any) -> Any:
         """The newest version of a DAG, as an object of the caller's own; what is cached and current is not read."""
-        if self.dagcache is None or self._is_loading():
+        if self.dagcache is None or self._is_loading() or rows.has_unwritten(session):
             return super().get_latest_version_of_dag(dag_id, session=session)  # type: ignore[misc]
-        since = snapshots.began(session)
+        since = snapshots.view(session).since
         newest = rows.newest(dag_id, session)
         if newest is None:
             return None
         if self._quarantine and self._quarantine.holds(newest.version_id, time.monotonic()):
             return None
-        load = _Load(self, newest.version_id, session, dag_id=dag_id)
+        load = _Load(self, newest.version_id, session, newest=newest, dag_id=dag_id)
         load.expect(newest.content, since)
         return self._guarded(load, self._look_up_and_compare)
 
     def _read_dag(self, serdag: Any) -> Any:
         """Airflow's own reading of a row, with the collector running seldom; the load that asked for it takes notes."""
-        load = getattr(_thread, "load", None)
+        load = _current.get()
         if load is None or load.bag is not self:
             return super()._read_dag(serdag)  # type: ignore[misc]
-        _unless_it_fails(load.see_to_the_row, serdag)
         data = serdag.data  # parsing it is Airflow's; the row object keeps it
         with gc_relaxed():
             _unless_it_fails(share_strings, data)
@@ -180,7 +181,9 @@ class CachedLookups:
             # Two tasks of one thread: greenlets, as SQLAlchemy's asynchronous sessions use them.
             return self._load_as_airflow(load)
         except Exception as error:
-            if error is load.error or is_of_the_database(error):
+            is_airflows = error is load.error or is_of_the_database(error)
+            load.error = None  # the error's frames lead to the load, and to the session
+            if is_airflows:
                 raise
             report("lookup", "dagcache failed on %s: loaded the way Airflow does", load.key, error=error)
             return self._load_as_airflow(load)
@@ -218,12 +221,6 @@ class CachedLookups:
             if known is None:  # resident, and nothing is known of it: as good as nothing
                 cache.invalidate(key, only_if=lambda: confirmed.retract(key, None))
         if not load.private:
-            if known is None:
-                load.expect(None, snapshots.UNKNOWN)
-                return True
-            if not confirmed.is_due(known, time.monotonic()):
-                load.expect(known.content, known.since)  # type: ignore[arg-type]
-                return True
             self._ask(load, known)
         elif known is not None:
             confirmed.renew({key: known}, {key: load.content}, load.since)
@@ -234,17 +231,25 @@ class CachedLookups:
         cache.invalidate(key, only_if=lambda: confirmed.retract(key, known))
         return True
 
-    def _ask(self, load: _Load, known: Confirmation) -> None:
-        """Ask the database which content a version has, and others along with it that are due."""
+    def _ask(self, load: _Load, known: Confirmation | None) -> None:
+        """Ask the database which content a version has if that is due, and others along with it that are due."""
         cache, now, session = self.dagcache, time.monotonic(), load.session
         assert cache is not None
-        since = snapshots.began(session)
-        # A view that began long ago says of the others only what they were then.
-        together = self._confirmed.is_fresh(since, now)
-        asked = self._confirmed.to_ask(load.key, now, cache) if together else {load.key: known}
-        found = rows.current_contents(asked, session)
-        self._confirmed.renew(asked, found, since)
-        load.expect(found.get(load.key), since)
+        if known is not None and not self._confirmed.is_due(known, now):
+            load.expect(known.content, known.since)
+            return
+        view = snapshots.view(session)
+        if known is None:
+            load.expect(None, view.since)
+        elif view.lasts and view.since <= known.since:
+            load.expect(known.content, known.since)  # this session cannot see anything later
+        else:
+            # A view that began long ago says of the others only what they were then.
+            together = self._confirmed.is_fresh(view.since, now)
+            asked = self._confirmed.to_ask(load.key, now, cache) if together else {load.key: known}
+            found = rows.current_contents(asked, session)
+            self._confirmed.renew(asked, found, view.since)
+            load.expect(found.get(load.key), view.since)
 
     def _is_as_expected(self, load: _Load, found: Fetched) -> bool:
         """Whether what another lookup brought in may be served to this one."""
@@ -259,9 +264,10 @@ class CachedLookups:
 
     def _load(self, load: _Load) -> Any:
         """Airflow's own load, by the thread that leads; whatever it raises is remembered as Airflow's."""
-        outer, _thread.load = getattr(_thread, "load", None), load
+        outer = _current.set(load)
         try:
-            dag = self._load_as_airflow(load)
+            with rows.reading(load.session) as load.reader:
+                dag = self._load_as_airflow(load)
             self._component.loaded()
             return dag
         except Exception as error:
@@ -270,12 +276,15 @@ class CachedLookups:
             load.error = error
             raise
         finally:
-            _thread.load = outer
+            load.reader = None
+            _current.reset(outer)
 
     def _load_as_airflow(self, load: _Load) -> Any:
+        load.ran = True
+        session = load.session if load.reader is None else load.reader
         if load.dag_id is not None:
-            return super().get_latest_version_of_dag(load.dag_id, session=load.session)  # type: ignore[misc]
-        return super()._get_dag(version_id=load.key, session=load.session)  # type: ignore[misc]
+            return super().get_latest_version_of_dag(load.dag_id, session=session)  # type: ignore[misc]
+        return super()._get_dag(version_id=load.key, session=session)  # type: ignore[misc]
 
     def _has_its_links(self, dag: Any, serdag: Any) -> bool:
         return operator_links.are_as_asked(dag, serdag.data, self.load_op_links)  # type: ignore[attr-defined]
@@ -288,7 +297,7 @@ class CachedLookups:
             return 0
 
     def _is_loading(self) -> bool:
-        return getattr(_thread, "load", None) is not None
+        return _current.get() is not None
 
 
 class _Load:
@@ -296,38 +305,43 @@ class _Load:
 
     __slots__ = (
         "_found",
-        "_is_gone",
+        "_is_sound",
         "_read_since",
         "bag",
         "content",
         "dag_id",
         "error",
-        "is_sound",
         "key",
+        "newest",
         "ran",
+        "reader",
         "serialized_bytes",
         "session",
         "since",
         "stored",
     )
 
-    def __init__(self, bag: CachedLookups, key: UUID, session: Any, dag_id: str | None = None) -> None:
+    def __init__(
+        self, bag: CachedLookups, key: UUID, session: Any, newest: Newest | None = None, dag_id: str | None = None
+    ) -> None:
         self.bag = bag
         self.key = key
         self.session = session
+        self.newest = newest
         self.dag_id = dag_id
         """Of the DAG whose newest version is asked for; None if a version is asked for by its id."""
-        self.content: Content | None = None
-        """What the session found the version's content to be; None: not asked."""
+        self.reader: Any = None
+        """The session that reads the row, while it is read; it is on the caller's connection."""
+        self.content: Hashable = None
+        """What the session found the version's content to be; None: not asked, or not there."""
         self.since = snapshots.UNKNOWN
         """When the view began in which that was found."""
         self.ran = False
         self.error: Exception | None = None
         self.stored: Any = None
         """The key under which the inherited code has stored the DAG."""
-        self.is_sound = False
-        self._is_gone = False
         self.serialized_bytes = 0
+        self._is_sound = False
         self._found: Content | None = None
         self._read_since = snapshots.UNKNOWN
 
@@ -336,51 +350,44 @@ class _Load:
         """Whether Airflow gives the DAG to this caller alone."""
         return self.dag_id is not None
 
-    def expect(self, content: Content | None, since: float) -> None:
+    def expect(self, content: Hashable, since: float) -> None:
         """What the session, or an earlier one, found the content to be, and when its view began."""
         self.content, self.since = content, since
 
     def __call__(self, key: UUID) -> Loaded | None:
         self.ran = True
-        self._read_since = snapshots.began(self.session)
-        rows.begin_to_read()
-        dag = self.bag._load(self)  # noqa: SLF001 - a part of the bag
+        bag = self.bag
+        if bag._quarantine and bag._quarantine.holds(key, time.monotonic()):  # noqa: SLF001 - a part of the bag
+            return None
+        self._read_since = snapshots.view(self.session).since
+        dag = bag._load(self)  # noqa: SLF001
         if dag is None:
             return None
         return Loaded(
             dag,
             serialized_bytes=self.serialized_bytes,
-            growth_bytes=self.bag._growth(dag),  # noqa: SLF001
+            growth_bytes=bag._growth(dag),  # noqa: SLF001
             content=self._found,
             keep_if=self._is_to_be_kept,
         )
 
-    def see_to_the_row(self, serdag: Any) -> None:
-        """Have a row object that the session has kept since some earlier reading take over what is there now."""
-        if rows.is_just_read(serdag):
-            return
-        version_id = serdag.dag_version_id
-        current = rows.current_contents([version_id], self.session).get(version_id)
-        self._is_gone = current is None
-        if current is not None and rows.content_of(serdag) != current:
-            rows.refresh(serdag, self.session)
-
     def note(self, serdag: Any) -> None:
         """Take down what the row of a sound DAG tells beside the DAG."""
-        self._found = rows.content_of(serdag)
-        self.is_sound = not self._is_gone and _as_uuid(serdag.dag_version_id) == self.key
         _noted(serdag, self._note_version)
         _noted(serdag, self._note_size)
+        self._found = rows.content_of(serdag)
+        self._is_sound = _as_uuid(serdag.dag_version_id) == self.key and not rows.has_unwritten(self.session)
 
     def _is_to_be_kept(self) -> bool:
         """Under the cache's lock: whether nothing newer is known; then this is what is known."""
         cache = self.bag.dagcache
-        if not self.is_sound or cache is None:
+        if not self._is_sound or cache is None:
             return False
         return self.bag._confirmed.confirm(self.key, self._found, self._read_since, cache)  # noqa: SLF001
 
     def _note_version(self, serdag: Any) -> None:
-        _thread.version = (serdag.dag_version_id, serdag.dag_id, serdag.dag_version.version_number)
+        number = rows.number_of(self.key, self.reader) if self.newest is None else self.newest.number
+        _version.set((serdag.dag_version_id, serdag.dag_id, number))
 
     def _note_size(self, serdag: Any) -> None:
         self.serialized_bytes = self.bag._payloads.bytes_of(serdag)  # noqa: SLF001
@@ -420,7 +427,7 @@ def _noted(serdag: Any, note: Callable[[Any], None]) -> None:
 
 def _version_of(key: UUID) -> tuple[str, int] | None:
     """The DAG and the version's number, as the load that this thread has just done noted them."""
-    noted = getattr(_thread, "version", None)
+    noted = _version.get()
     return (noted[1], noted[2]) if noted is not None and noted[0] == key else None
 
 

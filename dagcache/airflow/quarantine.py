@@ -12,8 +12,9 @@ from typing import Any
 from dagcache.log_limits import LogLimits
 
 _NOT_THE_CONTENT = (OSError, MemoryError)
-_DATABASE_ERRORS = {"SQLAlchemyError", "DatabaseError", "InterfaceError"}
-"""SQLAlchemy's, and the names that every driver gives its errors (PEP 249)."""
+_DATABASE_ERRORS = {"DBAPIError", "PendingRollbackError", "TimeoutError", "DatabaseError", "InterfaceError"}
+"""SQLAlchemy's (a session that needs a rollback, a pool without a free connection), and the names that every driver
+gives its errors (PEP 249). Not all of SQLAlchemy's: a statement that cannot be built is no trouble of the database."""
 
 
 class Quarantine:

@@ -1,19 +1,20 @@
 """What the cache asks Airflow's database itself: which content a version has now, never the content.
 
-Reads only, on the caller's session; errors of the database pass through.
+Reads only, on the caller's session or connection; errors of the database pass through.
 """
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from airflow.models.dag_version import DagVersion
 from airflow.models.serialized_dag import SerializedDagModel
-from sqlalchemy import event, select
+from sqlalchemy import select
+from sqlalchemy.orm import Session, aliased
 
 
 class Content(NamedTuple):
@@ -27,10 +28,10 @@ class Newest(NamedTuple):
     """The newest version of a DAG."""
 
     version_id: UUID
+    number: int
     content: Content
 
 
-_thread = threading.local()
 _COLUMNS = (SerializedDagModel.dag_hash, SerializedDagModel.last_updated)
 
 
@@ -48,37 +49,39 @@ def current_contents(version_ids: Collection[UUID], session: Any) -> dict[UUID, 
 
 def newest(dag_id: str, session: Any) -> Newest | None:
     """The newest version of a DAG, by Airflow's own idea of newest; None if there is none."""
-    statement = SerializedDagModel.latest_item_select_object(dag_id)
-    row = session.execute(statement.with_only_columns(SerializedDagModel.dag_version_id, *_COLUMNS)).first()
-    return None if row is None else Newest(row[0], Content(*row[1:]))
+    version = aliased(DagVersion)
+    number = select(version.version_number).where(version.id == SerializedDagModel.dag_version_id)
+    statement = SerializedDagModel.latest_item_select_object(dag_id).with_only_columns(
+        SerializedDagModel.dag_version_id, number.correlate(SerializedDagModel).scalar_subquery(), *_COLUMNS
+    )
+    row = session.execute(statement).first()
+    return None if row is None else Newest(row[0], row[1], Content(*row[2:]))
 
 
-def refresh(row: Any, session: Any) -> None:
-    """Have a row object, and so its session, take over what the database holds now.
+def has_unwritten(session: Any) -> bool:
+    """Whether a session has a serialised DAG that it has changed, or made, and not written yet."""
+    return any(isinstance(row, SerializedDagModel) for rows in (session.dirty, session.new) for row in rows)
 
-    Airflow's sessions keep row objects beyond a commit, and a row object keeps its parsed content.
+
+@contextmanager
+def reading(session: Any) -> Iterator[Session]:
+    """A session without row objects, in the transaction of the caller's session.
+
+    Airflow's sessions keep row objects beyond a commit, and a row object keeps its parsed content: what it then says is
+    not what the database holds. This session reads, and leaves neither row objects nor anything else behind.
     """
-    statement = select(SerializedDagModel).where(SerializedDagModel.dag_version_id == row.dag_version_id)
-    session.scalars(statement.execution_options(populate_existing=True)).first()
-    vars(row).pop("_SerializedDagModel__data_cache", None)
+    with Session(session.connection(), autoflush=False, join_transaction_mode="rollback_only") as reader:
+        yield reader
 
 
-def watch() -> None:
-    """Note, from now on, which rows are read from the database. Twice is harmless."""
-    if not event.contains(SerializedDagModel, "load", _note_read):
-        event.listen(SerializedDagModel, "load", _note_read)
+def number_of(version_id: UUID, reader: Session) -> int:
+    """The number of a version that this session has read; asks nothing of the database.
 
+    Raises:
+        LookupError: it has not.
 
-def begin_to_read() -> None:
-    """Rows that this thread has read so far do not count as just read."""
-    _thread.read = None
-
-
-def is_just_read(row: Any) -> bool:
-    """Whether a row object was made from the database since `begin_to_read`, and not found in the session."""
-    read = getattr(_thread, "read", None)
-    return read is not None and read() is row
-
-
-def _note_read(row: Any, _context: Any) -> None:
-    _thread.read = weakref.ref(row)
+    """
+    version = reader.identity_map.get(reader.identity_key(DagVersion, version_id))
+    if version is None:
+        raise LookupError("the version was not read")
+    return int(version.version_number)

@@ -40,8 +40,8 @@ def share_strings(parsed: Any) -> None:
 def share_immutables(dag: Any) -> None:
     """Let tasks of one graph with equal parameters, or spans of time, refer to the same; before anybody holds a part.
 
-    Equal means the same types all the way down. Parameters of a class that can be changed are left alone, and those
-    whose values are not JSON's.
+    Equal means the same types all the way down. Parameters of a class that can be changed are left alone, those that
+    have a list or an object for a value, and those whose values are not JSON's.
     """
     once = dict[Hashable, Any]().setdefault
     is_immutable = _IsImmutable()
@@ -67,9 +67,11 @@ class _IsImmutable(dict[type, bool]):
 
 
 def _content(params: Any) -> Hashable:
-    """What parameters are, told by their attributes; None if that cannot be told."""
+    """What parameters are, told by their attributes; None if that cannot be told, or if a value can be changed."""
     try:
         ((name, parts),) = vars(params).items()
+        if any(isinstance(part.value, (list, dict, set)) for part in parts.values()):
+            return None
         plain = marshal.dumps([(key, vars(part)) for key, part in parts.items()], _PLAIN)
         return (type(params), name, type(parts), plain, *map(type, parts.values()))
     except (TypeError, ValueError, AttributeError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -57,7 +59,7 @@ def test_a_row_that_the_callers_session_still_holds_does_not_hide_the_rewriting(
         write(other, "held", text="new")
     clock.now += WINDOW
     assert text(bag, version, session) == "new"
-    assert held.serialized_dag.dag.description == "new"
+    assert held.serialized_dag.dag.description == "old", "the session's own row objects are left alone"
 
 
 def test_the_newest_version_of_a_dag_is_never_out_of_date(bag: Any, session: Any, clock: Clock) -> None:
@@ -157,19 +159,21 @@ def test_the_window_begins_when_the_row_is_read_and_not_when_it_is_loaded(
     assert text(bag, version, session) == "old"
     assert write(session, "between", text="newer") == version
     session.expunge_all()
-    is_just_read = rows.is_just_read
+    reading = rows.reading
 
-    def slowly(row: Any) -> bool:
+    @contextmanager
+    def slowly(session: Any) -> Iterator[Any]:
+        with reading(session) as reader:
+            yield reader
         session.commit()
         with Session(engine) as other:
             write(other, "between", text="newest")
         clock.now += 1
-        return is_just_read(row)
 
     session.commit()
     clock.now += WINDOW
     with monkeypatch.context() as patch:
-        patch.setattr(rows, "is_just_read", slowly)
+        patch.setattr(rows, "reading", slowly)
         assert text(bag, version, session) == "newer"
     clock.now += WINDOW - 1
     session.expunge_all()

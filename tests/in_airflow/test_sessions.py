@@ -117,7 +117,7 @@ def test_a_confirmation_by_an_old_view_is_good_as_of_its_beginning(
 def test_a_view_that_is_behind_is_served_what_it_sees_and_changes_nothing(
     bag: Any, opened: Open, with_snapshots: Open, clock: Clock
 ) -> None:
-    """The cache keeps what a later view has found."""
+    """The newest version is what it sees; a version that others share is what a later view has found."""
     version = rewrite(opened, "behind", "old")
     behind = with_snapshots()
     look(behind)
@@ -125,9 +125,12 @@ def test_a_view_that_is_behind_is_served_what_it_sees_and_changes_nothing(
     rewrite(opened, "behind", "new")
     kept = bag._get_dag(version, opened())
     assert kept.description == "new"
-    clock.now += WINDOW
-    assert bag._get_dag(version, behind).description == "old"
     assert bag.get_latest_version_of_dag("behind", session=behind).description == "old"
+    assert bag._get_dag(version, behind) is kept
+    clock.now += WINDOW
+    with statements_of(behind.get_bind()) as heard:
+        assert bag._get_dag(version, behind) is kept
+    assert heard.texts == []
     assert bag._get_dag(version, opened()) is kept
 
 
@@ -287,11 +290,13 @@ def test_a_broken_session_fails_alone(bag: Any, opened: Open) -> None:
     with pytest.raises(DBAPIError):
         broken.execute(text("SELECT * FROM no_such_table"))
 
+    broken.rollback()
+
     class Broken:
-        """A session that needs a rollback."""
+        """A session that breaks while it leads."""
 
         def __getattr__(self, name: str) -> Any:
-            if name in ("get", "scalar", "scalars", "execute"):
+            if name in ("connection", "get", "scalar", "scalars", "execute") and bag._is_loading():
                 raise PendingRollbackError("this session is in the middle of a failed transaction")
             return getattr(broken, name)
 
@@ -492,3 +497,166 @@ def link_to_write(session: Any) -> UUID:
     session.commit()
     session.close()
     return version
+
+
+# ---- what a session has done itself ----
+
+
+@pytest.mark.parametrize("how", ["rollback", "expire", "refresh"])
+def test_a_row_object_whose_columns_are_read_again_keeps_its_old_payload_to_itself(
+    bag: Any, opened: Open, clock: Clock, how: str
+) -> None:
+    """Its hash is the new one then, and what it has parsed is not."""
+    from airflow.models.serialized_dag import SerializedDagModel
+    from sqlalchemy import select
+
+    version = rewrite(opened, f"expired_{how}", "old")
+    session = opened()
+    held = session.scalars(select(SerializedDagModel).where(SerializedDagModel.dag_version_id == version)).one()
+    assert held.dag.description == "old"
+    session.commit()
+    rewrite(opened, f"expired_{how}", "new")
+    {"rollback": session.rollback, "expire": session.expire_all, "refresh": lambda: session.refresh(held)}[how]()
+    look(session)
+    assert bag._get_dag(version, session).description == "new"
+    assert bag._get_dag(version, opened()).description == "new"
+    assert bag.get_latest_version_of_dag(f"expired_{how}", session=opened()).description == "new"
+
+
+def test_a_change_that_is_not_written_yet_stays_the_sessions_own(api: Any, opened: Open) -> None:
+    """It is neither thrown away nor kept, and the session gets what it would get without the cache."""
+    import json
+
+    from airflow.models.serialized_dag import SerializedDagModel
+    from sqlalchemy import select
+
+    version = rewrite(opened, "unwritten", "written")
+    session = opened()
+    row = session.scalars(select(SerializedDagModel).where(SerializedDagModel.dag_version_id == version)).one()
+    data = json.loads(json.dumps(row.data))
+    data["dag"]["description"] = "mine"
+    row._data = data
+    row.dag_hash = "f" * 32
+    vars(row).pop("_SerializedDagModel__data_cache", None)
+    assert row in session.dirty
+    assert api.get_latest_version_of_dag("unwritten", session=session).description == "mine"
+    api._get_dag(version, session)
+    assert row in session.dirty
+    assert row.dag_hash == "f" * 32
+    assert api._get_dag(version, opened()).description == "written"
+    assert api.get_latest_version_of_dag("unwritten", session=opened()).description == "written"
+
+
+def test_a_load_leaves_no_row_object_in_the_callers_session(api: Any, opened: Open) -> None:
+    """Airflow's own code would be served from it."""
+    from airflow.models.serialized_dag import SerializedDagModel
+
+    for dag_id in ("left_1", "left_2"):
+        version = rewrite(opened, dag_id, "old")
+        session = opened()
+        api.get_latest_version_of_dag(dag_id, session=session) if dag_id == "left_1" else api._get_dag(version, session)
+        assert len(session.identity_map) == 0
+        session.commit()
+        rewrite(opened, dag_id, "new")
+        assert SerializedDagModel.get_dag(dag_id, session=session).description == "new"
+
+
+def test_a_session_on_a_connection_with_an_old_view_confirms_nothing(
+    bag: Any, opened: Open, with_snapshots: Open, clock: Clock
+) -> None:
+    """The connection's transaction may have begun long before the session's."""
+    from sqlalchemy.orm import Session
+
+    version, other = rewrite(opened, "on_connection", "old"), rewrite(opened, "beside_it", "old")
+    for each in (version, other):
+        bag._get_dag(each, opened())
+    with with_snapshots().get_bind().connect() as connection:
+        with Session(connection) as session:
+            look(session)
+        rewrite(opened, "on_connection", "new")
+        clock.now += WINDOW
+        with Session(connection) as session:
+            bag._get_dag(other, session)
+            bag._get_dag(version, session)
+        assert bag._get_dag(version, opened()).description == "new"
+        connection.rollback()
+
+
+def test_each_statement_of_a_long_transaction_sees_and_confirms_what_there_is(
+    bag: Any, engine: Any, opened: Open, clock: Clock
+) -> None:
+    """READ COMMITTED, and SQLite without BEGIN: one statement a window, and a rewriting is seen by all."""
+    version = rewrite(opened, "long", "old")
+    session = opened()
+    look(session)
+    assert bag._get_dag(version, session).description == "old"
+    clock.now += 10 * WINDOW
+    with statements_of(engine) as heard:
+        for _ in range(20):
+            assert bag._get_dag(version, session).description == "old"
+    assert len(heard.texts) == 1
+    rewrite(opened, "long", "new")
+    assert bag.get_latest_version_of_dag("long", session=session).description == "new"
+    assert bag._get_dag(version, session).description == "new"
+    assert bag._get_dag(version, opened()).description == "new"
+
+
+def test_tasks_of_one_thread_leave_no_load_behind(bag: Any, opened: Open) -> None:
+    """Their loads overlap, and each ends before the other's."""
+    greenlet: Any = import_module("greenlet")
+    versions = [rewrite(opened, f"overlapping_{number}", str(number)) for number in range(2)]
+    load, found = type(bag)._load_as_airflow, {}
+
+    def yielding(self: Any, request: Any) -> Any:
+        greenlet.getcurrent().parent.switch()
+        return load(self, request)
+
+    def look_up(number: int) -> None:
+        found[number] = bag._get_dag(versions[number], opened()).description
+
+    type(bag)._load_as_airflow = yielding
+    try:
+        tasks = [greenlet.greenlet(look_up) for _ in versions]
+        for number, task in enumerate(tasks):
+            task.switch(number)
+        for task in tasks:
+            task.switch()
+    finally:
+        type(bag)._load_as_airflow = load
+    assert found == {0: "0", 1: "1"}
+    assert not bag._is_loading()
+    assert all(version in bag.dagcache for version in versions)
+
+
+def test_an_error_that_passes_keeps_nothing_of_the_session(bag: Any, opened: Open) -> None:
+    """The error's frames lead to the session; nothing of ours leads back to the error."""
+    import gc
+    import zlib
+
+    from dagcache.airflow.bag import _Load
+    from tests.in_airflow.support import spoil
+
+    version = rewrite(opened, "passing_error", "corrupt")
+    spoil(opened(), version, "half of the zlib")
+
+    def fail() -> None:
+        with pytest.raises(zlib.error):
+            bag._get_dag(version, opened())
+
+    gc.collect()
+    gc.disable()
+    try:
+        fail()
+        assert not [item for item in gc.get_objects() if type(item) is _Load]
+    finally:
+        gc.enable()
+
+
+def test_a_lookup_that_falls_back_counts_no_hit(bag: Any, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's own load counts a miss."""
+    told: list[int] = []
+    monkeypatch.setattr(type(bag), "tell_hit", lambda _: told.append(1))
+    version = rewrite(opened, "fallen_back", "read")
+    monkeypatch.setattr(type(bag), "_settle", lambda *_: False)
+    assert bag._get_dag(version, opened()).description == "read"
+    assert told == []
