@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, final
 
 import pytest
@@ -334,6 +334,58 @@ def test_a_forked_child_takes_back_what_another_thread_held() -> None:
 
 class Stop(BaseException):
     """Thrown into a thread."""
+
+
+def act_before_every_line(lock: Lock, act: Callable[[], object]) -> int:
+    """Take the lock again and again, and act before the first line of its code, the second, ...; how many there are."""
+    number, left, acted = 0, 0, True
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left, acted
+        if frame.f_code.co_filename != lock_module.__file__:
+            return None
+        if event == "line":
+            left -= 1
+            if not left:
+                acted = True
+                act()
+        return trace
+
+    while acted:
+        number += 1
+        left, acted = number, False
+        previous = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            lock.run(bool)
+            lock.try_run(bool)
+        except Stop:
+            pass
+        finally:
+            sys.settrace(previous)
+        assert not lock.entered()
+        assert lock.run(lock.entered)
+        assert is_free(lock)
+    return number
+
+
+def test_a_handler_that_runs_before_any_line_is_served() -> None:
+    """In the middle of an action at once, else as anybody; and it frees nothing that is not its own."""
+    lock = Lock(pytest.fail)
+    entered: list[bool] = []
+    assert act_before_every_line(lock, lambda: entered.append(lock.run(lock.entered))) > 15
+    assert all(entered)
+
+
+def test_a_debugger_that_raises_before_any_line_stops_nobody() -> None:
+    """In the finally block that leaks the lock, which is found out."""
+    leaks: list[int] = []
+
+    def strike() -> None:
+        raise Stop
+
+    assert act_before_every_line(Lock(lambda: leaks.append(1)), strike) > 15
+    assert leaks
 
 
 def test_interrupts_leak_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
