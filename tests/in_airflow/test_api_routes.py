@@ -347,16 +347,21 @@ def test_changing_one_task_and_then_its_group_changes_what_is_upstream(servers: 
 def test_many_changes_come_to_what_they_come_to_without_the_cache(servers: dict[str, Server], name: str) -> None:
     """Of tasks, groups and runs, with all that can be included; what each answers, and what the database says."""
     stock, ours = servers["stock"], servers[name]
-    statuses = [
-        [(str(request), answer.status) for request, answer in server.passes["many changes"].items()]
-        for server in (stock, ours)
-    ]
-    assert statuses[0] == statuses[1]
-    assert sum(status < 300 for _, status in statuses[0]) > CHANGES / 2
-    assert len(_changed(stock, "before", "many changes")) > 40
+    told = [[_told(*each) for each in server.passes["many changes"].items()] for server in (stock, ours)]
+    assert told[0] == told[1]
+    assert sum(status < 300 for _, status, _ in told[0]) > CHANGES / 2
+    assert len(_changed(stock, "before", "many changes")) > 20
     assert ours.states["many changes"] == stock.states["many changes"]
 
 
 def _changed(server: Server, before: str, after: str) -> dict[str, Any]:
     earlier, later = server.states[before], server.states[after]
     return {name: row for name, row in later.items() if row != earlier.get(name)}
+
+
+def _told(request: Request, answer: Answer) -> tuple[str, int, list[list[Any]]]:
+    """What was changed, as the answer has it."""
+    body = answer.parsed["body"]
+    changed = body.get("task_instances", []) if isinstance(body, dict) else []
+    names = ("dag_run_id", "task_id", "map_index", "state")
+    return str(request), answer.status, sorted([str(each[name]) for name in names] for each in changed)
