@@ -247,7 +247,7 @@ def section(body: str, facts: str, counts: Mapping[str, int], tasks: Mapping[str
         f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, CPython "
         f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()}). {dags}, each with a finished run; "
         f"two real `airflow api-server`s of one worker, without the cache and with it, asked in turn over HTTP by one "
-        f"client; {rounds} rounds with fresh servers; medians over them, and in brackets the ratios' spread.\n\n"
+        f"client; rounds with fresh servers: {rounds}; medians over them, and in brackets the ratios' spread.\n\n"
         f"{body}\n\n{facts}"
     )
 
