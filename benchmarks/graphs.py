@@ -22,6 +22,7 @@ from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.freezing import PickleFreezer
 from dagcache.gcpause import gc_paused
 from dagcache.loader import SerializedDagLoader
+from dagcache.reclaim import GenericBreaker
 from dagcache.sizing.walk import weigh
 
 _MARKER = "--measure"
@@ -57,6 +58,7 @@ class Builder:
         self._from_dict = module.DagSerialization.from_dict
         self._graphs = graphs
         self._freezer, self._shared = graphs.freezer()
+        self._breaker = GenericBreaker(self._shared)
         self._shared_ids = frozenset(map(id, self._shared))
         self._operators = 0.0
         self._time_operators(module.OperatorSerialization)
@@ -68,10 +70,10 @@ class Builder:
             airflows_load, airflows = self._timed(lambda: self._from_dict(json.loads(text)))
             plain = PickleFreezer(self._shared).freeze(airflows).data
             airflows_bytes = weigh(airflows, shared=self._shared_ids).nbytes
-            self._graphs.sever(airflows)
+            self._breaker.release([airflows])
             steps, dag, data = self._load(text)
             tasks = len(dag.task_dict)
-            self._graphs.sever(dag)
+            self._breaker.release([dag])
             thaw, live_bytes = self._thaw(data)
         return Measured(kind, tasks, airflows_bytes, live_bytes, len(plain), len(data), airflows_load, thaw, steps)
 
@@ -91,7 +93,7 @@ class Builder:
             seconds, thawed = self._timed(lambda: self._freezer.thaw(data))
             best = min(best, seconds)
             nbytes = weigh(thawed, shared=self._shared_ids).nbytes
-            self._graphs.sever(thawed)
+            self._breaker.release([thawed])
         return best, nbytes
 
     @staticmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import gc
 import logging
 import math
 import os
@@ -30,7 +31,7 @@ from dagcache.gcpause import gc_relaxed
 from dagcache.intake import Intake, Loaded, Sizer, VersionOf
 from dagcache.log_limits import report
 from dagcache.reaper import OnRemoval, Reaper
-from dagcache.reclaim import CycleBreaker, GenericBreaker
+from dagcache.reclaim import CycleBreaker, GenericBreaker, own_references
 from dagcache.sizing.limits import ByteLimit, format_bytes
 from dagcache.sizing.memory import give_back
 from dagcache.stats import CacheStats, EntryInfo, Rejection, RemovalCause
@@ -42,7 +43,7 @@ V = TypeVar("V")
 D = TypeVar("D")
 
 _SWEEP = 256  # entries that one turn under the lock looks at for their idle time
-_ORPHANS: list[Store] = []  # what forked children inherited: destroying it would copy its pages
+_ORPHANS: list[object] = []  # what forked children inherited: destroying it would copy its pages
 
 
 Watcher = Callable[[Hashable, str, "Entry | Arrival | None", float], None]
@@ -136,7 +137,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             (``deque.append``) and see to that elsewhere; docs/architecture.md shows how.
         version_of: ``version_of(key) -> (family, order) | None`` tells which keys are versions of one thing and which
             is newer (``order``: a number). Only for orders that are certain.
-        breaker: how cyclic values are taken apart when they leave; None leaves that to the collector.
+        breaker: takes cyclic values apart that left and that nobody holds; None leaves that to the collector.
         shared: objects of which the process has one each and to which many values refer (singletons, time zones): they
             are frozen by reference, weighed with nobody, and never taken apart. Held as long as the cache is.
         unproven_share: a share of the budget, 0.0 to 1.0: beyond it newcomers are kept frozen only, and live from their
@@ -176,7 +177,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         breaker = GenericBreaker(shared) if breaker is UNSET else breaker
         self._freezer = freezer if self.config.frozen else None
         self._make_intake = functools.partial(
-            Intake, freezer=self._freezer, sizer=sizer, version_of=version_of, breaker=breaker, shared=shared
+            Intake, freezer=self._freezer, sizer=sizer, version_of=version_of, shared=shared
         )
         self._make_reaper = functools.partial(Reaper, breaker=breaker, on_removal=on_removal)
         self._build(self.config.budget())
@@ -382,7 +383,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             value = self._bypass(key, _Wanted(None)).value
             self._exclusion.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
             return value
-        value, frozen = self._exclusion.run(self._withdraw, key)
+        value, frozen, nbytes = self._exclusion.run(self._withdraw, key)
         freezer = self._freezer
         if frozen is None or freezer is None:
             return value
@@ -395,28 +396,30 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._report_failed_thaw(key, error)
             self._exclusion.run(self._withdrawn, None)
         else:
-            self._exclusion.run(self._withdrawn, self._timer() - started)
+            own = own_references(value)
+            self._exclusion.run(self._withdrawn, self._timer() - started, value, nbytes, own)
         return value
 
-    def _withdraw(self, key: K) -> tuple[Any, bytes | None]:
+    def _withdraw(self, key: K) -> tuple[Any, bytes | None, int]:
         entry = self._store.find(key, self._now())
         if entry is None:
             self._flights.divert(key)
             self._counts.absent += 1
-            return UNSET, None
+            return UNSET, None, 0
         live, frozen = entry.live, entry.frozen
         self._delete(key, RemovalCause.EXPLICIT)
         if live is not None:
             self._counts.hits_live += 1
-            return live.value, None
-        return UNSET, None if frozen is None else frozen.data
+            return live.value, None, 0
+        return UNSET, None if frozen is None else frozen.data, entry.live_bytes
 
-    def _withdrawn(self, seconds: float | None) -> None:
+    def _withdrawn(self, seconds: float | None, value: Any = None, nbytes: int = 0, own: int = 0) -> None:
         if seconds is None:
             self._counts.thaw_failures += 1
             self._counts.absent += 1
         else:
             self._counts.thawed(seconds)
+            self._store.pass_by(value, nbytes, own)
 
     def setdefault(self, key: K, default: Any = None) -> Any:
         """The value under a key, or the default, which is assigned then: of several threads, one assigns."""
@@ -552,8 +555,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
                 if step is _Step.RECURSION:
                     raise RecursiveLoadError(f"a load waits, directly or in a ring of threads, for itself: {key!r}")
                 if step is _Step.COPY:
-                    entry, data = found
-                    landing = self._thaw_privately(key, entry, data, entry.content)
+                    landing = self._thaw_privately(key, *found)
                 elif step is _Step.FOLLOW:
                     landing = self._follow(key, found, wanted)
                 else:
@@ -572,7 +574,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             store.give_up_live(entry)
             entry = store.entries.get(key)
         if wanted.private and entry is not None and entry.frozen is not None and self._freezer is not None:
-            return _Step.COPY, (entry, entry.frozen.data)
+            return _Step.COPY, (entry, Landing(None, entry.frozen.data, entry.content, nbytes=entry.live_bytes))
         if not wanted.private and entry is not None and entry.live is not None:
             counts.hits_live += 1
             self._tell(key, "live", entry)
@@ -629,7 +631,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if landing.private or wanted.private:
             if landing.frozen is None or self._freezer is None:
                 return Landing(ABANDONED)
-            return self._thaw_privately(key, None, landing.frozen, landing.content)
+            return self._thaw_privately(key, None, landing)
         self._exclusion.run(self._joined, key, flight)
         return landing
 
@@ -659,27 +661,26 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._exclusion.run(self._thaw_failed, key, flight, entry)
             return Landing(ABANDONED)
         value, seconds = thawed
-        del thawed
-        token = entry.thaw_token
-        if token is None:  # all thaws of the same bytes are alike
-            token = entry.thaw_token = self._intake.arm(value)
-        self._offer(self._keep_thawed, key, flight, entry, value, seconds, token)
+        del thawed  # the value's holders are counted
+        own = own_references(value)
+        self._offer(self._keep_thawed, key, flight, entry, value, seconds, own)
         self._exclusion.run(self._thawed, key, flight, seconds)
-        landing = Landing(value, data, entry.content)
+        landing = Landing(value, data, entry.content, nbytes=entry.live_bytes)
         flight.land(landing)
         return landing
 
-    def _thaw_privately(self, key: K, entry: Entry | None, data: bytes, content: Hashable) -> Landing:
+    def _thaw_privately(self, key: K, entry: Entry | None, found: Landing) -> Landing:
         """Thaw a copy for one caller; abandoned if the bytes are no good."""
         with gc_relaxed():
-            thawed = self._thaw_data(key, data)
+            thawed = None if found.frozen is None else self._thaw_data(key, found.frozen)
             if thawed is None:
                 self._exclusion.run(self._thaw_failed, key, None, entry)
                 return Landing(ABANDONED)
             value, seconds = thawed
-            del thawed
-            self._exclusion.run(self._served, key, value, self._intake.arm(value), seconds)
-            return Landing(value, content=content)
+            del thawed  # the value's holders are counted
+            own = own_references(value)
+            self._exclusion.run(self._served, key, value, found.nbytes, own, seconds)
+            return found._replace(value=value)
 
     def _thaw_data(self, key: K, data: bytes) -> tuple[Any, float] | None:
         """A value and the seconds it took; None, and a note of it, if the bytes do not give one."""
@@ -703,14 +704,14 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._counts.internal_errors += 1
             return None
 
-    def _keep_thawed(self, key: K, flight: Flight, entry: Entry, value: Any, seconds: float, token: Any) -> None:
+    def _keep_thawed(self, key: K, flight: Flight, entry: Entry, value: Any, seconds: float, own: int) -> None:
         if self._flights.retire(key, flight):
-            self._store.keep_thawed(entry, value, seconds, token, self._now())
+            self._store.keep_thawed(entry, value, seconds, own, self._now())
         else:
-            self._store.release(value, token)
+            self._store.pass_by(value, entry.live_bytes, own)
 
-    def _served(self, key: K, value: Any, token: Any, seconds: float) -> None:
-        self._store.release(value, token)
+    def _served(self, key: K, value: Any, nbytes: int, own: int, seconds: float) -> None:
+        self._store.pass_by(value, nbytes, own)
         self._count_thaw(key, seconds)
 
     def _thawed(self, key: K, flight: Flight, seconds: float) -> None:
@@ -752,16 +753,18 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._exclusion.run(self._load_absent, key, flight)
             return _ABSENT
         facts = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
-        landing = Landing(facts.value, content=facts.content)
+        del loaded  # the value's holders are counted
         arrival = self._take(key, facts, seconds)
+        landing = Landing(facts.value, content=facts.content)
         rejection = self._offer(self._keep_loaded, key, flight, arrival, facts.keep_if, wanted.private)
         self._exclusion.run(self._loaded, key, flight, seconds, arrival)
         if rejection is Rejection.OVERSIZE and self.config.oversize == "raise" and arrival is not None:
             raise self._oversize(arrival)
         if rejection is Rejection.OVERTAKEN:
             return landing  # for this caller only
-        frozen = None if arrival is None else arrival.frozen
-        flight.land(landing._replace(frozen=frozen, private=wanted.private))
+        if arrival is not None:
+            landing = landing._replace(frozen=arrival.frozen, nbytes=arrival.live_bytes)
+        flight.land(landing._replace(private=wanted.private))
         return landing
 
     def _take(self, key: K, facts: Loaded, seconds: float) -> Arrival | None:
@@ -787,10 +790,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if arrival is None:
             return self._counts.reject(Rejection.SIZER)
         if private and arrival.frozen is None:  # there is nothing but the object, which is the caller's
-            self._store.release(arrival.value, arrival.token)
+            self._store.pass_by(arrival.value, arrival.live_bytes, arrival.own_references)
             return None
         if not is_current:
-            self._store.release(arrival.value, arrival.token)
+            self._store.pass_by(arrival.value, arrival.live_bytes, arrival.own_references)
             return self._counts.reject(Rejection.OVERTAKEN)
         return self._counts.reject(self._store.admit(arrival, self._now(), private=private))
 
@@ -885,7 +888,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         leavings = self._store.take_leavings()
         if leavings.removed or leavings.copies or leavings.passed:
             self._reaper.take(leavings, self._latest)
-        return self._reaper.bury if self._reaper.is_due else None
+        # What is freed before a thaw makes as much is not set off against it: a collection would be due all the same.
+        before_a_thaw = bool(self._flights) and gc.isenabled()
+        return self._reaper.bury if self._reaper.is_due or (self._reaper.is_awaited and not before_a_thaw) else None
 
     # ---- small things ----
 
@@ -913,7 +918,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     def _after_fork_in_child(self) -> None:
         orphan = self._store
-        _ORPHANS.append(orphan)
+        _ORPHANS.extend((orphan, self._reaper))
         orphan.live.clear()  # for whoever still holds the old hit path; the entries keep the copies
         self._build(orphan.budget)
 

@@ -40,8 +40,8 @@ class Arrival:
     """What the key is a version of; None = unknown."""
     order: Any = 0
     """Its place among its family's versions."""
-    token: Any = None
-    """What the cycle breaker wants to remember of the live copy."""
+    own_references: int | None = None
+    """How many references to the value come from its own parts; None = unknown."""
     content: Hashable = None
     """Which content of the key it is."""
 
@@ -56,13 +56,13 @@ class Arrival:
 class LiveCopy(Seat):
     """A resident object graph. Lookups find it without a lock."""
 
-    __slots__ = ("entry", "fresh", "token", "value")
+    __slots__ = ("entry", "fresh", "own_references", "value")
 
-    def __init__(self, entry: Entry, value: object, nbytes: int, weight: float, token: object) -> None:
+    def __init__(self, entry: Entry, value: object, nbytes: int, weight: float, own: int | None) -> None:
         super().__init__(entry, nbytes, weight)
         self.entry = entry
         self.value = value
-        self.token = token
+        self.own_references = own
         self.fresh = 0.0
         """Until when a hit needs not be noted, seconds."""
 
@@ -91,7 +91,6 @@ class Entry(History):
         "order",
         "serialized_bytes",
         "thaw_seconds",
-        "thaw_token",
     )
 
     def __init__(self, arrival: Arrival, now: float) -> None:
@@ -103,7 +102,6 @@ class Entry(History):
         self.serialized_bytes = arrival.serialized_bytes
         self.load_seconds = arrival.load_seconds
         self.thaw_seconds = 0.0
-        self.thaw_token: object = None
         self.family = arrival.family
         self.order = arrival.order
         self.content = arrival.content

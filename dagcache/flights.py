@@ -35,6 +35,8 @@ class Landing(NamedTuple):
     """Which content of the key it is: `dagcache.intake.Loaded.content`."""
     private: bool = False
     """Whether the value belongs to the leader alone: followers thaw `frozen` instead."""
+    nbytes: int = 0
+    """What the value weighs."""
 
 
 _ABANDONED = Landing(ABANDONED)

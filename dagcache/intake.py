@@ -17,7 +17,7 @@ from dagcache.errors import FreezeError
 from dagcache.freezing import Freezer, Frozen
 from dagcache.lock import Lock
 from dagcache.log_limits import report
-from dagcache.reclaim import CycleBreaker
+from dagcache.reclaim import own_references
 from dagcache.sizing.estimate import LearnedSizer
 from dagcache.sizing.walk import weigh
 
@@ -62,13 +62,11 @@ class Intake:
         freezer: Freezer | None,
         sizer: Sizer | None,
         version_of: VersionOf | None,
-        breaker: CycleBreaker | None,
         shared: tuple[object, ...] = (),
     ) -> None:
         self._freezer = freezer
         self._sizer = sizer
         self._version_of = version_of
-        self.breaker = breaker
         self._shared = shared  # their ids are only theirs while they are held
         self._learned = LearnedSizer(walk=functools.partial(weigh, shared=frozenset(map(id, shared))))
         self._lock = Lock()
@@ -103,28 +101,20 @@ class Intake:
             data = None
         family, order = self._version(key)
         serialized_bytes = self._serialized(key, loaded)
+        value = loaded.value
+        own = own_references(value, holders=2)  # ours, and what was loaded
         return Arrival(
             key=key,
-            value=loaded.value,
+            value=value,
             live_bytes=live_bytes,
             frozen=data,
             load_seconds=load_seconds,
             serialized_bytes=serialized_bytes,
             family=family,
             order=order,
-            token=self.arm(loaded.value),
+            own_references=own,
             content=loaded.content,
         )
-
-    def arm(self, value: object) -> object:
-        """What the cycle breaker wants to remember of a live copy that nobody else holds yet."""
-        if self.breaker is None:
-            return None
-        try:
-            return self.breaker.arm(value)
-        except Exception as error:
-            report("breaker", "the cycle breaker failed on a %s", type(value).__name__, error=error)
-            return None
 
     def thaw_failed(self, key: Hashable, error: Exception) -> None:
         """Keep the value of this key live only from now on: it was frozen, and did not come back."""

@@ -5,27 +5,19 @@ Destroying a graph runs code that is not ours (finalisers, weak reference callba
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from dagcache.entry import Entry, LiveCopy
-from dagcache.gcpause import collector_is_off
 from dagcache.log_limits import report
-from dagcache.reclaim import CycleBreaker, Outcome
+from dagcache.reclaim import CycleBreaker
 from dagcache.stats import EntryInfo, RemovalCause
 from dagcache.store import Leavings
-
-_log = logging.getLogger("dagcache")
+from dagcache.waiting_room import WaitingRoom
 
 OnRemoval = Callable[[EntryInfo, RemovalCause], Any]
-
-
-_PASSED = 32  # a scheduler holds the DAGs of the twenty runs that it examines in one go
-_RELEASED_AT_ONCE = 2  # more than comes, and not so much that the next ones find nothing to balance their births
-_PASSED_BLINDLY = 2  # a loop over lookups still holds the last value during the next one
 
 
 def _holders(cell: list[Any]) -> int:
@@ -36,27 +28,48 @@ _SOLE = _holders([object()])
 
 
 class Reaper:
-    """Destroys victims and tells the listener. Thread-safe; never raises an Exception."""
+    """Has what left taken apart, and tells the listener. Thread-safe; never raises an Exception.
+
+    ``breaker``: None leaves cyclic values to the collector.
+    """
 
     def __init__(self, *, breaker: CycleBreaker | None, on_removal: OnRemoval | None) -> None:
-        self._breaker = breaker
+        self._room = None if breaker is None else WaitingRoom(breaker)
         self._on_removal = on_removal
         self._due: deque[tuple[Leavings, float]] = deque()
-        self._passed: deque[tuple[list[object], object]] = deque()
         self.listener_failures = 0
-        self.unbroken_cycles = 0
+
+    @property
+    def unbroken_cycles(self) -> int:
+        """Values that were left to the collector."""
+        return 0 if self._room is None else self._room.given_up
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What the values weigh that left the cache and are not freed yet, as far as they are to be taken apart."""
+        if self._room is None:
+            return 0
+        return self._room.waiting_bytes + sum(leavings.nbytes for leavings, _ in self._due.copy())
 
     @property
     def is_due(self) -> bool:
         """Whether there is anything to bury."""
         return bool(self._due)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether values wait for `bury` to look after them."""
+        return bool(self._room)
+
     def take(self, leavings: Leavings, now: float) -> None:
         """Take what left, for `bury`. Called under the cache's lock: from then on it cannot be lost."""
         self._due.append((leavings, now))
 
     def bury(self) -> None:
-        """Report what was taken, then let its memory go; also what is left of a burial that was interrupted."""
+        """Report what was taken and let its memory go, if nobody holds it; and look after what is still held.
+
+        Also sees to what is left of a burial that was interrupted.
+        """
         while self._due:
             try:
                 batch = self._due.popleft()
@@ -67,6 +80,8 @@ class Reaper:
             except BaseException:
                 self._due.append(batch)
                 raise
+        if self._room:
+            self._room.look()
 
     def _bury(self, leavings: Leavings, now: float) -> None:
         while leavings.removed:
@@ -78,9 +93,12 @@ class Reaper:
                 entry.live = entry.frozen = None
         copies: list[Any] = leavings.copies
         while copies:
-            self._destroy([copies.pop()])
+            self._part_with([copies.pop()])
         while leavings.passed:
-            self._await_the_end_of(*leavings.passed.pop())
+            value, nbytes, own = leavings.passed.pop()
+            cell = [value]
+            del value
+            self._release(cell, nbytes, own)
 
     def _report(self, entry: Entry, cause: RemovalCause, now: float) -> None:
         if self._on_removal is None:
@@ -91,70 +109,14 @@ class Reaper:
             self.listener_failures += 1
             report("listener", "the removal listener failed on %r", entry.key, error=error)
 
-    def _destroy(self, cell: list[LiveCopy]) -> None:
-        if self._breaker is None:
-            return
-        if _holders(cell) > _SOLE:
-            # A lookup without a lock has found the copy and is about to return its value.
-            self.unbroken_cycles += 1
-            return
+    def _part_with(self, cell: list[LiveCopy]) -> None:
+        is_sole = _holders(cell) == _SOLE
         copy = cell.pop()
-        value, token = [copy.value], copy.token
-        copy.value = copy.token = None
-        if not self._release(value, token):
-            self.unbroken_cycles += 1
+        value = [copy.value]
+        if is_sole:  # else a lookup without a lock has found the copy and is about to return its value
+            copy.value = None
+        self._release(value, copy.entry.live_bytes, copy.own_references)
 
-    def _await_the_end_of(self, value: object, token: object) -> None:
-        """See to a value that its caller still holds, and that is cyclic garbage once he drops it.
-
-        The last few are remembered, and taken apart when their callers have dropped them: left to the automatic
-        collector, they cost more than their thaws did. Where that cannot be told, it is the collector's business; and
-        if the host has switched that off, they are taken apart when enough others have come, or lookups would leak.
-        """
-        if self._breaker is None:
-            return
-        self._passed.append(([value], token))
-        del value  # a reference from here would count as its caller's
-        blindly = collector_is_off()
-        released = 0
-        for _ in range(len(self._passed)):
-            released += self._look_at_the_oldest(keep_unknown=blindly)
-            if released == _RELEASED_AT_ONCE:
-                break
-        while len(self._passed) > (_PASSED_BLINDLY if blindly else _PASSED):
-            try:
-                cell, its_token = self._passed.popleft()
-            except IndexError:  # another thread was faster
-                return
-            if blindly:
-                self._release(cell, its_token)
-
-    def _look_at_the_oldest(self, *, keep_unknown: bool) -> bool:
-        """Take the oldest apart if nobody holds it, whether or not that succeeds; otherwise it becomes the newest."""
-        try:
-            cell, token = self._passed.popleft()
-        except IndexError:  # another thread was faster
-            return False
-        free = self._seems_free(cell, token)
-        if free:
-            self._release(cell, token)
-        elif keep_unknown or free is not None:
-            self._passed.append((cell, token))
-        return bool(free)
-
-    def _seems_free(self, cell: list[object], token: object) -> bool | None:
-        assert self._breaker is not None
-        try:
-            return self._breaker.seems_free(cell, token)
-        except Exception:
-            _log.exception("the cycle breaker failed")
-            return None
-
-    def _release(self, cell: list[object], token: object) -> bool:
-        """Let go of a value; False if its memory is left to the collector."""
-        assert self._breaker is not None
-        try:
-            return self._breaker.release(cell, token) is Outcome.FREED
-        except Exception:
-            _log.exception("the cycle breaker failed")
-            return False
+    def _release(self, value_cell: list[object], nbytes: int, own: int | None) -> None:
+        if self._room is not None:
+            self._room.admit(value_cell, nbytes, own)

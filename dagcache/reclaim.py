@@ -7,8 +7,18 @@ taken apart.
 What makes it sound although other threads run: the reference counts and the references between the parts are
 taken in one call into C code (`_census`), during which no other thread, finaliser or signal handler runs. At
 that moment a reference to a part is either one of those counted or proof that somebody else holds it. What
-nobody else holds then, nobody can get at later, except through a weak reference from outside: a part that has
-one counts as held.
+nobody else holds then, nobody can get at later.
+
+Three ways to a part are not in its reference count. Each has its rule:
+
+- a weak reference from outside: a part that has one counts as held;
+- an attribute dict that borrows its values from its instance (`_lent`, CPython 3.13): neither reports the other, so
+  the dict is looked for, and whoever holds it holds the instance;
+- a part whose type reports references that it does not own, or owns some that it does not report (running frames,
+  generators on CPython 3.14, C code of unknown make): such parts are never entered (`_is_entered`), so whatever they
+  refer to counts as held.
+
+What cannot be decided is left alone.
 """
 
 from __future__ import annotations
@@ -23,16 +33,23 @@ import logging
 import operator
 import sys
 import types
+import typing
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from dagcache.gcpause import gc_paused
-
-_log = logging.getLogger("dagcache")
+from dagcache.log_limits import report
 
 _T = TypeVar("_T")
 Emptier = Callable[[Any], object]
+Parts = tuple[object, ...]
+
+
+class WaitingReference(weakref.ref[Any]):
+    """A weak reference by which values wait to be taken apart. It leads nobody else to them, so it is no holder."""
+
+    __slots__ = ()
 
 
 class Outcome(enum.Enum):
@@ -41,27 +58,19 @@ class Outcome(enum.Enum):
     FREED = "freed"
     """Nothing but what others hold is left of it: it was not cyclic, or its cycles were broken."""
     HELD = "held"
-    """Somebody holds it, or a part from which it can be reached: untouched, the collector's business."""
+    """Somebody holds it, or a part from which it can be reached: untouched. It may be free later."""
     SKIPPED = "skipped"
-    """Not taken apart: it has finalisers, is too large, or cannot be judged. The collector's business."""
+    """Not taken apart, now or later: it has finalisers, is too large, or cannot be judged. The collector's business."""
 
 
 class CycleBreaker(Protocol):
     """Takes values apart; called outside all locks, by several threads at once."""
 
-    def arm(self, value: object) -> object:
-        """Called for a copy that nobody else has yet; `release` gets the result.
+    def release(self, value_cell: list[object]) -> Outcome:
+        """Free the value in a one-element list, the caller's only reference to it. Never raises.
 
-        Not called for each copy: what it says of the first one that was thawed from some bytes holds for all of them.
+        The list is empty afterwards, unless the outcome is HELD: then the value is in it again.
         """
-        ...
-
-    def seems_free(self, value_cell: list[object], token: object) -> bool | None:
-        """Whether nobody holds the value itself, by a cheap look that never enters it; None if that cannot be told."""
-        ...
-
-    def release(self, value_cell: list[object], token: object) -> Outcome:
-        """Let go of the value in a one-element list, the cache's only reference to it. Never raises."""
         ...
 
 
@@ -71,82 +80,247 @@ class GenericBreaker:
     ``shared``: objects that many values refer to: not entered, and held for as long as the breaker is.
     ``node_limit``: a value of more parts (containers and instances) than this is left to the collector.
 
-    Classes, modules, functions, enum members, loggers and time zones are never entered. A held part that
-    leads back to the value keeps all of it (HELD); one that does not, such as a list of strings, stays whole
-    while the rest goes (FREED). Without exact reference counts, as on free-threaded interpreters, whatever
-    the collector tracks is SKIPPED. Thread-safe.
+    Classes, modules, functions, enum members, loggers, time zones, and objects of C code that is not known here
+    (frames, generators, files) are never entered. A held part that leads back to the value keeps all of it (HELD);
+    one that does not, such as a list of strings, stays whole while the rest goes (FREED). Without exact reference
+    counts, as on free-threaded interpreters, whatever the collector tracks is SKIPPED. Thread-safe.
     """
 
     def __init__(self, shared: Iterable[object] = (), node_limit: int = 200_000) -> None:
         self._shared = {id(item): item for item in shared}
         self._node_limit = node_limit
+        self._closed = ClosedTypes()
 
-    def arm(self, value: object) -> None:
-        """Nothing to remember."""
-
-    def seems_free(self, value_cell: list[object], token: object = None) -> None:
-        """Cannot be told: it would take counting the references of all parts to the value."""
-
-    def release(self, value_cell: list[object], token: object = None) -> Outcome:
+    def release(self, value_cell: list[object]) -> Outcome:
         """Free the value at once if nobody else holds it. Never raises; an unexpected error is logged."""
+        outcome = Outcome.SKIPPED
         try:
             if not gc.is_tracked(value_cell[0]):
-                return Outcome.FREED
-            if not _EXACT_COUNTS:
-                return Outcome.SKIPPED
-            with gc_paused():
-                return self._release(value_cell)
-        except Exception:
-            _log.exception("a value could not be taken apart: it is left to the collector")
-            return Outcome.SKIPPED
+                outcome = Outcome.FREED
+            elif _EXACT_COUNTS:
+                with gc_paused():
+                    outcome = self._release(value_cell)
+        except Exception as error:
+            tell_of_failure(error)
         finally:
-            value_cell.clear()
+            if outcome is not Outcome.HELD:
+                value_cell.clear()
+        return outcome
 
     def _release(self, value_cell: list[object]) -> Outcome:
-        root = id(value_cell[0])
-        parts, is_hub = self._parts(value_cell)
-        if len(parts) > self._node_limit:
-            return Outcome.SKIPPED
-        held = _held(parts)
-        if held:
-            hubs = set(map(id, itertools.compress(parts, is_hub)))
-            parts = _unreachable(parts, held)
-            held.clear()
-            is_hub = list(map(hubs.__contains__, map(id, parts)))
-            if root not in map(id, parts) or _held(parts):
+        kind = type(value_cell[0])
+        closed = self._closed.of(kind)
+        parts = self._unheld(value_cell, closed) if closed else ()
+        if not parts:
+            parts = self._unheld(value_cell, frozenset())
+            if parts == ():
                 return Outcome.HELD
-        if any(map(_is_finalised.__getitem__, set(map(type, parts)))):
-            return Outcome.SKIPPED
-        return Outcome.FREED if _take_apart(parts, is_hub) else Outcome.SKIPPED
+            if parts is None or any(map(_is_finalised.__getitem__, set(map(type, parts)))):
+                return Outcome.SKIPPED
+            self._closed.learn(kind, parts)
+        return Outcome.FREED if _take_apart(parts) else Outcome.SKIPPED
 
-    def _parts(self, value_cell: list[object]) -> tuple[tuple[object, ...], list[bool]]:
-        """What the collector tracks and the value reaches, and which of it are hubs; the cell is emptied.
+    def _unheld(self, value_cell: list[object], closed: frozenset[type]) -> Parts | None:
+        """The value, first, and its parts that nobody else can reach; the cell is emptied.
 
-        The hubs are the value and what several references lead to. All cycles run through them: where the way
-        from the value enters a cycle, there is one reference from before and one from the cycle.
+        Empty, and the cell is not, if somebody holds it or that cannot be told now; None if there are too many parts.
+        """
+        parts = self._parts(value_cell, closed)
+        if len(parts) > self._node_limit:
+            return None
+        held = _held(parts)
+        if held == []:
+            return parts
+        value_cell.append(parts[0])
+        if held is None or closed:  # by somebody, or by a part that was left out
+            return ()
+        parts = _unreachable(parts, held)
+        held.clear()
+        if not parts or parts[0] is not value_cell[0]:
+            return ()
+        value_cell.clear()
+        if _held(parts) == []:
+            return parts
+        value_cell.append(parts[0])
+        return ()
+
+    def _parts(self, value_cell: list[object], closed: frozenset[type] = frozenset()) -> Parts:
+        """What the collector tracks and the value reaches, the value first; the cell is emptied.
+
+        Left out is what instances of ``closed`` types refer to, but for their ``__dict__``. Weak references are not met
+        on the way: those to parts come last.
         """
         frontier = [value_cell.pop()]
         seen = {**self._shared, id(frontier[0]): frontier[0]}
-        parts, is_hub = frontier.copy(), [True]
+        parts = frontier.copy()
         while frontier and len(parts) <= self._node_limit:
-            tracked = list(filter(gc.is_tracked, gc.get_referents(*frontier)))
-            # What has one holder is met once: only the others, one in four, are told apart by id.
-            shared = list(map(operator.ne, map(sys.getrefcount, tracked), itertools.repeat(_HELD_ONCE)))
-            several = list(itertools.compress(tracked, shared))
-            level = dict(zip(map(id, several), several, strict=True))
-            for key in level.keys() & seen.keys():
-                del level[key]
-            seen.update(level)
-            several = _entered(list(level.values()))
-            frontier = _entered(list(itertools.compress(tracked, map(operator.not_, shared))))
-            is_hub += [False] * len(frontier) + [True] * len(several)
-            frontier += several
+            if _DICTS_BORROW:
+                borrowing = {id(item): item for item in _lent(frontier)[1] if id(item) not in seen}
+                seen.update(borrowing)
+                parts += borrowing.values()
+            if closed and not closed.isdisjoint(map(type, frontier)):
+                is_closed = list(map(closed.__contains__, map(type, frontier)))
+                # One that came in twice would only seem to be held.
+                parts += _dicts(gc.get_referents(*itertools.compress(frontier, is_closed)))
+                frontier = list(itertools.compress(frontier, map(operator.not_, is_closed)))
+            frontier = _unseen(filter(gc.is_tracked, gc.get_referents(*frontier)), seen)
             parts += frontier
-        return tuple(parts), is_hub
+        parts += _weak_references_to(parts)
+        return tuple(parts)
 
 
-def _tracked_referents(parts: list[object]) -> list[object]:
-    return _entered(list(filter(gc.is_tracked, gc.get_referents(*parts))))
+class ClosedTypes:
+    """Of which types the attributes need not be walked, by the type of the value: learned from values that were free.
+
+    A census may leave out what it likes: what is no part of it counts as a holder of the parts that it refers to. It
+    has to include what leads to a cycle. Most of what a task refers to, such as lists of strings, does not.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[type, frozenset[type]] = {}
+        self._left: dict[type, tuple[int, int]] = {}
+
+    def of(self, kind: type) -> frozenset[type]:
+        """The types for a value of this type; now and then none, so that it is learned from again.
+
+        What was left out and has cycles of its own would be left to the collector.
+        """
+        left, interval = self._left.get(kind, (0, 1))
+        if not left:
+            self._left[kind] = (interval, min(2 * interval, _LONGEST_INTERVAL))
+            return frozenset()
+        self._left[kind] = (left - 1, interval)
+        return self._known.get(kind, frozenset())
+
+    def learn(self, kind: type, parts: Parts) -> None:
+        """Learn from a value that only a census of all its parts has shown to be free."""
+        known = self._known.get(kind)
+        if known == frozenset() or len(parts) > _MOST_TO_LEARN_FROM:
+            return
+        found = frozenset(_find_closed(parts))
+        if len(self._known) >= _MOST_KINDS:
+            self._known.clear()
+            self._left.clear()
+        self._known[kind] = found if known is None else found & known
+
+
+def _find_closed(parts: Parts) -> Iterator[type]:
+    """The types of which the walk may leave the attributes out and still meet all parts that lead to a cycle."""
+    kinds = [type(part) for part in parts]
+    ways = _ways(parts)
+    needed = _leading_to_cycles(ways)
+    closed: set[type] = set()
+    candidates = collections.Counter(kinds)
+    for kind, _ in candidates.most_common(_MOST_CANDIDATES):
+        if kind is kinds[0] or kind.__module__ == "builtins":
+            continue
+        closed.add(kind)
+        if needed <= _reached(ways, lambda place: kinds[place] in closed, lambda place: kinds[place] is dict):
+            yield kind
+        else:
+            closed.remove(kind)
+
+
+def _ways(parts: Parts) -> list[list[int]]:
+    """For each part the places of those that it refers to."""
+    places = {id(part): place for place, part in enumerate(parts)}
+    ways = [[places[id(item)] for item in gc.get_referents(part) if id(item) in places] for part in parts]
+    for lender, item in zip(*_lent(parts), strict=True):
+        ways[places[id(lender)]].append(places[id(item)])
+    return ways
+
+
+def _leading_to_cycles(ways: list[list[int]]) -> set[int]:
+    back: list[list[int]] = [[] for _ in ways]
+    for place, ahead in enumerate(ways):
+        for other in ahead:
+            back[other].append(place)
+    left = list(map(len, ways))
+    ends = [place for place, number in enumerate(left) if not number]
+    for end in ends:  # it grows on the way
+        for place in back[end]:
+            left[place] -= 1
+            if not left[place]:
+                ends.append(place)
+    return set(range(len(ways))).difference(ends)
+
+
+def _reached(
+    ways: list[list[int]],
+    is_closed: Callable[[int], bool],
+    is_attributes: Callable[[int], bool],
+) -> set[int]:
+    """The places that can be reached from the first, not passing closed ones: of these only to their attributes."""
+    found, left = {0}, [0]
+    while left:
+        place = left.pop()
+        ahead = set(ways[place]) - found
+        if is_closed(place):
+            found |= {other for other in ahead if is_attributes(other)}
+        else:
+            found |= ahead
+            left += ahead
+    return found
+
+
+_MOST_TO_LEARN_FROM = 20_000
+_MOST_KINDS = 100
+_MOST_CANDIDATES = 20
+_LONGEST_INTERVAL = 512  # releases
+
+_SMALL = 16
+"""So few objects are told apart one by one."""
+
+
+def tell_of_failure(error: Exception) -> None:
+    """One line a minute: a breaker that fails may do so at every lookup."""
+    report("take apart", "a value could not be taken apart and is left to the collector", error=error)
+
+
+def own_references(value: object, holders: int = 1) -> int:
+    """How many references a value has but for those of its ``holders``, its caller's variable included.
+
+    Of a value that nobody else holds these come from its own parts.
+    """
+    return sys.getrefcount(value) - _OF_THE_CALL - holders
+
+
+def _count_without_holders() -> int:
+    value = object()
+    return own_references(value)
+
+
+_OF_THE_CALL = 0
+_OF_THE_CALL = _count_without_holders()
+
+
+def _unseen(tracked: Iterable[object], seen: dict[int, object]) -> list[object]:
+    """Those that may be entered and were not met before, each once; what may be met again is noted."""
+    tracked = list(tracked)
+    if len(tracked) < _SMALL:
+        return [item for item in tracked if seen.setdefault(id(item), tracked) is tracked and _note(seen, item)]
+    # What has one holder is met once: only the others are told apart by id.
+    once = list(map(_HELD_ONCE.__eq__, map(sys.getrefcount, tracked)))
+    several = list(itertools.compress(tracked, map(operator.not_, once)))
+    found = dict(zip(map(id, several), several, strict=True))
+    for key in found.keys() & seen.keys():
+        del found[key]
+    seen.update(found)
+    return _entered([*itertools.compress(tracked, once), *found.values()])
+
+
+def _note(seen: dict[int, object], item: object) -> bool:
+    seen[id(item)] = item
+    return _is_entered[type(item)]
+
+
+def _weak_references_to(parts: list[object]) -> list[object]:
+    referred = itertools.compress(parts, map(weakref.getweakrefcount, parts))
+    return [item for part in referred for item in weakref.getweakrefs(part) if type(item) in _WEAK]
+
+
+def _dicts(items: list[object]) -> Iterator[object]:
+    return itertools.compress(items, map(operator.is_, map(type, items), itertools.repeat(dict)))
 
 
 def _entered(parts: list[object]) -> list[object]:
@@ -155,106 +329,46 @@ def _entered(parts: list[object]) -> list[object]:
     return list(itertools.compress(parts, map(_is_entered.__getitem__, map(type, parts))))
 
 
-class HubBreaker:
-    """Takes values of one class library apart by its few well-known parts, the hubs. Thread-safe.
-
-    ``hubs(value)``: the parts through which all cycles run and which alone are held by others; always in the
-    same order, made afresh by each call.
-    ``sever(value)``: breaks the cycles.
-    ``tidy(value)``: takes away what use has left on the hubs, if that may refer to them; called when the counts differ
-    from those at admission, and on values that others hold, too.
-
-    A value is severed only if each hub's reference counts are what they were when the copy was admitted.
-    Cheaper than `GenericBreaker`, and only as sound as ``hubs``: that somebody holds a part that is no hub,
-    or moves parts between hubs while they are counted, goes unnoticed.
-    """
-
-    def __init__(
-        self,
-        hubs: Callable[[Any], Iterable[object]],
-        sever: Callable[[Any], object],
-        tidy: Callable[[Any], object] | None = None,
-    ) -> None:
-        self._hubs = hubs
-        self._sever = sever
-        self._tidy = tidy
-
-    def arm(self, value: object) -> tuple[int, int]:
-        """The references to the value from its own parts, and a fingerprint of all reference counts.
-
-        Nobody but the caller may hold the value or a part of it.
-        """
-        hubs = self._other_hubs(value)
-        own = _references_to(value, hubs) + HELD_BY_US
-        return own, _fingerprint(hubs, own, weakref.getweakrefcount(value))
-
-    def seems_free(self, value_cell: list[object], token: Any) -> bool | None:
-        """Whether nobody holds the value itself; somebody may still hold a part."""
-        if not _EXACT_COUNTS or type(token) is not tuple:
-            return None
-        return bool(sys.getrefcount(value_cell[0]) <= token[0])
-
-    def release(self, value_cell: list[object], token: Any) -> Outcome:
-        """Sever the value if its hubs are held by each other only. Never raises; an error is logged."""
-        try:
-            if not _EXACT_COUNTS:
-                return Outcome.SKIPPED
-            if type(token) is not tuple:
-                return Outcome.HELD
-            value = (value_cell.pop(),)
-            if not self._is_as_admitted(value, token[1]):
-                if self._tidy is None:
-                    return Outcome.HELD
-                self._tidy(value[0])
-                if not self._is_as_admitted(value, token[1]):
-                    return Outcome.HELD
-            self._sever(value[0])
-        except Exception:
-            _log.exception("a value could not be severed: it is left to the collector")
-            return Outcome.SKIPPED
-        finally:
-            value_cell.clear()
-        return Outcome.FREED
-
-    def _is_as_admitted(self, value: tuple[object], fingerprint: int) -> bool:
-        """Whether all reference counts are what they were; the tuple is our only reference to the value."""
-        hubs = self._other_hubs(value[0])
-        return _fingerprint(hubs, reference_counts(value)[0], weakref.getweakrefcount(value[0])) == fingerprint
-
-    def _other_hubs(self, value: object) -> tuple[object, ...]:
-        hubs = tuple(self._hubs(value))
-        return tuple(itertools.compress(hubs, map(operator.is_not, hubs, itertools.repeat(value))))
-
-
-def _references_to(value: object, hubs: tuple[object, ...]) -> int:
-    """How often the hubs refer to the value, by what they contain and by their attributes."""
-    parts = (value, *hubs)
-    referents = gc.get_referents(*parts)
-    # Attributes lie in the instance itself, or in a dict of its own.
-    dicts = list(itertools.compress(referents, map(operator.is_, map(type, referents), itertools.repeat(dict))))
-    holders = {**dict(zip(map(id, parts), parts, strict=True)), **dict(zip(map(id, dicts), dicts, strict=True))}
-    return sum(map(operator.is_, gc.get_referents(*holders.values()), itertools.repeat(value)))
-
-
-def _fingerprint(hubs: tuple[object, ...], value_count: int, value_weak_count: int) -> int:
-    return hash((value_count, value_weak_count, *reference_counts(hubs), *map(weakref.getweakrefcount, hubs)))
-
-
-def reference_counts(parts: Sequence[object]) -> list[int]:
-    """The reference counts of all parts at one moment."""
+def _counts(parts: Parts) -> list[int]:
     return list(map(sys.getrefcount, parts))
 
 
-HELD_BY_US = reference_counts(([],))[0]
-"""The count of a part to which nothing refers but what is given to `reference_counts`."""
-_HELD_ONCE = HELD_BY_US + 1
-
-# Free-threaded interpreters split and defer counts; others than CPython have none.
-_EXACT_COUNTS = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
+_HELD_BY_US = _counts(([],))[0]
+"""The count of a part to which nothing refers but the tuple of parts."""
+_HELD_ONCE = _HELD_BY_US + 1
 
 
-def _census(parts: tuple[object, ...]) -> tuple[list[int], list[int], list[int]]:
-    """The parts' reference counts; the same plus the references from the parts; their weak references.
+class _Probe:
+    """An instance whose attributes lie in itself."""
+
+
+def _what_attributes_report() -> tuple[bool, bool]:
+    """Whether an instance reports its ``__dict__``, and that its values."""
+    probe: Any = _Probe()
+    probe.item = []
+    attributes = vars(probe)
+    return (
+        any(item is attributes for item in gc.get_referents(probe)),
+        any(item is probe.item for item in gc.get_referents(attributes)),
+    )
+
+
+_REPORTED = _what_attributes_report()
+_DICTS_BORROW = _REPORTED == (False, False)
+"""Whether the ``__dict__`` of an instance may borrow its values, unreported by it and reporting none of them."""
+_INLINE_VALUES = 1 << 2  # Py_TPFLAGS_INLINE_VALUES
+
+# Free-threaded builds split and defer counts, with their lock or without; others than CPython have none.
+_EXACT_COUNTS = (
+    sys.implementation.name == "cpython"
+    and "t" not in getattr(sys, "abiflags", "")
+    and getattr(sys, "_is_gil_enabled", lambda: True)()
+    and _REPORTED in ((True, True), (False, False))
+)
+
+
+def _census(parts: Parts) -> tuple[bool, list[int], list[int], list[int]]:
+    """Whether the collector was on; the parts' reference counts; these plus the references from the parts; weak ones.
 
     One call of ``list`` does it all, in order, without a chance for other Python code to run: counts; a list
     of everything the parts refer to, which adds one to a count per reference from the parts; counts again.
@@ -262,55 +376,105 @@ def _census(parts: tuple[object, ...]) -> tuple[list[int], list[int], list[int]]
     size = len(parts)
     census: list[Any] = list(
         itertools.chain(
+            itertools.starmap(gc.isenabled, ((),)),
             map(sys.getrefcount, parts),
             itertools.starmap(gc.get_referents, (parts,)),
             map(sys.getrefcount, parts),
             map(weakref.getweakrefcount, parts),
         )
     )
-    return census[:size], census[size + 1 : 2 * size + 1], census[2 * size + 1 :]
+    return census[0], census[1 : size + 1], census[size + 2 : 2 * size + 2], census[2 * size + 2 :]
 
 
-def _held(parts: tuple[object, ...]) -> list[object]:
-    """The parts that somebody else refers to, strongly or weakly."""
-    before, after, weak = _census(parts)
+def _held(parts: Parts) -> list[object] | None:
+    """The parts that somebody else refers to, strongly or weakly; None if that cannot be told now."""
+    lenders, borrowing = _lent(parts)
+    disturbed, before, after, weak = _census(parts)
+    if disturbed:  # somebody has switched the collector on; before CPython 3.12 it may have run in the middle of it
+        return None
     held: list[object] = []
     # References from elsewhere are before - (after - before), and never less than ours.
-    if 2 * sum(before) - sum(after) != len(parts) * HELD_BY_US:
+    if 2 * sum(before) - sum(after) != len(parts) * _HELD_BY_US or lenders:
         elsewhere = map(operator.sub, before, map(operator.sub, after, before))
-        held += itertools.compress(parts, map(HELD_BY_US.__ne__, elsewhere))
+        expected = {id(part): _HELD_BY_US + 1 for part in lenders}
+        expected.update((id(part), _HELD_BY_US + 2) for part in borrowing)  # the lender's reference is not reported
+        ours = map(expected.get, map(id, parts), itertools.repeat(_HELD_BY_US))
+        held += itertools.compress(parts, map(operator.ne, elsewhere, ours))
     if any(weak):
-        ids = set(map(id, itertools.compress(parts, map(_WEAK.__contains__, map(type, parts)))))
-        for part, count in zip(itertools.compress(parts, weak), filter(None, weak), strict=True):
-            references = weakref.getweakrefs(part)
-            # Fewer than were counted: one was used and dropped since, and its user may hold the part.
-            if len(references) != count or not ids.issuperset(map(id, references)):
-                held.append(part)
+        held += _weakly_held(parts, weak, set(map(id, held)))
+    if lenders:
+        held += _lenders_to_others(parts, lenders, borrowing)
     return held
 
 
-def _unreachable(parts: tuple[object, ...], held: list[object]) -> tuple[object, ...]:
+def _lent(parts: Iterable[object]) -> tuple[list[object], list[object]]:
+    """The parts that lend their values to a ``__dict__``, and those dicts, in the same order; it makes missing ones."""
+    if not _DICTS_BORROW:
+        return [], []
+    inline = [part for part in parts if _is_inline[type(part)]]
+    dicts = list(map(_attributes, inline))
+    reported = set(map(id, gc.get_referents(*inline)))
+    borrows = [id(item) not in reported for item in dicts]
+    return list(itertools.compress(inline, borrows)), list(itertools.compress(dicts, borrows))
+
+
+def _lenders_to_others(parts: Parts, lenders: list[object], borrowing: list[object]) -> Iterator[object]:
+    """The parts whose ``__dict__`` is no part, or was not the one that was counted."""
+    ids = set(map(id, parts))
+    still_lent = set(map(id, _lent(lenders)[1]))
+    for part, item in zip(lenders, borrowing, strict=True):
+        if id(item) not in ids or id(item) not in still_lent:
+            yield part
+
+
+def _attributes(part: object) -> object:
+    """The ``__dict__`` of an instance, without running a line of its class."""
+    return _attribute_getters[type(part)](part)
+
+
+def _find_attribute_getter(kind: type) -> Callable[[object], object]:
+    descriptors = (vars(base).get("__dict__") for base in kind.__mro__)
+    return next(each.__get__ for each in descriptors if isinstance(each, types.GetSetDescriptorType))
+
+
+def _weakly_held(parts: Parts, counts: list[int], held: set[int]) -> Iterator[object]:
+    """Those with weak references that are no parts, or that somebody holds."""
+    ids = _ids_of_weak(parts) - held
+    for part, count in zip(itertools.compress(parts, counts), filter(None, counts), strict=True):
+        references = weakref.getweakrefs(part)
+        # Fewer than were counted: one was used and dropped since, and its user may hold the part.
+        if len(references) != count or not all(
+            type(reference) is WaitingReference or id(reference) in ids for reference in references
+        ):
+            yield part
+
+
+def _ids_of_weak(parts: Parts) -> set[int]:
+    """The weak references among the parts: they come last."""
+    weak = itertools.takewhile(lambda part: type(part) in _WEAK, reversed(parts))
+    return set(map(id, weak))
+
+
+def _unreachable(parts: Parts, held: list[object]) -> Parts:
     """The parts to which no way leads from those that are held, in the same order."""
     left = dict(zip(map(id, parts), parts, strict=True))
     frontier = held
     while frontier:
         entered = [left.pop(key) for key in left.keys() & set(map(id, frontier))]
-        frontier = gc.get_referents(*entered)
+        frontier = gc.get_referents(*entered) + _lent(entered)[1]
     return tuple(left.values())
 
 
-def _take_apart(parts: tuple[object, ...], is_hub: list[bool]) -> bool:
+def _take_apart(parts: Parts) -> bool:
     """Break every cycle; whether that is certain. No part dies before this is over."""
-    hubs = list(itertools.compress(parts, is_hub))
-    for hub in hubs:
-        empty(hub)
-    # What an emptied hub still refers to is its class and its empty dict: nothing that leads on.
-    if not _tracked_referents(_tracked_referents(hubs)):
-        return True
-    # Some hub cannot be emptied, such as a tuple: then empty whatever can be.
-    for part in parts:
+    dicts = itertools.compress(parts, map(operator.is_, map(type, parts), itertools.repeat(dict)))
+    collections.deque(map(_clear_dict, dicts), maxlen=0)
+    # A cycle that is left runs through parts to which something refers.
+    is_referred = map(_HELD_BY_US.__lt__, map(sys.getrefcount, parts))
+    left = [part for part in itertools.compress(parts, is_referred) if type(part) is not dict]
+    for part in left:
         empty(part)
-    return _is_acyclic(parts)
+    return _is_acyclic(left)
 
 
 def empty(part: Any) -> None:
@@ -344,23 +508,68 @@ class _PerType(dict[type, _T]):
         return result
 
 
-_ATOMS = (
+_NEVER_ENTERED = (
     type,
     types.ModuleType,
     types.FunctionType,
-    types.BuiltinFunctionType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-    types.CodeType,
     enum.Enum,
     logging.Logger,
     logging.Handler,
     dt.tzinfo,
 )
 
+_KNOWN = frozenset(
+    {
+        object,
+        *(list, tuple, dict, set, frozenset, str, bytes, int, float, complex),
+        *(dt.date, dt.datetime, dt.time, dt.timedelta),
+        *(collections.OrderedDict, collections.defaultdict, collections.deque),
+        *(weakref.ReferenceType, weakref.ProxyType, weakref.CallableProxyType),
+        *(types.MethodType, types.BuiltinMethodType, types.CellType, types.SimpleNamespace, types.MappingProxyType),
+        *(functools.partial, type(functools.lru_cache(len)), typing.Generic),
+    }
+)
+"""Types of C code that report to the collector exactly what they own. Dates own a time zone: it is never entered."""
+
+_clear_dict: Callable[[Any], None] = dict.clear
+
 _WEAK = frozenset({weakref.ref, weakref.ProxyType, weakref.CallableProxyType})
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+_OF_C_CODE = (
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.BuiltinFunctionType,
+)
+
+
+def _find_whether_entered(kind: type) -> bool:
+    """Whether the parts of this type are known to report exactly the references that they own."""
+    if kind in _WEAK or issubclass(kind, _NEVER_ENTERED):
+        return False
+    return all(base in _KNOWN or _is_exception(base) or _is_pythons(base) for base in kind.__mro__)
+
+
+def _is_exception(kind: type) -> bool:
+    return issubclass(kind, BaseException) and kind.__module__ == "builtins" and not kind.__flags__ & _HEAP_TYPE
+
+
+def _is_pythons(kind: type) -> bool:
+    """Whether a class statement made it; a class of C code has descriptors of its own that none makes."""
+    made_by_statement = {"__dict__", "__weakref__", *_slots(kind)}
+    return bool(kind.__flags__ & _HEAP_TYPE) and not any(
+        isinstance(item, _OF_C_CODE) and getattr(item, "__objclass__", kind) is kind and name not in made_by_statement
+        for name, item in vars(kind).items()
+        if not isinstance(item, types.BuiltinFunctionType) or item.__self__ is kind
+    )
+
+
+def _slots(kind: type) -> Iterator[str]:
+    if "__slots__" in vars(kind):
+        yield from (name for name, item in vars(kind).items() if isinstance(item, types.MemberDescriptorType))
 
 
 def _find_emptiers(kind: type) -> tuple[Emptier, ...]:
@@ -371,21 +580,21 @@ def _find_emptiers(kind: type) -> tuple[Emptier, ...]:
         own = vars(base)
         attributes = own.get("__dict__")
         if isinstance(attributes, types.GetSetDescriptorType):
-            found.append(functools.partial(_clear_attributes, attributes.__get__))
-        if "__slots__" in own:
-            slots = (item for item in own.values() if isinstance(item, types.MemberDescriptorType))
-            found += (functools.partial(_clear_slot, slot.__set__) for slot in slots)
+            found.append(functools.partial(_drop_attributes, attributes.__set__))
+        found += (functools.partial(_clear_slot, own[name].__set__) for name in _slots(base))
     return tuple(found)
 
 
-def _clear_attributes(attributes_of: Callable[[Any], dict[str, Any]], part: object) -> None:
-    attributes_of(part).clear()
+def _drop_attributes(replace: Callable[[Any, dict[str, Any]], None], part: object) -> None:
+    replace(part, {})  # not emptied: somebody may hold the dict, and nothing else
 
 
 def _clear_slot(fill: Callable[[Any, Any], None], part: object) -> None:
     fill(part, None)
 
 
-_is_entered = _PerType(lambda kind: not issubclass(kind, _ATOMS))
+_is_entered = _PerType(_find_whether_entered)
+_is_inline = _PerType(lambda kind: bool(kind.__flags__ & _INLINE_VALUES))
+_attribute_getters = _PerType(_find_attribute_getter)
 _is_finalised = _PerType(lambda kind: any("__del__" in vars(base) for base in kind.__mro__))
 _emptiers = _PerType(_find_emptiers)

@@ -165,7 +165,7 @@ class CacheStats:
     """Values that have no frozen form, kept live only."""
     listener_failures: int
     unbroken_cycles: int
-    """Victims that somebody still held, whose memory is left to the collector."""
+    """Values that left and could not be taken apart, whose memory is left to the collector."""
     internal_errors: int
     """Faults of the cache's own that were logged and survived; anything but 0 is a bug to report."""
     load_seconds: Histogram
@@ -177,6 +177,8 @@ class CacheStats:
     live_bytes: int
     frozen_bytes: int
     overhead_bytes: int
+    waiting_bytes: int
+    """Live values that left the cache and are not freed yet, most of them held by callers; beyond the budget."""
     serialized_bytes: int
     live_entries: int
     """Entries with a live copy."""

@@ -48,8 +48,15 @@ class Leavings:
 
     removed: deque[tuple[Entry, RemovalCause]] = field(default_factory=deque)
     copies: list[LiveCopy] = field(default_factory=list)
-    passed: list[tuple[Any, Any]] = field(default_factory=list)
-    """Values (with the breaker's tokens) that are served and not kept live: garbage once their callers drop them."""
+    passed: list[tuple[Any, int, int | None]] = field(default_factory=list)
+    """Values that are served and not kept live, their bytes, and how many references their own parts have to them:
+    garbage once their callers drop them."""
+
+    @property
+    def nbytes(self) -> int:
+        """What the values weigh, bytes."""
+        copies = sum(copy.entry.live_bytes for copy in self.copies.copy())
+        return copies + sum(nbytes for _, nbytes, _ in self.passed.copy())
 
 
 @dataclass(slots=True)
@@ -178,19 +185,22 @@ class Store:
             self._remember(entry)
         return rejection
 
-    def release(self, value: object, token: object) -> None:
-        """Note a value that is served and not kept: garbage once its caller drops it."""
-        self._leavings.passed.append((value, token))
+    def keep_thawed(self, entry: Entry, value: object, seconds: float, own: int | None, now: float) -> bool:
+        """Offer a thawed copy of a resident entry; whether it stays.
 
-    def keep_thawed(self, entry: Entry, value: object, seconds: float, token: object, now: float) -> bool:
-        """Offer a thawed copy of a resident entry; whether it stays."""
+        ``own``: the references to it from its own parts.
+        """
         if entry.live is not None or entry.frozen is None or self.entries.get(entry.key) is not entry:
-            self.release(value, token)
+            self.pass_by(value, entry.live_bytes, own)
             return False
         entry.thaw_seconds = self._thaw_costs.smooth(seconds, entry.live_bytes)
-        kept = self._make_live(entry, value, token, now)
+        kept = self._make_live(entry, value, own, now)
         entry.brought = self._pace.at(now)
         return kept
+
+    def pass_by(self, value: object, nbytes: int, own: int | None) -> None:
+        """Note a value that is served and not kept."""
+        self._leavings.passed.append((value, nbytes, own))
 
     # ---- letting go ----
 
@@ -313,27 +323,28 @@ class Store:
     def _seat(self, entry: Entry, arrival: Arrival, now: float, private: bool) -> Rejection | None:
         """Give an entry its copies; the smallest form first, for that is what keeps it."""
         if not self.fits(arrival):
-            self.release(arrival.value, arrival.token)
+            self.pass_by(arrival.value, arrival.live_bytes, arrival.own_references)
             return Rejection.OVERSIZE
         cost = self._load_costs.smooth(arrival.load_seconds, arrival.live_bytes)
         if arrival.frozen is None:
-            return None if self._make_live(entry, arrival.value, arrival.token, now, cost) else Rejection.POLICY
+            kept = self._make_live(entry, arrival.value, arrival.own_references, now, cost)
+            return None if kept else Rejection.POLICY
         copy = FrozenCopy(entry, arrival.frozen, 0.0)
         copy.weight = copy.nbytes / cost
         # Live copies give way to frozen ones, so all that the frozen tier must fit into is the whole budget.
         time = self._pace.at(now)
         victims = self._frozen_policy.admit(copy, used=self._frozen_seats, budget=self._limit(), now=time)
         if victims is None:
-            self.release(arrival.value, arrival.token)
+            self.pass_by(arrival.value, arrival.live_bytes, arrival.own_references)
             return Rejection.POLICY
         self._evict(victims)
         self._make_room(copy.nbytes, now)
         entry.frozen = copy
         self._enlist(entry)
         if not private and self._may_be_live(entry):
-            self._make_live(entry, arrival.value, arrival.token, now)
+            self._make_live(entry, arrival.value, arrival.own_references, now)
         else:
-            self.release(arrival.value, arrival.token)
+            self.pass_by(arrival.value, arrival.live_bytes, arrival.own_references)
         return None
 
     def _may_be_live(self, entry: Entry) -> bool:
@@ -342,17 +353,17 @@ class Store:
             return True
         return self.live_bytes + entry.live_bytes <= self.unproven_share * self._limit()
 
-    def _make_live(self, entry: Entry, value: object, token: object, now: float, load_cost: float = 0.0) -> bool:
+    def _make_live(self, entry: Entry, value: object, own: int | None, now: float, load_cost: float = 0.0) -> bool:
         """Offer a live copy to the policy, and seat it if it wins. One without a frozen copy costs a whole load."""
         overhead = LIVE_OVERHEAD if entry.frozen is not None else LIVE_OVERHEAD + ENTRY_OVERHEAD
         nbytes = entry.live_bytes + overhead
         cost = load_cost or entry.thaw_seconds or self._usual_thaw(entry)
-        copy = LiveCopy(entry, value, nbytes, nbytes / cost, token)
+        copy = LiveCopy(entry, value, nbytes, nbytes / cost, own)
         room = self._limit() - self._frozen_seats
         time = self._pace.at(now)
         victims = self._live_policy.admit(copy, used=self.used - self._frozen_seats, budget=room, now=time)
         if victims is None:
-            self.release(value, token)
+            self.pass_by(value, entry.live_bytes, own)
             return False
         self._evict(victims)
         self._freshen(copy, now)

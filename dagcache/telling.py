@@ -87,6 +87,7 @@ def tell(
         live_bytes=store.live_bytes,
         frozen_bytes=store.frozen_bytes,
         overhead_bytes=store.overhead_bytes,
+        waiting_bytes=reaper.waiting_bytes,
         serialized_bytes=store.serialized_bytes,
         live_entries=len(store.live),
         frozen_entries=store.frozen_entries,

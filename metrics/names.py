@@ -177,8 +177,8 @@ METRICS: tuple[Metric, ...] = (
         "dagcache_unbroken_cycles_total",
         "counter",
         (),
-        "Victims that were still held elsewhere, whose memory was left to the collector.",
-        "Much of it: somebody keeps DAGs beyond their lookup.",
+        "Values that left and could not be taken apart, whose memory was left to the collector.",
+        "Any: values have finalisers, or wait in greater number than the cache remembers.",
     ),
     Metric(
         "dagcache_process_resident_bytes",

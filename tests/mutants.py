@@ -27,6 +27,7 @@ QUICK_TESTS = [
     "tests/test_templates.py",
     "tests/test_dictionary.py",
     "tests/test_sharing.py",
+    "tests/test_reclaim.py",
 ]
 
 
@@ -141,14 +142,26 @@ MUTANTS = [
     Mutant(
         "victims are not taken apart",
         "dagcache/reaper.py",
-        "            self._destroy([copies.pop()])",
+        "            self._part_with([copies.pop()])",
         "            copies.pop()",
     ),
     Mutant(
         "a victim is taken apart although a lookup has just found it",
         "dagcache/reaper.py",
-        "        if _holders(cell) > _SOLE:",
-        "        if _holders(cell) > _SOLE + 99:",
+        "        if is_sole:",
+        "        if True:",
+    ),
+    Mutant(
+        "what waits is not looked at again",
+        "dagcache/reaper.py",
+        "            self._room.look()",
+        "            pass",
+    ),
+    Mutant(
+        "a value that is only referred to weakly is kept alive",
+        "dagcache/waiting_room.py",
+        "            ticket.weaken()  # if",
+        "            pass  # if",
     ),
     Mutant(
         "a torn section is not repaired",

@@ -401,10 +401,10 @@ class _Watching(GenericBreaker):
         super().__init__()
         self.thresholds: list[int] = []
 
-    def release(self, value_cell: list[object], token: object = None) -> Outcome:
+    def release(self, value_cell: list[object]) -> Outcome:
         """As the generic one."""
         self.thresholds.append(gc.get_threshold()[0])
-        return super().release(value_cell, token)
+        return super().release(value_cell)
 
 
 def test_the_collector_rests_until_what_a_thaw_displaced_is_gone() -> None:
@@ -419,25 +419,3 @@ def test_the_collector_rests_until_what_a_thaw_displaced_is_gone() -> None:
     assert cache.stats().demotions > 0
     assert set(breaker.thresholds) == {SELDOM}
     assert gc.get_threshold()[0] != SELDOM
-
-
-class _Arming(GenericBreaker):
-    """Counts how often it is asked to remember something."""
-
-    armed = 0
-
-    def arm(self, value: object) -> None:
-        """And does remember something."""
-        self.armed += 1
-        return "token"  # type: ignore[return-value]
-
-
-def test_thaws_of_one_entry_share_what_the_breaker_remembers() -> None:
-    """They are alike: once for the load, once for the first thaw."""
-    breaker = _Arming()
-    cache, clock = make_cache(max_bytes=20 * KIB, breaker=breaker)
-    for _ in range(5):
-        assert cache.get_or_load("a", lambda key: Weighted(key)) == Weighted("a")
-        clock.advance(10)
-    assert cache.stats().hits_frozen == 4
-    assert breaker.armed == 2

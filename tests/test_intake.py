@@ -15,7 +15,7 @@ def test_what_a_value_weighs_where_it_comes_from_helps_to_estimate_it() -> None:
     """Values without a frozen form need not all be walked, if the loader says how long they were."""
 
     def walks(stated: bool) -> int:
-        intake = Intake(freezer=None, sizer=None, version_of=None, breaker=None)
+        intake = Intake(freezer=None, sizer=None, version_of=None)
         for number in range(200):
             length = 100 + number % 50
             value = list(range(1000, 1000 + length))

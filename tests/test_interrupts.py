@@ -188,19 +188,10 @@ class Given:
         self._called("version_of")
         return None if isinstance(key, str) else ("family", key)
 
-    def arm(self, value: object) -> object:
-        """A third of a breaker."""
-        self._called("arm")
-        return self._breaker.arm(value)  # type: ignore[func-returns-value]
-
-    def seems_free(self, cell: list[object], token: object) -> None:
-        """Another third."""
-        self._called("seems_free")
-
-    def release(self, cell: list[object], token: object) -> Outcome:
-        """The last third."""
+    def release(self, value_cell: list[object]) -> Outcome:
+        """A breaker."""
         self._called("release")
-        return self._breaker.release(cell, token)
+        return self._breaker.release(value_cell)
 
 
 def operations(cache: DagCache[Any, Any], given: Given) -> Iterator[tuple[bool, Callable[[], Any]]]:
@@ -218,7 +209,7 @@ def operations(cache: DagCache[Any, Any], given: Given) -> Iterator[tuple[bool, 
     yield False, cache.clear
 
 
-WHAT = ["loader", "sizer", "freeze", "thaw", "clock", "listener", "version_of", "arm", "release"]
+WHAT = ["loader", "sizer", "freeze", "thaw", "clock", "listener", "version_of", "release"]
 
 
 @pytest.mark.parametrize("error", [TroubleError, FreezeError, ThawError, MemoryError, RecursionError, Strike])

@@ -25,7 +25,7 @@ LAYERS = [
     ["pickling"],
     ["config", "entry", "costs", "ghosts", "reclaim", "flights", "exclusion"],
     ["freezing"],
-    ["policy", "deadlines", "families", "intake", "hits"],
+    ["policy", "deadlines", "families", "intake", "hits", "waiting_room"],
     ["store"],
     ["reaper", "simulation"],
     ["telling"],

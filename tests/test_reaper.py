@@ -1,125 +1,62 @@
-"""What left is destroyed and reported: by itself, with a breaker that writes down what it gets."""
+"""What left is handed on and reported: by itself, with a breaker that writes down what it gets."""
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from typing import Any
 
-import pytest
-
-from dagcache.entry import Arrival, Entry
+from dagcache.entry import Arrival, Entry, LiveCopy
 from dagcache.reaper import Reaper
-from dagcache.reclaim import CycleBreaker, Outcome
+from dagcache.reclaim import Outcome
 from dagcache.stats import RemovalCause
 from dagcache.store import Leavings
-from tests.support.caches import Removals, automatic_gc_off
+from tests.support.caches import Removals
 
 
 class Breaker:
     """Takes apart by writing down."""
 
     def __init__(self) -> None:
-        self.released: list[tuple[object, object]] = []
-        self.free: dict[object, bool | None] = {}
+        self.released: list[object] = []
 
-    def arm(self, value: object) -> object:
-        """Remember nothing."""
-        return None
-
-    def seems_free(self, cell: list[object], token: object) -> bool | None:
-        """As a test has it."""
-        return self.free.get(cell[0])
-
-    def release(self, cell: list[object], token: object) -> Outcome:
+    def release(self, value_cell: list[object]) -> Outcome:
         """Write down."""
-        self.released.append((cell.pop(), token))
+        self.released.append(value_cell.pop())
         return Outcome.FREED
 
 
-def make_reaper(breaker: CycleBreaker | None) -> Reaper:
-    """A reaper that nobody listens to."""
-    return Reaper(breaker=breaker, on_removal=None)
+def live_copy(value: object) -> LiveCopy:
+    """A copy that left, of five bytes."""
+    return LiveCopy(Entry(Arrival(key="a", value=None, live_bytes=5), 0.0), value, 5, 1.0, None)
 
 
-def pass_by(reaper: Reaper, *values: object) -> None:
-    """Values that were served and not kept, one after the other."""
-    for value in values:
-        reaper.take(Leavings(passed=[(value, f"token of {value}")]), 0.0)
-        reaper.bury()
-
-
-def test_values_that_passed_are_taken_apart_when_others_have_come() -> None:
-    """With the automatic collector off by the host's wish; the last two may still be held by their callers."""
+def test_what_left_is_taken_apart_at_the_burial_and_counts_as_waiting_before() -> None:
+    """Copies that were evicted, and values that were served and not kept."""
     breaker = Breaker()
-    with automatic_gc_off():
-        pass_by(make_reaper(breaker), "a", "b", "c", "d")
-    assert breaker.released == [("a", "token of a"), ("b", "token of b")]
+    reaper = Reaper(breaker=breaker, on_removal=None)
+    reaper.take(Leavings(copies=[live_copy(["a"])], passed=[(["b"], 7, None)]), 0.0)
+    assert reaper.waiting_bytes == 12
+    reaper.bury()
+    assert reaper.waiting_bytes == 0
+    assert breaker.released == [["a"], ["b"]]
 
 
-def test_values_that_passed_are_the_collectors_where_it_runs() -> None:
-    """If nobody can tell whether they are still held; also those from before it was switched on again."""
-    breaker = Breaker()
-    reaper = make_reaper(breaker)
-    with automatic_gc_off():
-        pass_by(reaper, "a", "b")
-    assert gc.isenabled()
-    pass_by(reaper, "c")
-    assert not breaker.released
-    assert not reaper._passed
+def test_a_copy_that_a_lookup_has_just_found_keeps_its_value() -> None:
+    """The lookup is about to return it."""
+    reaper = Reaper(breaker=Breaker(), on_removal=None)
+    copies = [live_copy(["a"]), live_copy(["b"])]
+    found = copies[0]
+    reaper.take(Leavings(copies=copies), 0.0)
+    reaper.bury()
+    assert found.value == ["a"]
 
 
-def test_values_that_passed_are_taken_apart_once_their_callers_have_dropped_them() -> None:
-    """Whether the automatic collector runs or not, and in whatever order they are dropped."""
-    breaker = Breaker()
-    breaker.free = dict.fromkeys("abcd", False)
-    reaper = make_reaper(breaker)
-    pass_by(reaper, "a", "b", "c")
-    assert not breaker.released
-    breaker.free["b"] = True
-    pass_by(reaper, "d")
-    assert breaker.released == [("b", "token of b")]
-    assert [cell for cell, _ in reaper._passed] == [["a"], ["c"], ["d"]]
-
-
-def test_no_more_than_two_are_taken_apart_at_once() -> None:
-    """A scheduler drops the DAGs of a whole loop together: what dies should balance what the next ones bring."""
-    breaker = Breaker()
-    breaker.free = dict.fromkeys(range(10), False)
-    reaper = make_reaper(breaker)
-    pass_by(reaper, *range(6))
-    breaker.free.update(dict.fromkeys(range(6), True))
-    for number, released in enumerate([2, 4, 6, 6], start=6):
-        pass_by(reaper, number)
-        assert len(breaker.released) == released
-
-
-def test_values_that_are_held_for_long_are_left_to_the_collector() -> None:
-    """No more than a few dozen are remembered: what a caller keeps for ever must not be looked at for ever."""
-    breaker = Breaker()
-    breaker.free = dict.fromkeys(range(100), False)
-    reaper = make_reaper(breaker)
-    pass_by(reaper, *range(100))
-    assert [cell for cell, _ in reaper._passed] == [[number] for number in range(68, 100)]
-    assert not breaker.released
-
-
-def test_a_breaker_that_fails_to_look_costs_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
-    """The value is left to the collector."""
-    breaker = Breaker()
-    breaker.free = None  # type: ignore[assignment]
-    reaper = make_reaper(breaker)
-    pass_by(reaper, "a")
-    assert "the cycle breaker failed" in caplog.text
-    assert not reaper._passed
-
-
-def test_without_a_breaker_values_that_passed_are_not_held() -> None:
-    """There is nothing to be done about them."""
-    reaper = make_reaper(None)
-    with automatic_gc_off():
-        pass_by(reaper, "a", "b", "c", "d")
-    assert not reaper._passed
+def test_without_a_breaker_nothing_waits() -> None:
+    """There is nothing to be done about it."""
+    reaper = Reaper(breaker=None, on_removal=None)
+    reaper.take(Leavings(copies=[live_copy(["a"])], passed=[(["b"], 7, None)]), 0.0)
+    reaper.bury()
+    assert (reaper.waiting_bytes, reaper.is_awaited, reaper.unbroken_cycles) == (0, False, 0)
 
 
 class Emptied(deque[Any]):
@@ -132,24 +69,13 @@ class Emptied(deque[Any]):
         return True
 
 
-@pytest.mark.parametrize("queue", ["_due", "_passed"])
-def test_what_another_thread_has_fetched_is_left_to_it(queue: str) -> None:
+def test_what_another_thread_has_fetched_is_left_to_it() -> None:
     """Several threads bury at once; each thing is buried once."""
     breaker = Breaker()
-    reaper = make_reaper(breaker)
-    with automatic_gc_off():
-        reaper._due.append((Leavings(passed=[("a", None)]), 0.0))
-        if queue == "_passed":
-            reaper._passed = _Swallowing()
-        else:
-            reaper._due = Emptied()
-        reaper.bury()
+    reaper = Reaper(breaker=breaker, on_removal=None)
+    reaper._due = Emptied()
+    reaper.bury()
     assert not breaker.released
-
-
-class _Swallowing(Emptied):
-    def append(self, item: Any) -> None:
-        """Gone at once."""
 
 
 def test_a_report_says_what_the_entry_was_and_why_it_left() -> None:

@@ -22,7 +22,7 @@ def test_a_value_that_thawed_after_its_entry_left_is_not_kept() -> None:
     store.remove("a", RemovalCause.SIZE, 0.0)
     store.take_leavings()
     assert not store.keep_thawed(entry, "thawed", 0.01, None, 1.0)
-    assert [value for value, _ in store.take_leavings().passed] == ["thawed"]
+    assert [value for value, _, _ in store.take_leavings().passed] == ["thawed"]
     assert not store.entries
     store.check_invariants()
 
@@ -36,7 +36,7 @@ def test_a_value_whose_frozen_form_is_not_worth_its_room_passes_through() -> Non
     before = set(store.entries)
     assert store.admit(arrival("huge", 600 * KIB), 400.0) is Rejection.POLICY
     leavings = store.take_leavings()
-    assert [value for value, _ in leavings.passed] == ["value of huge"]
+    assert [value for value, _, _ in leavings.passed] == ["value of huge"]
     assert not leavings.removed
     assert set(store.entries) == before
     store.check_invariants()

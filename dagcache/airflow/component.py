@@ -53,7 +53,6 @@ class Component:
             freezer=self._freezer if settings.cache.frozen else None,
             clock=CoarseClock(),
             version_of=version_of,
-            breaker=graphs.breaker(),
             shared=shared,
             unproven_share=UNPROVEN_SHARE,
         )

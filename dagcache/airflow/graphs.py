@@ -1,4 +1,4 @@
-"""What the cache has to know of Airflow's DAG graphs: what all of them share, and where their cycles run.
+"""What the cache has to know of Airflow's DAG graphs: what all of them share, and how they are frozen.
 
 Told by attributes, not by classes: the classes have moved between modules from one version of Airflow to the next.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
-import itertools
 import sys
 import tracemalloc
 import types
@@ -18,7 +17,6 @@ from typing import Any
 
 from dagcache.airflow import foreign
 from dagcache.freezing import PickleFreezer
-from dagcache.reclaim import HELD_BY_US, HubBreaker, empty, reference_counts
 from dagcache.reducers import Reducer, dict_reducer
 
 _DEFINITIONS = (
@@ -92,45 +90,6 @@ def classes_of_parameters() -> list[type]:
     return _found(_PARAMETERS)
 
 
-def hubs(dag: Any) -> list[object]:
-    """The parts through which all cycles run: the table of tasks, the tasks, the task groups."""
-    tasks = dag.task_dict
-    return [tasks, *tasks.values(), *_groups(dag)]
-
-
-def _groups(dag: Any) -> list[Any]:
-    tasks = dag.task_dict
-    groups = [dag.task_group]
-    for group in groups:  # it grows on the way
-        # A child that is no task is a group: asking it for an attribute would run code of Airflow's, for each task.
-        groups += [child for name, child in group.children.items() if name not in tasks]
-    return groups
-
-
-def sever(dag: Any) -> None:
-    """Break the cycles of a graph that nobody holds, by emptying what holds it together; other parts stay as they are.
-
-    Tasks refer to the DAG and not to each other: once nothing refers to them any more they go, one after the other, and
-    the DAG after them. One that refers to itself, as a cache of method results would make it, is emptied, too.
-    """
-    tasks = list(dag.task_dict.values())
-    for group in _groups(dag):
-        empty(group)
-    dag.task_dict.clear()
-    counts = reference_counts(tasks)  # all of them before any is looked at: looking is a reference
-    for task in itertools.compress(tasks, map(HELD_BY_US.__lt__, counts)):
-        empty(task)
-    empty(dag)
-
-
-def tidy(dag: Any) -> None:
-    """Take away what Airflow's caches of method results have left on the tasks and groups; they refer to these."""
-    for part in hubs(dag)[1:]:
-        attributes = getattr(part, "__dict__", {})
-        for name in [name for name in attributes if name.startswith("__wire|")]:
-            attributes.pop(name, None)
-
-
 def growth_per_task(spare: Any) -> int:
     """By how many bytes each task grows once a scheduler has created a run of its DAG.
 
@@ -157,11 +116,6 @@ def growth_per_task(spare: Any) -> int:
 def _use(task: Any) -> None:
     with suppress(Exception):  # most tasks are not mapped, and say so by raising
         task.get_parse_time_mapped_ti_count()
-
-
-def breaker() -> HubBreaker:
-    """A cycle breaker for DAG graphs."""
-    return HubBreaker(hubs, sever, tidy)
 
 
 def _found(names: tuple[str, ...]) -> list[type]:

@@ -17,7 +17,7 @@ import pytest
 
 from dagcache.airflow import graphs
 from dagcache.airflow.sharing import share_immutables, share_strings
-from dagcache.reclaim import Outcome
+from dagcache.reclaim import GenericBreaker, Outcome
 from tests.support.lockstep import assert_same_graph
 
 FOLDERS = ("airflow.example_dags", "airflow.providers.standard.example_dags")
@@ -239,7 +239,7 @@ def test_schedules_that_no_example_has_are_what_airflow_loads(make: Callable[[],
 def test_graphs_that_nobody_holds_are_taken_apart(payloads: dict[str, str], loads: Any) -> None:
     """Nothing of them is left to the collector; what is shared stays whole."""
     freezer, shared = graphs.freezer()
-    breaker = graphs.breaker()
+    breaker = GenericBreaker(shared)
     before = [len(reachable(item)) for item in shared]
     frozen = [freezer.freeze(loads(text)).data for text in payloads.values()]
     gc.collect()
@@ -247,9 +247,7 @@ def test_graphs_that_nobody_holds_are_taken_apart(payloads: dict[str, str], load
     try:
         for data in frozen:
             cell = [freezer.thaw(data)]
-            token = breaker.arm(cell[0])
-            assert breaker.seems_free(cell, token)
-            assert breaker.release(cell, token) is Outcome.FREED
+            assert breaker.release(cell) is Outcome.FREED
         assert gc.collect() == 0
     finally:
         gc.enable()
@@ -258,18 +256,16 @@ def test_graphs_that_nobody_holds_are_taken_apart(payloads: dict[str, str], load
 
 def test_graphs_that_a_scheduler_has_used_are_taken_apart(payloads: dict[str, str], loads: Any) -> None:
     """Airflow's caches of method results settle on tasks and make each of them refer to itself."""
-    freezer, _ = graphs.freezer()
-    breaker = graphs.breaker()
+    freezer, shared = graphs.freezer()
+    breaker = GenericBreaker(shared)
     frozen = [freezer.freeze(loads(text)).data for text in payloads.values()]
     gc.collect()
     gc.disable()
     try:
         for data in frozen:
             cell: list[Any] = [freezer.thaw(data)]
-            token = breaker.arm(cell[0])
             use(cell[0])
-            assert breaker.seems_free(cell, token)
-            assert breaker.release(cell, token) is Outcome.FREED
+            assert breaker.release(cell) is Outcome.FREED
         assert gc.collect() == 0
     finally:
         gc.enable()
@@ -285,10 +281,10 @@ def use(dag: Any) -> None:
 @pytest.mark.parametrize("part", ["the DAG", "a task", "the tasks", "the root group"])
 def test_graphs_of_which_a_part_is_held_stay_whole(payloads: dict[str, str], loads: Any, part: str) -> None:
     """A scheduler keeps the DAG of a run, an executor a task."""
-    (freezer, _), breaker = graphs.freezer(), graphs.breaker()
+    freezer, shared = graphs.freezer()
+    breaker = GenericBreaker(shared)
     for text in payloads.values():
         dag: Any = freezer.thaw(freezer.freeze(loads(text)).data)
-        token = breaker.arm(dag)
         parts = {
             "the DAG": lambda dag=dag: dag,
             "a task": lambda dag=dag: next(iter(dag.task_dict.values())),
@@ -300,7 +296,7 @@ def test_graphs_of_which_a_part_is_held_stay_whole(payloads: dict[str, str], loa
         held = parts[part]()
         cell = [dag]
         del dag, parts
-        assert breaker.release(cell, token) is Outcome.HELD
+        assert breaker.release(cell) is Outcome.HELD
         whole = held if part != "the DAG" else held.task_dict
         assert whole
         del held, whole

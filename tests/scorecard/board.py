@@ -63,6 +63,15 @@ def _strikes(told: dict[str, Any]) -> Outcome:
     return Outcome(figure, passed=not left)
 
 
+def _holding(short: bool) -> Outcome:
+    told = [measure("holding", (500, 1000)[number] if short else 5_000_000, way) for number, way in enumerate(_WALKS)]
+    held, damaged, left = (sum(each[name] for each in told) for name in ("released_while_held", "damaged", "left"))
+    figure = (
+        f"{held:,} times a DAG was to be taken apart while a thread held a part: {damaged} damaged, {left} left over"
+    )
+    return Outcome(figure, passed=not damaged and not left)
+
+
 def _forks(told: dict[str, Any]) -> Outcome:
     bound = "bound again at once" if told["rebound"] else "not free again"
     figure = f"{told['forks']} forks: {told['hung']} hung, {told['failed']} failed; the port was {bound}"
@@ -167,6 +176,7 @@ def _reruns(short: bool) -> Outcome:
     return Outcome(f"{failures} of {runs} runs of the core's tests failed", passed=not failures)
 
 
+_WALKS = ("evictions", "censuses")
 _OURS = ("ours", "ours-without-gc", "unbroken", "by-count")
 
 BOARD = (
@@ -223,6 +233,12 @@ BOARD = (
         "interrupts from signals (2 kHz) and other threads; handlers that use the cache (2 kHz)",
         "0 deadlocks, totals exact",
         _judged("strikes", _strikes, (500,), 10_000),
+    ),
+    Check(
+        "R7",
+        "four threads that pass from part to part of DAGs which leave by every way, ten million times",
+        "0 damaged, 0 left over",
+        _holding,
     ),
     Check(
         "R8",

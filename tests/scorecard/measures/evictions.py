@@ -57,7 +57,7 @@ def remembered(cache: DagCache[int, Any]) -> dict[str, int]:
         "families": len(store._families._families),
         "deadlines": len(store._deadlines),
         "flights": len(cache._flights) + len(cache._flights._waiting),
-        "passed": len(cache._reaper._passed) + len(cache._reaper._due),
+        "waiting": len(cache._reaper._room or ()) + len(cache._reaper._due),
         "deferred": len(cache._exclusion._deferred),
     }
 

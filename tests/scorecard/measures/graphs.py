@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dagcache.airflow.graphs import breaker as known_breaker
 from dagcache.freezing import PickleFreezer
 from dagcache.reclaim import CycleBreaker, GenericBreaker
 from tests.support.graphs import SHARED, from_json, make_json
@@ -37,23 +36,19 @@ class Source:
 
 
 def source(kind: str, fewest: int = 30, most: int = 120) -> Source:
-    """Graphs of so many tasks.
-
-    ``"made-up"`` with the breaker that knows nothing of their classes, ``"made-up, known"`` with the one that Airflow's
-    have, or ``"airflow"``.
-    """
+    """Graphs of so many tasks, ``"made-up"`` or ``"airflow"``."""
     sizes = [fewest + (most - fewest) * number // (_TEXTS - 1) for number in range(_TEXTS)]
     if kind == "airflow":
         return _airflow(sizes)
-    return _made_up(sizes, known_breaker() if kind == "made-up, known" else GenericBreaker(SHARED))
+    return _made_up(sizes)
 
 
-def _made_up(sizes: list[int], breaker: CycleBreaker) -> Source:
+def _made_up(sizes: list[int]) -> Source:
     texts = [json.dumps(make_json(size, seed)) for seed, size in enumerate(sizes)]
     return Source(
         load=lambda key: from_json(texts[key % _TEXTS]),
         freezer=PickleFreezer(shared=SHARED),
-        breaker=breaker,
+        breaker=GenericBreaker(SHARED),
         shared=SHARED,
     )
 
@@ -85,7 +80,7 @@ def _airflow(sizes: list[int]) -> Source:
         return dag
 
     freezer, shared = graphs.freezer()
-    return Source(load=load, freezer=freezer, breaker=graphs.breaker(), shared=tuple(shared))
+    return Source(load=load, freezer=freezer, breaker=GenericBreaker(shared), shared=tuple(shared))
 
 
 class _Row:

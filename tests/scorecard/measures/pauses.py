@@ -37,8 +37,6 @@ class Watch:
         self.burials: list[float] = []
         self.stopped = 0.0
         """All of both."""
-        self.arm = breaker.arm
-        self.seems_free = breaker.seems_free
 
     def collected(self, phase: str, facts: dict[str, Any]) -> None:
         """For `gc.callbacks`."""
@@ -49,10 +47,10 @@ class Watch:
             self.stopped += self.collections[-1]
             self.full += facts["generation"] == 2
 
-    def release(self, cell: list[object], token: object) -> Outcome:
+    def release(self, value_cell: list[object]) -> Outcome:
         """Pass on, and measure."""
         started = time.thread_time()
-        outcome: Outcome = self._breaker.release(cell, token)
+        outcome: Outcome = self._breaker.release(value_cell)
         self.burials.append(time.thread_time() - started)
         self.stopped += self.burials[-1]
         return outcome
@@ -125,7 +123,7 @@ def _p99(seconds: list[float]) -> float:
     return sorted(seconds)[len(seconds) * 99 // 100] if seconds else 0.0
 
 
-def main(mode: str, turns: str, where_from: str = "made-up, known", keys: str = "200") -> None:
+def main(mode: str, turns: str, where_from: str = "made-up", keys: str = "200") -> None:
     """Print one JSON object."""
     print(json.dumps(pauses(mode, int(turns), source(where_from), int(keys))))  # noqa: T201 - it is a command
 
