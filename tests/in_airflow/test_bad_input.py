@@ -305,10 +305,10 @@ def test_a_fault_of_the_cache_costs_a_log_line_and_a_load_the_way_airflow_does_i
     assert bag._get_dag(version, session).description == "read"
     monkeypatch.setattr(bag.dagcache, "get_or_load", broken)
     assert bag._get_dag(version, session).description == "read"
-    assert [record.levelname for record in complaints] == ["ERROR"] * 3
+    assert [record.levelname for record in complaints] == ["ERROR"], "one line a minute"
 
 
-@pytest.mark.parametrize("step", ["see_to_the_row", "note", "share_strings", "share_immutables", "are_as_asked"])
+@pytest.mark.parametrize("step", ["note", "share_strings", "share_immutables", "are_as_asked"])
 def test_a_step_of_ours_that_fails_within_a_load_costs_a_log_line(
     monkeypatch: pytest.MonkeyPatch, bag: Any, session: Any, complaints: list[logging.LogRecord], step: str
 ) -> None:
@@ -319,7 +319,7 @@ def test_a_step_of_ours_that_fails_within_a_load_costs_a_log_line(
     def broken(*_: Any) -> None:
         raise RuntimeError("on purpose")
 
-    owner = {"see_to_the_row": module._Load, "note": module._Load, "are_as_asked": operator_links}
+    owner = {"note": module._Load, "are_as_asked": operator_links}
     monkeypatch.setattr(owner.get(step, module), step, broken)
     version = write(session, f"failing_{step}", text="read")
     assert bag._get_dag(version, session).description == "read"

@@ -71,7 +71,7 @@ def test_a_database_that_is_gone_is_no_corrupt_version(bag: Any, session: Any, e
         def execute(self, *_: Any, **__: Any) -> Any:
             raise OperationalError("SELECT", None, Exception("gone"))
 
-        scalar = scalars = get = execute
+        scalar = scalars = get = connection = execute
 
     with Gone(engine) as gone, pytest.raises(OperationalError):
         bag._get_dag(version, gone)
