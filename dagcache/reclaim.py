@@ -42,7 +42,7 @@ from dagcache.gcpause import gc_paused
 from dagcache.log_limits import report
 
 _T = TypeVar("_T")
-Emptier = Callable[[Any], object]
+Emptier = Callable[[list[object]], object]
 Parts = tuple[object, ...]
 
 
@@ -468,19 +468,20 @@ def _unreachable(parts: Parts, held: list[object]) -> Parts:
 def _take_apart(parts: Parts) -> bool:
     """Break every cycle; whether that is certain. No part dies before this is over."""
     dicts = itertools.compress(parts, map(operator.is_, map(type, parts), itertools.repeat(dict)))
-    collections.deque(map(_clear_dict, dicts), maxlen=0)
+    _exhaust(map(_clear_dict, dicts))
     # A cycle that is left runs through parts to which something refers.
     is_referred = map(_HELD_BY_US.__lt__, map(sys.getrefcount, parts))
     left = [part for part in itertools.compress(parts, is_referred) if type(part) is not dict]
+    alike: dict[type, list[object]] = {}
     for part in left:
-        empty(part)
-    return _is_acyclic(left)
+        alike.setdefault(type(part), []).append(part)
+    for kind, same in alike.items():
+        for emptier in _emptiers[kind]:
+            emptier(same)
+    return all(map(_is_emptied.__getitem__, alike)) or _is_acyclic(left)
 
 
-def empty(part: Any) -> None:
-    """Take everything out of a part, elements, attributes and slots, without running a line of its class."""
-    for emptier in _emptiers[type(part)]:
-        emptier(part)
+_exhaust: Callable[[Iterable[object]], object] = functools.partial(collections.deque, maxlen=0)
 
 
 def _is_acyclic(parts: Iterable[object]) -> bool:
@@ -573,9 +574,10 @@ def _slots(kind: type) -> Iterator[str]:
 
 
 def _find_emptiers(kind: type) -> tuple[Emptier, ...]:
-    """What empties a part of this type, container, attributes and slots, without running users' code."""
+    """What empties parts of this type, container, attributes and slots, without running users' code."""
     containers: tuple[Any, ...] = (collections.OrderedDict, dict, list, set, collections.deque)
-    found: list[Emptier] = [base.clear for base in containers if issubclass(kind, base)][:1]
+    clear = next((base.clear for base in containers if issubclass(kind, base)), None)
+    found: list[Emptier] = [] if clear is None else [functools.partial(_clear_all, clear)]
     for base in kind.__mro__:
         own = vars(base)
         attributes = own.get("__dict__")
@@ -585,15 +587,29 @@ def _find_emptiers(kind: type) -> tuple[Emptier, ...]:
     return tuple(found)
 
 
-def _drop_attributes(replace: Callable[[Any, dict[str, Any]], None], part: object) -> None:
-    replace(part, {})  # not emptied: somebody may hold the dict, and nothing else
+def _clear_all(clear: Callable[[Any], object], parts: list[object]) -> None:
+    _exhaust(map(clear, parts))
 
 
-def _clear_slot(fill: Callable[[Any, Any], None], part: object) -> None:
-    fill(part, None)
+def _drop_attributes(replace: Callable[[Any, dict[str, Any]], object], parts: list[object]) -> None:
+    # Replaced, not emptied: somebody may hold the dict, and nothing else.
+    _exhaust(map(replace, parts, iter(dict, None)))
+
+
+def _clear_slot(fill: Callable[[Any, Any], object], parts: list[object]) -> None:
+    _exhaust(map(fill, parts, itertools.repeat(None)))
+
+
+_EMPTIABLE = frozenset({object, dict, list, set, collections.OrderedDict, collections.deque})
+
+
+def _find_whether_emptied(kind: type) -> bool:
+    """Whether an emptied part of this type refers to nothing but its class and an empty dict."""
+    return all(base in _EMPTIABLE or _is_pythons(base) for base in kind.__mro__)
 
 
 _is_entered = _PerType(_find_whether_entered)
+_is_emptied = _PerType(_find_whether_emptied)
 _is_inline = _PerType(lambda kind: bool(kind.__flags__ & _INLINE_VALUES))
 _attribute_getters = _PerType(_find_attribute_getter)
 _is_finalised = _PerType(lambda kind: any("__del__" in vars(base) for base in kind.__mro__))
