@@ -109,14 +109,18 @@ class GenericBreaker:
 
     def _release(self, value_cell: list[object]) -> Outcome:
         kind = type(value_cell[0])
+        if not _is_entered[kind]:
+            return Outcome.SKIPPED
         closed = self._closed.of(kind)
         parts = self._unheld(value_cell, closed) if closed else ()
-        if not parts:
+        learns = parts == ()
+        if learns:
             parts = self._unheld(value_cell, frozenset())
-            if parts == ():
-                return Outcome.HELD
-            if parts is None or any(map(_is_finalised.__getitem__, set(map(type, parts)))):
-                return Outcome.SKIPPED
+        if parts == ():
+            return Outcome.HELD
+        if parts is None or _runs_code(parts):
+            return Outcome.SKIPPED
+        if learns:
             self._closed.learn(kind, parts)
         return Outcome.FREED if _take_apart(parts) else Outcome.SKIPPED
 
@@ -412,10 +416,18 @@ def _lent(parts: Iterable[object]) -> tuple[list[object], list[object]]:
     if not _DICTS_BORROW:
         return [], []
     inline = [part for part in parts if _is_inline[type(part)]]
-    dicts = list(map(_attributes, inline))
-    reported = set(map(id, gc.get_referents(*inline)))
-    borrows = [id(item) not in reported for item in dicts]
+    dicts = [_attributes(part) for part in inline]
+    borrows = [_borrows(item, part) for item, part in zip(dicts, inline, strict=True)]
     return list(itertools.compress(inline, borrows)), list(itertools.compress(dicts, borrows))
+
+
+def _borrows(attributes: object, instance: object) -> bool:
+    """Whether a ``__dict__`` borrows its values from its instance: it does not report them, nor the instance it."""
+    if attributes is None:
+        return False
+    if attributes:
+        return not gc.get_referents(attributes)
+    return not any(item is attributes for item in gc.get_referents(instance))
 
 
 def _lenders_to_others(parts: Parts, lenders: list[object], borrowing: list[object]) -> Iterator[object]:
@@ -434,12 +446,13 @@ def _attributes(part: object) -> object:
 
 def _find_attribute_getter(kind: type) -> Callable[[object], object]:
     descriptors = (vars(base).get("__dict__") for base in kind.__mro__)
-    return next(each.__get__ for each in descriptors if isinstance(each, types.GetSetDescriptorType))
+    found = (each.__get__ for each in descriptors if isinstance(each, types.GetSetDescriptorType))
+    return next(found, lambda _: None)  # a class that has put something else in its place
 
 
 def _weakly_held(parts: Parts, counts: list[int], held: set[int]) -> Iterator[object]:
     """Those with weak references that are no parts, or that somebody holds."""
-    ids = _ids_of_weak(parts) - held
+    ids = _ids_of_weak(parts).keys() - held
     for part, count in zip(itertools.compress(parts, counts), filter(None, counts), strict=True):
         references = weakref.getweakrefs(part)
         # Fewer than were counted: one was used and dropped since, and its user may hold the part.
@@ -449,10 +462,9 @@ def _weakly_held(parts: Parts, counts: list[int], held: set[int]) -> Iterator[ob
             yield part
 
 
-def _ids_of_weak(parts: Parts) -> set[int]:
-    """The weak references among the parts: they come last."""
-    weak = itertools.takewhile(lambda part: type(part) in _WEAK, reversed(parts))
-    return set(map(id, weak))
+def _ids_of_weak(parts: Parts) -> dict[int, object]:
+    """The weak references among the parts, by id: they come last."""
+    return {id(part): part for part in itertools.takewhile(lambda part: type(part) in _WEAK, reversed(parts))}
 
 
 def _unreachable(parts: Parts, held: list[object]) -> Parts:
@@ -463,6 +475,14 @@ def _unreachable(parts: Parts, held: list[object]) -> Parts:
         entered = [left.pop(key) for key in left.keys() & set(map(id, frontier))]
         frontier = gc.get_referents(*entered) + _lent(entered)[1]
     return tuple(left.values())
+
+
+def _runs_code(parts: Parts) -> bool:
+    """Whether the end of a part runs code that would find it emptied: a finaliser, or a weak reference's callback."""
+    kinds = set(map(type, parts))
+    if any(map(_is_finalised.__getitem__, kinds)):
+        return True
+    return not kinds.isdisjoint(_WEAK) and bool(gc.get_referents(*_ids_of_weak(parts).values()))
 
 
 def _take_apart(parts: Parts) -> bool:
@@ -486,14 +506,7 @@ _exhaust: Callable[[Iterable[object]], object] = functools.partial(collections.d
 
 def _is_acyclic(parts: Iterable[object]) -> bool:
     """Whether the parts would all die, one after the other, of having nothing refer to them."""
-    left = list(parts)
-    while left:
-        referred = set(map(id, gc.get_referents(*left)))
-        after = [part for part in left if id(part) in referred]
-        if len(after) == len(left):
-            return False
-        left = after
-    return True
+    return not _leading_to_cycles(_ways(tuple(parts)))
 
 
 class _PerType(dict[type, _T]):

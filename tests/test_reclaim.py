@@ -13,7 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -763,3 +763,152 @@ def test_types_are_remembered_within_bounds() -> None:
         breaker.release([[type(f"Made{number}", (), {})()]])
     assert len(reclaim._is_entered) <= 1_000
     assert len(reclaim._emptiers) <= 1_000
+
+
+class Words:
+    """Leads to no cycle: such classes are learned and left out."""
+
+    def __init__(self) -> None:
+        self.words = ["a", "b"]
+        self.more = {"k": ["v"]}
+
+
+class Step:
+    """A task."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.words = Words()
+
+
+class Plan:
+    """A value of which each part leads back to it."""
+
+    def __init__(self, steps: int = 5, extra: Callable[[Plan], object] = lambda _: None) -> None:
+        self.steps = {number: Step(self) for number in range(steps)}
+        self.extra = extra(self)
+
+
+class Folder:
+    """A part with a finaliser that needs its attributes."""
+
+    errors: ClassVar[list[BaseException]] = []
+
+    def __init__(self, plan: Plan) -> None:
+        self.path = "path"
+        self.plan = plan
+
+    def __del__(self) -> None:
+        try:
+            assert self.path == "path"
+        except BaseException as error:
+            self.errors.append(error)
+
+
+def test_a_value_with_a_finaliser_is_never_taken_apart() -> None:
+    """Not the first one, and not those of a class that is known by then."""
+    breaker = GenericBreaker()
+    Folder.errors.clear()
+    for _ in range(20):
+        assert breaker.release([Plan()]) is Outcome.FREED
+        assert breaker.release([Plan(extra=Folder)]) is Outcome.SKIPPED
+    gc.collect()
+    assert not Folder.errors
+
+
+class Holding:
+    """A value of which something leads back to it."""
+
+    def __init__(self, part: object) -> None:
+        self.part = part
+        self.me = self
+
+
+class Watcher:
+    """Notes the end of another part."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+        self.log = "log"
+
+    def ended(self, _: object) -> None:
+        """A callback of a weak reference; an error in it could only be printed."""
+        self.told.append(getattr(self, "log", "emptied"))
+
+
+def test_no_callback_of_a_weak_reference_finds_an_emptied_part() -> None:
+    """The collector clears references of garbage without calling them."""
+    breaker, told = GenericBreaker(), list[str]()
+    for _ in range(50):
+        watcher, watched = Watcher(told), Holding(None)
+        callback = watcher.ended
+        value = Holding((watcher, watched, (weakref.ref(watched, callback), callback)))
+        cell: list[object] = [value]
+        del watcher, watched, callback, value
+        assert breaker.release(cell) is Outcome.SKIPPED
+    gc.collect()
+    assert told == []
+
+
+def test_a_deep_chain_that_cannot_be_emptied_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each of its levels, which would take minutes."""
+    depth = 2_000
+    chain: Any = ([],)
+    for _ in range(depth):
+        chain = (chain,)
+    cell: list[object] = [Holding(chain)]
+    del chain
+    looks: list[int] = []
+    referents = gc.get_referents
+
+    def counted(*parts: object) -> list[object]:
+        looks.append(len(parts))
+        return referents(*parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gc, "get_referents", counted)
+        assert GenericBreaker().release(cell) is Outcome.FREED
+    assert sum(looks) < 20 * depth
+
+
+def test_a_value_of_a_known_type_that_is_too_large_costs_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    """It is left to the collector, as one of an unknown type."""
+    breaker = GenericBreaker(node_limit=500)
+    outcomes = [breaker.release([Plan(steps)]) for steps in (5, 5, 5, 5, 2_000, 2_000, 2_000)]
+    assert outcomes == [Outcome.FREED] * 4 + [Outcome.SKIPPED] * 3
+    assert not caplog.records
+    gc.collect()
+
+
+@pytest.mark.parametrize("how", ["an attribute", "its own attribute", "shared", "beside an odd class"])
+def test_a_held_attribute_dict_keeps_its_instance_however_else_it_is_referred_to(how: str) -> None:
+    """Also where the dict borrows its values from the instance."""
+    a, b = Holding(None), Holding(None)
+    a.part, b.part = b, "there"
+    held = vars(b)
+    if how == "an attribute":
+        a.names = held  # type: ignore[attr-defined]
+    elif how == "its own attribute":
+        b.names = held  # type: ignore[attr-defined]
+    elif how == "shared":
+        a.__dict__ = held
+    else:
+        a.odd = Odd()  # type: ignore[attr-defined]
+    cell: list[object] = [b if how == "shared" else a]
+    del a, b
+    for _ in range(3):
+        GenericBreaker().release(cell)
+    assert held["part"] == "there"
+    assert held["me"].part == "there"
+
+
+class Odd:
+    """A class that has put something else in the place of its ``__dict__``."""
+
+    @property
+    def __dict__(self) -> Any:
+        return {}
+
+    @__dict__.setter
+    def __dict__(self, _: Any) -> None:
+        raise AttributeError
