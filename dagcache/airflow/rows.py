@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from airflow.models.dag_version import DagVersion
 from airflow.models.serialized_dag import SerializedDagModel
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session, aliased
 
 
@@ -49,13 +50,18 @@ def current_contents(version_ids: Collection[UUID], session: Any) -> dict[UUID, 
 
 def newest(dag_id: str, session: Any) -> Newest | None:
     """The newest version of a DAG, by Airflow's own idea of newest; None if there is none."""
+    row = session.execute(_newest(session.get_bind().dialect.name), {"dag_id": dag_id}).first()
+    return None if row is None else Newest(row[0], row[1], Content(*row[2:]))
+
+
+@lru_cache
+def _newest(_dialect: str) -> Any:
+    """The statement, by Airflow's idea of newest for a dialect. Building it takes longer than executing it."""
     version = aliased(DagVersion)
     number = select(version.version_number).where(version.id == SerializedDagModel.dag_version_id)
-    statement = SerializedDagModel.latest_item_select_object(dag_id).with_only_columns(
+    return SerializedDagModel.latest_item_select_object(bindparam("dag_id")).with_only_columns(
         SerializedDagModel.dag_version_id, number.correlate(SerializedDagModel).scalar_subquery(), *_COLUMNS
     )
-    row = session.execute(statement).first()
-    return None if row is None else Newest(row[0], row[1], Content(*row[2:]))
 
 
 def has_unwritten(session: Any) -> bool:
