@@ -81,6 +81,9 @@ WAYS: dict[str, Callable[[DagCache[Any, Any], Any], object]] = {
 }
 
 
+_OF_HASHABLE_GROUPS = ("a weak set", "a weak table of keys")
+
+
 @pytest.mark.parametrize(("way", "thawed"), [("EXPIRED", False), ("demoted", True), ("STALE", True)])
 @pytest.mark.parametrize("name", HOLDERS)
 def test_a_dag_of_which_a_part_is_held_stays_whole(text: str, name: str, way: str, thawed: bool) -> None:
@@ -91,7 +94,11 @@ def test_a_dag_of_which_a_part_is_held_stays_whole(text: str, name: str, way: st
         cache.get_or_load("a", load)
         cache.resize(50 * KIB)
         cache.resize(1000 * KIB)
-    held, dag_of = HOLDERS[name](cache.get_or_load("a", load))
+    dag: Any = cache.get_or_load("a", load)
+    if name in _OF_HASHABLE_GROUPS and type(dag.task_group).__hash__ is None:
+        pytest.skip("in this Airflow task groups are not hashable: nothing can hold them so")
+    held, dag_of = HOLDERS[name](dag)
+    del dag
     WAYS[way](cache, clock)
     for _ in range(_LOOKS):
         assert cache.stats().waiting_bytes == 100 * KIB
