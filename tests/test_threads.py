@@ -189,20 +189,31 @@ def test_a_value_that_is_not_to_be_kept_is_not_shared() -> None:
     cache.check_invariants()
 
 
-@pytest.mark.parametrize("how", ["invalidate", "assign", "delete", "clear", "pop"])
-def test_a_change_frees_the_threads_that_wait_for_a_load(how: str) -> None:
-    """They do not wait for a leader that hangs, and what it loads in the end is not kept."""
-    cache, _ = make_cache()
+def a_load_that_hangs(cache: Any, value: Weighted) -> Callable[[], None]:
+    """Have a thread load the key "a", which gives the value when what is returned is called."""
     leading, finish = threading.Event(), threading.Event()
 
     def hanging(_key: object) -> Weighted:
         leading.set()
         finish.wait(60)
-        return Weighted("old")
+        return value
 
     leader = threading.Thread(target=cache.get_or_load, args=("a", hanging))
     leader.start()
-    leading.wait(30)
+    assert leading.wait(30)
+
+    def end() -> None:
+        finish.set()
+        leader.join(30)
+
+    return end
+
+
+@pytest.mark.parametrize("how", ["invalidate", "assign", "delete", "clear", "pop"])
+def test_a_change_frees_the_threads_that_wait_for_a_load(how: str) -> None:
+    """They do not wait for a leader that hangs, and what it loads in the end is not kept."""
+    cache, _ = make_cache()
+    finish = a_load_that_hangs(cache, Weighted("old"))
     results: list[Any] = []
     followers = [
         threading.Thread(target=lambda: results.append(cache.get_or_load("a", lambda _: Weighted("new"))))
@@ -227,8 +238,7 @@ def test_a_change_frees_the_threads_that_wait_for_a_load(how: str) -> None:
     for follower in followers:
         follower.join(30)
     assert results == [Weighted("new")] * 5
-    finish.set()
-    leader.join(30)
+    finish()
     assert cache["a"] == Weighted("new")
     cache.check_invariants()
 
@@ -236,20 +246,10 @@ def test_a_change_frees_the_threads_that_wait_for_a_load(how: str) -> None:
 def test_a_follower_that_has_waited_long_enough_loads() -> None:
     """The first one takes over and what it loads is kept; the leader that hangs keeps nothing."""
     cache, _ = make_cache()
-    leading, finish = threading.Event(), threading.Event()
-
-    def hanging(_key: object) -> Weighted:
-        leading.set()
-        finish.wait(60)
-        return Weighted("old")
-
-    leader = threading.Thread(target=cache.get_or_load, args=("a", hanging))
-    leader.start()
-    leading.wait(30)
+    finish = a_load_that_hangs(cache, Weighted("old"))
     assert cache.get_or_load("a", lambda _: Weighted("new"), timeout=0.01) == Weighted("new")
     assert cache["a"] == Weighted("new")
-    finish.set()
-    leader.join(30)
+    finish()
     assert cache["a"] == Weighted("new")
     assert cache.stats().rejections[Rejection.OVERTAKEN] == 1
     cache.check_invariants()
@@ -258,19 +258,9 @@ def test_a_follower_that_has_waited_long_enough_loads() -> None:
 def test_a_lookup_that_does_not_wait_leaves_the_load_under_way_alone() -> None:
     """It loads beside it; what the other thread loads is kept."""
     cache, _ = make_cache()
-    leading, finish = threading.Event(), threading.Event()
-
-    def slow(_key: object) -> Weighted:
-        leading.set()
-        finish.wait(60)
-        return Weighted("kept")
-
-    leader = threading.Thread(target=cache.get_or_load, args=("a", slow))
-    leader.start()
-    leading.wait(30)
+    finish = a_load_that_hangs(cache, Weighted("kept"))
     assert cache.get_or_load("a", lambda _: Weighted("beside"), timeout=0) == Weighted("beside")
-    finish.set()
-    leader.join(30)
+    finish()
     assert cache["a"] == Weighted("kept")
     cache.check_invariants()
 
@@ -279,27 +269,17 @@ def test_a_lookup_that_does_not_wait_leaves_the_load_under_way_alone() -> None:
 def test_any_number_is_a_timeout(timeout: float) -> None:
     """Of more than a thread can wait, and of none."""
     cache, _ = make_cache()
-    leading, finish = threading.Event(), threading.Event()
-
-    def slow(_key: object) -> Weighted:
-        leading.set()
-        finish.wait(60)
-        return Weighted("a")
-
-    leader = threading.Thread(target=cache.get_or_load, args=("a", slow))
-    leader.start()
-    leading.wait(30)
+    finish = a_load_that_hangs(cache, Weighted("a"))
     if timeout > 1:
         follower = threading.Thread(target=cache.get_or_load, args=("a", never), kwargs={"timeout": timeout})
         follower.start()
         until(lambda: waiting(cache) == 1)
-        finish.set()
+        finish()
         follower.join(30)
         assert not follower.is_alive()
     else:
         assert cache.get_or_load("a", lambda _: Weighted("beside"), timeout=timeout) == Weighted("beside")
-        finish.set()
-    leader.join(30)
+        finish()
     cache.check_invariants()
 
 
