@@ -145,7 +145,13 @@ def schedule(module: str, name: str, *arguments: Any, **named: Any) -> Callable[
         found = getattr(pytest.importorskip(module), name, None)
         if found is None:
             pytest.skip(f"there is no {name} here")
-        return found(*(_made(part) for part in arguments), **{key: _made(part) for key, part in named.items()})
+        parts, options = [_made(part) for part in arguments], {key: _made(part) for key, part in named.items()}
+        try:
+            return found(*parts, **options)
+        except TypeError as error:
+            if "unexpected keyword argument" in str(error):
+                pytest.skip(f"{name} takes other arguments here")
+            raise
 
     return make
 
