@@ -384,20 +384,16 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._exclusion.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
             return value
         value, frozen, nbytes = self._exclusion.run(self._withdraw, key)
-        freezer = self._freezer
-        if frozen is None or freezer is None:
+        if frozen is None or self._freezer is None:
             return value
-        started = self._timer()
-        try:
-            value = freezer.thaw(frozen)
-        except MemoryError:
-            raise
-        except Exception as error:
-            self._report_failed_thaw(key, error)
+        thawed = self._thaw_data(key, frozen)
+        if thawed is None:
             self._exclusion.run(self._withdrawn, None)
-        else:
-            own = own_references(value)
-            self._exclusion.run(self._withdrawn, self._timer() - started, value, nbytes, own)
+            return UNSET
+        value, seconds = thawed
+        del thawed  # the value's holders are counted
+        own = own_references(value)
+        self._exclusion.run(self._withdrawn, seconds, value, nbytes, own)
         return value
 
     def _withdraw(self, key: K) -> tuple[Any, bytes | None, int]:

@@ -71,3 +71,21 @@ def loader(database: Database) -> Iterator[SerializedDagLoader]:
 
     with SerializedDagLoader(database.url) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def only_our_objects() -> Iterator[None]:
+    """Collections look at what the tests of a module make, and are quick."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What is freed in a test is not freed by the collector; and what is left over, it finds in the end."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

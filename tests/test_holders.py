@@ -5,8 +5,7 @@ And once it is dropped, the DAG goes, without the collector.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,6 +17,9 @@ from tests.support.clock import ManualClock
 from tests.support.graphs import SHARED
 from tests.support.holders import HOLDERS, mapped_dag
 from tests.support.lockstep import assert_same_graph
+
+pytestmark = pytest.mark.usefixtures("only_our_objects", "no_collector")
+
 
 _TASKS = 6
 _BYTES = 100 * KIB
@@ -67,22 +69,6 @@ WAYS: dict[str, tuple[dict[str, Any], Leave]] = {
 def _cache(settings: dict[str, Any]) -> tuple[DagCache[Any, Any], ManualClock]:
     settings = {"max_bytes": 1000 * KIB, "freezer": PickleFreezer(SHARED), **settings}
     return make_cache(ttl=100, shared=SHARED, sizer=lambda _: _BYTES, **settings)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _only_our_objects() -> Iterator[None]:
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture(autouse=True)
-def _no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.parametrize("way", WAYS)

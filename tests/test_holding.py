@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,13 +9,7 @@ import pytest
 from dagcache.reclaim import Outcome
 from tests.scorecard.measures.holding import censuses, evictions
 
-
-@pytest.fixture(autouse=True)
-def _no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
+pytestmark = pytest.mark.usefixtures("no_collector")
 
 
 def test_dags_that_leave_a_cache_while_threads_walk_in_them_stay_whole() -> None:

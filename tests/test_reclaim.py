@@ -12,7 +12,7 @@ import random
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -25,6 +25,8 @@ from dagcache.reclaim import GenericBreaker, Outcome, WaitingReference, own_refe
 from tests.support.graphs import SHARED, SHARED_DEPS, Dag, Group, Task, make_dag
 from tests.support.holders import mapped_dag
 from tests.support.lockstep import assert_same_graph
+
+pytestmark = pytest.mark.usefixtures("only_our_objects", "no_collector")
 
 
 class Node:
@@ -86,24 +88,6 @@ class Colour(enum.Enum):
     """Members are held by their class."""
 
     RED = {"a": [1]}  # noqa: RUF012 - mutable on purpose
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _only_our_objects() -> Iterator[None]:
-    """Collections look at what the tests of this module make, and are quick."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture(autouse=True)
-def _no_collector() -> Iterator[None]:
-    """What is freed here is not freed by the collector; and what is left over, it finds in the end."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def _alive(kind: type) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,6 +19,8 @@ from dagcache.waiting_room import (
     STUBBORN_BYTES,
     WaitingRoom,
 )
+
+pytestmark = pytest.mark.usefixtures("no_collector")
 
 
 class Ring:
@@ -51,14 +52,6 @@ class Breaker:
         if self.outcome is not Outcome.HELD:
             value_cell.clear()
         return self.outcome
-
-
-@pytest.fixture(autouse=True)
-def _no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def admit(room: WaitingRoom, value: Any, nbytes: int = 10) -> None:

@@ -17,6 +17,9 @@ from tests.support.caches import KIB, make_cache
 from tests.support.holders import HOLDERS
 from tests.support.lockstep import assert_same_graph
 
+pytestmark = pytest.mark.usefixtures("no_collector")
+
+
 _LOOKS = 130
 
 
@@ -53,14 +56,6 @@ def _only_our_objects(text: str) -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
-
-
-@pytest.fixture(autouse=True)
-def _no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def loader(text: str) -> Callable[[object], Any]:
