@@ -157,6 +157,7 @@ class GenericBreaker:
         frontier = [value_cell.pop()]
         seen = {**self._shared, id(frontier[0]): frontier[0]}
         parts = frontier.copy()
+        attributes: dict[int, object] = {}
         while frontier and len(parts) <= self._node_limit:
             if _DICTS_BORROW:
                 borrowing = {id(item): item for item in _lent(frontier)[1] if id(item) not in seen}
@@ -164,11 +165,13 @@ class GenericBreaker:
                 parts += borrowing.values()
             if closed and not closed.isdisjoint(map(type, frontier)):
                 is_closed = list(map(closed.__contains__, map(type, frontier)))
-                # One that came in twice would only seem to be held.
-                parts += _dicts(gc.get_referents(*itertools.compress(frontier, is_closed)))
+                dicts = _dicts(gc.get_referents(*itertools.compress(frontier, is_closed)))
+                attributes.update((id(item), item) for item in dicts)
                 frontier = list(itertools.compress(frontier, map(operator.not_, is_closed)))
             frontier = _unseen(filter(gc.is_tracked, gc.get_referents(*frontier)), seen)
             parts += frontier
+        # A part that came in twice would only seem to be held.
+        parts += map(attributes.__getitem__, attributes.keys() - seen.keys())
         parts += _weak_references_to(parts)
         return tuple(parts)
 
@@ -498,7 +501,9 @@ def _take_apart(parts: Parts) -> bool:
     for kind, same in alike.items():
         for emptier in _emptiers[kind]:
             emptier(same)
-    return all(map(_is_emptied.__getitem__, alike)) or _is_acyclic(left)
+    # An emptied part refers to no other, so a cycle that is left consists of parts that were not emptied.
+    kept = [part for kind, same in alike.items() if not _is_emptied[kind] for part in same]
+    return not kept or _is_acyclic(kept)
 
 
 _exhaust: Callable[[Iterable[object]], object] = functools.partial(collections.deque, maxlen=0)
