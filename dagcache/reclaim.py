@@ -165,8 +165,8 @@ class GenericBreaker:
                 parts += borrowing.values()
             if closed and not closed.isdisjoint(map(type, frontier)):
                 is_closed = list(map(closed.__contains__, map(type, frontier)))
-                dicts = _dicts(gc.get_referents(*itertools.compress(frontier, is_closed)))
-                attributes.update((id(item), item) for item in dicts)
+                dicts = list(_dicts(gc.get_referents(*itertools.compress(frontier, is_closed))))
+                attributes.update(zip(map(id, dicts), dicts, strict=True))
                 frontier = list(itertools.compress(frontier, map(operator.not_, is_closed)))
             frontier = _unseen(filter(gc.is_tracked, gc.get_referents(*frontier)), seen)
             parts += frontier
