@@ -1,52 +1,121 @@
-"""The memory of the process and of what it runs in. Nothing here raises: a bad answer does less harm."""
+"""The memory that the process uses, and the memory that it may use."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
+
+from dagcache.sizing.cgroups import GroupLimit, Stall, group_limits, own_stall, read_stall, used_bytes
+from dagcache.sizing.kernel_files import numbers
 
 Source = Literal["cgroup2", "cgroup1", "machine"]
 
+_ROOT = Path("/")
 _UNKNOWN_MACHINE = 1024**3
-_ABSURDLY_SMALL = 1024**2  # no interpreter starts in less: a file that says so is not about us
+_ABSURDLY_SMALL = 1024**2  # no interpreter starts in less: a file that says so is not about this process
 
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """How many bytes the process may use before the kernel kills it, and who says so."""
+    """How many bytes the process may use before the kernel kills it or slows it down, and the origin of the number."""
 
     bytes: int
     source: Source
+    file: str = field(default="", compare=False)
+    """The file that states the limit; empty if no file does."""
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes that are in use and cannot be reclaimed, and the limit that they count against."""
+
+    used: int
+    limit: int
+
+
+_last: dict[Path, MemoryLimit] = {}
 
 
 def resident_bytes(statm: Path = Path("/proc/self/statm")) -> int:
-    """The process's resident memory in bytes.
+    """The process's resident memory (RSS) in bytes, file pages included.
 
-    Without ``/proc`` it is the peak so far (``getrusage``), which never falls; 0 if there is not even that.
+    Without ``/proc`` it is the peak so far (``getrusage``), which never falls; 0 if there is not even that. Never
+    raises. Thread-safe.
     """
     with suppress(OSError, ValueError, IndexError):
         return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return _peak_bytes()
 
 
-def memory_limit(root: Path = Path("/")) -> MemoryLimit:
-    """The tightest memory limit of the process's cgroup and all above it, else the memory of the machine.
+def unreclaimable_bytes(status: Path = Path("/proc/self/status"), statm: Path = Path("/proc/self/statm")) -> int:
+    """The process's anonymous and shared-memory pages in bytes: what the kernel cannot drop to make room.
 
-    Limits of no effect (``max``, or not below the machine's memory) and unreadable ones count as none. Reads
-    a dozen small files; ``root`` is where ``proc`` and ``sys`` are. If even the machine's memory cannot be
-    told, it is taken as 1 GiB.
+    ``RssAnon`` and ``RssShmem`` of proc_pid_status(5) (Linux 4.5). Pages of files are left out: the kernel reclaims
+    them before it kills. Where the kernel does not count them apart, it is `resident_bytes`. Thread-safe.
+
+    Raises:
+        OSError: the kernel cannot answer at this moment: no file descriptor is free.
+
     """
-    machine = _machine_bytes(root)
-    for source, limits in _SOURCES:
-        effective = [limit for limit in limits(root) if _ABSURDLY_SMALL <= limit < machine]
-        if effective:
-            return MemoryLimit(min(effective), source)
-    return MemoryLimit(machine, "machine")
+    kinds = [next(numbers(status, label=label), None) for label in ("RssAnon:", "RssShmem:")]
+    kibibytes = [kind for kind in kinds if kind is not None]
+    return sum(kibibytes) * 1024 if len(kibibytes) == len(kinds) else resident_bytes(statm)
+
+
+def memory_limit(root: Path = _ROOT) -> MemoryLimit:
+    """The least memory limit of the process's control group and all above it, else the memory of the machine.
+
+    ``memory.max`` and ``memory.high`` (version 2) or ``memory.limit_in_bytes`` (version 1). Limits of no effect
+    (``max``, or not below the machine's memory) and unreadable ones count as none, and so do those of groups that are
+    not certainly the process's own or above it. Reads a dozen small files below ``root``, which is where ``proc`` and
+    ``sys`` are. If even the machine's memory is unknown, it is taken as 1 GiB. While no file can be read, because no
+    file descriptor is free, the last answer stands. Never raises. Thread-safe.
+    """
+    try:
+        found = _find_limit(root)
+    except OSError:
+        return _last.get(root) or MemoryLimit(_counted_pages(), "machine")
+    _last[root] = found
+    return found
+
+
+def container_use(root: Path = _ROOT) -> list[MemoryUse]:
+    """The use and the limit of each control group that bounds the process; none outside of containers. Thread-safe.
+
+    A group's use is that of all its processes, without clean file pages and reclaimable slab.
+
+    Raises:
+        OSError: the kernel cannot answer at this moment: no file descriptor is free.
+
+    """
+    least: dict[Path, GroupLimit] = {}
+    for limit in _effective(root, _machine_bytes(root)):
+        directory = limit.file.parent
+        if directory not in least or limit.bytes < least[directory].bytes:
+            least[directory] = limit
+    uses = ((used_bytes(directory, limit.version), limit.bytes) for directory, limit in least.items())
+    return [MemoryUse(used, limit) for used, limit in uses if used is not None]
+
+
+def memory_stall(root: Path = _ROOT) -> Stall:
+    """How much of the last ten seconds was spent waiting for memory, by the kernel's PSI. Thread-safe.
+
+    That of the process's own control group (version 2). Without one, and if no group limits the memory, it is that of
+    the machine; within a limited group the machine's stalls may be those of others only, and count as none.
+
+    Raises:
+        OSError: the kernel cannot answer at this moment: no file descriptor is free.
+
+    """
+    found = own_stall(root)
+    if found is None and _find_limit(root).source == "machine":
+        found = read_stall(root / "proc/pressure/memory")
+    return found or Stall()
 
 
 def give_back() -> None:
@@ -64,75 +133,32 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _cgroup2(root: Path) -> Iterator[int]:
-    for mount in (root / "sys/fs/cgroup", root / "sys/fs/cgroup/unified"):
-        for group in _upwards(mount, _own_group(root, "")):
-            yield from _numbers(group / "memory.max")
+def _find_limit(root: Path) -> MemoryLimit:
+    machine = _machine_bytes(root)
+    least = min(_effective(root, machine), key=lambda limit: limit.bytes, default=None)
+    if least is None:
+        return MemoryLimit(machine, "machine", str(root / "proc/meminfo"))
+    return MemoryLimit(least.bytes, least.version, str(least.file))
 
 
-def _cgroup1(root: Path) -> Iterator[int]:
-    for group in _upwards(root / "sys/fs/cgroup/memory", _own_group(root, "memory")):
-        yield from _numbers(group / "memory.limit_in_bytes")
-        # The minimum of all levels, of those above the container's own root too.
-        yield from _numbers(group / "memory.stat", label="hierarchical_memory_limit")
-
-
-_SOURCES: tuple[tuple[Source, Callable[[Path], Iterator[int]]], ...] = (
-    ("cgroup2", _cgroup2),
-    ("cgroup1", _cgroup1),
-)
-
-
-def _own_group(root: Path, controller: str) -> str:
-    """The path of the process's cgroup; version 2 has one hierarchy, whose list of controllers is empty."""
-    for line in _lines(root / "proc/self/cgroup"):
-        _, _, rest = line.partition(":")
-        controllers, separator, path = rest.partition(":")
-        if separator and controller in controllers.split(","):
-            return path
-    return "/"
-
-
-def _upwards(mount: Path, group: str) -> Iterator[Path]:
-    """The directories from the group up to the mount point.
-
-    In a container the group's path may be the host's, of which only the mount point itself exists; a group
-    outside of the container's view starts with ``..``.
-    """
-    parts = PurePosixPath(group).parts[1:]
-    if ".." in parts:
-        parts = ()
-    for depth in range(len(parts), -1, -1):
-        yield mount.joinpath(*parts[:depth])
+def _effective(root: Path, machine: int) -> Iterator[GroupLimit]:
+    return (limit for limit in group_limits(root) if _ABSURDLY_SMALL <= limit.bytes < machine)
 
 
 def _machine_bytes(root: Path) -> int:
-    for kibibytes in _numbers(root / "proc/meminfo", label="MemTotal:"):
+    for kibibytes in numbers(root / "proc/meminfo", label="MemTotal:"):
         if kibibytes * 1024 >= _ABSURDLY_SMALL:
             return kibibytes * 1024
+    return _counted_pages()
+
+
+def _counted_pages() -> int:
+    """The machine's memory without a file."""
     with suppress(OSError, ValueError, AttributeError):
         pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if pages >= _ABSURDLY_SMALL:
             return pages
     return _UNKNOWN_MACHINE
-
-
-def _numbers(path: Path, label: str | None = None) -> Iterator[int]:
-    """The number in a file of one number, or the numbers in the lines that start with the label."""
-    for line in _lines(path):
-        words = line.split()
-        if label is not None:
-            if words[:1] != [label]:
-                continue
-            words = words[1:]
-        with suppress(ValueError, IndexError):
-            yield int(words[0])
-
-
-def _lines(path: Path) -> list[str]:
-    with suppress(OSError, ValueError):
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return []
 
 
 def _peak_bytes() -> int:

@@ -45,6 +45,7 @@ SETTLED = {
     "workers": 1,
     "memory_limit": 2**32,
     "memory_source": "cgroup2",
+    "memory_file": "/sys/fs/cgroup/memory.max",
     "metrics_host": "127.0.0.1",
     "metrics_ports": [],
     "targets": "/nowhere",
@@ -84,7 +85,10 @@ def test_when_all_is_well_each_check_is() -> None:
     assert list(found) == ["airflow", "settings", "hook, scheduler", "memory, scheduler", "database"]
     assert "in the place of airflow.models.dagbag.CachedDBDagBag" in found["hook, scheduler"].message
     assert "max_bytes = 1GiB (environment)" in found["settings"].details
-    assert "1073741824 bytes (1.0 GiB); cgroup2 allows 4.0 GiB" in found["memory, scheduler"].message
+    assert (
+        "1073741824 bytes (1.0 GiB); cgroup2 allows 4.0 GiB (/sys/fs/cgroup/memory.max)"
+        in found["memory, scheduler"].message
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,7 +148,7 @@ def test_what_a_command_line_may_change_is_said() -> None:
         ({"budget": 2**32}, "warning", "4.0 GiB"),
         ({"budget": 2**30, "workers": 4}, "warning", "in each of 4 workers"),
         ({"memory_source": "machine"}, "ok", "the machine has 4.0 GiB"),
-        ({"memory_source": "memory_limit"}, "ok", "memory_limit says 4.0 GiB"),
+        ({"memory_source": "memory_limit", "memory_file": ""}, "ok", "memory_limit says 4.0 GiB"),
     ],
 )
 def test_a_budget_is_held_against_the_memory(changed: dict[str, Any], status: str, said: str) -> None:

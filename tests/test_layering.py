@@ -17,8 +17,9 @@ ROOT = Path(dagcache.__file__).parent
 
 LAYERS = [
     ["errors", "lock", "log_limits", "own_version", "patience"],
-    ["sizing.limits", "sizing.memory", "sizing.walk"],
-    ["sizing.durations", "sizing.estimate", "sizing.audit"],
+    ["sizing.limits", "sizing.kernel_files", "sizing.walk"],
+    ["sizing.durations", "sizing.estimate", "sizing.audit", "sizing.cgroups"],
+    ["sizing.memory"],
     ["stats", "history", "clock", "pace", "gcpause"],
     ["reducers", "set_order", "proven"],
     ["templates", "dictionary"],

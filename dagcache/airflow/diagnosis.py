@@ -237,6 +237,7 @@ def _settled(teller: Teller, component: str) -> dict[str, Any]:
         "workers": settings.cache.workers,
         "memory_limit": settings.cache.memory_limit or memory.bytes,
         "memory_source": "memory_limit" if settings.cache.memory_limit else memory.source,
+        "memory_file": "" if settings.cache.memory_limit else memory.file,
         "metrics_host": settings.metrics_host,
         "metrics_ports": settings.metrics_ports,
         "targets": settings.metrics_targets or str(_default_targets()),

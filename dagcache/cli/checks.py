@@ -15,6 +15,7 @@ Fact = Mapping[str, Any]
 _PYTHONS = ((3, 10), (3, 14))
 _AIRFLOWS = ((3, 1), (3, 3))
 _BY_COMMAND_LINE = "workers as [api] workers says; one started with --workers goes by that, which is not seen here"
+_MEMORY_FACTS = ("max_bytes", "budget", "workers", "memory_limit", "memory_source", "memory_file")
 _SHARE_OF_MEMORY = 0.9  # above which the pressure watch would have to shrink a full cache at once
 
 
@@ -152,16 +153,16 @@ def _budgets(components: Sequence[Fact]) -> list[Check]:
     told: dict[tuple[Any, ...], list[str]] = {}
     for fact in components:
         if fact.get("enabled"):
-            facts = (fact["max_bytes"], fact["budget"], fact["workers"], fact["memory_limit"], fact["memory_source"])
+            facts = tuple(fact[name] for name in _MEMORY_FACTS)
             told.setdefault(facts, []).append(str(fact["component"]))
     return [memory(", ".join(names), *facts) for facts, names in told.items()]
 
 
-def memory(whose: str, max_bytes: str, budget: int, workers: int, limit: int, source: str) -> Check:
-    """Whether the budget goes with the memory that there is."""
+def memory(whose: str, max_bytes: str, budget: int, workers: int, limit: int, source: str, file: str) -> Check:
+    """Whether the budget fits the memory limit; ``file``: the file that states the limit, or empty."""
     name = f"memory, {whose}"
     origin = {"machine": "the machine has", "memory_limit": "memory_limit says"}.get(source, f"{source} allows")
-    of_memory = f"{origin} {format_bytes(limit)}"
+    of_memory = f"{origin} {format_bytes(limit)}{f' ({file})' if file else ''}"
     if not budget:
         remedy = "set max_bytes, unless you know why not: dagcache advise says to what"
         return Check(name, "warning", f"max_bytes = {max_bytes} is unbounded; {of_memory}", remedy)

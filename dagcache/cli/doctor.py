@@ -110,7 +110,7 @@ def _without_airflow(given: Sequence[Endpoint]) -> list[Check]:
     config, memory = CacheConfig(), memory_limit()
     return [
         checks.no_airflow(),
-        checks.memory("default", str(config.max_bytes), config.budget(), 1, memory.bytes, memory.source),
+        checks.memory("default", str(config.max_bytes), config.budget(), 1, memory.bytes, memory.source, memory.file),
         *_ask(given, ""),
     ]
 
