@@ -7,6 +7,7 @@ no load, no freezing or thawing, no weighing, no listener, no destruction of wha
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import functools
 import gc
@@ -180,6 +181,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             Intake, freezer=self._freezer, sizer=sizer, version_of=version_of, shared=shared
         )
         self._make_reaper = functools.partial(Reaper, breaker=breaker, on_removal=on_removal)
+        self._requested = self.config.max_bytes
         self._build(self.config.budget())
         _caches[id(self)] = self
 
@@ -439,12 +441,20 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def resize(self, max_bytes: ByteLimit | str | int) -> None:
         """Set the byte limit; what does not fit any more leaves at once, live copies first.
 
+        A percentage is resolved now, and again by `MemoryPressure` whenever the memory limit changes.
+
         Raises:
             ConfigError: it cannot be read; the old limit stays.
 
         """
-        budget = self.config.resolve(max_bytes)
+        requested = ByteLimit.parse(max_bytes, setting="max_bytes")
+        budget = self.config.resolve(requested)
+        self._requested = dataclasses.replace(requested)  # an object of its own: a request is known by its identity
         self._exclusion.run_or_defer(self._resize, budget)
+
+    def apply_budget(self, nbytes: int) -> None:
+        """Put a number of bytes in force while `requested` stays as it is; for `MemoryPressure`, not for operators."""
+        self._exclusion.run_or_defer(self._resize, nbytes)
 
     # ---- telling ----
 
@@ -452,6 +462,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def max_bytes(self) -> int:
         """The byte limit now in force, in bytes; 0 = unbounded."""
         return self._store.budget
+
+    @property
+    def requested(self) -> ByteLimit:
+        """The byte limit that was asked for, at the start or by the last `resize`."""
+        return self._requested
 
     def watch(self, watcher: Watcher | None) -> None:
         """Tell a watcher of each lookup from now on, or nobody any more; hits cost nothing more while nobody is told.

@@ -125,13 +125,8 @@ class Component:
             report(f"{what} of the {name}", "dagcache serves the %s without %s", name, what, error=error)
 
     def _watch_memory(self) -> None:
-        config = self.cache.config
-        self.pressure = MemoryPressure(
-            self.cache,
-            limit=lambda: _share_of_memory(config),
-            high=self._settings.high_watermark,
-            low=self._settings.low_watermark,
-        )
+        settings = self._settings
+        self.pressure = MemoryPressure(self.cache, high=settings.high_watermark, low=settings.low_watermark)
         self.pressure.watch()
 
     def _expose(self) -> None:
@@ -193,11 +188,6 @@ def _origin(config: CacheConfig) -> str:
     shared = f", shared by {config.workers} workers" if config.workers > 1 else ""
     whole = "memory_limit" if config.memory_limit else f"the {memory_limit().source}'s memory"
     return f" ({config.max_bytes} of {whole}{shared})"
-
-
-def _share_of_memory(config: CacheConfig) -> int:
-    """What this process may use: workers share the memory."""
-    return (config.memory_limit or memory_limit().bytes) // config.workers
 
 
 _components: weakref.WeakSet[Component] = weakref.WeakSet()
