@@ -46,25 +46,28 @@ class Stall:
 
 
 def group_limits(root: Path) -> Iterator[GroupLimit]:
-    """The limits of the process's own group and of those above it, as far as they can be seen; unlimited ones left out.
+    """The limits of the process's own group and of those above it, as far as they can be seen; ``max`` is left out.
 
-    In version 2, ``memory.high`` is a limit as ``memory.max`` is: above it the kernel slows the group down to a halt.
+    Of equal ones, the file of the innermost group comes first. In version 2, ``memory.high`` is a limit as
+    ``memory.max`` is: above it the kernel slows the group down to a halt.
     """
     for directory in _directories(root, "cgroup2"):
         for name in ("memory.max", "memory.high"):
             for limit in numbers(directory / name):
                 yield GroupLimit(limit, "cgroup2", directory / name)
-    in_force = 0
+    hidden: GroupLimit | None = None
     for directory in _directories(root, "cgroup1"):
         # The least of all levels, also of those that cannot be seen. Without `memory.use_hierarchy` (before Linux 5.11)
         # the levels above do not bound the group: a lower limit there is not in force.
-        if not in_force:
-            for limit in numbers(directory / "memory.stat", label="hierarchical_memory_limit"):
-                in_force = limit
-                yield GroupLimit(limit, "cgroup1", directory / "memory.stat")
+        if hidden is None:
+            file = directory / "memory.stat"
+            stated = next(numbers(file, label="hierarchical_memory_limit"), None)
+            hidden = None if stated is None else GroupLimit(stated, "cgroup1", file)
         for limit in numbers(directory / "memory.limit_in_bytes"):
-            if limit >= in_force:
+            if hidden is None or limit >= hidden.bytes:
                 yield GroupLimit(limit, "cgroup1", directory / "memory.limit_in_bytes")
+    if hidden is not None:
+        yield hidden
 
 
 def used_bytes(directory: Path, version: Version) -> int | None:
