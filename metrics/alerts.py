@@ -89,8 +89,8 @@ RULES: tuple[Rule, ...] = (
         f'max {_EACH} (dagcache_pressure_state{{state=~"shrinking|shrunk|growing"}}) == 1',
         "30m",
         "{{ $labels.component }}: memory is short, the cache gives way",
-        f"The process of {_WHO} has been too near to its memory limit for half an"
-        " hour: the cache works with less than max_bytes.",
+        f"The process of {_WHO}, or its container, is or was too near to its memory"
+        " limit: the cache has worked with less than max_bytes for half an hour.",
     ),
     Rule(
         "DagcacheMemoryFloor",
@@ -98,8 +98,8 @@ RULES: tuple[Rule, ...] = (
         f'max {_EACH} (dagcache_pressure_state{{state="floor"}}) == 1',
         "5m",
         "{{ $labels.component }}: memory runs out, and it is not the cache's",
-        f"The process of {_WHO} is above its high watermark although the cache has"
-        " given up all it may: something else fills the memory, and the kernel's limit is near.",
+        f"The process of {_WHO}, or its container, is above the high watermark although"
+        " the cache has given up all it may: something else fills the memory, and the kernel's limit is near.",
     ),
     Rule(
         "DagcacheLoadsFail",

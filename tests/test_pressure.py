@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import mmap
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,7 +37,7 @@ from dagcache.pressure import (
     PressureState,
 )
 from dagcache.sizing.cgroups import Stall
-from dagcache.sizing.memory import MemoryLimit, MemoryUse
+from dagcache.sizing.memory import MemoryLimit, MemoryUse, resident_bytes, unreclaimable_bytes
 from tests.support.caches import KIB, MIB, fill, make_cache
 from tests.support.clock import ManualClock
 
@@ -205,6 +208,17 @@ def test_growth_that_was_wrong_doubles_the_waits_up_to_eight_times() -> None:
     assert machine.look(0, seconds=1) is PressureState.GROWING
 
 
+def test_one_step_up_is_wrong_once_however_long_the_high_mark_is_exceeded_after_it() -> None:
+    """The waits double once."""
+    machine = Machine()
+    machine.look(HIGH + 50 * MIB)
+    machine.look(LOW, seconds=PROBE_SECONDS)
+    for _ in range(3):
+        assert machine.look(HIGH + 1) is PressureState.SHRINKING
+    assert machine.look(LOW, seconds=2 * PROBE_SECONDS - 1) is PressureState.SHRUNK
+    assert machine.look(LOW, seconds=1) is PressureState.GROWING
+
+
 def test_growth_is_wrong_only_if_the_high_mark_follows_soon() -> None:
     """A peak an hour after the last step has another cause."""
     machine = Machine()
@@ -235,6 +249,8 @@ def test_the_waits_are_short_again_once_the_configured_budget_has_lasted() -> No
         budget = machine.cache.max_bytes
         machine.look(LOW, seconds=doubt * PROBE_SECONDS - 1)
         assert machine.cache.max_bytes == budget
+        machine.look(LOW, seconds=1)
+        assert machine.cache.max_bytes > budget
         while machine.look(LOW, seconds=1 + doubt * PROBE_SECONDS) is not PressureState.CALM:
             pass
         assert machine.cache.max_bytes == BUDGET
@@ -326,6 +342,19 @@ def test_an_operators_resize_to_the_shrunken_budget_is_a_new_configuration() -> 
     assert machine.cache.max_bytes == machine.pressure.configured == budget
 
 
+def test_an_operators_resize_to_what_was_asked_for_before_lifts_the_budget_at_once() -> None:
+    """And the waits that wrong growth has made long are short again."""
+    machine = Machine()
+    machine.look(HIGH + 50 * MIB)
+    machine.look(LOW, seconds=PROBE_SECONDS)
+    machine.look(HIGH + 1)
+    machine.cache.resize(machine.cache.requested)
+    assert machine.look(LOW) is PressureState.CALM
+    assert machine.cache.max_bytes == machine.pressure.configured == BUDGET
+    machine.look(HIGH + 1, seconds=PROBE_SECONDS)
+    assert machine.look(LOW, seconds=PROBE_SECONDS) is PressureState.GROWING
+
+
 def test_an_operators_resize_during_a_step_is_taken_over_at_the_next() -> None:
     """The step that was under way still applies its own budget."""
     machine = Machine()
@@ -342,6 +371,7 @@ def test_a_watch_that_starts_over_a_shrunken_cache_grows_to_what_was_asked_for()
     machine = Machine()
     machine.look(HIGH + 50 * MIB)
     machine.pressure = MemoryPressure(machine.cache, limit=lambda: LIMIT, resident=lambda: 0, clock=machine.clock)
+    assert machine.pressure.configured == BUDGET
     for _ in range(20):
         machine.look(0, seconds=GROW_SECONDS)
     assert machine.cache.max_bytes == BUDGET
@@ -486,6 +516,19 @@ def test_while_any_task_stalls_the_budget_does_not_grow() -> None:
     assert machine.cache.max_bytes == budget
     machine.stall = Stall(some=STALL_PERCENT - 0.01)
     assert machine.look(0) is PressureState.GROWING
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts pages of files apart")
+def test_a_mapped_file_is_no_pressure(tmp_path: Path) -> None:
+    """Its pages are resident and may be dropped: they once took a cache to its floor."""
+    size = 64 * MIB
+    (tmp_path / "mapped").write_bytes(bytes(size))
+    limit = int((unreclaimable_bytes() + size // 4) / 0.9)
+    pressure = MemoryPressure(make_cache(max_bytes=MIB)[0], limit=lambda: limit)
+    with (tmp_path / "mapped").open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) == 0
+        assert resident_bytes() > 0.9 * limit
+        assert pressure.step() is PressureState.CALM
 
 
 @pytest.mark.parametrize("settings", [{}, {"memory_limit": "1GiB"}])

@@ -54,21 +54,24 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "string",
         "auto",
         "2GiB",
-        "What percentages and watermarks are of. auto: the container's limit (cgroup v2 or v1), else the machine's.",
+        "What percentages and watermarks are of. auto: the container's limit (cgroup v2 or v1), else the machine's"
+        " memory. Or bytes: then the container's use is not looked at.",
     ),
     Option(
         "high_watermark",
         "float",
         "0.90",
         "0.85",
-        "The cache shrinks while the process's resident memory is above this share of the memory limit.",
+        "The cache shrinks while the memory that the process or its container uses, without what the kernel can"
+        " reclaim, is above this share of the memory limit.",
     ),
     Option(
         "low_watermark",
         "float",
         "0.80",
         "0.75",
-        "The cache grows back, up to max_bytes, while the resident memory is below this share of the memory limit.",
+        "The cache grows back soon, up to max_bytes, while that memory is below this share of the memory limit, and"
+        " slowly between the two shares.",
     ),
     Option(
         "gc_freeze",
