@@ -94,7 +94,7 @@ def container_use(root: Path = _ROOT) -> list[MemoryUse]:
 
     """
     least: dict[Path, GroupLimit] = {}
-    for limit in _effective(root, _machine_bytes(root)):
+    for limit in _effective(root, _machine_limit(root).bytes):
         directory = limit.file.parent
         if directory not in least or limit.bytes < least[directory].bytes:
             least[directory] = limit
@@ -134,22 +134,21 @@ def give_back() -> None:
 
 
 def _find_limit(root: Path) -> MemoryLimit:
-    machine = _machine_bytes(root)
-    least = min(_effective(root, machine), key=lambda limit: limit.bytes, default=None)
-    if least is None:
-        return MemoryLimit(machine, "machine", str(root / "proc/meminfo"))
-    return MemoryLimit(least.bytes, least.version, str(least.file))
+    machine = _machine_limit(root)
+    least = min(_effective(root, machine.bytes), key=lambda limit: limit.bytes, default=None)
+    return machine if least is None else MemoryLimit(least.bytes, least.version, str(least.file))
 
 
 def _effective(root: Path, machine: int) -> Iterator[GroupLimit]:
     return (limit for limit in group_limits(root) if _ABSURDLY_SMALL <= limit.bytes < machine)
 
 
-def _machine_bytes(root: Path) -> int:
-    for kibibytes in numbers(root / "proc/meminfo", label="MemTotal:"):
+def _machine_limit(root: Path) -> MemoryLimit:
+    file = root / "proc/meminfo"
+    for kibibytes in numbers(file, label="MemTotal:"):
         if kibibytes * 1024 >= _ABSURDLY_SMALL:
-            return kibibytes * 1024
-    return _counted_pages()
+            return MemoryLimit(kibibytes * 1024, "machine", str(file))
+    return MemoryLimit(_counted_pages(), "machine")
 
 
 def _counted_pages() -> int:

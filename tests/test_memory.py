@@ -367,6 +367,7 @@ def test_without_meminfo_the_machine_is_asked(tmp_path: Path) -> None:
     """The number and the size of its pages."""
     expected = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert memory_limit(tmp_path) == MemoryLimit(expected, "machine")
+    assert memory_limit(tmp_path).file == ""
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, AttributeError])
@@ -484,7 +485,8 @@ def test_a_container_uses_what_all_its_processes_do_less_what_can_be_reclaimed(t
 
 def test_each_limited_level_has_its_own_use(tmp_path: Path) -> None:
     """A slice that others have filled bounds a container with room of its own; the lesser of high and max counts."""
-    outer, inner = group(900, str(GIB)), group(100, str(2 * GIB)) | {"memory.high": str(512 * MIB)}
+    outer = group(900, str(GIB)) | {"memory.high": str(2 * GIB)}
+    inner = group(100, str(2 * GIB)) | {"memory.high": str(512 * MIB)}
     unlimited = group(5000, "max")
     files = below("sys/fs/cgroup", unlimited) | below("sys/fs/cgroup/a", outer) | below("sys/fs/cgroup/a/b", inner)
     tree(tmp_path, ROOT_V2, **{"proc/self/cgroup": "0::/a/b\n"}, **files)
