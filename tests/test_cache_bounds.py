@@ -215,6 +215,22 @@ def test_growing_takes_effect_at_once() -> None:
     cache.check_invariants()
 
 
+def test_what_was_asked_for_is_kept_beside_what_is_in_force() -> None:
+    """Also if less is in force for a while, and if a later request is refused."""
+    cache, _ = make_cache(max_bytes="25%", memory_limit="4MiB")
+    fill(cache, range(5))
+    assert str(cache.requested) == "25%"
+    cache.apply_budget(200 * KIB)
+    assert (str(cache.requested), cache.max_bytes) == ("25%", 200 * KIB)
+    assert cache.stats().total_bytes <= 200 * KIB
+    with pytest.raises(ConfigError):
+        cache.resize("10XB")
+    assert str(cache.requested) == "25%"
+    cache.resize("50%")
+    assert (str(cache.requested), cache.max_bytes) == ("50%", 2 * MIB)
+    cache.check_invariants()
+
+
 @pytest.mark.parametrize("garbage", ["10XB", "", "nan", None, True, 1e30, float("nan"), object(), "110%"])
 def test_a_garbage_limit_is_refused_and_the_old_one_stays(garbage: Any) -> None:
     """The error names the setting, the value and the accepted forms."""
