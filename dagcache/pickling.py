@@ -43,7 +43,7 @@ class Pickled:
     kinds: AbstractSet[type]
     """The classes of its parts that pickle has no opcode for, and that no reducer is named for; of stand-ins, all."""
     own_way: Mapping[type, Reducer]
-    """Those of them that the rule leaves to pickle."""
+    """Those of them that the rule leaves to pickle, each with what pickles its instances."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dagcache.freezing import PickleFreezer
-from dagcache.reducers import dict_reducer
+from dagcache.reducers import dict_reducer, slots_reducer
 from tests.support.lockstep import assert_same_graph
 
 
@@ -123,3 +123,95 @@ def test_a_subclass_is_not_taken_for_its_base() -> None:
     thawed = freezer.thaw(freezer.freeze(value).data)
     assert type(thawed) is Plain
     assert thawed.friends == []
+
+
+class Caching:
+    """As `attrs` makes a class with slots and a cached property: an empty slot is filled when it is asked for."""
+
+    __slots__ = ("__dict__", "__weakref__", "_private", "name", "neighbours")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._private = [name]
+        self.note = "in the dict"
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "neighbours":
+            raise AttributeError(name)
+        self.neighbours = {"computed": self.name}
+        return self.neighbours
+
+
+class CachingWithoutDict:
+    """Slots only."""
+
+    __slots__ = ("neighbours",)
+
+    __getattr__ = Caching.__getattr__
+    name = "of the class"
+
+
+@pytest.mark.parametrize("make", [lambda: Caching("one"), CachingWithoutDict])
+def test_freezing_fills_no_empty_slot(make: Any) -> None:
+    """Neither of the value nor of its thawed copies: both would be heavier."""
+    value = make()
+    freezer = PickleFreezer()
+    thawed = freezer.thaw(freezer.freeze(value).data)
+    slot = type(value).neighbours
+    for each in value, thawed:
+        with pytest.raises(AttributeError):
+            slot.__get__(each)
+    assert getattr(thawed, "__dict__", None) == getattr(value, "__dict__", None)
+    assert_same_graph(value, thawed)
+
+
+def test_slots_that_are_filled_are_frozen() -> None:
+    """With the identity of what they hold."""
+    value = Caching("one")
+    value.neighbours = {"me": value}
+    freezer = PickleFreezer()
+    thawed: Any = freezer.thaw(freezer.freeze([value, value.neighbours]).data)
+    again, neighbours = thawed
+    assert again.neighbours is neighbours
+    assert neighbours["me"] is again
+    assert (again.name, again._private, again.note) == ("one", ["one"], "in the dict")
+
+
+def test_what_is_read_by_slot_is_what_pickle_reads() -> None:
+    """The same call as `object` makes, where no slot is empty."""
+    value = Caching("one")
+    value.neighbours = {}
+    reduce = slots_reducer(Caching)
+    assert reduce is not None
+    ours, pickles = reduce(value), value.__reduce_ex__(5)
+    assert ours == pickles[:3]
+    assert list(ours[2][1]) == list(pickles[2][1])
+
+
+class CachingWithGetState(Caching):
+    """A say in what is stored."""
+
+    def __getstate__(self) -> Any:
+        return {}
+
+
+class CachingWithNewArguments(Caching):
+    """A say in how it is made."""
+
+    def __getnewargs__(self) -> Any:
+        return ("name",)
+
+
+class CachingList(list):  # type: ignore[type-arg]
+    """State beside the slots."""
+
+    __slots__ = ("neighbours",)
+    __getattr__ = Caching.__getattr__
+
+
+@pytest.mark.parametrize(
+    "kind", [Plain, Deaf, Slotted, CachingWithGetState, CachingWithNewArguments, CachingList, int, object, Exception]
+)
+def test_classes_without_such_slots_are_left_to_pickle(kind: type) -> None:
+    """Nothing is gained there, or the class has a say in it."""
+    assert slots_reducer(kind) is None
