@@ -286,7 +286,7 @@ def graphs(database: Path) -> list[dict[str, Any]]:
 
 
 class _Weigher:
-    """Weighs as the scheduler's cache does."""
+    """Weighs as the scheduler's cache does, in which most live copies are thawed ones."""
 
     def __init__(self) -> None:
         import importlib
@@ -297,11 +297,9 @@ class _Weigher:
         self._build: Any = importlib.import_module(
             "airflow.serialization.serialized_objects"
         ).DagSerialization.from_dict
-        self._graphs = airflow_graphs
         self._freezer, shared = airflow_graphs.freezer()
         self._shared = frozenset(map(id, shared))
         self._held = shared
-        self._growth: int | None = None
         self._dictionary = Dictionary()
 
     def weigh(self, payload: dict[str, Any]) -> dict[str, Any]:
@@ -318,9 +316,7 @@ class _Weigher:
             share_immutables(dag)
         load = time.perf_counter() - started
         frozen = self._freezer.freeze(dag)
-        if self._growth is None and len(dag.task_dict) >= 5:
-            self._growth = self._graphs.growth_per_task(self._freezer.thaw(frozen.data))
-        live = weigh(dag, shared=self._shared).nbytes + (self._growth or 0) * len(dag.task_dict)
+        live = weigh(self._freezer.thaw(frozen.data), shared=self._shared).nbytes
         found = sizes.features(json.loads(text), self._dictionary)
         return {
             "features": {name: getattr(found, name) for name in found.__dataclass_fields__},

@@ -33,6 +33,7 @@ from dagcache.intake import Intake, Loaded, Sizer, VersionOf
 from dagcache.log_limits import report
 from dagcache.reaper import OnRemoval, Reaper
 from dagcache.reclaim import CycleBreaker, GenericBreaker, own_references
+from dagcache.sizing.estimate import Sized
 from dagcache.sizing.limits import ByteLimit, format_bytes
 from dagcache.sizing.memory import give_back
 from dagcache.stats import CacheStats, EntryInfo, Rejection, RemovalCause
@@ -129,7 +130,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     Args:
         config: the settings, instead of keywords.
-        sizer: ``sizer(value) -> bytes`` replaces the built-in weighing.
+        sizer: ``sizer(value) -> bytes`` replaces the built-in weighing. It is called when a value comes in, and now and
+            then by a thread that looks the value up, while other threads may use it.
         freezer: how values are frozen; None turns the frozen tier off.
         clock: monotonic seconds; a `dagcache.clock.CoarseClock` makes hits faster at the price of a thread.
         on_removal: ``on_removal(info, cause)`` is told of every entry that left, outside the lock; its errors are
@@ -409,7 +411,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if live is not None:
             self._counts.hits_live += 1
             return live.value, None, 0
-        return UNSET, None if frozen is None else frozen.data, entry.live_bytes
+        return UNSET, None if frozen is None else frozen.data, entry.thaws_to_bytes
 
     def _withdrawn(self, seconds: float | None, value: Any = None, nbytes: int = 0, own: int = 0) -> None:
         if seconds is None:
@@ -531,7 +533,21 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             return False
         if now > store.next_due:
             self._sweep()
+        self._weigh_again(copy)
         return True
+
+    def _weigh_again(self, copy: LiveCopy | None) -> None:
+        """Weigh what a lookup has found if that is due: it may have grown. Without the lock, but for the result."""
+        if copy is None or copy.uses < copy.due or self._exclusion.entered():
+            return
+        nbytes = self._intake.weigh_again(copy, self._latest)
+        if nbytes is None or nbytes == copy.value_bytes:
+            return
+        try:
+            self._exclusion.run(self._reweigh, copy, nbytes)
+        except Exception as error:
+            report("reweigh", "the new weight of %r could not be accounted", copy.entry.key, error=error)
+            self._counts.internal_errors += 1
 
     def _use_watched(self, copy: LiveCopy) -> bool:
         """As the hit path and `_use`, and tell."""
@@ -561,6 +577,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             flight = Flight()
             with flight.underway:
                 step, found = self._exclusion.run(self._begin, key, flight, wanted)
+                if step is _Step.HIT:
+                    self._weigh_again(self._store.live.get(key))
                 if step is _Step.HIT or step is _Step.ABSENT:
                     return cast("Landing", found)
                 if step is _Step.RECURSION:
@@ -585,7 +603,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             store.give_up_live(entry)
             entry = store.entries.get(key)
         if wanted.private and entry is not None and entry.frozen is not None and self._freezer is not None:
-            return _Step.COPY, (entry, Landing(None, entry.frozen.data, entry.content, nbytes=entry.live_bytes))
+            return _Step.COPY, (entry, Landing(None, entry.frozen.data, entry.content, nbytes=entry.thaws_to_bytes))
         if not wanted.private and entry is not None and entry.live is not None:
             counts.hits_live += 1
             self._tell(key, "live", entry)
@@ -674,9 +692,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         value, seconds = thawed
         del thawed  # the value's holders are counted
         own = own_references(value)
-        self._offer(self._keep_thawed, key, flight, entry, value, seconds, own)
+        weight = self._intake.weigh_thawed(entry, value, data, seconds, self._store.budget)
+        self._offer(self._keep_thawed, key, flight, entry, value, weight, seconds, own)
         self._exclusion.run(self._thawed, key, flight, seconds)
-        landing = Landing(value, data, entry.content, nbytes=entry.live_bytes)
+        landing = Landing(value, data, entry.content, nbytes=weight.nbytes)
         flight.land(landing)
         return landing
 
@@ -715,11 +734,13 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._counts.internal_errors += 1
             return None
 
-    def _keep_thawed(self, key: K, flight: Flight, entry: Entry, value: Any, seconds: float, own: int) -> None:
+    def _keep_thawed(
+        self, key: K, flight: Flight, entry: Entry, value: Any, weight: Sized, seconds: float, own: int
+    ) -> None:
         if self._flights.retire(key, flight):
-            self._store.keep_thawed(entry, value, seconds, own, self._now())
+            self._store.keep_thawed(entry, value, weight, seconds, own, self._now())
         else:
-            self._store.pass_by(value, entry.live_bytes, own)
+            self._store.pass_by(value, weight.nbytes, own)
 
     def _served(self, key: K, value: Any, nbytes: int, own: int, seconds: float) -> None:
         self._store.pass_by(value, nbytes, own)
@@ -870,6 +891,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _clear(self) -> None:
         self._flights.divert_all()
         self._store.clear()
+
+    def _reweigh(self, copy: LiveCopy, nbytes: int) -> None:
+        self._store.reweigh(copy, nbytes, self._now())
 
     def _resize(self, budget: int) -> None:
         self._store.resize(budget, self._now())

@@ -17,6 +17,9 @@ that takes less, and make way for what is not: a fifth more of the lookups thawe
 FRESH_SHARE = 0.125
 """Of the TTL: with short ones, a hit is noted again after this part of it."""
 
+USES_BEFORE_REWEIGHING = 16
+"""Noted hits on a live copy before its value is weighed again. While nothing changes the number doubles each time."""
+
 ENTRY_OVERHEAD = 910
 """Bytes that the cache spends on an entry beside its copies: records, tables, deadline, its ghosts to come. Measured by
 a test; keys are not included, their owner has them anyway."""
@@ -54,17 +57,26 @@ class Arrival:
 
 
 class LiveCopy(Seat):
-    """A resident object graph. Lookups find it without a lock."""
+    """A resident object graph. Lookups find it without a lock.
 
-    __slots__ = ("entry", "fresh", "own_references", "value")
+    ``value_bytes`` is the weight of the value alone; ``cost`` the seconds to bring it back.
+    """
 
-    def __init__(self, entry: Entry, value: object, nbytes: int, weight: float, own: int | None) -> None:
-        super().__init__(entry, nbytes, weight)
+    __slots__ = ("due", "entry", "fresh", "own_references", "uses", "value", "value_bytes")
+
+    def __init__(self, entry: Entry, value: object, value_bytes: int, cost: float, own: int | None) -> None:
+        nbytes = value_bytes + LIVE_OVERHEAD + (ENTRY_OVERHEAD if entry.frozen is None else 0)
+        super().__init__(entry, nbytes, nbytes / cost)
         self.entry = entry
         self.value = value
+        self.value_bytes = value_bytes
         self.own_references = own
         self.fresh = 0.0
         """Until when a hit needs not be noted, seconds."""
+        self.uses = 0
+        """Noted hits since the value was last weighed. Written without a lock: a lost update costs a count."""
+        self.due = USES_BEFORE_REWEIGHING
+        """How many of them make another weighing due."""
 
 
 class FrozenCopy(Seat):
@@ -86,11 +98,13 @@ class Entry(History):
         "frozen",
         "key",
         "live",
-        "live_bytes",
         "load_seconds",
+        "loaded_bytes",
         "order",
         "serialized_bytes",
         "thaw_seconds",
+        "thawed_bytes",
+        "thawed_bytes_are_exact",
     )
 
     def __init__(self, arrival: Arrival, now: float) -> None:
@@ -98,13 +112,29 @@ class Entry(History):
         self.key = arrival.key
         self.live: LiveCopy | None = None
         self.frozen: FrozenCopy | None = None
-        self.live_bytes = arrival.live_bytes
+        self.loaded_bytes = arrival.live_bytes
+        """What the value weighed as it came in."""
+        self.thawed_bytes = 0
+        """What the latest thawed copy weighed when it was thawed; 0 = none yet."""
+        self.thawed_bytes_are_exact = False
+        """Whether that is from a walk. The frozen bytes never change, so no further walk is needed."""
         self.serialized_bytes = arrival.serialized_bytes
         self.load_seconds = arrival.load_seconds
         self.thaw_seconds = 0.0
         self.family = arrival.family
         self.order = arrival.order
         self.content = arrival.content
+
+    @property
+    def thaws_to_bytes(self) -> int:
+        """What a copy would weigh that is thawed now, bytes: what the latest one did, or else the loaded value."""
+        return self.thawed_bytes or self.loaded_bytes
+
+    @property
+    def live_bytes(self) -> int:
+        """What its live copy weighs, or else what one would weigh that is thawed now, bytes."""
+        live = self.live  # without the lock: it may leave in the middle of this
+        return self.thaws_to_bytes if live is None else live.value_bytes
 
     @property
     def copies_bytes(self) -> int:
@@ -119,7 +149,7 @@ class Entry(History):
         return EntryInfo(
             key=self.key,
             tier="live" if live is not None else "frozen",
-            live_bytes=self.live_bytes if live is not None else 0,
+            live_bytes=live.value_bytes if live is not None else 0,
             frozen_bytes=len(frozen.data) if frozen is not None else 0,
             serialized_bytes=self.serialized_bytes,
             idle_seconds=max(0.0, now - self.used),

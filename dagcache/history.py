@@ -71,8 +71,8 @@ class History:
 class Seat:
     """The place of one entry in one tier. A tier's owner subclasses it to hang its payload on.
 
-    `nbytes` and `weight` must not change while a policy holds the seat: take it out, change it, let
-    it in again. The last four attributes belong to the policy.
+    `nbytes` and `weight` must not change while a policy holds the seat, except by the policy's `reweigh`.
+    The last four attributes belong to the policy.
 
     Attributes:
         history: the entry's access history.

@@ -12,13 +12,14 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from dagcache.entry import Arrival
+from dagcache.entry import Arrival, Entry, LiveCopy
 from dagcache.errors import FreezeError
 from dagcache.freezing import Freezer, Frozen
 from dagcache.lock import Lock
 from dagcache.log_limits import report
 from dagcache.reclaim import own_references
-from dagcache.sizing.estimate import LearnedSizer
+from dagcache.reweighing import Reweighing
+from dagcache.sizing.estimate import LearnedSizer, Sized
 from dagcache.sizing.walk import weigh
 
 _log = logging.getLogger("dagcache")
@@ -44,8 +45,6 @@ class Loaded:
     """What the value weighs where it comes from; also helps to estimate what it weighs live."""
     features: tuple[float, ...] = ()
     """Further numbers that grow with the live weight (the count of tasks, say); always as many of them."""
-    growth_bytes: int = 0
-    """By how much the value will grow in use, beyond what it weighs now: caches that fill up, for instance."""
     content: Hashable = None
     """Which content of the key the value is, a hash for instance: `DagCache.fetch` returns it with the value."""
     keep_if: Callable[[], bool] | None = None
@@ -68,7 +67,12 @@ class Intake:
         self._sizer = sizer
         self._version_of = version_of
         self._shared = shared  # their ids are only theirs while they are held
-        self._learned = LearnedSizer(walk=functools.partial(weigh, shared=frozenset(map(id, shared))))
+        self._walk = functools.partial(weigh, shared=frozenset(map(id, shared)))
+        # What a value weighs that a loader built says little of what its thawed copy weighs: dicts and lists are as
+        # large as they are filled, and some parts of a loaded graph share what its copies have each for themselves.
+        self._learned = LearnedSizer(walk=self._walk)
+        self._learned_of_thawed = LearnedSizer(walk=self._walk)
+        self._reweighing = Reweighing(self._weigh_again)
         self._lock = Lock()
         self._seconds = 0.0
         self._unfrozen = 0
@@ -83,15 +87,19 @@ class Intake:
     @property
     def sizing_seconds(self) -> float:
         """What weighing has cost so far, seconds."""
-        return self._learned.seconds_total
+        return self._learned.seconds_total + self._learned_of_thawed.seconds_total + self._reweighing.seconds_total
 
     @property
     def sizing_error_ratio(self) -> float:
-        """How far estimates have lately been off exact walks: (estimate - exact) / exact."""
-        return self._learned.error_ratio
+        """How far estimates have lately been off exact walks: (estimate - exact) / exact.
+
+        Of loaded values or of thawed ones, whichever is farther off.
+        """
+        return max(self._learned.error_ratio, self._learned_of_thawed.error_ratio, key=abs)
 
     def take(self, key: Hashable, loaded: Loaded, load_seconds: float, budget: int) -> Arrival | None:
         """Prepare a value for admission; None if it cannot be weighed. Budget in bytes, 0 = unbounded."""
+        self._reweighing.earn(load_seconds)
         frozen = self._freeze(key, loaded.value)
         live_bytes = self._weigh(key, loaded, frozen, load_seconds, budget)
         if live_bytes is None:
@@ -115,6 +123,43 @@ class Intake:
             own_references=own,
             content=loaded.content,
         )
+
+    def weigh_thawed(self, entry: Entry, value: object, data: bytes, thaw_seconds: float, budget: int) -> Sized:
+        """The weight of a copy that was just thawed from these bytes. Budget in bytes, 0 = unbounded.
+
+        A sizer of the caller's own is not asked: it may take longer than the thaw. Until the copy is weighed again it
+        counts as the loaded value did.
+        """
+        self._reweighing.earn(thaw_seconds)
+        if entry.thawed_bytes_are_exact or self._sizer is not None:
+            return Sized(entry.thaws_to_bytes, entry.thawed_bytes_are_exact, 0.0)
+        try:
+            features = (float(entry.loaded_bytes), *self._features_of(data))
+            return self._learned_of_thawed.size(value, features, load_seconds=thaw_seconds, budget=budget)
+        except Exception as error:
+            message = "a thawed copy of %r could not be weighed: it counts as the loaded value did"
+            report("thawed weight", message, entry.key, error=error)
+            return Sized(entry.thaws_to_bytes, False, 0.0)
+
+    def weigh_again(self, copy: LiveCopy, now: float) -> int | None:
+        """What a live copy's value weighs by now, bytes; None if it is not weighed this time. Never raises."""
+        try:
+            return self._reweighing.look_at(copy, now)
+        except Exception as error:
+            message = "%r could not be weighed again: it counts as before"
+            report("weight in use", message, copy.entry.key, error=error)
+            return None
+
+    def _weigh_again(self, value: object, known: int) -> int:
+        if self._sizer is not None:
+            return _whole_bytes(self._sizer(value))
+        weight = self._walk(value)
+        return weight.nbytes if weight.complete else max(weight.nbytes, known)
+
+    def _features_of(self, data: bytes) -> tuple[float, ...]:
+        """What the frozen bytes tell; a freezer of the caller's own need not tell anything."""
+        features = getattr(self._freezer, "features", None)
+        return (float(len(data)),) if features is None else features(data)
 
     def thaw_failed(self, key: Hashable, error: Exception) -> None:
         """Keep the value of this key live only from now on: it was frozen, and did not come back."""
@@ -161,14 +206,12 @@ class Intake:
         self, key: Hashable, loaded: Loaded, frozen: Frozen | None, load_seconds: float, budget: int
     ) -> int | None:
         try:
-            growth = _whole_bytes(loaded.growth_bytes)
             if self._sizer is not None:
-                return _whole_bytes(self._sizer(loaded.value)) + growth
+                return _whole_bytes(self._sizer(loaded.value))
             features = loaded.features if frozen is None else (*frozen.features, *loaded.features)
             if loaded.serialized_bytes:
                 features = (*features, float(loaded.serialized_bytes))
-            size = self._learned.size(loaded.value, features, load_seconds=load_seconds, budget=budget)
-            return size.nbytes + growth
+            return self._learned.size(loaded.value, features, load_seconds=load_seconds, budget=budget).nbytes
         except Exception as error:
             report("sizer", "the sizer failed on %r: it is served and not kept", key, error=error)
             return None

@@ -123,6 +123,16 @@ class Policy:
         else:
             self._leave_residents(seat)
 
+    def reweigh(self, seat: Seat, nbytes: int) -> None:
+        """Note that a seat that is held here occupies another number of bytes; it costs as much to bring back."""
+        change = nbytes - seat.nbytes
+        if not seat.guest:
+            self._resident_bytes += change
+        elif seat in self._window:
+            self._window_bytes += change
+        seat.weight *= nbytes / seat.nbytes
+        seat.nbytes = nbytes
+
     def clear(self) -> None:
         """Take out every seat; what was learned about newcomers stays."""
         for seat in self:

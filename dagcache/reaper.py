@@ -115,7 +115,7 @@ class Reaper:
         value = [copy.value]
         if is_sole:  # else a lookup without a lock has found the copy and is about to return its value
             copy.value = None
-        self._release(value, copy.entry.live_bytes, copy.own_references)
+        self._release(value, copy.value_bytes, copy.own_references)
 
     def _release(self, value_cell: list[object], nbytes: int, own: int | None) -> None:
         if self._room is not None:

@@ -13,6 +13,7 @@ from typing import cast
 
 from dagcache.config import DEFAULT_TTL
 from dagcache.entry import Arrival
+from dagcache.sizing.estimate import Sized
 from dagcache.store import Store
 
 _SWEEP = 256  # entries that one lookup looks at for their idle time, as in a cache
@@ -121,7 +122,8 @@ class _Cache:
         else:  # its live copy would have been found above
             self._frozen_hits += 1
             self._seconds += lookup.thaw_seconds
-            store.keep_thawed(entry, _STAND_IN, lookup.thaw_seconds, None, now)
+            weight = Sized(entry.loaded_bytes, exact=False, seconds=0.0)
+            store.keep_thawed(entry, _STAND_IN, weight, lookup.thaw_seconds, None, now)
         store.take_leavings()
         self._peak = max(self._peak, store.used)
 

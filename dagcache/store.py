@@ -34,6 +34,7 @@ from dagcache.families import Families
 from dagcache.history import Seat
 from dagcache.pace import Pace
 from dagcache.policy import Ghosts, Policy
+from dagcache.sizing.estimate import Sized
 from dagcache.stats import WEIGHT_BOUNDS, Histogram, Rejection, RemovalCause
 
 GHOSTS_PER_ENTRY = 2  # four gain 1 % and cost 300 bytes, of the 4 KB that a frozen entry has
@@ -55,7 +56,7 @@ class Leavings:
     @property
     def nbytes(self) -> int:
         """What the values weigh, bytes."""
-        copies = sum(copy.entry.live_bytes for copy in self.copies.copy())
+        copies = sum(copy.value_bytes for copy in self.copies.copy())
         return copies + sum(nbytes for _, nbytes, _ in self.passed.copy())
 
 
@@ -145,7 +146,7 @@ class Store:
             return False
         entry.used = now
         entry.touch(self._pace.use(now))
-        copy.fresh = 0.0 if copy.guest else now + self._moment
+        self._freshen(copy, now)
         return True
 
     def expired(self, entry: Entry, now: float) -> bool:
@@ -185,15 +186,18 @@ class Store:
             self._remember(entry)
         return rejection
 
-    def keep_thawed(self, entry: Entry, value: object, seconds: float, own: int | None, now: float) -> bool:
+    def keep_thawed(
+        self, entry: Entry, value: object, weight: Sized, seconds: float, own: int | None, now: float
+    ) -> bool:
         """Offer a thawed copy of a resident entry; whether it stays.
 
         ``own``: the references to it from its own parts.
         """
         if entry.live is not None or entry.frozen is None or self.entries.get(entry.key) is not entry:
-            self.pass_by(value, entry.live_bytes, own)
+            self.pass_by(value, weight.nbytes, own)
             return False
-        entry.thaw_seconds = self._thaw_costs.smooth(seconds, entry.live_bytes)
+        entry.thawed_bytes, entry.thawed_bytes_are_exact = weight.nbytes, weight.exact
+        entry.thaw_seconds = self._thaw_costs.smooth(seconds, weight.nbytes)
         kept = self._make_live(entry, value, own, now)
         entry.brought = self._pace.at(now)
         return kept
@@ -201,6 +205,20 @@ class Store:
     def pass_by(self, value: object, nbytes: int, own: int | None) -> None:
         """Note a value that is served and not kept."""
         self._leavings.passed.append((value, nbytes, own))
+
+    def reweigh(self, copy: LiveCopy, nbytes: int, now: float) -> None:
+        """Account for a live value that was found to weigh another number of bytes; what does not fit any more leaves.
+
+        Nothing happens if the copy is not live any more.
+        """
+        entry = copy.entry
+        if entry.live is not copy or self.entries.get(entry.key) is not entry:
+            return
+        self._weigh(entry, -1)
+        self._live_policy.reweigh(copy, copy.nbytes + nbytes - copy.value_bytes)
+        copy.value_bytes = nbytes
+        self._weigh(entry, 1)
+        self._make_room(0, now)
 
     # ---- letting go ----
 
@@ -286,7 +304,7 @@ class Store:
         assert self.live == {entry.key: entry.live for entry in entries if entry.live is not None}
         assert set(self._live_policy) == set(live)
         assert set(self._frozen_policy) == set(frozen)
-        assert self.live_bytes == sum(entry.live_bytes for entry in entries if entry.live is not None)
+        assert self.live_bytes == sum(copy.value_bytes for copy in live)
         assert self.frozen_bytes == sum(len(copy.data) for copy in frozen)
         assert self.frozen_entries == len(frozen)
         assert self.overhead_bytes == ENTRY_OVERHEAD * len(entries) + LIVE_OVERHEAD * len(live)
@@ -315,6 +333,7 @@ class Store:
 
     def _freshen(self, copy: LiveCopy, now: float) -> None:
         """Let hits go unnoted for a moment; but not on a guest, of whom the policy counts every use."""
+        copy.uses += 1
         copy.fresh = 0.0 if copy.guest else now + self._moment
 
     def _is_resident(self, entry: Entry) -> bool:
@@ -355,15 +374,14 @@ class Store:
 
     def _make_live(self, entry: Entry, value: object, own: int | None, now: float, load_cost: float = 0.0) -> bool:
         """Offer a live copy to the policy, and seat it if it wins. One without a frozen copy costs a whole load."""
-        overhead = LIVE_OVERHEAD if entry.frozen is not None else LIVE_OVERHEAD + ENTRY_OVERHEAD
-        nbytes = entry.live_bytes + overhead
+        nbytes = entry.thaws_to_bytes
         cost = load_cost or entry.thaw_seconds or self._usual_thaw(entry)
-        copy = LiveCopy(entry, value, nbytes, nbytes / cost, own)
+        copy = LiveCopy(entry, value, nbytes, cost, own)
         room = self._limit() - self._frozen_seats
         time = self._pace.at(now)
         victims = self._live_policy.admit(copy, used=self.used - self._frozen_seats, budget=room, now=time)
         if victims is None:
-            self.pass_by(value, entry.live_bytes, own)
+            self.pass_by(value, nbytes, own)
             return False
         self._evict(victims)
         self._freshen(copy, now)
@@ -403,7 +421,7 @@ class Store:
         self._weigh(entry, 1)
         self.live.pop(entry.key, None)
         self.counts.demotions += 1
-        self.counts.demoted_bytes += entry.live_bytes
+        self.counts.demoted_bytes += copy.value_bytes
         self._leavings.copies.append(copy)
 
     def _remove(self, entry: Entry, cause: RemovalCause, let_go: Seat | None = None) -> None:
@@ -435,7 +453,7 @@ class Store:
         self._weights[bisect_left(WEIGHT_BOUNDS, entry.copies_bytes)] += sign
         self.overhead_bytes += sign * ENTRY_OVERHEAD
         if entry.live is not None:
-            self.live_bytes += sign * entry.live_bytes
+            self.live_bytes += sign * entry.live.value_bytes
             self.overhead_bytes += sign * LIVE_OVERHEAD
         if entry.frozen is not None:
             self.frozen_bytes += sign * len(entry.frozen.data)

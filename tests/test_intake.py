@@ -8,7 +8,7 @@ import pytest
 
 from dagcache.intake import Intake, Loaded
 from dagcache.sizing.walk import weigh
-from tests.support.caches import Weighted, make_cache
+from tests.support.caches import make_cache
 
 
 def test_what_a_value_weighs_where_it_comes_from_helps_to_estimate_it() -> None:
@@ -42,23 +42,4 @@ def test_a_fault_in_preparing_a_value_costs_its_place_only(
         assert cache.get_or_load("a", lambda _: "value") == "value"
     assert "could not be prepared" in caplog.text
     assert (cache.stats().internal_errors, cache.stats().loads, len(cache)) == (1, 1, 0)
-    cache.check_invariants()
-
-
-def test_what_a_value_will_grow_by_is_accounted_from_the_start() -> None:
-    """Some values fill caches of their own when they are used; their bytes must not come as a surprise."""
-    cache, _ = make_cache(max_bytes="10MiB")
-    for key, growth in ("stays", 0), ("grows", 5_000):
-        cache.get_or_load(key, lambda key, growth=growth: Loaded(Weighted(key), growth_bytes=growth))  # type: ignore[misc]
-    weights = {info.key: info.live_bytes for info in cache.entries()}
-    assert weights["grows"] == weights["stays"] + 5_000
-    cache.check_invariants()
-
-
-@pytest.mark.parametrize("growth", [-1, float("nan"), "much"])
-def test_a_growth_that_makes_no_sense_costs_the_value_its_place(growth: object) -> None:
-    """As a weight that makes none."""
-    cache, _ = make_cache(max_bytes="10MiB")
-    assert cache.get_or_load("key", lambda key: Loaded(Weighted(key), growth_bytes=growth)) == Weighted("key")  # type: ignore[arg-type]
-    assert "key" not in cache
     cache.check_invariants()

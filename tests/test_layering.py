@@ -26,6 +26,7 @@ LAYERS = [
     ["pickling"],
     ["config", "entry", "costs", "ghosts", "reclaim", "flights", "exclusion"],
     ["freezing"],
+    ["reweighing"],
     ["policy", "deadlines", "families", "intake", "hits", "waiting_room"],
     ["store"],
     ["reaper", "simulation"],

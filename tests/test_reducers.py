@@ -135,6 +135,8 @@ class Caching:
         self._private = [name]
         self.note = "in the dict"
 
+    neighbours: dict[str, Any]
+
     def __getattr__(self, name: str) -> Any:
         if name != "neighbours":
             raise AttributeError(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dagcache.entry import Arrival
+from dagcache.sizing.estimate import Sized
 from dagcache.stats import Rejection, RemovalCause
 from dagcache.store import Store
 
@@ -21,7 +22,7 @@ def test_a_value_that_thawed_after_its_entry_left_is_not_kept() -> None:
     entry = store.entries["a"]
     store.remove("a", RemovalCause.SIZE, 0.0)
     store.take_leavings()
-    assert not store.keep_thawed(entry, "thawed", 0.01, None, 1.0)
+    assert not store.keep_thawed(entry, "thawed", Sized(KIB, exact=True, seconds=0.0), 0.01, None, 1.0)
     assert [value for value, _, _ in store.take_leavings().passed] == ["thawed"]
     assert not store.entries
     store.check_invariants()

@@ -289,13 +289,6 @@ class CachedLookups:
     def _has_its_links(self, dag: Any, serdag: Any) -> bool:
         return operator_links.are_as_asked(dag, serdag.data, self.load_op_links)  # type: ignore[attr-defined]
 
-    def _growth(self, dag: Any) -> int:
-        try:
-            return self._component.growth_bytes(dag)
-        except Exception:
-            _log.debug("how much a DAG grows in use cannot be told", exc_info=True)
-            return 0
-
     def _is_loading(self) -> bool:
         return _current.get() is not None
 
@@ -366,7 +359,6 @@ class _Load:
         return Loaded(
             dag,
             serialized_bytes=self.serialized_bytes,
-            growth_bytes=bag._growth(dag),  # noqa: SLF001
             content=self._found,
             keep_if=self._is_to_be_kept,
         )

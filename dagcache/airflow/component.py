@@ -36,7 +36,6 @@ UNPROVEN_SHARE = 0.25
 """Of the budget. A scheduler that starts loads all versions before it looks any of them up again: were they all live at
 first, a process with 98 MiB for 10,000 frozen versions would have grown by 141 MiB."""
 
-_TASKS_TO_MEASURE = 5
 _PATIENCE = 2.0  # seconds for a directory that may be on another machine
 
 
@@ -46,11 +45,10 @@ class Component:
     def __init__(
         self, settings: Settings, *, home: Path, serves: bool, version_of: Callable[[Any], tuple[str, int] | None]
     ) -> None:
-        self._freezer, shared = graphs.freezer()
-        self._growth_per_task = None if settings.cache.name == "scheduler" else 0
+        freezer, shared = graphs.freezer()
         self.cache: DagCache[UUID, Any] = DagCache(
             settings.cache,
-            freezer=self._freezer if settings.cache.frozen else None,
+            freezer=freezer if settings.cache.frozen else None,
             clock=CoarseClock(),
             version_of=version_of,
             shared=shared,
@@ -79,12 +77,6 @@ class Component:
         self.start()
         if self._heap is not None:
             self._heap.after_load()
-
-    def growth_bytes(self, dag: Any) -> int:
-        """By how much a DAG that was just loaded will grow in use, in bytes."""
-        if self._growth_per_task is None and len(dag.task_dict) >= _TASKS_TO_MEASURE:
-            self._growth_per_task = graphs.growth_per_task(self._freezer.thaw(self._freezer.freeze(dag).data))
-        return (self._growth_per_task or 0) * len(dag.task_dict)
 
     def close(self) -> None:
         """Stop listening, watching and recording."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import importlib
 import sys
-import tracemalloc
 import types
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
@@ -88,34 +87,6 @@ def sets_of(dag: Any) -> Iterator[AbstractSet[Any]]:
 def classes_of_parameters() -> list[type]:
     """Airflow's immutable mapping of parameters and its parts; none before Airflow 3.2."""
     return _found(_PARAMETERS)
-
-
-def growth_per_task(spare: Any) -> int:
-    """By how many bytes each task grows once a scheduler has created a run of its DAG.
-
-    Airflow's own caches of method results then settle on the tasks, a quarter of what a task weighs. It depends on the
-    versions of Airflow and Python, so it is measured: on a copy of a graph of several tasks, which is spoilt by it, and
-    by what is allocated, for a good part of it is functions and cells, which a walk does not weigh.
-    """
-    first, *others = spare.task_dict.values()
-    _use(first)  # what all tasks share comes with the first
-    ours = not tracemalloc.is_tracing()
-    if ours:
-        tracemalloc.start(1)
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        for task in others:
-            _use(task)
-        after, _ = tracemalloc.get_traced_memory()
-    finally:
-        if ours:
-            tracemalloc.stop()
-    return max(0, after - before) // len(others)
-
-
-def _use(task: Any) -> None:
-    with suppress(Exception):  # most tasks are not mapped, and say so by raising
-        task.get_parse_time_mapped_ti_count()
 
 
 def _found(names: tuple[str, ...]) -> list[type]:
