@@ -130,7 +130,7 @@ class Policy:
             self._resident_bytes += change
         elif seat in self._window:
             self._window_bytes += change
-        seat.weight *= nbytes / seat.nbytes
+        seat.weight *= nbytes / max(seat.nbytes, 1)
         seat.nbytes = nbytes
 
     def clear(self) -> None:

@@ -30,6 +30,9 @@ QUICK_TESTS = [
     "tests/test_dictionary.py",
     "tests/test_sharing.py",
     "tests/test_reclaim.py",
+    "tests/test_reducers.py",
+    "tests/test_reweighing.py",
+    "tests/test_thawed_weights.py",
 ]
 
 
@@ -44,6 +47,48 @@ class Mutant:
 
 
 MUTANTS = [
+    Mutant(
+        "a live value that has grown is accounted as before",
+        "dagcache/store.py",
+        "        copy.value_bytes = nbytes\n",
+        "",
+    ),
+    Mutant(
+        "the policy is not told of a new weight",
+        "dagcache/store.py",
+        "        self._live_policy.reweigh(copy, copy.nbytes + nbytes - copy.value_bytes)\n",
+        "",
+    ),
+    Mutant(
+        "a value that has grown beyond the budget makes no room",
+        "dagcache/store.py",
+        "        self._weigh(entry, 1)\n        self._make_room(0, now)\n\n    # ---- letting go",
+        "        self._weigh(entry, 1)\n\n    # ---- letting go",
+    ),
+    Mutant(
+        "the new weight of a copy that is gone is accounted",
+        "dagcache/store.py",
+        "        if entry.live is not copy or self.entries.get(entry.key) is not entry:\n            return\n        self._weigh",
+        "        self._weigh",
+    ),
+    Mutant(
+        "a thawed copy is charged what the loaded one weighed",
+        "dagcache/entry.py",
+        "return self.thawed_bytes or self.loaded_bytes",
+        "return self.loaded_bytes",
+    ),
+    Mutant(
+        "what passes is not paid for with time",
+        "dagcache/reweighing.py",
+        "            self._credit -= seconds\n",
+        "",
+    ),
+    Mutant(
+        "freezing fills the slots that it finds empty",
+        "dagcache/reducers.py",
+        "slots_reducer(kind) or _own_way",
+        "_own_way",
+    ),
     Mutant(
         "the ledger forgets frozen bytes",
         "dagcache/store.py",

@@ -131,6 +131,17 @@ def test_bytes_that_save_less_work_leave_first() -> None:
     assert admit_when_full(policy, make_seat(mark=100.0, gap=60.0), now=100.0) == [cheap]
 
 
+@pytest.mark.parametrize("heavier", [0, 1])
+def test_one_that_has_become_heavier_leaves_before_its_like(heavier: int) -> None:
+    """It costs as much to bring back as before, and takes more room."""
+    policy = Policy()
+    seats = [make_seat(mark=90.0, gap=60.0), make_seat(mark=90.0, gap=60.0)]
+    fill(policy, seats)
+    policy.reweigh(seats[heavier], 3 * UNIT)
+    policy.check_invariants()
+    assert policy.admit(make_seat(mark=100.0, gap=60.0), used=4 * UNIT, budget=4 * UNIT, now=100.0) == [seats[heavier]]
+
+
 def test_a_superseded_entry_leaves_once_idle() -> None:
     """An older version that is no longer used is garbage, whatever its gap promised."""
     policy = Policy()
@@ -515,6 +526,11 @@ def _random_walk(seed: int, steps: int) -> list[int]:
             seat = rng.choice(held)
             policy.leave(seat)
             used -= seat.nbytes
+        elif held and rng.random() < 0.1:
+            seat, nbytes = rng.choice(held), rng.randrange(1, 300)
+            used += nbytes - seat.nbytes
+            policy.reweigh(seat, nbytes)
+            used -= sum(seat.nbytes for seat in policy.shed(used - budget, now))
         elif rng.random() < 0.003:
             gone = policy.shed(rng.randrange(20_000), now)
             used -= sum(seat.nbytes for seat in gone)
