@@ -68,8 +68,8 @@ MUTANTS = [
     Mutant(
         "the new weight of a copy that is gone is accounted",
         "dagcache/store.py",
-        "        if entry.live is not copy or self.entries.get(entry.key) is not entry:\n            return\n        self._weigh",
-        "        self._weigh",
+        "        if entry.live is not copy or self.entries.get(entry.key) is not entry:\n            return\n",
+        "",
     ),
     Mutant(
         "a thawed copy is charged what the loaded one weighed",
