@@ -74,7 +74,7 @@ def main() -> None:
     if chosen.chart:
         draw(panels(found), chosen.chart)
     if chosen.page and chosen.chart:
-        head = f"{made_by()} {_VERSIONS} generated versions and Airflow's examples, {_LAPS} laps; tasks used."
+        head = f"{made_by()} {_VERSIONS} generated versions and Airflow's examples, {_LAPS} laps."
         picture = f"![accounted bytes and the growth of resident memory]({chosen.chart.name})"
         write_between(chosen.page, "accounted", f"{head}\n\n{picture}\n\n{sentences(found)}")
 

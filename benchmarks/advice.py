@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from benchmarks.scheduler import build, real_scheduler, run_json
 from dagcache.advice import sizes
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.dictionary import Dictionary
+from dagcache.errors import FreezeError
 from dagcache.loader import SerializedDagLoader
 from dagcache.recorded import read_trace
 from tests.support.clock import StillClock
@@ -282,7 +284,12 @@ def graphs(database: Path) -> list[dict[str, Any]]:
     rows = [(("generated" if name.startswith("generated") else "examples"), payload) for name, payload in payloads]
     rows += [("unlike", payload) for payload in unlike_dags(60)]
     weigher = _Weigher()
-    return [{"kind": kind, **weigher.weigh(payload)} for kind, payload in rows if payload is not None]
+    weighed = []
+    for kind, payload in rows:
+        with suppress(FreezeError):  # such are kept live only
+            if payload is not None:
+                weighed.append({"kind": kind, **weigher.weigh(payload)})
+    return weighed
 
 
 class _Weigher:

@@ -122,7 +122,7 @@ class _Cache:
         else:  # its live copy would have been found above
             self._frozen_hits += 1
             self._seconds += lookup.thaw_seconds
-            weight = Sized(entry.loaded_bytes, exact=False, seconds=0.0)
+            weight = Sized(lookup.live_bytes, exact=False, seconds=0.0)
             store.keep_thawed(entry, _STAND_IN, weight, lookup.thaw_seconds, None, now)
         store.take_leavings()
         self._peak = max(self._peak, store.used)

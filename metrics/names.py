@@ -163,7 +163,7 @@ METRICS: tuple[Metric, ...] = (
         "dagcache_sizing_error_ratio",
         "gauge",
         (),
-        "Recent mean of (estimate - exact walk) / exact walk.",
+        "Recent mean of (estimate - exact walk) / exact walk, of loaded or thawed values: the larger.",
         "Beyond a few per cent: do not trust the bytes, report it.",
     ),
     Metric(

@@ -128,8 +128,8 @@ MUTANTS = [
     Mutant(
         "hits do not re-arm the TTL",
         "dagcache/store.py",
-        "        entry.used = now\n        entry.touch(self._pace.use(now))\n        copy.fresh",
-        "        copy.fresh",
+        "        entry.used = now\n        entry.touch(self._pace.use(now))\n        self._freshen(copy, now)",
+        "        self._freshen(copy, now)",
     ),
     Mutant(
         "an expired entry is served on the hit path",
