@@ -1,7 +1,8 @@
 """The endpoint that Prometheus scrapes: one thread for all connections, however slow or many they are.
 
-A connection that dawdles costs a socket and a few kilobytes until its time is up, never a thread. Beyond
-``most_connections`` the oldest is dropped: a scrape sends its request at once and is answered before it is the oldest.
+A connection that dawdles costs a socket and a few kilobytes until its time is up, never a thread. Its time does not
+pass while the endpoint itself is busy with collecting: that is not the client's fault. Beyond ``most_connections`` the
+oldest is dropped: a scrape sends its request at once and is answered before it is the oldest.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class MetricsServer:
         host: the address to listen on.
         ports: tried in this order; 0 is any free port. Empty: no endpoint.
         most_connections: open at a time; beyond it the oldest is dropped.
-        timeout: seconds that a connection may take in all.
+        timeout: seconds that a connection may take in all, without those that collecting takes.
 
     Not thread-safe: `start` and `close` are for one thread. A forked child does not listen until it calls `start`.
 
@@ -138,6 +139,7 @@ class _Desk:
         self._listener = listener
         self._bell, self._ringer = socket.socketpair()
         self._connections: dict[socket.socket, tuple[Iterator[int], float]] = {}  # the oldest first
+        self._busy = 0.0
         self._selector = _Selector()
         self._open = True
         self._ended = threading.Event()
@@ -181,7 +183,7 @@ class _Desk:
                 self._accept()
             elif isinstance(key.fileobj, socket.socket) and key.fileobj in self._connections:
                 self._proceed(key.fileobj)
-        now = time.monotonic()
+        now = self._clients_time()
         for connection, (_, deadline) in list(self._connections.items()):
             if deadline > now:
                 break
@@ -189,8 +191,12 @@ class _Desk:
 
     def _patience(self) -> float | None:
         for _, deadline in self._connections.values():
-            return max(0.0, deadline - time.monotonic())
+            return max(0.0, deadline - self._clients_time())
         return None
+
+    def _clients_time(self) -> float:
+        """Seconds that have passed for the clients: without those in which they waited for an answer to be made."""
+        return time.monotonic() - self._busy
 
     def _accept(self) -> None:
         try:
@@ -203,9 +209,16 @@ class _Desk:
         if len(self._connections) >= self._most:
             self._drop(next(iter(self._connections)))
         connection.setblocking(False)
-        talk = _talk(connection, self._respond)
-        self._connections[connection] = (talk, time.monotonic() + self._timeout)
+        talk = _talk(connection, self._answer)
+        self._connections[connection] = (talk, self._clients_time() + self._timeout)
         self._selector.register(connection, next(talk))
+
+    def _answer(self, request: bytes) -> bytes:
+        began = time.monotonic()
+        try:
+            return self._respond(request)
+        finally:
+            self._busy += time.monotonic() - began
 
     def _proceed(self, connection: socket.socket) -> None:
         talk, _ = self._connections[connection]

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -299,6 +300,27 @@ def test_a_client_that_does_not_read_is_dropped_when_its_time_is_up(
         lazy.sendall(GET)
         assert read_all(later) == b""  # its time is up, so that of the one before it is, too
         assert len(read_all(lazy)) < 50_000_000
+
+
+def test_the_time_that_collecting_takes_is_not_the_clients(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the scrape that waits for it nor a request that is half there is cut off."""
+    late = 0.0
+
+    def collect(request: bytes, registry: CollectorRegistry) -> bytes:
+        nonlocal late
+        late += 1000.0
+        return b"x" * 5_000_000
+
+    monkeypatch.setattr(server_module, "answer", collect)
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late, sleep=time.sleep)
+    monkeypatch.setattr(server_module, "time", clock)
+    server = serve()
+    with connect(server) as half, connect(server) as whole:
+        half.sendall(HALF)
+        whole.sendall(GET)
+        assert len(read_all(whole)) == 5_000_000
+        half.sendall(GET[len(HALF) :])
+        assert len(read_all(half)) == 5_000_000
 
 
 @pytest.mark.parametrize("crowd", [50, 200])
