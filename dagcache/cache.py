@@ -22,6 +22,7 @@ from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, M
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, overload
 
 from dagcache import hits
+from dagcache.allowance import LOOKUP_SECONDS, VIEW_SECONDS, Allowance
 from dagcache.config import CacheConfig
 from dagcache.entry import Arrival, Entry, LiveCopy
 from dagcache.errors import ConfigError, OversizeError, RecursiveLoadError, ThawError
@@ -44,7 +45,8 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 D = TypeVar("D")
 
-_SWEEP = 256  # entries that one turn under the lock looks at for their idle time
+_SLICE = 8  # entries that one turn under the lock looks at for their idle time, between two looks at the time
+_SWEEP = 256  # the same, where all of them are to be looked at
 _ORPHANS: list[object] = []  # what forked children inherited: destroying it would copy its pages
 
 
@@ -175,6 +177,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._clock = clock
         self._latest = clock()
         self._timer = time.perf_counter
+        self._upkeep_timer = time.perf_counter
         shared = tuple(shared)
         freezer = PickleFreezer(shared) if freezer is UNSET else freezer
         breaker = GenericBreaker(shared) if breaker is UNSET else breaker
@@ -193,7 +196,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._store = Store(budget=budget, ttl=self.config.ttl, enforce=enforce, unproven_share=self.unproven_share)
         self._flights = Flights()
         self._intake = self._make_intake()
-        self._reaper = self._make_reaper()
+        self._reaper = self._make_reaper(budget=budget if enforce else 0)
+        self._settles = False
         self._counts = LookupCounts()
         self._exclusion = Exclusion(repair=self._repair, repaired=self._repaired, after=self._take_leavings)
         self._watcher: Watcher | None = None
@@ -294,13 +298,13 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         return entry is not None and not self._store.expired(entry, self._now())
 
     def __len__(self) -> int:
-        self._sweep()
-        return len(self._store.entries)
+        self._look_after(VIEW_SECONDS)
+        return sum(1 for _ in self._current()) if self._is_any_due() else len(self._store.entries)
 
     def __iter__(self) -> Iterator[K]:
         """Over a snapshot of the keys: the cache may change meanwhile."""
-        self._sweep()
-        return iter(cast("list[K]", list(self._store.entries)))
+        self._look_after(VIEW_SECONDS)
+        return iter(cast("list[K]", [entry.key for entry in self._current()]))
 
     def values(self) -> ValuesView[V]:
         """A view of the values: iterating over it looks up what is there when it begins, and skips what leaves."""
@@ -426,23 +430,32 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         return self.get_or_load(key, lambda _: Loaded(default))
 
     def clear(self) -> None:
-        """Remove everything and give the memory back to the operating system as far as it goes."""
-        self._exclusion.run_or_defer(self._clear)
+        """Remove everything and give the memory back to the operating system as far as it goes.
+
+        Of what left before, too, everything is taken apart that no caller holds.
+        """
+        if self._exclusion.run_or_defer(self._clear):
+            self._let_go()
         give_back()
 
     def expire(self) -> int:
-        """Remove what has been idle for longer than the TTL; how many entries that were.
+        """Remove all that has been idle for longer than the TTL; how many entries that were.
 
-        Lookups, `len`, iteration and `stats` do so by the way, so that nothing needs to call this on a timer.
+        Lookups, `len`, iteration and `stats` remove some by the way, for a few milliseconds at most, so that nothing
+        needs to call this on a timer.
         """
         gone = 0
-        while self._now() > self._store.next_due and not self._exclusion.entered():
-            gone += self._exclusion.run(self._expire_some)
+        if not self._exclusion.entered():
+            while self._is_any_due():
+                gone += self._exclusion.run(self._expire_some, _SWEEP)
+            self._reaper.bury()
+            self._settle()
         return gone
 
     def resize(self, max_bytes: ByteLimit | str | int) -> None:
         """Set the byte limit; what does not fit any more leaves at once, live copies first.
 
+        Of what left before, too, everything is taken apart that no caller holds.
         A percentage is resolved now, and again by `MemoryPressure` whenever the memory limit changes.
 
         Raises:
@@ -452,11 +465,13 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         requested = ByteLimit.parse(max_bytes, setting="max_bytes")
         budget = self.config.resolve(requested)
         self._requested = dataclasses.replace(requested)  # an object of its own: a request is known by its identity
-        self._exclusion.run_or_defer(self._resize, budget)
+        if self._exclusion.run_or_defer(self._resize, budget):
+            self._let_go()
 
     def apply_budget(self, nbytes: int) -> None:
         """Put a number of bytes in force while `requested` stays as it is; for `MemoryPressure`, not for operators."""
-        self._exclusion.run_or_defer(self._resize, nbytes)
+        if self._exclusion.run_or_defer(self._resize, nbytes):
+            self._let_go()
 
     # ---- telling ----
 
@@ -494,16 +509,17 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     def stats(self) -> CacheStats:
         """One consistent snapshot; the contract is in `dagcache.stats`."""
-        self._sweep()
+        self._look_after(VIEW_SECONDS)
         if self._exclusion.entered():
             return self._snapshot()
         return self._exclusion.run(self._snapshot)
 
     def entries(self) -> list[EntryInfo]:
         """Every resident entry, as it is now."""
-        self._sweep()
+        self._look_after(VIEW_SECONDS)
+        entries = list(self._current())
         now = self._now()
-        return [entry.info(now) for entry in list(self._store.entries.values())]
+        return [entry.info(now) for entry in entries]
 
     def check_invariants(self) -> None:
         """Recompute everything that is kept incrementally.
@@ -513,7 +529,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
         """
         if not self._exclusion.entered():
-            self._exclusion.run(self._store.check_invariants)
+            self._exclusion.run(self._check_invariants)
 
     def __repr__(self) -> str:
         store = self._store
@@ -531,8 +547,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         store = self._store
         if not store.use_unlocked(copy, now):
             return False
-        if now > store.next_due:
-            self._sweep()
+        if now > store.next_due or self._reaper.is_due:
+            self._sweep(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
         self._weigh_again(copy)
         return True
 
@@ -573,6 +589,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         hash(key)  # what is no key is refused before anything is touched
         if self._exclusion.entered():
             return self._bypass(key, wanted)
+        if self._is_any_due():
+            self._sweep(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
         while True:
             flight = Flight()
             with flight.underway:
@@ -596,8 +614,6 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         """Under the lock: what there is, or which thread fetches it."""
         now = self._now()
         store, counts = self._store, self._counts
-        if now > store.next_due:
-            store.expire(now, _SWEEP)
         entry = store.find(key, now)
         if wanted.renew and entry is not None and entry.live is not None:
             store.give_up_live(entry)
@@ -897,9 +913,18 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     def _resize(self, budget: int) -> None:
         self._store.resize(budget, self._now())
+        self._reaper.fit(budget if self._store.enforce else 0)
 
-    def _expire_some(self) -> int:
-        return self._store.expire(self._now(), _SWEEP)
+    def _expire_some(self, limit: int) -> int:
+        return self._store.expire(self._now(), limit)
+
+    def _charge_held(self) -> bool:
+        self._settles = True
+        return self._store.settle(self._reaper.held_bytes, self._now())
+
+    def _check_invariants(self) -> None:
+        self._store.check_invariants()
+        self._reaper.check_invariants()
 
     def _snapshot(self) -> CacheStats:
         return tell(
@@ -921,11 +946,77 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     def _take_leavings(self) -> Callable[[], None] | None:
         leavings = self._store.take_leavings()
-        if leavings.removed or leavings.copies or leavings.passed:
+        if leavings:
             self._reaper.take(leavings, self._latest)
+        if self._settles:  # what called for this goes on settling
+            self._settles = False
+            return self._bury_for_a_while
         # What is freed before a thaw makes as much is not set off against it: a collection would be due all the same.
         before_a_thaw = bool(self._flights) and gc.isenabled()
-        return self._reaper.bury if self._reaper.is_due or (self._reaper.is_awaited and not before_a_thaw) else None
+        is_due = self._reaper.is_due or (self._reaper.is_awaited and not before_a_thaw)
+        return self._tidy if is_due else None
+
+    # ---- what left ----
+
+    def _tidy(self) -> None:
+        """See to what left, and to what is held of it, after a change and outside the lock."""
+        self._bury_for_a_while()
+        self._settle()
+
+    def _bury_for_a_while(self) -> None:
+        self._bury_within(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
+
+    def _bury_within(self, allowance: Allowance) -> None:
+        """Bury until the time is up; but what is over the budget, whatever that takes."""
+        self._reaper.bury(lambda: allowance.is_spent() and not self._is_over_budget())
+
+    def _is_over_budget(self) -> bool:
+        return self._store.exceeds(self._reaper.held_bytes, self._reaper.due_bytes)
+
+    def _settle(self) -> None:
+        """Have residents leave for what callers hold of what left: both are in the process's memory."""
+        if self._reaper.is_burying:
+            return  # the burial around this settles when it is done
+        while self._store.exceeds(self._reaper.held_bytes):
+            if not self._exclusion.run(self._charge_held):
+                return
+        self._store.note_held(self._reaper.held_bytes)
+
+    def _let_go(self) -> None:
+        """Bury everything, and take apart all that is free, whatever that takes."""
+        self._reaper.empty()
+        self._store.held = 0
+        self._settle()
+
+    def _look_after(self, seconds: float) -> None:
+        """For so long, remove what is idle and bury what left; and look at what waits."""
+        if self._exclusion.entered():
+            return
+        allowance = Allowance(seconds, self._upkeep_timer)
+        self._sweep(allowance)
+        if self._reaper.is_awaited:
+            self._bury_within(allowance)
+            self._settle()
+
+    def _sweep(self, allowance: Allowance) -> None:
+        """Remove what is idle and bury what left, until the time is up."""
+        if self._exclusion.entered() or self._reaper.is_burying:
+            return
+        while self._is_any_due():
+            self._exclusion.run(self._expire_some, _SLICE)
+            if allowance.is_spent():
+                return
+        if self._reaper.is_due:
+            self._bury_within(allowance)
+
+    def _is_any_due(self) -> bool:
+        """Whether the time of some entry may be up."""
+        return self._now() > self._store.next_due
+
+    def _current(self) -> Iterator[Entry]:
+        """The entries, but for those whose time is up and that have not been removed yet."""
+        now = self._now()
+        return (entry for entry in list(self._store.entries.values()) if not self._store.expired(entry, now))
 
     # ---- small things ----
 
@@ -940,10 +1031,6 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             return self._latest
         self._latest = now
         return now
-
-    def _sweep(self) -> None:
-        if self._now() > self._store.next_due:
-            self.expire()
 
     def _oversize(self, arrival: Arrival) -> OversizeError:
         return OversizeError(

@@ -23,8 +23,19 @@ the memory for a thaw (``MemoryError``; the entry stays, unless it was being pop
 that is given up while its frozen copy stays is a *demotion* and no removal. A loaded value that was never admitted is a
 *rejection*, by one of the reasons of `Rejection`.
 
-**Bytes.** ``live_bytes + frozen_bytes + overhead_bytes`` is what the budget bounds. ``serialized_bytes`` is what the
-loaders said that the same entries weigh where they come from; 0 for those of whom nothing was said.
+**Bytes.** ``live_bytes + frozen_bytes + overhead_bytes`` is what the residents weigh; the budget bounds it at every
+moment. ``waiting_bytes`` is what left (demoted, removed, or served and not kept) and is not freed yet, because a caller
+holds it or because its turn has not come. After each call the sum of the four, ``total_bytes``, is within the budget,
+as long as callers hold no more than a quarter of it. What they hold beyond that is in the sum and takes no room from
+the residents: evicting cannot free it. ``serialized_bytes`` is what the loaders said that the same entries weigh where
+they come from; 0 for those of which nothing was said.
+
+**Values that left.** Each of them was taken apart (``taken_apart``), died when its holders dropped it (``died``), was
+left to the collector (``unbroken_cycles``), or waits (``waiting``).
+
+**Idle entries.** An entry whose idle time is up is not found by a lookup, and is not in ``len``, iteration and
+``entries()``. The bytes and the numbers of entries here are of what is held: when very many entries expire at once,
+they are removed and freed a few milliseconds per call, and until then they are in the ledger.
 
 Counters only grow; ``clear`` does not reset them. A snapshot is consistent: it is taken under the cache's lock.
 """
@@ -164,6 +175,10 @@ class CacheStats:
     unfrozen: int
     """Values that have no frozen form, kept live only."""
     listener_failures: int
+    taken_apart: int
+    """Values that left and were taken apart, when a census had shown that no caller holds a part of them."""
+    died: int
+    """Values that left and died without that, of their last reference."""
     unbroken_cycles: int
     """Values that left and could not be taken apart, whose memory is left to the collector."""
     internal_errors: int
@@ -178,7 +193,9 @@ class CacheStats:
     frozen_bytes: int
     overhead_bytes: int
     waiting_bytes: int
-    """Live values that left the cache and are not freed yet, most of them held by callers; beyond the budget."""
+    """Of what left the cache and is not freed yet, most of it held by callers."""
+    waiting: int
+    """Values that left the cache and are held."""
     serialized_bytes: int
     live_entries: int
     """Entries with a live copy."""
@@ -203,5 +220,5 @@ class CacheStats:
 
     @property
     def total_bytes(self) -> int:
-        """What the budget bounds."""
-        return self.live_bytes + self.frozen_bytes + self.overhead_bytes
+        """What the cache's values take of the process's memory."""
+        return self.live_bytes + self.frozen_bytes + self.overhead_bytes + self.waiting_bytes

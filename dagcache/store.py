@@ -2,7 +2,8 @@
 
 The rules that `check_invariants` recomputes from scratch:
 
-- ``live + frozen + overhead`` never exceeds the budget (0 = unbounded);
+- ``live + frozen + overhead`` never exceeds the budget (0 = unbounded); what callers hold of what left takes up to a
+  quarter of the budget from that, as soon as `settle` is called;
 - every resident entry has a copy, and sits in its tiers' policies with each copy it has;
 - the table of live copies, which lookups read without a lock, holds exactly the entries' live copies.
 
@@ -40,6 +41,14 @@ from dagcache.stats import WEIGHT_BOUNDS, Histogram, Rejection, RemovalCause
 GHOSTS_PER_ENTRY = 2  # four gain 1 % and cost 300 bytes, of the 4 KB that a frozen entry has
 GHOSTS_AT_LEAST = 64
 
+HELD_PART = 4
+"""Values that left and are held by callers take no more than this part of the budget (a quarter) from the residents.
+Evicting does not free them: a caller that holds much would empty the cache."""
+
+HELD_DECAY = 11
+"""Of what callers held before and do not hold now, the residents get 1 / 2 ** 11 back at each look: half of it within
+some 1,400 looks, which is about one sweep."""
+
 _UNLIMITED = 2**62
 
 
@@ -48,16 +57,22 @@ class Leavings:
     """What left the store and is the caller's to destroy and to report."""
 
     removed: deque[tuple[Entry, RemovalCause]] = field(default_factory=deque)
+    """With the copies that they had."""
     copies: list[LiveCopy] = field(default_factory=list)
+    """Of entries that stay."""
     passed: list[tuple[Any, int, int | None]] = field(default_factory=list)
     """Values that are served and not kept live, their bytes, and how many references their own parts have to them:
     garbage once their callers drop them."""
 
+    def __bool__(self) -> bool:
+        return bool(self.removed or self.copies or self.passed)
+
     @property
     def nbytes(self) -> int:
-        """What the values weigh, bytes."""
-        copies = sum(copy.value_bytes for copy in self.copies.copy())
-        return copies + sum(nbytes for _, nbytes, _ in self.passed.copy())
+        """What all of it weighs, bytes."""
+        removed = sum(entry.copies_bytes for entry, _ in self.removed)
+        copies = sum(copy.nbytes for copy in self.copies)
+        return removed + copies + sum(nbytes for _, nbytes, _ in self.passed)
 
 
 @dataclass(slots=True)
@@ -88,6 +103,8 @@ class Store:
         self.frozen_entries = 0
         self.overhead_bytes = 0
         self.serialized_bytes = 0
+        self.held = 0
+        """Bytes of what left and is held by callers, or was lately: see `note_held`."""
         self._weights = [0] * (len(WEIGHT_BOUNDS) + 1)
         self._deadlines = Deadlines(ttl if enforce else 0.0)
         # No use may go unnoted for so long that an entry expires while it is used.
@@ -115,8 +132,12 @@ class Store:
 
     @property
     def used(self) -> int:
-        """What the budget bounds, bytes."""
+        """What the residents take of the budget, bytes."""
         return self.live_bytes + self.frozen_bytes + self.overhead_bytes
+
+    def exceeds(self, held: int, due: int = 0) -> bool:
+        """Whether the budget is exceeded, with that many bytes held by callers and that many about to be freed."""
+        return self.used + due > self._budget() - self._charge(held)
 
     def weights(self) -> Histogram:
         """What the entries weigh, all copies of an entry together, bytes."""
@@ -163,7 +184,7 @@ class Store:
 
     def fits(self, arrival: Arrival) -> bool:
         """Whether the budget could hold a value if it held nothing else."""
-        return arrival.least_bytes <= self._limit()
+        return arrival.least_bytes <= self._budget()
 
     def admit(self, arrival: Arrival, now: float, *, private: bool = False) -> Rejection | None:
         """Let a loaded or assigned value in, in the tiers that it deserves; or say why not.
@@ -262,6 +283,21 @@ class Store:
         self.budget = budget
         self._make_room(0, now)
 
+    def settle(self, held: int, now: float) -> bool:
+        """Charge what is held by callers, in bytes, to the budget; whether residents had to leave for it."""
+        self.note_held(held)
+        before = self.used
+        self._make_room(0, now)
+        return self.used < before
+
+    def note_held(self, held: int) -> None:
+        """Charge no less than callers hold, in bytes; of what they held before, less and less.
+
+        They take values and drop them again, session by session. Room that residents get in between costs a live copy
+        in the next session: over 815 versions, twenty to a session, five times as many demotions for no more hits.
+        """
+        self.held = max(held, self.held - max(1, self.held >> HELD_DECAY))
+
     def take_leavings(self) -> Leavings:
         """What left since the last call; the caller destroys it outside the lock."""
         leavings = self._leavings
@@ -311,7 +347,7 @@ class Store:
         assert self.serialized_bytes == sum(entry.serialized_bytes for entry in entries)
         assert self.used == sum(entry.copies_bytes for entry in entries)
         assert self.weights() == Histogram.of(WEIGHT_BOUNDS, [float(entry.copies_bytes) for entry in entries])
-        assert self.used <= self._limit(), f"{self.used} bytes used of {self.budget}"
+        assert self.used <= self._budget(), f"{self.used} bytes used of {self.budget}"
         assert len(self._ghosts) <= self._ghost_limit()
         self._live_policy.check_invariants()
         self._frozen_policy.check_invariants()
@@ -324,8 +360,15 @@ class Store:
     def _frozen_seats(self) -> int:
         return self.frozen_bytes + ENTRY_OVERHEAD * self.frozen_entries
 
-    def _limit(self) -> int:
+    def _budget(self) -> int:
         return self.budget if self.budget and self.enforce else _UNLIMITED
+
+    def _charge(self, held: int) -> int:
+        return min(held, self._budget() // HELD_PART)
+
+    def _limit(self) -> int:
+        """What residents may take."""
+        return self._budget() - self._charge(self.held)
 
     def _note_use(self, entry: Entry, now: float) -> None:
         entry.used = now
@@ -437,7 +480,6 @@ class Store:
         self._families.part(entry)
         if entry.live is not None:
             self.live.pop(entry.key, None)
-            self._leavings.copies.append(entry.live)
         self._leavings.removed.append((entry, cause))
         self._deadlines.forget_the_gone(self.entries.values(), len(self.entries))
         self._ghosts.trim(self._ghost_limit())

@@ -136,9 +136,18 @@ RULES: tuple[Rule, ...] = (
         f" + sum {_EACH} (rate(dagcache_demotions_total[30m])))\n"
         f"and sum {_EACH} (rate(dagcache_unbroken_cycles_total[30m])) > 0.1",
         "30m",
-        "{{ $labels.component }}: somebody keeps DAGs that the cache gave up",
-        f"Nearly all DAG versions that the cache of {_WHO} gives up are still held"
-        " elsewhere: their memory does not come back with them.",
+        "{{ $labels.component }}: the memory of DAGs that the cache gave up waits for the garbage collector",
+        f"Nearly all DAG versions that the cache of {_WHO} gives up cannot be taken apart: their memory comes back with"
+        " the garbage collector only.",
+    ),
+    Rule(
+        "DagcacheHeldByCallers",
+        "info",
+        f'sum {_EACH} (dagcache_bytes{{tier="waiting"}})\n> 0.25 * max {_EACH} (dagcache_max_bytes > 0)',
+        "30m",
+        "{{ $labels.component }}: callers hold DAGs that the cache gave up",
+        f"DAG versions that left the cache of {_WHO} are still held, more than a quarter of max_bytes for half an hour:"
+        " the process uses more memory than max_bytes says.",
     ),
     Rule(
         "DagcacheEndpointDown",

@@ -54,6 +54,7 @@ _SAMPLES: dict[str, Callable[[CacheStats], list[Sample]]] = {
         (("live",), stats.live_bytes),
         (("frozen",), stats.frozen_bytes),
         (("overhead",), stats.overhead_bytes),
+        (("waiting",), stats.waiting_bytes),
     ],
     "dagcache_serialized_bytes": _plain(lambda stats: stats.serialized_bytes),
     "dagcache_max_bytes": _plain(lambda stats: stats.max_bytes),

@@ -78,6 +78,7 @@ def _quantiles(metric: str) -> tuple[Query, ...]:
 _CHOSEN = 'component=~"$component",instance=~"$instance"'
 _HITS = _by("component", _rate("dagcache_hits_total"))
 _MISSES = _by("component", _rate("dagcache_misses_total"))
+_RESIDENT = f'dagcache_bytes{{{_CHOSEN},tier!="waiting"}}'
 _UNBROKEN = _by("component", _rate("dagcache_unbroken_cycles_total"))
 _GIVEN_UP = (
     f"({_by('component', _rate('dagcache_evictions_total'))} + {_by('component', _rate('dagcache_demotions_total'))})"
@@ -126,8 +127,8 @@ ROWS: tuple[Row, ...] = (
         (
             Panel(
                 "Held, against the budget",
-                "Well below the budget for days: it could be smaller. At it, with young victims: grow it. The budget"
-                " itself falls under memory pressure.",
+                "Well below the budget for days: it could be smaller. At it, with young victims: grow it. Waiting: DAGs"
+                " that left and that callers hold. The budget itself falls under memory pressure.",
                 "bytes",
                 (
                     Query(_by("component, instance, tier", _c("dagcache_bytes")), f"{_PROCESS} {{{{tier}}}}"),
@@ -188,8 +189,7 @@ ROWS: tuple[Row, ...] = (
                 "short",
                 (
                     Query(
-                        f"{_by('component', _c('dagcache_bytes'))}"
-                        f" / ({_by('component', _c('dagcache_serialized_bytes'))} > 0)",
+                        f"{_by('component', _RESIDENT)} / ({_by('component', _c('dagcache_serialized_bytes'))} > 0)",
                         "{{component}}",
                     ),
                 ),
@@ -290,9 +290,8 @@ ROWS: tuple[Row, ...] = (
                 ),
             ),
             Panel(
-                "Victims that somebody still held",
-                "Of all live copies that were given up. Nearly all of them: max_bytes holds too few, or somebody keeps"
-                " DAGs beyond their lookup.",
+                "Left to the garbage collector",
+                "Of all live copies that were given up: those that cannot be taken apart. Their memory comes later.",
                 "percentunit",
                 (Query(f"{_UNBROKEN} / ({_GIVEN_UP} > 0)", "{{component}}"),),
                 most=1,

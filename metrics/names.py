@@ -127,8 +127,8 @@ METRICS: tuple[Metric, ...] = (
         "dagcache_bytes",
         "gauge",
         ("tier",),
-        "What is held, by tier: live, frozen, and the cache's own overhead.",
-        "Its sum against max_bytes: is the budget used, and by what.",
+        "What is held, by tier: live, frozen, the cache's own overhead, and waiting: it left and is not freed yet.",
+        "Its sum against max_bytes: is the budget used, and by what. Much waiting: callers hold what has left.",
     ),
     Metric(
         "dagcache_serialized_bytes",
@@ -178,7 +178,7 @@ METRICS: tuple[Metric, ...] = (
         "counter",
         (),
         "Values that left and could not be taken apart, whose memory was left to the collector.",
-        "Any: values have finalisers, or wait in greater number than the cache remembers.",
+        "Any: values have finalisers, are too large for a census, or are held and have no weak references.",
     ),
     Metric(
         "dagcache_process_resident_bytes",

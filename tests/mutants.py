@@ -33,6 +33,8 @@ QUICK_TESTS = [
     "tests/test_reducers.py",
     "tests/test_reweighing.py",
     "tests/test_thawed_weights.py",
+    "tests/test_upkeep.py",
+    "tests/test_waiting_bytes.py",
 ]
 
 
@@ -88,6 +90,52 @@ MUTANTS = [
         "dagcache/reducers.py",
         "slots_reducer(kind) or _own_way",
         "_own_way",
+        "what callers hold of what left takes no room from the residents",
+        "dagcache/store.py",
+        "return min(held, self._budget() // HELD_PART)",
+        "return 0",
+    ),
+    Mutant(
+        "what callers hold may take all the room from the residents",
+        "dagcache/store.py",
+        "return min(held, self._budget() // HELD_PART)",
+        "return min(held, self._budget())",
+    ),
+    Mutant(
+        "a burial does not ask for the time",
+        "dagcache/reaper.py",
+        "            if is_enough():\n                return False\n",
+        "",
+    ),
+    Mutant(
+        "a burial that is out of time leaves what is over the budget",
+        "dagcache/cache.py",
+        "lambda: allowance.is_spent() and not self._is_over_budget()",
+        "allowance.is_spent",
+    ),
+    Mutant(
+        "a burial begins within a burial",
+        "dagcache/reaper.py",
+        "        if self.is_burying:\n            return\n        while",
+        "        while",
+    ),
+    Mutant(
+        "all that has expired is removed by the first call",
+        "dagcache/cache.py",
+        "            if allowance.is_spent():\n                return\n        if self._reaper.is_due",
+        "        if self._reaper.is_due",
+    ),
+    Mutant(
+        "a call that is to free memory leaves what waits",
+        "dagcache/cache.py",
+        "        self._reaper.empty()\n",
+        "        self._reaper.bury()\n",
+    ),
+    Mutant(
+        "the cache keeps large values alive beside a small budget",
+        "dagcache/waiting_room.py",
+        "return min(budget // STRONG_PART, most) if budget else most",
+        "return most",
     ),
     Mutant(
         "the ledger forgets frozen bytes",
@@ -230,8 +278,8 @@ MUTANTS = [
     Mutant(
         "victims are not taken apart",
         "dagcache/reaper.py",
-        "            self._part_with([copies.pop()])",
-        "            copies.pop()",
+        "            self._part_with(cell)",
+        "            cell.pop()",
     ),
     Mutant(
         "a victim is taken apart although a lookup has just found it",
@@ -242,7 +290,7 @@ MUTANTS = [
     Mutant(
         "what waits is not looked at again",
         "dagcache/reaper.py",
-        "            self._room.look()",
+        "            self._room.look(is_enough)",
         "            pass",
     ),
     Mutant(

@@ -57,6 +57,7 @@ def one(name: str, **labels: str) -> str:
 HITS, MISSES = one("dagcache_hits_total", tier="live"), one("dagcache_misses_total")
 FROZEN_HITS = one("dagcache_hits_total", tier="frozen")
 EVICTED, EXPIRED = one("dagcache_evictions_total", cause="size"), one("dagcache_evictions_total", cause="expired")
+WAITING, BUDGET = one("dagcache_bytes", tier="waiting"), one("dagcache_max_bytes")
 DEMOTED, UNBROKEN = one("dagcache_demotions_total"), one("dagcache_unbroken_cycles_total")
 NOT_KEPT, OVERSIZE = (one("dagcache_rejections_total", reason=reason) for reason in ("policy", "oversize"))
 VICTIM = one("dagcache_next_victim_idle_seconds")
@@ -132,6 +133,18 @@ CASES = {
         Case(
             fires={UNBROKEN: grow(8), EXPIRED: grow(1), DEMOTED: grow(7)},
             quiet={UNBROKEN: grow(2), EXPIRED: grow(1), DEMOTED: grow(1)},
+            labels=PROCESS,
+        ),
+    ],
+    "DagcacheHeldByCallers": [
+        Case(
+            fires={WAITING: stay(30), BUDGET: stay(100)},
+            quiet={WAITING: stay(20), BUDGET: stay(100)},
+            labels=PROCESS,
+        ),
+        Case(
+            fires={WAITING: stay(30), BUDGET: stay(100)},
+            quiet={WAITING: stay(30), BUDGET: stay(0)},
             labels=PROCESS,
         ),
     ],

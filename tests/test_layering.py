@@ -20,7 +20,7 @@ LAYERS = [
     ["sizing.limits", "sizing.kernel_files", "sizing.walk"],
     ["sizing.durations", "sizing.estimate", "sizing.audit", "sizing.cgroups"],
     ["sizing.memory"],
-    ["stats", "history", "clock", "pace", "gcpause"],
+    ["stats", "history", "clock", "pace", "gcpause", "allowance"],
     ["reducers", "set_order", "proven"],
     ["templates", "dictionary"],
     ["pickling"],

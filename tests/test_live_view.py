@@ -46,7 +46,7 @@ def test_the_figures_are_those_of_the_cache() -> None:
         cache.get_or_load(key, lambda _key: b"x" * 1000)
     shown, stats = figures(_scraped(cache), "scheduler"), cache.stats()
     assert (shown.hits_live, shown.misses, shown.max_bytes) == (1, 2, 1 << 20)
-    assert shown.used_bytes == stats.live_bytes + stats.frozen_bytes + stats.overhead_bytes > 2000
+    assert shown.used_bytes == stats.total_bytes > 2000
     assert shown.live_entries == stats.live_entries == 2
     assert shown.load_seconds == pytest.approx(stats.load_seconds.total / 2)
     assert shown.rss_bytes > 1 << 20
@@ -75,6 +75,8 @@ def test_every_figure_is_in_the_rows() -> None:
     assert text["versions held"] == "4 live, 6 frozen only"
     assert text["bytes"].endswith(" 40.0 MiB of 80.0 MiB")
     assert text["by tier"] == "30.0 MiB live, 10.0 MiB frozen"
+    held = replace(NOW, waiting_bytes=5 << 20)
+    assert dict(rows(held))["by tier"] == "30.0 MiB live, 10.0 MiB frozen, 5.0 MiB waiting"
     assert text["left"] == "7 demoted to frozen, 1 evicted"
     assert text["mean"] == "thaw 3.1 ms, load 14.2 ms"
     assert text["process"] == "300.0 MiB resident"

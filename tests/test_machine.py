@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dagcache import DagCache, EntryInfo, FreezeError, RemovalCause, ThawError
 from dagcache.freezing import Frozen, PickleFreezer
+from dagcache.store import HELD_PART
 from tests.support.caches import KIB, Unfreezable, Weighted
 from tests.support.clock import ManualClock
 
@@ -75,6 +76,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.latest = self.clock.now
         self.model: dict[int, Weighted] = {}
         self.used: dict[int, float] = {}
+        self.held: list[Weighted] = []
         self.lookups = 0
         self.serial = 0
 
@@ -135,6 +137,23 @@ class CacheMachine(RuleBasedStateMachine):
         else:
             self.check_found(key, found)
             self.note_use(key)
+
+    @rule(key=KEYS)
+    def hold(self, key: int) -> None:
+        """Look up, and keep what is found."""
+        self.lookups += 1
+        found = self.cache.get(key)
+        if found is None:
+            self.model.pop(key, None)
+        else:
+            self.check_found(key, found)
+            self.note_use(key)
+            self.held.append(found)
+
+    @rule()
+    def drop(self) -> None:
+        """Let go of what was kept."""
+        self.held.clear()
 
     @rule(key=KEYS, nbytes=WEIGHTS, freezable=st.booleans())
     def get_or_load(self, key: int, nbytes: int, freezable: bool) -> None:
@@ -213,10 +232,12 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule()
     def clear(self) -> None:
-        """Remove everything."""
+        """Remove everything; afterwards nothing is left but what is held."""
+        self.model.clear()
         self.cache.clear()
         assert len(self.cache) == 0
-        self.model.clear()
+        held = {id(value): value.nbytes for value in self.held}
+        assert self.cache.stats().waiting_bytes <= sum(held.values())
 
     @rule(
         what=st.sampled_from(
@@ -233,9 +254,12 @@ class CacheMachine(RuleBasedStateMachine):
         if not hasattr(self, "cache"):
             return
         self.cache.check_invariants()
+        assert self.cache._reaper.due_bytes == 0
         stats = self.cache.stats()
         assert stats.lookups == self.lookups
-        assert not stats.max_bytes or stats.total_bytes <= stats.max_bytes
+        resident = stats.total_bytes - stats.waiting_bytes
+        charged = min(stats.waiting_bytes, stats.max_bytes // HELD_PART)
+        assert not stats.max_bytes or resident + charged <= stats.max_bytes
         assert stats.internal_errors == 0
         assert set(self.cache) <= set(self.model)
         assert stats.entries == len(self.cache)

@@ -11,12 +11,12 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dagcache import Rejection, RemovalCause
+from dagcache import DagCache, Rejection, RemovalCause
 from dagcache.metrics.collector import CacheCollector
 from dagcache.metrics.names import METRICS
 from dagcache.metrics.scrape import parse
 from dagcache.pressure import MemoryPressure, PressureState
-from tests.support.caches import MIB, fill, make_cache
+from tests.support.caches import MIB, Weighted, fill, make_cache
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "metrics.md"
 
@@ -59,6 +59,20 @@ def test_which_version_runs_and_whether_it_evicts_can_be_read(mode: str) -> None
     assert [(each["version"], each["mode"]) for each in labels] == [(version("dagcache"), mode)]
 
 
+TIERS = ("live", "frozen", "overhead", "waiting")
+
+
+def test_what_callers_hold_of_what_left_is_a_tier() -> None:
+    """Until they drop it."""
+    cache: DagCache[str, Any] = DagCache(max_bytes=0, name="scheduler")
+    held = cache.get_or_load("a", lambda _: Weighted("a"))
+    del cache["a"]
+    waiting = ("dagcache_bytes", (("component", "scheduler"), ("tier", "waiting")))
+    assert scrape(cache)[waiting] == cache.stats().waiting_bytes > 0
+    del held
+    assert scrape(cache)[waiting] == 0
+
+
 def test_the_samples_are_the_statistics() -> None:
     """Counters and gauges say what `stats` says."""
     cache = busy_cache()
@@ -69,7 +83,7 @@ def test_the_samples_are_the_statistics() -> None:
     assert samples["dagcache_misses_total", (component,)] == stats.misses == 26
     assert samples["dagcache_absent_total", (component,)] == 1
     assert samples["dagcache_max_bytes", (component,)] == MIB
-    held = [samples["dagcache_bytes", (component, ("tier", tier))] for tier in ("live", "frozen", "overhead")]
+    held = [samples["dagcache_bytes", (component, ("tier", tier))] for tier in TIERS]
     assert sum(held) == stats.total_bytes
     entries = [samples["dagcache_entries", (component, ("tier", tier))] for tier in ("live", "frozen")]
     assert sum(entries) == stats.entries == 24

@@ -534,6 +534,14 @@ def test_every_figure_is_in_the_rows() -> None:
     assert max(map(len, text.values())) <= 70
 
 
+def test_bytes_that_wait_are_shown_if_there_are_any() -> None:
+    """They are part of those that the budget is compared with."""
+    figures = replace(window().now, waiting_bytes=4 * MIB)
+    text = dict(rows(replace(window(), now=figures)))
+    assert text["by tier"] == "30.0 MiB live + 10.0 MiB frozen + 1.0 MiB overhead + 4.0 MiB waiting"
+    assert "45.0 MiB of 80.0 MiB" in text["bytes"]
+
+
 def test_without_rates_the_rows_show_counts() -> None:
     """Since the process began."""
     text = dict(rows(window(before=None)))

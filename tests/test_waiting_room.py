@@ -319,3 +319,88 @@ def test_what_another_thread_has_fetched_is_left_to_it() -> None:
 def test_the_bounds_are_those_that_are_told() -> None:
     """Of a host's memory, what is garbage and waits is at most this."""
     assert (waiting_room.STRONG_BYTES, waiting_room.STUBBORN_BYTES) == (2 * 2**20, 16 * 2**20)
+
+
+def test_strong_references_keep_to_a_quarter_of_the_budget() -> None:
+    """Beside a small budget two MiB would be absurd; a budget of 0 has no quarter."""
+    strong = []
+    for budget in (0, 400, 40_000_000):
+        room = WaitingRoom(Breaker(), budget)
+        held = [Ring() for _ in range(30)]
+        for ring in held:
+            admit(room, ring, 10)
+        strong.append(len(room._strong))
+        room.check_invariants()
+    assert strong == [30, 10, 30]
+
+
+def test_a_smaller_budget_is_kept_from_the_next_call_on() -> None:
+    """The oldest wait by weak reference then."""
+    room = WaitingRoom(Breaker())
+    held = [Ring() for _ in range(30)]
+    for ring in held:
+        admit(room, ring, 10)
+    room.budget = 400
+    room.empty()
+    assert (len(room._strong), room.waiting_bytes) == (0, 300)  # each was tried, and is held
+    room.check_invariants()
+
+
+def test_everything_that_is_free_goes_when_all_is_to_go() -> None:
+    """However long ago the last try was, and without a sign."""
+    room = WaitingRoom(GenericBreaker())
+    held = [Ring() for _ in range(50)]
+    for ring in held:
+        admit(room, ring, STRONG_BYTES // 10)
+        ring.part += [ring] * 3
+    kept = held[::10]
+    held.clear()
+    del ring
+    room.empty()
+    assert (room.waiting, room.taken_apart, alive()) == (len(kept), 45, 5)
+    room.check_invariants()
+
+
+def test_every_value_is_counted_once() -> None:
+    """Taken apart, dead, given up, or waiting."""
+    room = WaitingRoom(GenericBreaker())
+    held = [Ring(), Leaf(), Ring()]
+    for number in range(3):
+        admit(room, held[number], 2 * STRONG_BYTES)
+    room.admit(["text"], 10, None)
+    assert (room.taken_apart, room.died, room.given_up, room.waiting) == (0, 1, 0, 3)
+    del held[1]
+    assert (room.taken_apart, room.died, room.given_up, room.waiting) == (0, 2, 0, 2)
+    del held[0]
+    room.look()
+    assert (room.taken_apart, room.died, room.given_up, room.waiting) == (1, 2, 0, 1)
+    room._breaker = Breaker(Outcome.SKIPPED)
+    held.clear()
+    room.empty()
+    assert (room.taken_apart, room.died, room.given_up, room.waiting) == (1, 2, 1, 0)
+    room.check_invariants()
+
+
+def test_a_look_that_has_no_time_left_takes_one_value_of_a_kind_apart() -> None:
+    """The rest waits for the next one."""
+    room = WaitingRoom(GenericBreaker())
+    held = [Ring() for _ in range(10)]
+    for number in range(10):
+        admit(room, held[number])
+    held.clear()
+    room.look(lambda: True)
+    assert alive() == 9
+
+
+def test_bytes_of_a_ticket_that_an_interrupt_has_lost_are_forgotten() -> None:
+    """Not at the first look: another thread may have it in hand."""
+    room = WaitingRoom(Breaker())
+    held = Ring()
+    admit(room, held)
+    room._strong.clear()
+    left = []
+    for _ in range(3):
+        room.look()
+        left.append(room.waiting_bytes)
+    assert left == [10, 0, 0]
+    assert room.is_empty

@@ -85,6 +85,7 @@ class Figures:
     """Entries by cause."""
     rejected: Mapping[str, int] = field(default_factory=dict)
     """Values by reason."""
+    waiting_bytes: int = 0
     serialized_bytes: int = 0
     next_victim_idle_seconds: float = 0.0
     sizing_error_ratio: float = 0.0
@@ -109,7 +110,7 @@ class Figures:
     @property
     def used_bytes(self) -> int:
         """What the limit is compared with."""
-        return self.live_bytes + self.frozen_bytes + self.overhead_bytes
+        return self.live_bytes + self.frozen_bytes + self.overhead_bytes + self.waiting_bytes
 
 
 def figures(samples: Samples, component: str) -> Figures:
@@ -151,6 +152,7 @@ def figures(samples: Samples, component: str) -> Figures:
         unbroken_cycles=value("unbroken_cycles_total"),
         evicted=by("evictions_total", "cause"),
         rejected=by("rejections_total", "reason"),
+        waiting_bytes=value("bytes", tier="waiting"),
         serialized_bytes=value("serialized_bytes"),
         next_victim_idle_seconds=fraction("next_victim_idle_seconds"),
         sizing_error_ratio=fraction("sizing_error_ratio"),

@@ -22,7 +22,7 @@ def rows(now: Figures) -> list[tuple[str, str]]:
         ("lookups", f"{lookups}: {now.hits_live} live, {now.hits_frozen} frozen, {now.misses} missed"),
         ("versions held", f"{now.live_entries} live, {now.frozen_entries} frozen only"),
         ("bytes", f"{bar(now)} {format_bytes(now.used_bytes)} of {_limit(now.max_bytes)}"),
-        ("by tier", f"{format_bytes(now.live_bytes)} live, {format_bytes(now.frozen_bytes)} frozen"),
+        ("by tier", _tiers(now)),
         ("left", f"{now.demotions} demoted to frozen, {now.evictions} evicted"),
         ("mean", f"thaw {now.thaw_seconds * 1000:.1f} ms, load {now.load_seconds * 1000:.1f} ms"),
         ("process", f"{format_bytes(now.rss_bytes)} resident"),
@@ -30,11 +30,16 @@ def rows(now: Figures) -> list[tuple[str, str]]:
 
 
 def bar(now: Figures, width: int = _BAR) -> str:
-    """The budget's use: ``#`` live, ``+`` frozen and overhead, ``.`` free."""
+    """The budget's use: ``#`` live, ``+`` frozen, overhead and waiting, ``.`` free."""
     whole = now.max_bytes or now.used_bytes or 1
     live = min(width, round(width * now.live_bytes / whole))
     used = min(width, round(width * now.used_bytes / whole))
     return "#" * live + "+" * (used - live) + "." * (width - used)
+
+
+def _tiers(now: Figures) -> str:
+    waiting = f", {format_bytes(now.waiting_bytes)} waiting" if now.waiting_bytes else ""
+    return f"{format_bytes(now.live_bytes)} live, {format_bytes(now.frozen_bytes)} frozen{waiting}"
 
 
 def _limit(max_bytes: int) -> str:

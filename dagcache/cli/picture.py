@@ -114,7 +114,8 @@ def _limit(max_bytes: int) -> str:
 
 def _tiers(now: Figures) -> str:
     live, frozen, overhead = map(format_bytes, (now.live_bytes, now.frozen_bytes, now.overhead_bytes))
-    return f"{live} live + {frozen} frozen + {overhead} overhead"
+    waiting = f" + {format_bytes(now.waiting_bytes)} waiting" if now.waiting_bytes else ""
+    return f"{live} live + {frozen} frozen + {overhead} overhead{waiting}"
 
 
 def _left(window: Window) -> str:

@@ -67,8 +67,8 @@ class Removals:
 def make_cache(**settings: Any) -> tuple[DagCache[Any, Any], ManualClock]:
     """A cache of `Weighted` values with a clock of its own; settings as `DagCache` takes them.
 
-    Every load and thaw is taken to last a millisecond: who stays depends on what it costs, and otherwise a busy machine
-    would have a say in that.
+    Every load and thaw is taken to last a millisecond: which of them stay depends on what they cost, and a busy machine
+    must not decide that. For the same reason expiry and burial take no time at all.
     """
     clock = ManualClock()
     settings.setdefault("max_bytes", 0)
@@ -76,6 +76,7 @@ def make_cache(**settings: Any) -> tuple[DagCache[Any, Any], ManualClock]:
     cache: DagCache[Any, Any] = DagCache(clock=clock, **settings)
     milliseconds = itertools.count()
     cache._timer = lambda: next(milliseconds) / 1000
+    cache._upkeep_timer = lambda: 0.0
     return cache, clock
 
 

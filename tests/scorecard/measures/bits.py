@@ -48,7 +48,8 @@ def _damage(cache: DagCache[str, Any], whole: bytes, bit: int) -> None:
     """Leave only a frozen copy, with one bit flipped."""
     damaged = bytearray(whole)
     damaged[bit // 8] ^= 1 << bit % 8
-    cache.resize(max(1, cache.stats().frozen_bytes + cache.stats().overhead_bytes))
+    frozen = cache.stats().frozen_bytes + cache.stats().overhead_bytes
+    cache.resize(max(1, 2 * frozen))  # what is held of the live copy takes up to a quarter of it
     cache.resize(0)
     entry: Entry = cache._store.entries["dag"]
     assert entry.live is None
