@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import random
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ VersionOf = Callable[[Any], "tuple[Hashable, Any] | None"]
 _MOST_BYTES = 2**60  # what is more is no weight; and products of it would overflow
 _MOST_UNTHAWED = 10_000  # keys of which it is remembered that a thaw failed; the oldest are forgotten
 _MOST_TOLD = 100  # reasons for which a value has no frozen form that are told at a level that is seen
+_ESTIMATED_AGAIN = 0.125  # of the thaws of what was estimated before; an estimate takes a tenth of a small DAG's thaw
 _WORTH_FREEZING = 0.5  # of the live weight: above that a frozen copy saves too little for holding both
 
 
@@ -73,6 +75,7 @@ class Intake:
         self._learned = LearnedSizer(walk=self._walk)
         self._learned_of_thawed = LearnedSizer(walk=self._walk)
         self._reweighing = Reweighing(self._weigh_again)
+        self._random = random.Random(1).random  # in a sweep every eighth thaw may be of the same entry
         self._lock = Lock()
         self._seconds = 0.0
         self._unfrozen = 0
@@ -131,7 +134,8 @@ class Intake:
         counts as the loaded value did.
         """
         self._reweighing.earn(thaw_seconds)
-        if entry.thawed_bytes_are_exact or self._sizer is not None:
+        is_known = entry.thawed_bytes_are_exact or (entry.thawed_bytes and self._random() >= _ESTIMATED_AGAIN)
+        if is_known or self._sizer is not None:
             return Sized(entry.thaws_to_bytes, entry.thawed_bytes_are_exact, 0.0)
         try:
             features = (float(entry.loaded_bytes), *self._features_of(data))

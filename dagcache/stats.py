@@ -205,7 +205,7 @@ class CacheStats:
     next_victim_idle_seconds: float
     """How long the next victim has been idle; a young one means: grow. 0 if there is none."""
     sizing_error_ratio: float
-    """The recent mean of (estimate - exact) / exact, of loaded or thawed values: the larger; 0 while nothing is known."""
+    """The recent mean of (estimate - exact) / exact, of loaded or thawed values: the larger; 0 while none is known."""
     sizing_seconds: float
 
     @property

@@ -102,6 +102,20 @@ def test_a_copy_that_was_walked_once_is_never_walked_again_when_it_is_thawed() -
     cache.check_invariants()
 
 
+def test_one_thaw_in_eight_is_estimated_again() -> None:
+    """By a model that knows more by then; each time would cost a small value's thaw a tenth."""
+    cache = swollen(300)
+    sizer = cache._intake._learned_of_thawed
+    before = sizer.estimates + sizer.walks
+    for _ in range(4):
+        demote(cache)
+        for key in range(300):
+            cache.get(key)
+    assert 75 < sizer.estimates + sizer.walks - before < 225
+    assert cache.stats().live_bytes == pytest.approx(truth(cache), rel=0.02)
+    cache.check_invariants()
+
+
 def test_a_copy_that_is_loaded_again_is_charged_as_loaded() -> None:
     """Its entry is a new one."""
     cache, _ = make_cache(sizer=None)

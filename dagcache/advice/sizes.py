@@ -24,9 +24,8 @@ from dagcache.freezing import LEVEL
 from dagcache.gcpause import gc_paused
 from dagcache.sizing.walk import weigh
 
-# live = DAG + task * tasks + weight * shadow's weight. A task's part includes what Airflow's own caches of method
-# results add in use, 1.4 KB; see `dagcache.airflow.graphs.growth_per_task`.
-_LIVE_DAG, _LIVE_TASK, _LIVE_WEIGHT = 1110.0, 1520.0, 0.992
+# live = DAG + task * tasks + weight * shadow's weight. Of thawed copies: most live copies of a full cache are such.
+_LIVE_DAG, _LIVE_TASK, _LIVE_WEIGHT = 1670.0, 315.0, 0.943
 # frozen = DAG + mapped task * count + deflated * shadow's deflated pickle
 _FROZEN_DAG, _FROZEN_MAPPED, _FROZEN_DEFLATED = 200.0, 85.0, 1.028
 
@@ -99,7 +98,7 @@ def features(payload: dict[str, Any], dictionary: Dictionary | None = None) -> F
 
 
 def live_bytes(found: Features) -> int:
-    """What a graph weighs in a scheduler's cache, in use."""
+    """What a thawed graph weighs in a scheduler's cache."""
     return round(_LIVE_DAG + _LIVE_TASK * found.tasks + _LIVE_WEIGHT * found.shadow_bytes)
 
 
