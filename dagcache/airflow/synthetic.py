@@ -31,11 +31,13 @@ def task_count(random_: random.Random) -> int:
     return min(_MOST, max(_FEWEST, round(drawn)))
 
 
-def synthetic_dag(dag_id: str, tasks: int, random_: random.Random, fileloc: str) -> DAG:
+def synthetic_dag(
+    dag_id: str, tasks: int, random_: random.Random, fileloc: str, schedule: str | None = None
+) -> DAG:
     """A DAG of mixed operators, some in groups and some mapped, which `REVISION` runs through like an edit would."""
     dag = DAG(
         dag_id,
-        schedule=None,
+        schedule=schedule,
         start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
         description=f"Generated, revision {REVISION}",
         default_args={"owner": "playground", "retries": 2, "retry_delay": timedelta(minutes=5)},

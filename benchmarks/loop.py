@@ -1,0 +1,370 @@
+"""The loop of a real `airflow scheduler`, with Airflow's own cache and with this one, in turn, on SQLite and PostgreSQL.
+
+``python -m benchmarks.loop [--runs 700,3000] [--databases sqlite,postgres] [--page docs/benchmarks.md]``, about twelve
+minutes on a machine that does nothing else, of which two build the databases; ``--quick`` for a look. Each running run is of a DAG version of
+its own and never ends: its one task instance is deferred until the year 2100. A loop examines the twenty runs that were
+examined longest ago, Airflow's default, so that a sweep over 700 runs takes 35 loops, and no run is left out. The
+executor is LocalExecutor; it has no task to run and starts no process. ``scheduler_idle_sleep_time`` is 0: a scheduler
+with tasks to queue does not sleep, either. A loop's duration is Airflow's own timer ``scheduler_loop_duration``, each
+sample of it, after a warm-up.
+
+``--parts`` compares this cache with itself, without one part or with another setting at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.at_work import Loop, Scheduler, scheduler
+from benchmarks.scheduler import MIB, write_between
+from benchmarks.statsd import percentile
+from dagcache.advice.curve import STOCK_ENTRIES
+from dagcache.airflow.playground import WAITING, environment
+from dagcache.metrics.scrape import Scrape
+from tests.in_airflow import postgres
+
+DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
+RUNS_PER_LOOP = 20
+_STOCK_WARM_UP = -(-STOCK_ENTRIES // RUNS_PER_LOOP) + 5  # loops until Airflow's own cache is full
+_LARGE = 1000  # running runs, from which on half as many rounds are made: a sweep takes minutes
+_PATIENCE = 600.0  # seconds for the loops of one process
+_MANY = 3000  # more versions than any DAG count needs: each DAG has seven
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to run the scheduler."""
+
+    label: str
+    settings: Mapping[str, object]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def ours(self) -> bool:
+        """Whether the cache is in."""
+        return self.settings.get("mode") != "off"
+
+
+STOCK = Contender("stock", {"mode": "off"})
+
+
+def with_budget(budget: str) -> Contender:
+    """Ours, bounded by so much."""
+    return Contender(f"dagcache, {budget}", {"max_bytes": budget})
+
+
+def parts(budget: str) -> list[Contender]:
+    """Ours as it is, and with one part or setting changed."""
+    settings: dict[str, object] = {"max_bytes": budget}
+    return [
+        with_budget(budget),
+        Contender("exact clock", settings, ("coarse-clock",)),
+        Contender("no templates", settings, ("templates",)),
+        Contender("gc_freeze", settings | {"gc_freeze": True}),
+    ]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one process did in the loops that count."""
+
+    milliseconds: Sequence[float]
+    """Of each loop."""
+    loops_per_minute: float
+    cpu_seconds: float
+    """Per loop, as are the next four."""
+    statements: float
+    full_collections: float
+    full_seconds: float
+    collecting_seconds: float
+    """In collections of any generation."""
+    resident_bytes: float
+    """Anonymous pages, the median over the loops."""
+    growth_bytes: float
+    """Of the same, since the end of the first loop of all."""
+    peak_bytes: float
+    left: float = 0.0
+    """How many graphs the cache gave up, in all loops."""
+    left_to_collector: float = 0.0
+    """How many of these it could not free itself."""
+
+
+def summary(first: Loop, counted: Sequence[Loop], metrics: Scrape | None) -> Round:
+    """Sum the loops up that count: from the end of the first of them to the end of the last."""
+    begin, end, turns = counted[0], counted[-1], len(counted) - 1
+    spent = end.tallies.since(begin.tallies)
+    resident = statistics.median(loop.memory.anonymous for loop in counted)
+    left = left_to_collector = 0.0
+    if metrics is not None:
+        left = metrics.total("dagcache_demotions_total") + metrics.total("dagcache_evictions_total")
+        left_to_collector = metrics.total("dagcache_unbroken_cycles_total")
+    return Round(
+        milliseconds=[loop.milliseconds for loop in counted[1:]],
+        loops_per_minute=60 * turns / (end.ended - begin.ended),
+        cpu_seconds=(end.cpu_seconds - begin.cpu_seconds) / turns,
+        statements=spent.statements / turns,
+        full_collections=spent.full / turns,
+        full_seconds=spent.full_seconds / turns,
+        collecting_seconds=(spent.young_seconds + spent.middle_seconds + spent.full_seconds) / turns,
+        resident_bytes=resident,
+        growth_bytes=resident - first.memory.anonymous,
+        peak_bytes=end.memory.peak,
+        left=left,
+        left_to_collector=left_to_collector,
+    )
+
+
+def one_round(home: Path, url: str, contender: Contender, runs: int, loops: int) -> Round:
+    """One scheduler, from its start to its end."""
+    sweep = math.ceil(runs / RUNS_PER_LOOP)
+    learning = sweep if runs < _LARGE else 0
+    warm_up = sweep + learning if contender.ours else min(sweep, _STOCK_WARM_UP)
+    with scheduler(
+        home, url, contender.settings, runs_per_loop=RUNS_PER_LOOP, left_out=contender.left_out
+    ) as started:
+        started.wait_for(warm_up + loops + 1, _PATIENCE)
+        counted = started.loops[warm_up : warm_up + loops + 1]
+        return summary(started.loops[0], counted, started.metrics() if contender.ours else None)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where all contenders are measured."""
+
+    database: str
+    runs: int
+
+
+Found = Mapping[Cell, Mapping[str, Sequence[Round]]]
+
+
+def measure(
+    home: Path, url: str, cell: Cell, contenders: Sequence[Contender], rounds: int, loops: int
+) -> dict[str, list[Round]]:
+    """Each contender once in each round, so that all of them see the same machine."""
+    keep_running(url, cell.runs)
+    found: dict[str, list[Round]] = {contender.label: [] for contender in contenders}
+    for number in range(rounds):
+        for contender in contenders:
+            done = one_round(home, url, contender, cell.runs, loops)
+            found[contender.label].append(done)
+            print(
+                f"{DATABASES[cell.database]}, {cell.runs} runs, round {number + 1} of {rounds}, {contender.label}: "
+                f"median {statistics.median(done.milliseconds):.0f} ms, {done.cpu_seconds:.3f} CPU s a loop; "
+                f"load {os.getloadavg()[0]:.1f}",
+                file=sys.stderr,
+                flush=True,
+            )
+    return found
+
+
+# ---- databases ----
+
+
+@contextmanager
+def database(kind: str, folder: Path) -> Iterator[str]:
+    """The URL of an empty database, in SQLAlchemy's notation."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder}/airflow.db?timeout=30"
+        return
+    with postgres.Cluster() as cluster:
+        yield cluster.create("loop")
+
+
+def fill(home: Path, url: str, runs: int) -> subprocess.Popen[bytes]:
+    """Start to write so many versions, each with a running run."""
+    command = [sys.executable, "-m", "dagcache.airflow.playground", "--home", str(home), "--url", url]
+    command += ["--versions", str(runs), "--no-examples"]
+    log = (home / "playground.log").open("w")
+    with log:
+        return subprocess.Popen(command, env=environment(home, url), stdout=log, stderr=log)
+
+
+def keep_running(url: str, runs: int) -> None:
+    """Have the first so many of the waiting runs be running, and all others done; no other DAG is scheduled."""
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.pool import NullPool
+
+    waiting = f"run_id LIKE '{WAITING}%'"
+    with create_engine(url, poolclass=NullPool).begin() as connection:
+        ids = list(connection.scalars(text(f"SELECT id FROM dag_run WHERE {waiting} ORDER BY id LIMIT {runs}")))  # noqa: S608
+        state = f"CASE WHEN {waiting} AND id <= {ids[-1]} THEN 'running' ELSE 'success' END"
+        connection.execute(text(f"UPDATE dag_run SET state = {state}, last_scheduling_decision = NULL"))  # noqa: S608
+        connection.execute(text("UPDATE dag SET is_paused = (dag_id NOT LIKE 'generated%')"))
+
+
+# ---- the table ----
+
+
+def table(found: Found) -> str:
+    """A line for each cell and contender; ratios are round by round, beside the first contender."""
+    lines = [
+        "| | | | loops a minute | median ms | p99 ms | median (spread) | CPU s a loop | CPU (spread) "
+        "| RSS MiB (growth, peak) | statements a loop | full collections a loop | ms a loop in these, in all "
+        "| freed without the collector |",
+        f"|{'---|' * 14}",
+    ]
+    for cell, by_label in found.items():
+        base = next(iter(by_label.values()))
+        for label, rounds in by_label.items():
+            is_base = rounds is base
+            lines.append(
+                f"| {DATABASES[cell.database]} | {cell.runs} | {label} | {_middle(rounds, _LOOPS):.0f} "
+                f"| {_middle(rounds, _MEDIAN):.0f} | {_middle(rounds, _P99):.0f} | {_ratio(rounds, base, _MEDIAN, is_base)} "
+                f"| {_middle(rounds, _CPU):.3f} | {_ratio(rounds, base, _CPU, is_base)} | {_memory(rounds)} "
+                f"| {_middle(rounds, lambda each: each.statements):.0f} "
+                f"| {_middle(rounds, lambda each: each.full_collections):.3f} "
+                f"| {1000 * _middle(rounds, lambda each: each.full_seconds):.1f}, "
+                f"{1000 * _middle(rounds, lambda each: each.collecting_seconds):.1f} | {_freed(rounds)} |"
+            )
+    return "\n".join(lines)
+
+
+Figure = Callable[[Round], float]
+
+
+def _LOOPS(each: Round) -> float:  # noqa: N802 - names a column
+    return each.loops_per_minute
+
+
+def _MEDIAN(each: Round) -> float:  # noqa: N802 - names a column
+    return statistics.median(each.milliseconds)
+
+
+def _P99(each: Round) -> float:  # noqa: N802 - names a column
+    return percentile(each.milliseconds, 99)
+
+
+def _CPU(each: Round) -> float:  # noqa: N802 - names a column
+    return each.cpu_seconds
+
+
+def _middle(rounds: Sequence[Round], figure: Figure) -> float:
+    return statistics.median(map(figure, rounds))
+
+
+def ratios(rounds: Sequence[Round], base: Sequence[Round], figure: Figure) -> list[float]:
+    """Round by round, in ascending order."""
+    return sorted(figure(mine) / figure(theirs) for mine, theirs in zip(rounds, base, strict=True))
+
+
+def _ratio(rounds: Sequence[Round], base: Sequence[Round], figure: Figure, is_base: bool) -> str:
+    if is_base:
+        return "1"
+    found = ratios(rounds, base, figure)
+    return f"**{statistics.median(found):.2f}** ({found[0]:.2f} - {found[-1]:.2f})"
+
+
+def _memory(rounds: Sequence[Round]) -> str:
+    resident, growth, peak = (
+        _middle(rounds, figure) / MIB
+        for figure in (lambda each: each.resident_bytes, lambda each: each.growth_bytes, lambda each: each.peak_bytes)
+    )
+    return f"{resident:.0f} ({growth:.0f}, {peak:.0f})"
+
+
+def _freed(rounds: Sequence[Round]) -> str:
+    left = sum(each.left for each in rounds)
+    if not left:
+        return "-"
+    return f"{1 - sum(each.left_to_collector for each in rounds) / left:.1%} of {left / len(rounds):.0f}"
+
+
+def headline(found: Found) -> str:
+    """The README's line: the first cell, this cache's first budget beside Airflow's own."""
+    cell, by_label = next(iter(found.items()))
+    (_, stock), (label, ours), *_ = by_label.items()
+    budget = label.partition(", ")[2]
+    return (
+        f"A real scheduler with {cell.runs} running runs on {DATABASES[cell.database]} takes "
+        f"{_middle(stock, _MEDIAN):.0f} ms for a loop with Airflow's own cache and {_middle(ours, _MEDIAN):.0f} ms with "
+        f"{budget} of this one (medians), {_middle(stock, _CPU):.2f} and {_middle(ours, _CPU):.2f} CPU seconds, in "
+        f"{_middle(stock, lambda each: each.resident_bytes) / MIB:.0f} and "
+        f"{_middle(ours, lambda each: each.resident_bytes) / MIB:.0f} MiB of anonymous memory."
+    )
+
+
+def made_by(rounds: int, loops: int) -> str:
+    """The command, the versions, the machine, and how it was measured."""
+    return (
+        f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, CPython "
+        f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()}), load {os.getloadavg()[0]:.1f} in "
+        f"the end. Real `airflow scheduler`s with LocalExecutor, one after the other; {RUNS_PER_LOOP} runs to a loop, "
+        f"no sleep between loops. {loops} loops of each process count, after a warm-up of two sweeps over all runs (one "
+        f"from {_LARGE} runs on; Airflow's own: until it is full). Rounds: {rounds}, half as many from {_LARGE} runs "
+        "on; medians over them, and in brackets the spread of the ratios."
+    )
+
+
+def main() -> None:
+    """Measure, print, and write the pages."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.loop", description=__doc__)
+    parser.add_argument("--runs", default="700,3000", help="running runs, comma-separated (default: 700,3000)")
+    parser.add_argument("--databases", default=",".join(DATABASES), help=f"of {', '.join(DATABASES)} (default: both)")
+    parser.add_argument("--budgets", default="64MiB,25%", help="comma-separated (default: 64MiB,25%%)")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--loops", type=int, default=70, help="of each process, that count (default: 70)")
+    parser.add_argument("--parts", action="store_true", help="compare the first budget with itself, part by part")
+    parser.add_argument("--quick", action="store_true", help="SQLite, 60 runs, one round of ten loops")
+    parser.add_argument("--home", type=Path, help="where databases are built, or are already (SQLite only)")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the table between the marks of this page")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="write the first figures between this page's marks")
+    parser.add_argument("--mark", default="loop", help="of these marks (default: loop)")
+    chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no scheduler outlives it
+    if chosen.quick:
+        chosen.runs, chosen.databases, chosen.rounds, chosen.loops = "60", "sqlite", 1, 10
+    counts = [int(count) for count in chosen.runs.split(",")]
+    budgets = chosen.budgets.split(",")
+    contenders = parts(budgets[0]) if chosen.parts else [STOCK, *map(with_budget, budgets)]
+    found: dict[Cell, dict[str, list[Round]]] = {}
+    with ExitStack() as held:
+        scratch = chosen.home or Path(held.enter_context(tempfile.TemporaryDirectory()))
+        homes = built(held, scratch, chosen.databases.split(","), max(counts))
+        for runs in counts:
+            rounds = chosen.rounds if runs < _LARGE else max(1, chosen.rounds // 2)
+            for kind, (home, url) in homes.items():
+                cell = Cell(kind, runs)
+                found[cell] = measure(home, url, cell, contenders, rounds, chosen.loops)
+    body = table(found)
+    print(body)
+    if chosen.page:
+        write_between(chosen.page, chosen.mark, f"{made_by(chosen.rounds, chosen.loops)}\n\n{body}")
+    if not chosen.parts:
+        print(f"\n{headline(found)}")
+        if chosen.readme:
+            write_between(chosen.readme, chosen.mark, headline(found))
+
+
+def built(held: ExitStack, scratch: Path, kinds: Sequence[str], runs: int) -> dict[str, tuple[Path, str]]:
+    """A home and a filled database of each kind, all filled at the same time."""
+    homes: dict[str, tuple[Path, str]] = {}
+    filling = []
+    for kind in kinds:
+        home = scratch / kind
+        there = (home / "airflow.db").exists()
+        home.mkdir(parents=True, exist_ok=True)
+        homes[kind] = (home, held.enter_context(database(kind, home)))
+        if not there:
+            filling.append((home, fill(*homes[kind], runs)))
+    for home, process in filling:
+        if process.wait():
+            sys.exit(f"the playground ended with {process.returncode}:\n{(home / 'playground.log').read_text()[-2000:]}")
+    return homes
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What a process counts of itself while it is measured: SQL statements, and the collector's passes and their seconds.
+
+The process counts into a file that is mapped into its memory, and the benchmark reads that file. The counting is
+installed by an `airflow_local_settings.py` in the throw-away home, so it is the same with any cache or none:
+``install`` runs in the process that is measured, all else in the benchmark.
+"""
+
+from __future__ import annotations
+
+import gc
+import mmap
+import os
+import struct
+import time
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "DAGCACHE_BENCHMARK_TALLIES"
+"""The environment's variable that holds the file's path."""
+
+
+@dataclass(frozen=True)
+class Tallies:
+    """Counts since the process began."""
+
+    statements: float = 0.0
+    young: float = 0.0
+    """Collections of generation 0; the next two: of 1, and full ones."""
+    middle: float = 0.0
+    full: float = 0.0
+    young_seconds: float = 0.0
+    middle_seconds: float = 0.0
+    full_seconds: float = 0.0
+
+    def since(self, earlier: Tallies) -> Tallies:
+        """What was counted in between."""
+        return Tallies(*(mine - its for mine, its in zip(astuple(self), astuple(earlier), strict=True)))
+
+
+_FORM = f"{len(fields(Tallies))}d"
+_STATEMENTS, _COLLECTIONS, _SECONDS = 0, 1, 4
+
+
+def new_file(path: Path) -> None:
+    """Make a file of zeros for a process to count into."""
+    path.write_bytes(bytes(struct.calcsize(_FORM)))
+
+
+def read(path: Path) -> Tallies:
+    """What has been counted so far."""
+    return Tallies(*struct.unpack(_FORM, path.read_bytes()))
+
+
+def install() -> None:
+    """Count in this process, if the environment names a file."""
+    path = os.environ.get(VARIABLE)
+    if not path:
+        return
+    with open(path, "r+b") as file:
+        counted = memoryview(mmap.mmap(file.fileno(), 0)).cast("d")
+    began = 0.0
+
+    def collected(phase: str, info: dict[str, int]) -> None:
+        nonlocal began
+        if phase == "start":
+            began = time.perf_counter()
+        else:
+            counted[_COLLECTIONS + info["generation"]] += 1
+            counted[_SECONDS + info["generation"]] += time.perf_counter() - began
+
+    def executed(*_: Any) -> None:
+        counted[_STATEMENTS] += 1
+
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    gc.callbacks.append(collected)
+    event.listen(Engine, "before_cursor_execute", executed)

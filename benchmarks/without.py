@@ -1,0 +1,49 @@
+"""Parts of the cache, taken out of the process that is measured: so that a benchmark shows what each of them is worth.
+
+The environment's variable names them, separated by commas. `airflow_local_settings.py` of the throw-away home installs
+this before Airflow builds its bag.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+VARIABLE = "DAGCACHE_BENCHMARK_WITHOUT"
+
+
+def _coarse_clock() -> None:
+    """Have hits ask the operating system for the time, without the thread that keeps a coarse clock."""
+    import dagcache.clock
+    import dagcache.hits  # before the class has another name: it tells the clocks apart by it
+
+    vars(dagcache.clock)["CoarseClock"] = lambda: time.monotonic
+
+
+def _templates() -> None:
+    """Freeze operators as any other object is frozen."""
+    from dagcache.freezing import PickleFreezer
+
+    stock: Callable[..., None] = PickleFreezer.__init__
+
+    def without(self: Any, *arguments: Any, **named: Any) -> None:
+        stock(self, *arguments, **(named | {"alike": ()}))
+
+    vars_of: Any = PickleFreezer
+    vars_of.__init__ = without
+
+
+PARTS: Mapping[str, Callable[[], None]] = {"coarse-clock": _coarse_clock, "templates": _templates}
+
+
+def install() -> None:
+    """Take out what the environment names.
+
+    Raises:
+        KeyError: there is no such part.
+
+    """
+    for name in filter(None, os.environ.get(VARIABLE, "").split(",")):
+        PARTS[name]()
