@@ -60,11 +60,13 @@ soak: $(VENV)/ready ## the long suites: one table of what was measured, against 
 matrix: ## the tests with a real Airflow, for each other version of it that is supported
 	$(PYTHON) -m tests.matrix $(VERSIONS)
 
-bench-airflow: $(VENV)/ready ## a scheduler's sweep and an API server's pages, beside Airflow's own cache
+bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an API server's pages, beside Airflow's own cache
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --chart docs/sweep.svg
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --mark scheduler-3000 \
 		--versions 3000 --sweeps 5 --warm-up 2 --budgets 50MiB,75MiB
-	$(BIN)/python -m benchmarks.accounted --page docs/benchmarks.md --chart docs/accounted.svg
+	$(BIN)/python -m benchmarks.loop --page docs/benchmarks.md --readme README.md
+	$(BIN)/python -m benchmarks.loop --parts --databases sqlite --runs 700 --rounds 5 --page docs/benchmarks.md --mark loop-parts
+	$(BIN)/python -m benchmarks.accounting --page docs/benchmarks.md --chart docs/accounted.svg
 	$(BIN)/python -m benchmarks.graphs --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.density --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.scaling --page docs/benchmarks.md --chart docs/scaling.svg

@@ -93,9 +93,8 @@ class Scheduler:
             if self._process.poll() is not None:
                 raise StoppedError(f"the scheduler ended after {len(self.loops)} loops: {self._last_lines()}")
             if time.monotonic() > end:
-                raise StoppedError(
-                    f"{len(self.loops)} loops in {patience:.0f} s, not {loops}: the scheduler says: {self._last_lines()}"
-                )
+                done = f"{len(self.loops)} loops in {patience:.0f} s, not {loops}"
+                raise StoppedError(f"{done}: the scheduler says: {self._last_lines()}")
             time.sleep(_POLL)
 
     def metrics(self) -> Scrape:
@@ -115,6 +114,7 @@ def scheduler(
     runs_per_loop: int,
     left_out: Sequence[str] = (),
     more: Mapping[str, str] | None = None,
+    python: str = sys.executable,
 ) -> Iterator[Scheduler]:
     """Start one on a database, and stop it at the end.
 
@@ -125,6 +125,7 @@ def scheduler(
         runs_per_loop: ``[scheduler] max_dagruns_per_loop_to_schedule``, also for new runs.
         left_out: parts of the cache to take out: names of `benchmarks.without`.
         more: further variables of the environment.
+        python: the interpreter.
 
     """
     (home / "config").mkdir(parents=True, exist_ok=True)
@@ -149,7 +150,7 @@ def scheduler(
     started: list[Scheduler] = []
     with listening(_TIMER, lambda sample: started[0].loop_ended(sample)) as statsd, log.open("w") as written:
         process = subprocess.Popen(
-            [sys.executable, "-m", "airflow", "scheduler", "--skip-serve-logs"],
+            [python, "-m", "airflow", "scheduler", "--skip-serve-logs"],
             env=env | {"AIRFLOW__METRICS__STATSD_PORT": str(statsd)},
             cwd=home,
             stdout=written,
@@ -179,7 +180,8 @@ def cpu_seconds(pid: int, proc: Path = Path("/proc")) -> float:
 def memory(pid: int, proc: Path = Path("/proc")) -> Memory:
     """What a process has resident; OSError if it is gone."""
     lines = (proc / str(pid) / "status").read_text().splitlines()
-    sizes = {name: int(rest.split()[0]) * _KIB for name, _, rest in (line.partition(":") for line in lines) if "kB" in rest}
+    parted = (line.partition(":") for line in lines)
+    sizes = {name: int(rest.split()[0]) * _KIB for name, _, rest in parted if rest.endswith("kB")}
     if not sizes:
         raise ProcessLookupError(f"process {pid} has ended")
     return Memory(sizes["RssAnon"], sizes["VmRSS"], sizes["VmHWM"])

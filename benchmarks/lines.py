@@ -40,7 +40,9 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "dagcache"
     from matplotlib import pyplot as plt
 
-    figure, several = plt.subplots(1, len(panels), figsize=(1.5 + 4.5 * len(panels), 4), layout="constrained")
+    figure, (several,) = plt.subplots(
+        1, len(panels), figsize=(1.5 + 4.5 * len(panels), 4), layout="constrained", squeeze=False
+    )
     for axes, panel in zip(several, panels, strict=True):
         for each in panel.series:
             axes.plot(

@@ -1,12 +1,13 @@
-"""The loop of a real `airflow scheduler`, with Airflow's own cache and with this one, in turn, on SQLite and PostgreSQL.
+"""The loop of a real `airflow scheduler`, with Airflow's own cache and with this one, in turn, on two databases.
 
-``python -m benchmarks.loop [--runs 700,3000] [--databases sqlite,postgres] [--page docs/benchmarks.md]``, about twelve
-minutes on a machine that does nothing else, of which two build the databases; ``--quick`` for a look. Each running run is of a DAG version of
-its own and never ends: its one task instance is deferred until the year 2100. A loop examines the twenty runs that were
-examined longest ago, Airflow's default, so that a sweep over 700 runs takes 35 loops, and no run is left out. The
-executor is LocalExecutor; it has no task to run and starts no process. ``scheduler_idle_sleep_time`` is 0: a scheduler
-with tasks to queue does not sleep, either. A loop's duration is Airflow's own timer ``scheduler_loop_duration``, each
-sample of it, after a warm-up.
+``python -m benchmarks.loop [--runs 700,3000] [--databases sqlite,postgres] [--page docs/benchmarks.md]``, about a
+quarter of an hour on a machine that does nothing else, of which two minutes build the databases; ``--quick`` for a
+look. Each running run is of a DAG version of its own and never ends: its one task instance is deferred until the year
+2100. A loop examines the twenty runs that were examined longest ago, Airflow's default, so a sweep over 700 runs takes
+35 loops, and no run is left out. The executor is LocalExecutor; it has no task to run and starts no process.
+``scheduler_idle_sleep_time`` is 0: a scheduler with tasks to queue does not sleep, either. A loop's duration is
+Airflow's own timer ``scheduler_loop_duration``, each sample of it, after a warm-up. CPU seconds and memory are the
+scheduler's alone: PostgreSQL's processes are not in.
 
 ``--parts`` compares this cache with itself, without one part or with another setting at a time.
 """
@@ -22,13 +23,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.at_work import Loop, Scheduler, scheduler
+from benchmarks.at_work import Loop, scheduler
 from benchmarks.scheduler import MIB, write_between
 from benchmarks.statsd import percentile
 from dagcache.advice.curve import STOCK_ENTRIES
@@ -40,8 +41,7 @@ DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 RUNS_PER_LOOP = 20
 _STOCK_WARM_UP = -(-STOCK_ENTRIES // RUNS_PER_LOOP) + 5  # loops until Airflow's own cache is full
 _LARGE = 1000  # running runs, from which on half as many rounds are made: a sweep takes minutes
-_PATIENCE = 600.0  # seconds for the loops of one process
-_MANY = 3000  # more versions than any DAG count needs: each DAG has seven
+_PATIENCE = 1200.0  # seconds for the loops of one process
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,16 @@ class Round:
     left_to_collector: float = 0.0
     """How many of these it could not free itself."""
 
+    @property
+    def median(self) -> float:
+        """Milliseconds of a loop."""
+        return statistics.median(self.milliseconds)
+
+    @property
+    def p99(self) -> float:
+        """Milliseconds of a loop."""
+        return percentile(self.milliseconds, 99)
+
 
 def summary(first: Loop, counted: Sequence[Loop], metrics: Scrape | None) -> Round:
     """Sum the loops up that count: from the end of the first of them to the end of the last."""
@@ -132,9 +142,7 @@ def one_round(home: Path, url: str, contender: Contender, runs: int, loops: int)
     sweep = math.ceil(runs / RUNS_PER_LOOP)
     learning = sweep if runs < _LARGE else 0
     warm_up = sweep + learning if contender.ours else min(sweep, _STOCK_WARM_UP)
-    with scheduler(
-        home, url, contender.settings, runs_per_loop=RUNS_PER_LOOP, left_out=contender.left_out
-    ) as started:
+    with scheduler(home, url, contender.settings, runs_per_loop=RUNS_PER_LOOP, left_out=contender.left_out) as started:
         started.wait_for(warm_up + loops + 1, _PATIENCE)
         counted = started.loops[warm_up : warm_up + loops + 1]
         return summary(started.loops[0], counted, started.metrics() if contender.ours else None)
@@ -200,9 +208,9 @@ def keep_running(url: str, runs: int) -> None:
 
     waiting = f"run_id LIKE '{WAITING}%'"
     with create_engine(url, poolclass=NullPool).begin() as connection:
-        ids = list(connection.scalars(text(f"SELECT id FROM dag_run WHERE {waiting} ORDER BY id LIMIT {runs}")))  # noqa: S608
+        ids = list(connection.scalars(text(f"SELECT id FROM dag_run WHERE {waiting} ORDER BY id LIMIT {runs}")))
         state = f"CASE WHEN {waiting} AND id <= {ids[-1]} THEN 'running' ELSE 'success' END"
-        connection.execute(text(f"UPDATE dag_run SET state = {state}, last_scheduling_decision = NULL"))  # noqa: S608
+        connection.execute(text(f"UPDATE dag_run SET state = {state}, last_scheduling_decision = NULL"))
         connection.execute(text("UPDATE dag SET is_paused = (dag_id NOT LIKE 'generated%')"))
 
 
@@ -212,68 +220,51 @@ def keep_running(url: str, runs: int) -> None:
 def table(found: Found) -> str:
     """A line for each cell and contender; ratios are round by round, beside the first contender."""
     lines = [
-        "| | | | loops a minute | median ms | p99 ms | median (spread) | CPU s a loop | CPU (spread) "
-        "| RSS MiB (growth, peak) | statements a loop | full collections a loop | ms a loop in these, in all "
-        "| freed without the collector |",
+        "| database | runs | | loops a minute | median ms | p99 ms | median (spread) | CPU s a loop | CPU (spread) "
+        "| anonymous MiB (growth; peak of all) | statements a loop | full collections a loop "
+        "| ms a loop in these, in all | freed without the collector |",
         f"|{'---|' * 14}",
     ]
     for cell, by_label in found.items():
         base = next(iter(by_label.values()))
         for label, rounds in by_label.items():
-            is_base = rounds is base
-            lines.append(
-                f"| {DATABASES[cell.database]} | {cell.runs} | {label} | {_middle(rounds, _LOOPS):.0f} "
-                f"| {_middle(rounds, _MEDIAN):.0f} | {_middle(rounds, _P99):.0f} | {_ratio(rounds, base, _MEDIAN, is_base)} "
-                f"| {_middle(rounds, _CPU):.3f} | {_ratio(rounds, base, _CPU, is_base)} | {_memory(rounds)} "
-                f"| {_middle(rounds, lambda each: each.statements):.0f} "
-                f"| {_middle(rounds, lambda each: each.full_collections):.3f} "
-                f"| {1000 * _middle(rounds, lambda each: each.full_seconds):.1f}, "
-                f"{1000 * _middle(rounds, lambda each: each.collecting_seconds):.1f} | {_freed(rounds)} |"
-            )
+            cells = [DATABASES[cell.database], str(cell.runs), label, *_row(rounds, None if rounds is base else base)]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-Figure = Callable[[Round], float]
+def _row(rounds: Sequence[Round], base: Sequence[Round] | None) -> list[str]:
+    resident, growth, peak = (_middle(rounds, name) / MIB for name in ("resident_bytes", "growth_bytes", "peak_bytes"))
+    full, collecting = (1000 * _middle(rounds, name) for name in ("full_seconds", "collecting_seconds"))
+    return [
+        f"{_middle(rounds, 'loops_per_minute'):.0f}",
+        f"{_middle(rounds, 'median'):.0f}",
+        f"{_middle(rounds, 'p99'):.0f}",
+        _ratio(rounds, base, "median"),
+        f"{_middle(rounds, 'cpu_seconds'):.3f}",
+        _ratio(rounds, base, "cpu_seconds"),
+        f"{resident:.0f} ({growth:.0f}; {peak:.0f})",
+        f"{_middle(rounds, 'statements'):.0f}",
+        f"{_middle(rounds, 'full_collections'):.3f}",
+        f"{full:.1f}, {collecting:.1f}",
+        _freed(rounds),
+    ]
 
 
-def _LOOPS(each: Round) -> float:  # noqa: N802 - names a column
-    return each.loops_per_minute
+def _middle(rounds: Sequence[Round], name: str) -> float:
+    return float(statistics.median(getattr(each, name) for each in rounds))
 
 
-def _MEDIAN(each: Round) -> float:  # noqa: N802 - names a column
-    return statistics.median(each.milliseconds)
+def ratios(rounds: Sequence[Round], base: Sequence[Round], name: str) -> list[float]:
+    """Of one figure, round by round, in ascending order."""
+    return sorted(getattr(mine, name) / getattr(theirs, name) for mine, theirs in zip(rounds, base, strict=True))
 
 
-def _P99(each: Round) -> float:  # noqa: N802 - names a column
-    return percentile(each.milliseconds, 99)
-
-
-def _CPU(each: Round) -> float:  # noqa: N802 - names a column
-    return each.cpu_seconds
-
-
-def _middle(rounds: Sequence[Round], figure: Figure) -> float:
-    return statistics.median(map(figure, rounds))
-
-
-def ratios(rounds: Sequence[Round], base: Sequence[Round], figure: Figure) -> list[float]:
-    """Round by round, in ascending order."""
-    return sorted(figure(mine) / figure(theirs) for mine, theirs in zip(rounds, base, strict=True))
-
-
-def _ratio(rounds: Sequence[Round], base: Sequence[Round], figure: Figure, is_base: bool) -> str:
-    if is_base:
+def _ratio(rounds: Sequence[Round], base: Sequence[Round] | None, name: str) -> str:
+    if base is None:
         return "1"
-    found = ratios(rounds, base, figure)
+    found = ratios(rounds, base, name)
     return f"**{statistics.median(found):.2f}** ({found[0]:.2f} - {found[-1]:.2f})"
-
-
-def _memory(rounds: Sequence[Round]) -> str:
-    resident, growth, peak = (
-        _middle(rounds, figure) / MIB
-        for figure in (lambda each: each.resident_bytes, lambda each: each.growth_bytes, lambda each: each.peak_bytes)
-    )
-    return f"{resident:.0f} ({growth:.0f}, {peak:.0f})"
 
 
 def _freed(rounds: Sequence[Round]) -> str:
@@ -287,13 +278,13 @@ def headline(found: Found) -> str:
     """The README's line: the first cell, this cache's first budget beside Airflow's own."""
     cell, by_label = next(iter(found.items()))
     (_, stock), (label, ours), *_ = by_label.items()
-    budget = label.partition(", ")[2]
+    memory = [_middle(each, "resident_bytes") / MIB for each in (stock, ours)]
     return (
         f"A real scheduler with {cell.runs} running runs on {DATABASES[cell.database]} takes "
-        f"{_middle(stock, _MEDIAN):.0f} ms for a loop with Airflow's own cache and {_middle(ours, _MEDIAN):.0f} ms with "
-        f"{budget} of this one (medians), {_middle(stock, _CPU):.2f} and {_middle(ours, _CPU):.2f} CPU seconds, in "
-        f"{_middle(stock, lambda each: each.resident_bytes) / MIB:.0f} and "
-        f"{_middle(ours, lambda each: each.resident_bytes) / MIB:.0f} MiB of anonymous memory."
+        f"{_middle(stock, 'median'):.0f} ms for a loop with Airflow's own cache and {_middle(ours, 'median'):.0f} ms "
+        f"with {label.partition(', ')[2]} of this one (medians), {_middle(stock, 'cpu_seconds'):.2f} and "
+        f"{_middle(ours, 'cpu_seconds'):.2f} CPU seconds, in {memory[0]:.0f} and {memory[1]:.0f} MiB of anonymous "
+        "memory."
     )
 
 
@@ -303,9 +294,9 @@ def made_by(rounds: int, loops: int) -> str:
         f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, CPython "
         f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()}), load {os.getloadavg()[0]:.1f} in "
         f"the end. Real `airflow scheduler`s with LocalExecutor, one after the other; {RUNS_PER_LOOP} runs to a loop, "
-        f"no sleep between loops. {loops} loops of each process count, after a warm-up of two sweeps over all runs (one "
-        f"from {_LARGE} runs on; Airflow's own: until it is full). Rounds: {rounds}, half as many from {_LARGE} runs "
-        "on; medians over them, and in brackets the spread of the ratios."
+        f"no sleep between loops. {loops} loops of each process count, after a warm-up of two sweeps over all runs "
+        f"(one from {_LARGE} runs on; Airflow's own: until it is full). Rounds: {rounds}, half as many from {_LARGE} "
+        "runs on; medians over them, and in brackets the spread of the ratios."
     )
 
 
@@ -362,7 +353,9 @@ def built(held: ExitStack, scratch: Path, kinds: Sequence[str], runs: int) -> di
             filling.append((home, fill(*homes[kind], runs)))
     for home, process in filling:
         if process.wait():
-            sys.exit(f"the playground ended with {process.returncode}:\n{(home / 'playground.log').read_text()[-2000:]}")
+            sys.exit(
+                f"the playground ended with {process.returncode}:\n{(home / 'playground.log').read_text()[-2000:]}"
+            )
     return homes
 
 

@@ -161,17 +161,6 @@ def table(found: dict[str, list[dict[str, Any]]]) -> tuple[str, list[Row]]:
     return "\n".join(lines), rows
 
 
-def accounting(home: Path) -> str:
-    """How true the accounted bytes are, as a sentence."""
-    told = run_json(home, {"max_bytes": 0}, "benchmarks.accounting")[-1]
-    return (
-        f"Over {told['lookups']} further versions without a limit the process grew by "
-        f"{told['resident_growth_bytes'] / MIB:.0f} MiB of RSS, and the cache accounted for "
-        f"{told['accounted_over_resident']:.1%} of that. Weighing took {told['sizing_over_load']:.1%} of the loads' "
-        f"time. In the database the same versions take {told['serialized_bytes'] / MIB:.0f} MiB."
-    )
-
-
 def made_by() -> str:
     """The command, the versions and the machine."""
     return (
@@ -187,7 +176,7 @@ def write_between(page: Path, mark: str, text: str) -> None:
     page.write_text(between.sub(lambda _: f"{start}\n{text}\n{end}", page.read_text()))
 
 
-def section(chosen: argparse.Namespace, body: str, facts: str) -> str:
+def section(chosen: argparse.Namespace, body: str) -> str:
     """What stands between the marks of the page."""
     chart = chosen.chart
     picture = f"![seconds per sweep and RSS growth]({chart.name})\n\n" if chart else ""
@@ -196,7 +185,7 @@ def section(chosen: argparse.Namespace, body: str, facts: str) -> str:
         f"session, in a process of the scheduler's modules. {chosen.warm_up} sweeps of a process warm its cache up; "
         f"then {chosen.sweeps - chosen.warm_up} count, or {_AS_OFTEN} times as many where they are short. "
         f"{chosen.rounds} processes each, in turn; medians.\n\n"
-        f"{picture}{body}\n\n{facts}"
+        f"{picture}{body}"
     )
 
 
@@ -216,10 +205,9 @@ def main() -> None:
     with playground(chosen.home, chosen.versions) as home:
         found = measure(home, contenders(chosen.budgets.split(",")), chosen.rounds, chosen.sweeps, chosen.warm_up)
         body, rows = table(found)
-        facts = accounting(home)
-    print(f"{body}\n\n{facts}")
+    print(body)
     if chosen.page:
-        write_between(chosen.page, chosen.mark, section(chosen, body, facts))
+        write_between(chosen.page, chosen.mark, section(chosen, body))
     if chosen.chart:
         chosen.chart.write_text(bars(("seconds per warm sweep", "RSS growth"), rows))
 

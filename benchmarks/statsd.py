@@ -1,4 +1,4 @@
-"""Timers that a process sends by StatsD, collected: each sample, not an aggregate of ten seconds as a server keeps it."""
+"""Timers that a process sends by StatsD: each sample, where a StatsD server keeps an aggregate of ten seconds."""
 
 from __future__ import annotations
 

@@ -37,7 +37,10 @@ def _authored(number: int, tasks: int, seed: int) -> Any:
     from dagcache.airflow.synthetic import synthetic_dag
 
     drawn = random.Random(f"{seed}/{number}")
-    dag = synthetic_dag(f"typical_{number:05}", tasks, drawn, __file__, schedule="@once")
+    first = tasks if tasks <= _MOST else 1
+    dag = synthetic_dag(f"typical_{number:05}", first, drawn, __file__, schedule="@once")
+    if tasks > first:
+        _add_chains(dag, tasks - first, drawn)
     if tasks > 3 and number % 4 == 0:
         with dag:
 
@@ -48,6 +51,28 @@ def _authored(number: int, tasks: int, seed: int) -> Any:
 
             each_shard.expand(shard=[f"shard {index}" for index in range(drawn.randint(2, 6))])
     return dag
+
+
+def _add_chains(dag: Any, tasks: int, drawn: random.Random) -> None:
+    """Short chains behind the first task, in groups: large DAGs are wide.
+
+    In a deep one Airflow's own weights of priority take quadratic time: minutes for the run of 5,000 tasks.
+    """
+    from airflow.providers.standard.operators.bash import BashOperator
+    from airflow.sdk import TaskGroup
+
+    (earliest,) = dag.tasks
+    done = 0
+    with dag:
+        while done < tasks:
+            with TaskGroup(f"table_{done}"):
+                last = earliest
+                for step in range(min(drawn.randint(2, 6), tasks - done)):
+                    command = f"step --table {done} --number {step} " + "--set option=value " * drawn.randint(0, 20)
+                    task = BashOperator(task_id=f"step_{step}", bash_command=command, env={"TABLE": str(done)})
+                    last >> task
+                    last = task
+                    done += 1
 
 
 def _written(counts: list[int], seed: int) -> Iterator[int]:

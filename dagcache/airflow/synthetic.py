@@ -31,9 +31,7 @@ def task_count(random_: random.Random) -> int:
     return min(_MOST, max(_FEWEST, round(drawn)))
 
 
-def synthetic_dag(
-    dag_id: str, tasks: int, random_: random.Random, fileloc: str, schedule: str | None = None
-) -> DAG:
+def synthetic_dag(dag_id: str, tasks: int, random_: random.Random, fileloc: str, schedule: str | None = None) -> DAG:
     """A DAG of mixed operators, some in groups and some mapped, which `REVISION` runs through like an edit would."""
     dag = DAG(
         dag_id,

@@ -1,0 +1,179 @@
+"""What the benchmarks of a real scheduler make of what they saw: loops and bytes into tables. Without a scheduler."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import tallies
+from benchmarks.accounting import Found, Held, Line
+from benchmarks.accounting import sentences as sentences_of_bytes
+from benchmarks.accounting import table as table_of_bytes
+from benchmarks.at_work import ROOT, Loop, Memory, cpu_seconds, memory
+from benchmarks.loop import Cell, Round, headline, ratios, summary, table
+from benchmarks.tallies import Tallies
+from benchmarks.typical import LARGE, task_counts
+from dagcache.metrics.scrape import parse
+
+MIB = 2**20
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+
+
+def loop(number: int) -> Loop:
+    """The n-th loop of a scheduler that is as regular as a clock: 200 ms each, of which 100 ms of CPU time."""
+    return Loop(
+        milliseconds=200.0 + number,
+        ended=10 + 0.25 * number,
+        cpu_seconds=5 + 0.1 * number,
+        memory=Memory(anonymous=(100 + number) * MIB, resident=(130 + number) * MIB, peak=(140 + number) * MIB),
+        tallies=Tallies(60.0 * number, 8.0 * number, 2.0 * number, 0.5 * number, 0.01 * number, 0.02 * number, number),
+    )
+
+
+@pytest.fixture
+def measured() -> Round:
+    """Ten loops of such a scheduler."""
+    loops = [loop(number) for number in range(31)]
+    metrics = parse(
+        'dagcache_demotions_total{component="scheduler"} 90\n'
+        'dagcache_evictions_total{cause="size",component="scheduler"} 10\n'
+        'dagcache_unbroken_cycles_total{component="scheduler"} 2\n'
+    )
+    return summary(loops[0], loops[20:], metrics)
+
+
+def test_figures_are_per_loop_of_those_that_count(measured: Round) -> None:
+    """From the end of the first of them to the end of the last; its own duration is not in."""
+    assert list(measured.milliseconds) == [200.0 + number for number in range(21, 31)]
+    assert measured.loops_per_minute == pytest.approx(240)
+    assert measured.cpu_seconds == pytest.approx(0.1)
+    assert measured.statements == pytest.approx(60)
+    assert measured.full_collections == pytest.approx(0.5)
+    assert measured.full_seconds == pytest.approx(1)
+    assert measured.collecting_seconds == pytest.approx(1.03)
+
+
+def test_memory_grows_from_the_first_loop_of_all(measured: Round) -> None:
+    """Anonymous pages, and the largest resident size."""
+    assert measured.resident_bytes == 125 * MIB
+    assert measured.growth_bytes == 25 * MIB
+    assert measured.peak_bytes == 170 * MIB
+
+
+def test_the_table_has_ratios_round_by_round(measured: Round) -> None:
+    """Beside the first contender; what the cache could not free is a share of what it gave up."""
+    halved = replace(measured, milliseconds=[each / 2 for each in measured.milliseconds])
+    third = replace(measured, milliseconds=[each / 3 for each in measured.milliseconds])
+    stock = replace(measured, left=0.0, left_to_collector=0.0)
+    assert ratios([halved, third], [stock, stock], "median") == pytest.approx([1 / 3, 1 / 2])
+    found = {Cell("sqlite", 700): {"stock": [stock, stock], "dagcache, 64MiB": [halved, third]}}
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table(found).splitlines()]
+    assert {len(row) for row in rows} == {14}
+    assert rows[2][:7] == ["SQLite", "700", "stock", "240", "226", "230", "1"]
+    assert rows[2][-1] == "-"
+    assert rows[3][6] == "**0.42** (0.33 - 0.50)"
+    assert rows[3][-1] == "98.0% of 100"
+
+
+def test_the_headline_is_of_the_first_cell(measured: Round) -> None:
+    """Airflow's own cache, and the first budget."""
+    ours = replace(measured, milliseconds=[100.0], cpu_seconds=0.05, resident_bytes=50.0 * MIB)
+    found = {
+        Cell("sqlite", 700): {"stock": [measured], "dagcache, 64MiB": [ours], "dagcache, 25%": [measured]},
+        Cell("postgres", 700): {"stock": [ours], "dagcache, 64MiB": [ours]},
+    }
+    assert headline(found) == (
+        "A real scheduler with 700 running runs on SQLite takes 226 ms for a loop with Airflow's own cache and 100 ms "
+        "with 64MiB of this one (medians), 0.10 and 0.05 CPU seconds, in 125 and 50 MiB of anonymous memory."
+    )
+
+
+def test_a_process_counts_its_collections_and_statements(tmp_path: Path) -> None:
+    """Into the file that the environment names; without one it counts nothing."""
+    pytest.importorskip("sqlalchemy")
+    code = (
+        "import gc\n"
+        "from benchmarks import tallies\n"
+        "gc.disable()\n"
+        "tallies.install()\n"
+        "from sqlalchemy import create_engine, text\n"
+        "with create_engine('sqlite://').connect() as connection:\n"
+        "    connection.execute(text('SELECT 1'))\n"
+        "    connection.execute(text('SELECT 2'))\n"
+        "gc.collect()\n"
+        "gc.collect(0)\n"
+    )
+    path = tmp_path / "tallies"
+    tallies.new_file(path)
+    for variables in ({}, {tallies.VARIABLE: str(path)}):
+        assert tallies.read(path) == Tallies()
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=os.environ | variables)
+    counted = tallies.read(path)
+    assert (counted.statements, counted.young, counted.middle, counted.full) == (2, 1, 0, 1)
+    assert counted.full_seconds > 0
+    assert counted.since(counted) == Tallies()
+
+
+@on_linux
+def test_a_process_is_read_from_proc(tmp_path: Path) -> None:
+    """Its CPU time, whatever it is called, and its memory; one that has just ended is an error, not zeros."""
+    assert cpu_seconds(os.getpid()) > 0
+    now = memory(os.getpid())
+    assert 0 < now.anonymous < now.resident <= now.peak
+    (tmp_path / "7").mkdir()
+    ticks = os.sysconf("SC_CLK_TCK")
+    fields = f"7 (a) b (c) S {' '.join(['1'] * 10)} {2 * ticks} {ticks} 9 9"
+    (tmp_path / "7" / "stat").write_text(fields)
+    assert cpu_seconds(7, tmp_path) == 3.0
+    (tmp_path / "7" / "status").write_text("Name:\ta\nState:\tZ (zombie)\n")
+    with pytest.raises(ProcessLookupError):
+        memory(7, tmp_path)
+
+
+@pytest.fixture
+def found() -> Found:
+    """Schedulers of 100 MiB, in which the cache accounts for a tenth too much."""
+    nothing = [Held(0, anonymous=100 * MIB), Held(0, anonymous=99 * MIB), Held(0, anonymous=101 * MIB)]
+    lines = [
+        Line("half", 55 * MIB, [Held(55 * MIB, 150 * MIB), Held(55 * MIB, 150 * MIB)]),
+        Line("unbounded", 0, [Held(110 * MIB, 200 * MIB, serialized=30 * MIB, weighing=0.01)] * 2),
+    ]
+    return Found(nothing, lines)
+
+
+def test_real_bytes_are_those_beyond_a_process_that_holds_nothing(found: Found) -> None:
+    """The median of such processes; the ratio is accounted over real."""
+    assert found.baseline == 100 * MIB
+    assert [line.ratios(found.baseline) for line in found.lines] == [pytest.approx([1.1, 1.1])] * 2
+
+
+def test_the_slope_is_what_an_accounted_byte_costs(found: Found) -> None:
+    """Over all processes, those that hold nothing included."""
+    assert found.slope == pytest.approx(1 / 1.1)
+    text = sentences_of_bytes(found)
+    assert "is 0.909 bytes more of the process" in text
+    assert "accounted / real 1.100" in text
+    assert "100.0 MiB of anonymous memory (99.0 - 101.0)" in text
+
+
+def test_each_budget_has_a_line(found: Found) -> None:
+    """With the spread of its processes."""
+    assert table_of_bytes(found).splitlines()[2:] == [
+        "| half, 55 MiB | 55.0 | 50.0 (50.0 - 50.0) | **1.100** (1.100 - 1.100) |",
+        "| unbounded | 110.0 | 100.0 (100.0 - 100.0) | **1.100** (1.100 - 1.100) |",
+    ]
+
+
+def test_the_typical_dags_are_as_people_have_them() -> None:
+    """Half of them of three tasks or fewer, one in twenty beyond seventeen, and a few giants."""
+    counts = task_counts(2000, seed=1)
+    small = sorted(counts[: -len(LARGE)])
+    assert small[len(small) // 2] == 3
+    assert 15 <= small[len(small) * 95 // 100] <= 19
+    assert counts[-len(LARGE) :] == list(LARGE)
+    assert max(LARGE) >= 5000
