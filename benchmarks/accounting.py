@@ -5,7 +5,8 @@ cores that do nothing else; ``--quick`` for a look. The DAGs are of the sizes th
 Each scheduler gets a fresh copy of their database: it creates a run of each DAG, schedules its first tasks and queues
 them in an executor that runs nothing, and then examines all runs over and over. After one such sweep, anonymous
 resident memory and accounted bytes are read after each loop of the next one, as they are: nothing is collected or given
-back for it. *Real* bytes are those beyond what a scheduler takes whose cache holds nothing, because no DAG fits its budget.
+back for it. *Real* bytes are those beyond what a scheduler takes whose cache holds nothing, because no DAG fits its
+budget.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import math
 import os
 import platform
 import shutil
-import signal
 import sqlite3
 import statistics
 import subprocess
@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.at_work import Scheduler, scheduler
+from benchmarks.at_work import Scheduler, end_with_this_process, scheduler
 from benchmarks.scheduler import MIB, write_between
 from dagcache.airflow.playground import environment
 from dagcache.sizing.limits import format_bytes
@@ -262,7 +262,7 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     """Measure, print, draw, and write the page."""
     chosen = arguments().parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no scheduler outlives it
+    end_with_this_process()
     if chosen.quick:
         chosen.dags, chosen.processes = 100, 1
     found = measure(chosen.dags, chosen.processes, chosen.jobs, chosen.python)

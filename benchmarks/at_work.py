@@ -7,6 +7,7 @@ statements and collections from the file of `benchmarks.tallies`.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -57,6 +58,20 @@ class Loop:
     cpu_seconds: float
     memory: Memory
     tallies: Tallies
+
+
+_running: set[subprocess.Popen[bytes]] = set()
+
+
+def end_with_this_process() -> None:
+    """Have a SIGTERM end all schedulers, those that other threads wait for included, and then this process."""
+
+    def end(*_: object) -> None:
+        for process in list(_running):
+            process.kill()
+        sys.exit(143)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 class StoppedError(Exception):
@@ -156,11 +171,13 @@ def scheduler(
             stdout=written,
             stderr=written,
         )
+        _running.add(process)
         started.append(Scheduler(process, log, counted, port))
         try:
             yield started[0]
         finally:
             _end(process)
+            _running.discard(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -18,7 +18,6 @@ import argparse
 import math
 import os
 import platform
-import signal
 import statistics
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.at_work import Loop, scheduler
+from benchmarks.at_work import Loop, end_with_this_process, scheduler
 from benchmarks.scheduler import MIB, write_between
 from benchmarks.statsd import percentile
 from dagcache.advice.curve import STOCK_ENTRIES
@@ -315,7 +314,7 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, metavar="FILE", help="write the first figures between this page's marks")
     parser.add_argument("--mark", default="loop", help="of these marks (default: loop)")
     chosen = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no scheduler outlives it
+    end_with_this_process()
     if chosen.quick:
         chosen.runs, chosen.databases, chosen.rounds, chosen.loops = "60", "sqlite", 1, 10
     counts = [int(count) for count in chosen.runs.split(",")]

@@ -31,9 +31,6 @@ def task_counts(dags: int, seed: int) -> list[int]:
 
 
 def _authored(number: int, tasks: int, seed: int) -> Any:
-    from airflow.providers.standard.operators.bash import BashOperator
-    from airflow.sdk import task_group
-
     from dagcache.airflow.synthetic import synthetic_dag
 
     drawn = random.Random(f"{seed}/{number}")
@@ -42,15 +39,21 @@ def _authored(number: int, tasks: int, seed: int) -> Any:
     if tasks > first:
         _add_chains(dag, tasks - first, drawn)
     if tasks > 3 and number % 4 == 0:
-        with dag:
-
-            @task_group
-            def each_shard(shard: str) -> None:
-                extract = BashOperator(task_id="extract", bash_command=f"extract {shard}")
-                extract >> BashOperator(task_id="load", bash_command="load", env={"DAG": str(number)})
-
-            each_shard.expand(shard=[f"shard {index}" for index in range(drawn.randint(2, 6))])
+        _add_mapped_group(dag, number, drawn)
     return dag
+
+
+def _add_mapped_group(dag: Any, number: int, drawn: random.Random) -> None:
+    from airflow.providers.standard.operators.bash import BashOperator
+    from airflow.sdk import task_group
+
+    def each_shard(shard: str) -> None:
+        extract = BashOperator(task_id="extract", bash_command=f"extract {shard}")
+        extract >> BashOperator(task_id="load", bash_command="load", env={"DAG": str(number)})
+
+    with dag:
+        grouped: Any = task_group(each_shard)
+        grouped.expand(shard=[f"shard {index}" for index in range(drawn.randint(2, 6))])
 
 
 def _add_chains(dag: Any, tasks: int, drawn: random.Random) -> None:
