@@ -32,6 +32,7 @@ from pathlib import Path
 
 from benchmarks.at_work import Scheduler, end_with_this_process, scheduler
 from benchmarks.scheduler import MIB, write_between
+from benchmarks.typical import LARGE, task_counts
 from dagcache.airflow.playground import environment
 from dagcache.sizing.limits import format_bytes
 
@@ -104,11 +105,11 @@ class Found:
 
 
 @contextmanager
-def typical_database(dags: int, python: str) -> Iterator[Path]:
+def typical_database(dags: int, largest: int, python: str) -> Iterator[Path]:
     """A folder with a database of that many DAGs."""
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
-        command = [python, "-m", "benchmarks.typical", "--dags", str(dags)]
+        command = [python, "-m", "benchmarks.typical", "--dags", str(dags), "--largest", str(largest)]
         env = environment(home, examples=False, mode="off")
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -162,9 +163,9 @@ def _wait_for_runs(started: Scheduler, database: Path, dags: int) -> None:
             time.sleep(0.5)
 
 
-def measure(dags: int, processes: int, jobs: int, python: str) -> Found:
+def measure(dags: int, largest: int, processes: int, jobs: int, python: str) -> Found:
     """First without a bound, which tells the working set; then each budget, several processes at a time."""
-    with typical_database(dags, python) as database, ThreadPoolExecutor(jobs) as pool:
+    with typical_database(dags, largest, python) as database, ThreadPoolExecutor(jobs) as pool:
 
         def held(budget: int, count: int) -> Iterator[Held]:
             return pool.map(lambda _: one_process(database, dags, budget, python), range(count))
@@ -246,6 +247,7 @@ def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accounting", description=__doc__)
     parser.add_argument("--dags", type=int, default=800, help="(default: 800)")
+    parser.add_argument("--largest", type=int, default=LARGE[-1], help="tasks of the largest DAG, at most")
     parser.add_argument("--processes", type=int, default=3, help="for each budget (default: 3)")
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="schedulers at a time (default: one a core)"
@@ -265,7 +267,7 @@ def main() -> None:
     end_with_this_process()
     if chosen.quick:
         chosen.dags, chosen.processes = 100, 1
-    found = measure(chosen.dags, chosen.processes, chosen.jobs, chosen.python)
+    found = measure(chosen.dags, chosen.largest, chosen.processes, chosen.jobs, chosen.python)
     if chosen.json:
         ratios = {line.label: line.ratios(found.baseline) for line in found.lines}
         print(json.dumps({"ratios": ratios, "slope": found.slope}))
@@ -274,10 +276,8 @@ def main() -> None:
     if chosen.chart:
         draw_chart(found, chosen.chart)
     if chosen.page:
-        from benchmarks.typical import task_counts
-
         picture = f"![real over accounted bytes]({chosen.chart.name})\n\n" if chosen.chart else ""
-        head = made_by(chosen, sum(task_counts(chosen.dags, 1)))
+        head = made_by(chosen, sum(task_counts(chosen.dags, largest=chosen.largest)))
         write_between(chosen.page, chosen.mark, f"{head}\n\n{picture}{table(found)}\n\n{sentences(found)}")
 
 

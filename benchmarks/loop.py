@@ -221,7 +221,7 @@ def table(found: Found) -> str:
     lines = [
         "| database | runs | | loops a minute | median ms | p99 ms | median (spread) | CPU s a loop | CPU (spread) "
         "| anonymous MiB (growth; peak of all) | statements a loop | full collections a loop "
-        "| ms a loop in these, in all | freed without the collector |",
+        "| CPU ms a loop in these, in all | freed without the collector |",
         f"|{'---|' * 14}",
     ]
     for cell, by_label in found.items():

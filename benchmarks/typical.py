@@ -1,7 +1,7 @@
 """DAGs of the sizes that people have, written to the database of THIS process's environment, each to be run once.
 
 ``python -m benchmarks.typical --dags 2000``. Half of them have three tasks or fewer, one in twenty more than seventeen;
-the last ones are large, up to 6,000 tasks. Every fourth DAG of more than three tasks has a mapped group, too.
+the last ones are large, up to 5,000 tasks. Every fourth DAG of more than three tasks has a mapped group, too.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ _BUNDLE = "dags-folder"
 _AT_ONCE = 100
 
 
-def task_counts(dags: int, seed: int) -> list[int]:
-    """How many tasks each DAG has: lognormal, and then the large ones."""
+def task_counts(dags: int, seed: int = 1, largest: int = LARGE[-1]) -> list[int]:
+    """How many tasks each DAG has: lognormal, and then those large ones that have ``largest`` tasks at most."""
     drawn = random.Random(seed)
-    small = dags - len(LARGE)
-    return [min(_MOST, max(1, round(drawn.lognormvariate(math.log(_MEDIAN), _SIGMA)))) for _ in range(small)] + [*LARGE]
+    large = [tasks for tasks in LARGE if tasks <= largest]
+    small = dags - len(large)
+    return [min(_MOST, max(1, round(drawn.lognormvariate(math.log(_MEDIAN), _SIGMA)))) for _ in range(small)] + large
 
 
 def _authored(number: int, tasks: int, seed: int) -> Any:
@@ -99,6 +100,7 @@ def main() -> None:
     """Build the tables and write the DAGs; what they are like goes to stdout, as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.typical", description=__doc__)
     parser.add_argument("--dags", type=int, default=2000)
+    parser.add_argument("--largest", type=int, default=LARGE[-1], help="tasks of the largest DAG, at most")
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     stdout, sys.stdout = sys.stdout, sys.stderr  # Airflow's commands print
@@ -115,7 +117,7 @@ def main() -> None:
         connection.execute(text("PRAGMA journal_mode=WAL"))
     with create_session() as session:
         session.add(DagBundleModel(name=_BUNDLE))
-    counts = task_counts(chosen.dags, chosen.seed)
+    counts = task_counts(chosen.dags, chosen.seed, chosen.largest)
     for done in _written(counts, chosen.seed):
         print(f"{done} of {len(counts)}", flush=True)
     with engine.connect() as connection:
