@@ -95,6 +95,8 @@ class Round:
     growth_bytes: float
     """Of the same, since the end of the first loop of all."""
     peak_bytes: float
+    collected: float = 0.0
+    """Objects that the collector freed, per loop."""
     left: float = 0.0
     """How many graphs the cache gave up, in all loops."""
     left_to_collector: float = 0.0
@@ -131,6 +133,7 @@ def summary(first: Loop, counted: Sequence[Loop], metrics: Scrape | None) -> Rou
         resident_bytes=resident,
         growth_bytes=resident - first.memory.anonymous,
         peak_bytes=end.memory.peak,
+        collected=spent.collected / turns,
         left=left,
         left_to_collector=left_to_collector,
     )
@@ -221,8 +224,8 @@ def table(found: Found) -> str:
     lines = [
         "| database | runs | | loops a minute | median ms | p99 ms | median (spread) | CPU s a loop | CPU (spread) "
         "| anonymous MiB (growth; peak of all) | statements a loop | full collections a loop "
-        "| CPU ms a loop in these, in all | freed without the collector |",
-        f"|{'---|' * 14}",
+        "| CPU ms a loop in these, in all | objects collected a loop | freed without the collector |",
+        f"|{'---|' * 15}",
     ]
     for cell, by_label in found.items():
         base = next(iter(by_label.values()))
@@ -246,6 +249,7 @@ def _row(rounds: Sequence[Round], base: Sequence[Round] | None) -> list[str]:
         f"{_middle(rounds, 'statements'):.0f}",
         f"{_middle(rounds, 'full_collections'):.3f}",
         f"{full:.1f}, {collecting:.1f}",
+        f"{_middle(rounds, 'collected'):.0f}",
         _freed(rounds),
     ]
 

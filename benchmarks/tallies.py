@@ -32,6 +32,8 @@ class Tallies:
     young_seconds: float = 0.0
     middle_seconds: float = 0.0
     full_seconds: float = 0.0
+    collected: float = 0.0
+    """Objects that the collector freed."""
 
     def since(self, earlier: Tallies) -> Tallies:
         """What was counted in between."""
@@ -39,7 +41,7 @@ class Tallies:
 
 
 _FORM = f"{len(fields(Tallies))}d"
-_STATEMENTS, _COLLECTIONS, _SECONDS = 0, 1, 4
+_STATEMENTS, _COLLECTIONS, _SECONDS, _COLLECTED = 0, 1, 4, 7
 
 
 def new_file(path: Path) -> None:
@@ -68,6 +70,7 @@ def install() -> None:
         else:
             counted[_COLLECTIONS + info["generation"]] += 1
             counted[_SECONDS + info["generation"]] += time.thread_time() - began
+            counted[_COLLECTED] += info["collected"]
 
     def executed(*_: Any) -> None:
         counted[_STATEMENTS] += 1

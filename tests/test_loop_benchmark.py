@@ -31,7 +31,9 @@ def loop(number: int) -> Loop:
         ended=10 + 0.25 * number,
         cpu_seconds=5 + 0.1 * number,
         memory=Memory(anonymous=(100 + number) * MIB, resident=(130 + number) * MIB, peak=(140 + number) * MIB),
-        tallies=Tallies(60.0 * number, 8.0 * number, 2.0 * number, 0.5 * number, 0.01 * number, 0.02 * number, number),
+        tallies=Tallies(
+            60.0 * number, 8.0 * number, 2.0 * number, 0.5 * number, 0.01 * number, 0.02 * number, number, 500 * number
+        ),
     )
 
 
@@ -55,6 +57,7 @@ def test_figures_are_per_loop_of_those_that_count(measured: Round) -> None:
     assert measured.statements == pytest.approx(60)
     assert measured.full_collections == pytest.approx(0.5)
     assert measured.full_seconds == pytest.approx(1)
+    assert measured.collected == pytest.approx(500)
     assert measured.collecting_seconds == pytest.approx(1.03)
 
 
@@ -73,7 +76,7 @@ def test_the_table_has_ratios_round_by_round(measured: Round) -> None:
     assert ratios([halved, third], [stock, stock], "median") == pytest.approx([1 / 3, 1 / 2])
     found = {Cell("sqlite", 700): {"stock": [stock, stock], "dagcache, 64MiB": [halved, third]}}
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table(found).splitlines()]
-    assert {len(row) for row in rows} == {14}
+    assert {len(row) for row in rows} == {15}
     assert rows[2][:7] == ["SQLite", "700", "stock", "240", "226", "230", "1"]
     assert rows[2][-1] == "-"
     assert rows[3][6] == "**0.42** (0.33 - 0.50)"
@@ -105,6 +108,9 @@ def test_a_process_counts_its_collections_and_statements(tmp_path: Path) -> None
         "with create_engine('sqlite://').connect() as connection:\n"
         "    connection.execute(text('SELECT 1'))\n"
         "    connection.execute(text('SELECT 2'))\n"
+        "cycle = []\n"
+        "cycle.append([cycle])\n"
+        "del cycle\n"
         "gc.collect()\n"
         "gc.collect(0)\n"
     )
@@ -116,6 +122,7 @@ def test_a_process_counts_its_collections_and_statements(tmp_path: Path) -> None
     counted = tallies.read(path)
     assert (counted.statements, counted.young, counted.middle, counted.full) == (2, 1, 0, 1)
     assert counted.full_seconds > 0
+    assert counted.collected >= 2
     assert counted.since(counted) == Tallies()
 
 
