@@ -23,6 +23,9 @@ from datetime import tzinfo
 from itertools import chain, filterfalse, islice
 from typing import Any
 
+from dagcache.sizing.blocks import HAVE_GC, header, rounded
+from dagcache.sizing.instances import Attributes
+
 NODE_LIMIT = 2_000_000
 """Where a walk gives up unless told otherwise: about 250 MB of graph, and a second of walking."""
 
@@ -43,15 +46,6 @@ _PROCESS_WIDE: dict[int, Any] = {
     )
 }
 
-# Include/object.h; the layout of instances changed with every minor version.
-_HAVE_GC = 1 << 14
-_MANAGED_DICT = 1 << 4 if sys.version_info >= (3, 11) else 0
-_PREHEADER = _MANAGED_DICT | (1 << 3 if sys.version_info >= (3, 12) else 0)
-_VALUES_ARE_IN_THE_OBJECT = sys.version_info >= (3, 13)
-_INLINE_VALUES = 1 << 2 if _VALUES_ARE_IN_THE_OBJECT else _MANAGED_DICT
-_MOST_INLINE_VALUES = 29
-_COLLECTORS_LINKS = 0 if "t" in getattr(sys, "abiflags", "") else 16  # free-threaded builds have none
-_OWN_DICT = -1
 _BODIED = (dict, list, set, frozenset)
 
 
@@ -83,9 +77,9 @@ def weigh(
     """
     graph = _Graph(STOP_TYPES + stop_types, shared)
     complete = graph.explore(value, node_limit)
-    values_bytes, own_dicts = graph.instances()
-    keys = graph.keys_of_dicts(own_dicts)
-    nbytes = graph.blocks() + values_bytes + _blocks_of(str, keys)
+    attributes = graph.attributes()
+    keys = graph.keys_of_dicts(attributes.own_dicts)
+    nbytes = graph.blocks() + attributes.nbytes + _blocks_of(str, keys)
     return Weight(nbytes, graph.count + len(keys), complete)
 
 
@@ -128,7 +122,7 @@ class _Graph:
                 continue
             self.count += len(nodes)
             self._nodes.setdefault(of, []).extend(nodes)
-            if of.__flags__ & _HAVE_GC:
+            if of.__flags__ & HAVE_GC:
                 to_follow += nodes
         return to_follow
 
@@ -139,25 +133,13 @@ class _Graph:
             self._stopped.add(of)
         return of in self._stopped
 
-    def instances(self) -> tuple[int, set[int]]:
-        """Bytes of the attribute values that instances hold without a dict, and the ids of dicts they own."""
-        nbytes = 0
-        own_dicts: set[int] = set()
+    def attributes(self) -> Attributes:
+        """What holds the attributes of the instances."""
+        attributes = Attributes()
         for of, nodes in self._nodes.items():
-            if not of.__dictoffset__ or issubclass(of, _BODIED):
-                continue
-            widths = []
-            for node in nodes:
-                referents = gc.get_referents(node)
-                width = len(referents) - 1
-                # An instance's referents end with its dict, if that exists, and its type. Where values are
-                # kept inline an attribute may stand in that place, unless it is the only one.
-                if type(referents[width - 1]) is dict and (width == 1 or not _MANAGED_DICT):
-                    own_dicts.add(id(referents[width - 1]))
-                    width = _OWN_DICT
-                widths.append(width)
-            nbytes += _values_bytes(of, widths)
-        return nbytes, own_dicts
+            if of.__dictoffset__ and not issubclass(of, _BODIED):
+                attributes.add(of, nodes, self._found)
+        return attributes
 
     def keys_of_dicts(self, own_dicts: set[int]) -> list[Any]:
         """The str keys, which the collector's view of a dict leaves out.
@@ -177,13 +159,13 @@ class _Graph:
 
 
 def _blocks_of(of: type, nodes: list[Any]) -> int:
-    header = _header(of)
+    front = header(of)
     sizeof: Any = of.__sizeof__
     if sizeof is object.__sizeof__ and not of.__itemsize__:
-        return len(nodes) * _rounded(of.__basicsize__ + header)
-    head = of.__basicsize__ + header if issubclass(of, _BODIED) else 0
+        return len(nodes) * rounded(of.__basicsize__ + front)
+    head = of.__basicsize__ + front if issubclass(of, _BODIED) else 0
     return sum(
-        count * (_rounded(head) + _rounded(size + header - head)) for size, count in Counter(_sizes(of, nodes)).items()
+        count * (rounded(head) + rounded(size + front - head)) for size, count in Counter(_sizes(of, nodes)).items()
     )
 
 
@@ -198,37 +180,6 @@ def _sizes(of: type, nodes: list[Any]) -> list[int]:
 
 def _size_or_guess(node: object) -> int:
     try:
-        return sys.getsizeof(node) - _header(type(node))
+        return sys.getsizeof(node) - header(type(node))
     except Exception:  # one object's own __sizeof__ must not spoil the others
         return type(node).__basicsize__
-
-
-def _rounded(size: int) -> int:
-    """The block that an allocator hands out for a request of so many bytes."""
-    if size > 512:
-        size += 8
-    return (size + 15) & ~15
-
-
-def _header(of: type) -> int:
-    """Bytes in front of an object: the collector's links; pointers to a managed dict and weak references."""
-    return (_COLLECTORS_LINKS if of.__flags__ & _HAVE_GC else 0) + (16 if of.__flags__ & _PREHEADER else 0)
-
-
-def _values_bytes(of: type, widths: list[int]) -> int:
-    """Bytes of the inline attribute values of instances of one class.
-
-    All instances of a class get room for the attributes of the widest, and one more (Objects/dictobject.c).
-    """
-    if not of.__flags__ & _INLINE_VALUES:  # pragma: no cover - before CPython 3.11, and from 3.13 on
-        return 0
-    if not _VALUES_ARE_IN_THE_OBJECT:  # pragma: no cover - CPython 3.11 and 3.12
-        room = min(max(widths) + 1, _MOST_INLINE_VALUES)
-        return (len(widths) - widths.count(_OWN_DICT)) * _rounded(_words(room + 2) + 8 * room)
-    # From CPython 3.13 on.
-    room = _MOST_INLINE_VALUES if _OWN_DICT in widths else min(max(widths) + 1, _MOST_INLINE_VALUES)  # pragma: no cover
-    return len(widths) * _rounded(_words(room) + 8 * (room + 1))  # pragma: no cover
-
-
-def _words(size: int) -> int:  # pragma: no cover - from CPython 3.11 on
-    return (size + 7) & ~7

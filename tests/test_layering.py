@@ -17,7 +17,9 @@ ROOT = Path(dagcache.__file__).parent
 
 LAYERS = [
     ["errors", "lock", "log_limits", "own_version", "patience"],
-    ["sizing.limits", "sizing.kernel_files", "sizing.walk"],
+    ["sizing.limits", "sizing.kernel_files", "sizing.blocks"],
+    ["sizing.instances"],
+    ["sizing.walk"],
     ["sizing.durations", "sizing.estimate", "sizing.audit", "sizing.cgroups"],
     ["sizing.memory"],
     ["stats", "history", "clock", "pace", "gcpause", "allowance"],

@@ -73,7 +73,7 @@ def test_a_thawed_dag_weighs_what_the_allocators_handed_out(tasks: int) -> None:
         ([], 64),  # 40, and 16 in front
         ([None], 80),  # and a body of 8
         ([None] * 3, 96),
-        ((None, None, None), 64),
+        ((None, None, None), 64 if sys.version_info < (3, 14) else 80),  # since 3.14 it keeps its hash
         (set(), 224),  # 200, and 16 in front; room for five is inside
     ],
 )
@@ -164,7 +164,6 @@ def test_instances_weigh_what_the_allocators_handed_out(count: int) -> None:
     assert true_bytes(make) == pytest.approx(nbytes(make()), rel=0.03)
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the collector no longer sees such a dict")
 def test_some_instances_of_a_class_may_have_dicts_and_others_not() -> None:
     """Only the others hold their values themselves."""
     kind = type("Kind", (), {})
@@ -175,7 +174,7 @@ def test_some_instances_of_a_class_may_have_dicts_and_others_not() -> None:
             assert instance.__dict__
         return made
 
-    assert true_bytes(make) == pytest.approx(nbytes(make()), rel=0.05)
+    assert true_bytes(make) == pytest.approx(nbytes(make()), rel=0.02)
 
 
 def test_shared_objects_weigh_nothing_and_neither_does_what_only_they_reach() -> None:
@@ -258,7 +257,7 @@ def test_an_objects_own_size_is_believed() -> None:
         def __sizeof__(self) -> int:
             return 10_000
 
-    assert 10_000 <= nbytes(Buffer()) < 10_200
+    assert 10_000 <= nbytes(Buffer()) < 10_400  # the first instance of a class has room for 29 attributes
 
 
 def test_the_limit_ends_a_walk_with_a_lower_bound() -> None:
