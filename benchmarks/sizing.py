@@ -159,6 +159,7 @@ def run(graphs: int) -> dict[str, Any]:
         copy = from_json(text)
         with _timed() as spent:
             result = audit(copy, shared=SHARED)
+        assert result.pympler_bytes is not None, result.pympler_error
         pympler.add(result.pympler_bytes, spent[0], truth, *times)
         if sys.stderr.isatty():
             print(f"\r{number + 1} of {graphs} graphs", end="", file=sys.stderr)
