@@ -32,6 +32,7 @@ _MOST_BYTES = 2**60  # what is more is no weight; and products of it would overf
 _MOST_UNTHAWED = 10_000  # keys of which it is remembered that a thaw failed; the oldest are forgotten
 _MOST_TOLD = 100  # reasons for which a value has no frozen form that are told at a level that is seen
 _ESTIMATED_AGAIN = 0.125  # of the thaws of what was estimated before; an estimate takes a tenth of a small DAG's thaw
+_SAMPLE = 2048  # objects of one class that are followed where a value has more, tasks for instance
 _WORTH_FREEZING = 0.5  # of the live weight: above that a frozen copy saves too little for holding both
 
 
@@ -72,8 +73,9 @@ class Intake:
         self._walk = functools.partial(weigh, shared=frozenset(map(id, shared)))
         # What a value weighs that a loader built says little of what its thawed copy weighs: dicts and lists are as
         # large as they are filled, and some parts of a loaded graph share what its copies have each for themselves.
-        self._learned = LearnedSizer(walk=self._walk)
-        self._learned_of_thawed = LearnedSizer(walk=self._walk)
+        sample = functools.partial(self._walk, most_alike=_SAMPLE)
+        self._learned = LearnedSizer(walk=self._walk, sample=sample)
+        self._learned_of_thawed = LearnedSizer(walk=self._walk, sample=sample)
         self._reweighing = Reweighing(self._weigh_again)
         self._random = random.Random(1).random  # in a sweep every eighth thaw may be of the same entry
         self._lock = Lock()
@@ -139,7 +141,9 @@ class Intake:
             return Sized(entry.thaws_to_bytes, entry.thawed_bytes_are_exact, 0.0)
         try:
             features = (float(entry.loaded_bytes), *self._features_of(data))
-            return self._learned_of_thawed.size(value, features, load_seconds=thaw_seconds, budget=budget)
+            return self._learned_of_thawed.size(
+                value, features, load_seconds=thaw_seconds, budget=budget, pickled_bytes=features[1]
+            )
         except Exception as error:
             message = "a thawed copy of %r could not be weighed: it counts as the loaded value did"
             report("thawed weight", message, entry.key, error=error)
@@ -215,7 +219,10 @@ class Intake:
             features = loaded.features if frozen is None else (*frozen.features, *loaded.features)
             if loaded.serialized_bytes:
                 features = (*features, float(loaded.serialized_bytes))
-            return self._learned.size(loaded.value, features, load_seconds=load_seconds, budget=budget).nbytes
+            pickled_bytes = frozen.features[0] if frozen is not None and frozen.features else 0.0
+            return self._learned.size(
+                loaded.value, features, load_seconds=load_seconds, budget=budget, pickled_bytes=pickled_bytes
+            ).nbytes
         except Exception as error:
             report("sizer", "the sizer failed on %r: it is served and not kept", key, error=error)
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from array import array
 from collections import OrderedDict
@@ -24,6 +25,11 @@ _SHARE_OF_TRAINING = 0.25  # the debt that unfamiliar values may run up
 _LARGEST_FEATURE = 1e15
 _MOST_MODELS = 8
 _RIDGE = 1e-6
+_CHECKS = 16  # the latest walks by which a model is judged
+_TOLERANCE = 0.1  # of the sum of these: what a model may be off before it is refuted
+_MOST_PROOF = 4096  # walks in a row that a model has to predict well, after its last of several refutations
+_SAMPLE_TOLERANCE = 0.1  # between a sampled weight and a model's: beyond it the value is walked as a whole
+_LEAST_PER_PICKLED = 2.0  # live bytes for each byte of a pickle: a sample with fewer has missed something
 
 
 @dataclass(frozen=True)
@@ -39,24 +45,33 @@ class LearnedSizer:
     """Weighs values by a model of their features, and walks them where the model may be wrong. Thread-safe.
 
     It walks while a model has few samples, when features are unlike all that it has seen, when a value would
-    take more than 2 % of the budget, and otherwise about one value in 32. Once a model is trained, walking is
-    held to 1 % of the time that loading takes, as far as that is told. Memory and the time per estimate are
-    bounded; no walk happens under the lock.
+    take more than 2 % of the budget, and otherwise about one value in 32, at uneven distances. Once a model is
+    trained, walking is held to 1 % of the time that loading takes, as far as that is known.
+
+    A model that its own checks refute (their sum is off by more than 10 %) is not used: every value is walked,
+    whatever that costs, until 30 walks in a row agree with it; more after a check that was far off, and after each
+    further refutation twice as many. It then comes back into use step by step: every second value is walked, every
+    fourth, up to one in 32.
+
+    Memory and the time per estimate are bounded; no walk happens under the lock.
 
     ``headroom`` multiplies every result: for values that grow after they were weighed. ``walk`` gives exact
-    weights; ``timer`` gives seconds.
+    weights; ``sample``, if given, is tried first, and its weight is taken unless the model contradicts it.
+    ``timer`` gives seconds.
     """
 
     def __init__(
         self,
         *,
         walk: Callable[[object], Weight] = weigh,
+        sample: Callable[[object], Weight] | None = None,
         headroom: float = 1.0,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         if not 0 < headroom < math.inf:
             raise ValueError(f"headroom must be a finite number above 0, not {headroom!r}")
         self._walk = walk
+        self._sample = sample
         self._headroom = headroom
         self._timer = timer
         self._lock = Lock()  # re-entrant: a signal handler may weigh while its own thread is in the middle of it
@@ -88,24 +103,46 @@ class LearnedSizer:
         """How many values were weighed by a model alone."""
         return self._estimates
 
-    def size(self, value: object, features: Sequence[float], *, load_seconds: float = 0.0, budget: int = 0) -> Sized:
+    def size(
+        self,
+        value: object,
+        features: Sequence[float],
+        *,
+        load_seconds: float = 0.0,
+        budget: int = 0,
+        pickled_bytes: float = 0.0,
+    ) -> Sized:
         """The weight of a value, at least one byte.
 
         ``features`` are numbers that grow with the weight, always in the same order; each number of features
         has a model of its own, and without any the value is walked. ``load_seconds`` is what loading the
-        value took; ``budget`` the cache's limit in bytes, 0 for none. Raises what the walk raises.
+        value took; ``budget`` the cache's limit in bytes, 0 for none; ``pickled_bytes`` the length of the value's
+        pickle, 0 if unknown, by which a sampled weight is checked. Raises what the walk raises.
         """
         start = self._timer()
         row = _usable(features)
         model, predicted, spared = self._lock.run(self._predict, row, load_seconds, budget, start)
         if spared is not None and predicted is not None:
             return Sized(self._with_headroom(predicted), False, spared)
-        weight = self._walk(value)
+        weight = self._weigh(value, predicted, pickled_bytes)
         seconds = self._timer() - start
         self._lock.run(self._walked, model, row, predicted, weight, seconds)
         # A walk that gave up has found a lower bound; so may the model, if it knows only smaller graphs.
         nbytes = weight.nbytes if weight.complete else max(weight.nbytes, predicted or 0.0)
-        return Sized(self._with_headroom(nbytes), weight.complete, seconds)
+        return Sized(self._with_headroom(nbytes), weight.complete and not weight.sampled, seconds)
+
+    def _weigh(self, value: object, predicted: float | None, pickled_bytes: float) -> Weight:
+        """By a sample, unless that may have missed what is heavy."""
+        if self._sample is None:
+            return self._walk(value)
+        weight = self._sample(value)
+        if not weight.sampled:
+            return weight
+        if predicted is not None:
+            doubtful = abs(weight.nbytes - predicted) > _SAMPLE_TOLERANCE * predicted
+        else:
+            doubtful = weight.nbytes < _LEAST_PER_PICKLED * pickled_bytes
+        return self._walk(value) if doubtful else weight
 
     def _predict(
         self, row: tuple[float, ...], load_seconds: float, budget: int, start: float
@@ -141,16 +178,21 @@ class LearnedSizer:
         return model
 
     def _spare_walk(self, model: _Model, row: tuple[float, ...], predicted: float, budget: int) -> bool:
-        if not model.is_familiar(row):
-            return not self._allowance.overdraft
-        due = model.spared >= _WALK_ONE_IN - 1 or (budget > 0 and predicted > _SHARE_OF_BUDGET * budget)
+        if model.is_refuted:
+            return False
+        if model.is_on_probation and model.is_due:
+            return False
+        if not model.is_familiar(row) and self._allowance.overdraft:
+            return False
+        due = model.is_due or (budget > 0 and predicted > _SHARE_OF_BUDGET * budget)
         return not (due and self._allowance.in_credit)
 
     def _learn(self, model: _Model | None, row: tuple[float, ...], nbytes: int, predicted: float | None) -> None:
         if model is None:
             return
         if predicted is not None:
-            _keep_last(self._errors, (predicted - nbytes) / nbytes, _RECENT)
+            _keep_last(self._errors, ((predicted - nbytes) / nbytes,), _RECENT)
+            model.check(predicted, nbytes)
         model.learn(row, nbytes)
 
     def _with_headroom(self, nbytes: float) -> int:
@@ -196,6 +238,8 @@ class _Model:
     def __init__(self, features: int) -> None:
         terms = features + 1
         self.spared = 0
+        """Estimates since the last walk."""
+        self._distance = 0
         self._samples = 0
         self._enough = max(_TRAINING_WALKS, 3 * terms)
         self._products = [[0.0] * terms for _ in range(terms)]
@@ -203,6 +247,23 @@ class _Model:
         self._coefficients = [0.0] * terms
         self._recent = [array("d") for _ in _traits((0.0,) * features)]
         self._bounds: list[tuple[float, float]] = []
+        self._training = array("d")
+        self._record = _Record()
+
+    @property
+    def is_refuted(self) -> bool:
+        """Whether its predictions are not to be used."""
+        return self._record.is_refuted
+
+    @property
+    def is_on_probation(self) -> bool:
+        """Whether it was refuted, and has not proved itself since."""
+        return self._record.interval < _WALK_ONE_IN
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the next value is to be walked, to check it. At uneven distances: loads may come in cycles."""
+        return self.spared >= self._distance
 
     def predict(self, row: tuple[float, ...]) -> float | None:
         """Bytes; None while there are too few samples, or if the model gives nonsense."""
@@ -219,9 +280,10 @@ class _Model:
     def learn(self, row: tuple[float, ...], nbytes: int) -> None:
         """Take a sample in."""
         self.spared = 0
+        self._distance = self._record.distance()
         self._samples += 1
         for column, trait in zip(self._recent, _traits(row), strict=True):
-            _keep_last(column, trait, _RANGE_SAMPLES)
+            _keep_last(column, (trait,), _RANGE_SAMPLES)
         self._bounds = [
             (low - _MARGIN * abs(low), high + _MARGIN * abs(high))
             for low, high in ((min(column), max(column)) for column in self._recent)
@@ -232,16 +294,71 @@ class _Model:
             products = self._products[i]
             for j, other in enumerate(terms):
                 products[j] = _MEMORY * products[j] + term * other / nbytes
-        if self._samples >= self._enough:
-            self._coefficients = _solve(self._products, self._targets)
+        if self._samples < self._enough:
+            _keep_last(self._training, (*row, float(nbytes)), _CHECKS * (len(row) + 1))
+            return
+        self._coefficients = _solve(self._products, self._targets)
+        if self._training:
+            self._check_training(len(row))
+
+    def check(self, predicted: float, nbytes: int) -> None:
+        """Compare a prediction with the walk that it could have spared."""
+        self._record.add(predicted, nbytes)
+
+    def _check_training(self, features: int) -> None:
+        """Features that do not predict the weight show in the samples that the model was made from."""
+        samples, self._training = self._training.tolist(), array("d")
+        for start in range(0, len(samples), features + 1):
+            *row, nbytes = samples[start : start + features + 1]
+            self._record.add(self.predict(tuple(row)) or 0.0, nbytes)
 
 
-def _keep_last(numbers: array[float], number: float, most: int) -> None:
+class _Record:
+    """How well a model has predicted the walks that checked it."""
+
+    def __init__(self) -> None:
+        self.is_refuted = False
+        self.interval = _WALK_ONE_IN
+        """About so many values, one of which is walked."""
+        self._predicted = array("d")
+        self._walked = array("d")
+        self._refutations = 0
+        self._agreed = 0  # checks in a row
+        self._proof = 0  # of these, needed for coming back into use
+        self._random = random.Random(_CHECKS)
+
+    def add(self, predicted: float, walked: float) -> None:
+        """Take a check in."""
+        _keep_last(self._predicted, (predicted,), _CHECKS)
+        _keep_last(self._walked, (walked,), _CHECKS)
+        usual = sum(self._predicted) / len(self._predicted)
+        if abs(sum(self._predicted) - sum(self._walked)) > _TOLERANCE * _CHECKS * usual:
+            self._refute(abs(predicted - walked) / usual)
+            return
+        self._agreed += 1
+        if self.is_refuted and self._agreed >= self._proof:
+            self.is_refuted, self._agreed = False, 0
+        elif not self.is_refuted and self.interval < _WALK_ONE_IN and self._agreed >= _CHECKS:
+            self.interval, self._agreed = 2 * self.interval, 0
+
+    def _refute(self, severity: float) -> None:
+        """One such value among fewer than ``severity / _TOLERANCE`` puts the total off by more than the tolerance."""
+        self._refutations += not self.is_refuted
+        needed = max(_TRAINING_WALKS * 2 ** (self._refutations - 1), severity / _TOLERANCE)
+        self._proof = int(min(max(needed, self._proof), _MOST_PROOF))
+        self.is_refuted, self.interval, self._agreed = True, 1, 0
+
+    def distance(self) -> int:
+        """How many values may be estimated before the next walk; `interval` - 1 on the average."""
+        return self._random.randrange(2 * self.interval - 1)
+
+
+def _keep_last(numbers: array[float], new: Sequence[float], most: int) -> None:
     """Append to an array that holds no more than so many.
 
     An array, because each number that outlives the values it was learned from would keep an arena of the allocator's.
     """
-    numbers.append(number)
+    numbers.extend(new)
     del numbers[:-most]
 
 

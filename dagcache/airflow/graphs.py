@@ -12,6 +12,7 @@ import types
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from dagcache.airflow import foreign
@@ -34,7 +35,7 @@ _TIMEZONES = ("airflow._shared.timezones.timezone", "airflow.utils.timezone")
 _SENTINELS = ("airflow.serialization.definitions.notset", "airflow.utils.types")
 _OPERATORS = ("SerializedBaseOperator",)  # of which each task is one
 _PARAMETERS = ("SerializedParam", "SerializedParamsDict")  # of which each task has several
-_SETS = ("tags", "upstream_task_ids", "downstream_task_ids", "deps")
+_SETS = ("tags", "upstream_task_ids", "downstream_task_ids", "deps", "upstream_group_ids", "downstream_group_ids")
 _SHAREABLE = (list, dict, set, frozenset, tuple, dt.timedelta, dt.tzinfo)
 
 
@@ -75,13 +76,24 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
 
 
 def sets_of(dag: Any) -> Iterator[AbstractSet[Any]]:
-    """Most of the sets in a graph: its tags, the ids of each task's neighbours, and a sensor's own rules."""
-    for part in (dag, *getattr(dag, "task_dict", {}).values()):
-        attributes = getattr(part, "__dict__", {})
+    """Most of the sets in a graph: its tags, the ids of tasks' and groups' neighbours, and a sensor's own rules."""
+    for part in chain((dag,), getattr(dag, "task_dict", {}).values(), _groups(getattr(dag, "task_group", None))):
+        attributes: Any = getattr(part, "__dict__", {})
+        kind = type(part)
         for name in _SETS:
-            found: Any = attributes.get(name)
+            found = attributes.get(name)
+            if found is None and type(slot := getattr(kind, name, None)) is types.MemberDescriptorType:
+                found = slot.__get__(part, kind)
             if type(found) in (set, frozenset) and len(found) > 1:
                 yield found
+
+
+def _groups(root: Any) -> Iterator[Any]:
+    """A group of tasks and the groups within it."""
+    groups = [] if root is None else [root]
+    for group in groups:  # it grows on the way
+        yield group
+        groups += [child for child in getattr(group, "children", {}).values() if isinstance(child, type(root))]
 
 
 def classes_of_parameters() -> list[type]:

@@ -1,0 +1,153 @@
+"""The first load of giant DAGs: Airflow's own load beside ours, with the freeze and the weighing that ours adds.
+
+``python -m benchmarks.giants [--tasks 300,3000,20000,60000] [--page FILE]``. Each first load has a process of its own,
+of the scheduler's modules, that has seen DAGs of usual sizes. Ours is a miss of a cache: load, freeze, weigh, admit.
+Seconds are of this thread's CPU; the cache's weight is beside an exact walk of the same graph.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import random
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.scheduler import made_by, playground, run_json, write_between
+from dagcache.cache import DagCache
+from dagcache.gcpause import gc_relaxed
+from dagcache.intake import Loaded
+from dagcache.sizing.walk import weigh
+
+_MARKER = "--measure"
+_BLOCK = 100  # tasks of which the giants are made
+_USUAL = 40  # DAGs of usual sizes that come before, so that the cache has its dictionary and its model
+_TURNS = 3
+_ID = re.compile(r"\b(task|stage)_(\d+)")
+
+
+def payload(tasks: int, seed: int = 3) -> dict[str, Any]:
+    """A serialised DAG of as many tasks: copies of a block with ids of their own."""
+    from dagcache.airflow.synthetic import synthetic_dag
+
+    module = importlib.import_module("airflow.serialization.serialized_objects")
+    block = synthetic_dag("giant", min(tasks, _BLOCK), random.Random(seed), "/dags/giant.py")
+    whole: dict[str, Any] = json.loads(json.dumps(module.DagSerialization.to_dict(block)))
+    parts = json.dumps([whole["dag"]["tasks"], whole["dag"]["task_group"]["children"]])
+    for number in range(1, tasks // _BLOCK):
+        own_tasks, own_children = json.loads(_ID.sub(rf"\1_{number}_\2", parts))
+        whole["dag"]["tasks"] += own_tasks
+        whole["dag"]["task_group"]["children"] |= own_children
+    return whole
+
+
+class Rival:
+    """Loads as Airflow does, and as a scheduler's bag with a cache does."""
+
+    def __init__(self) -> None:
+        from dagcache.airflow import graphs, sharing
+
+        importlib.import_module("airflow.jobs.scheduler_job_runner")
+        module = importlib.import_module("airflow.serialization.serialized_objects")
+        self._from_dict: Callable[[Any], Any] = module.DagSerialization.from_dict
+        self._sharing = sharing
+        freezer, shared = graphs.freezer()
+        self._shared_ids = frozenset(map(id, shared))
+        self._cache: DagCache[int, Any] = DagCache(max_bytes="8GiB", freezer=freezer, shared=shared)
+        self._loading = 0.0
+        for number in range(_USUAL):
+            self.ours(-number - 1, json.dumps(payload(random.Random(number).randint(5, 300), seed=number)))
+
+    def stock(self, text: str) -> float:
+        """CPU seconds of Airflow's own load; the graph is dropped outside of them."""
+        started = time.thread_time()
+        dag = self._from_dict(json.loads(text))
+        seconds = time.thread_time() - started
+        del dag
+        return seconds
+
+    def ours(self, key: int, text: str) -> dict[str, float]:
+        """CPU seconds of a miss, of its load alone and of an exact walk; and the cache's weight over that walk's."""
+
+        def load(_: int) -> Loaded:
+            started = time.thread_time()
+            parsed = json.loads(text)
+            self._sharing.share_strings(parsed)
+            with gc_relaxed():
+                dag = self._from_dict(parsed)
+                self._sharing.share_immutables(dag)
+            self._loading = time.thread_time() - started
+            return Loaded(dag, len(text), (float(len(dag.task_dict)),))
+
+        started = time.thread_time()
+        dag = self._cache.get_or_load(key, load)
+        seconds = time.thread_time() - started
+        entry = next(each for each in self._cache.entries() if each.key == key)
+        started = time.thread_time()
+        exact = weigh(dag, shared=self._shared_ids, node_limit=10**9).nbytes
+        walking = time.thread_time() - started
+        del dag, self._cache[key]
+        return {
+            "miss": seconds,
+            "load": self._loading,
+            "rest": seconds - self._loading,
+            "walk": walking,
+            "weight_over_walk": entry.live_bytes / exact,
+        }
+
+
+def measure(tasks: int) -> None:
+    """Print the figures of one first load, as a JSON object."""
+    rival = Rival()
+    text = json.dumps(payload(tasks))
+    ours = rival.ours(0, text)
+    print(json.dumps({"tasks": tasks, "stock": rival.stock(text), **ours}), flush=True)
+
+
+def table(rows: list[dict[str, float]]) -> str:
+    """A row for each size: medians over the turns."""
+    lines = [
+        "| tasks | Airflow's load | our load | freeze, weigh, admit | over Airflow's | exact walk | weight over it |",
+        "|---" * 7 + "|",
+    ]
+    for tasks in dict.fromkeys(int(row["tasks"]) for row in rows):
+        turns = [row for row in rows if row["tasks"] == tasks]
+        each = {name: statistics.median(row[name] for row in turns) for name in turns[0]}
+        ratio = statistics.median(row["miss"] / row["stock"] for row in turns)
+        stock, load, rest, walk = (f"{each[name]:.3f} s" for name in ("stock", "load", "rest", "walk"))
+        weight = f"{each['weight_over_walk']:.3f}"
+        lines.append(f"| {tasks:,} | {stock} | {load} | {rest} | **{ratio:.2f}** | {walk} | {weight} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.giants", description=__doc__)
+    parser.add_argument("--tasks", default="300,3000,20000,60000", help="numbers of tasks, comma-separated")
+    parser.add_argument("--home", type=Path, help="an existing playground, instead of a new one")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
+    parser.add_argument(_MARKER, type=int, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.measure:
+        measure(chosen.measure)
+        return
+    rows: list[dict[str, float]] = []
+    with playground(chosen.home, 10) as home:
+        for tasks in chosen.tasks.split(","):
+            for _ in range(_TURNS):
+                rows += run_json(home, {"mode": "off"}, "benchmarks.giants", _MARKER, tasks)
+                print(rows[-1], file=sys.stderr, flush=True)
+    text = table(rows)
+    print(text)
+    if chosen.page:
+        write_between(chosen.page, "giants", f"{made_by()} {_TURNS} first loads each; CPU seconds.\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""What a DAG of very many tasks costs to freeze."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dagcache import pickling
+from tests.in_airflow.support import write
+
+TASKS = 400
+
+
+def add_tasks() -> None:
+    """Mapped tasks and groups behind several others: their sets of ids are in slots."""
+    from airflow.providers.standard.operators.bash import BashOperator
+    from airflow.providers.standard.operators.empty import EmptyOperator
+    from airflow.sdk import TaskGroup
+
+    earlier = [EmptyOperator(task_id=f"first_{number}") for number in range(8)]
+    for number in range(TASKS):
+        with TaskGroup(f"group_{number}") as group:
+            mapped = BashOperator.partial(task_id=f"mapped_{number}").expand(bash_command=["a", "b"])
+        earlier[number % 7 :: 3] >> mapped  # type: ignore[operator]
+        earlier[number % 5 :: 2] >> group  # type: ignore[operator]
+        earlier = [*earlier[1:], EmptyOperator(task_id=f"next_{number}")]
+
+
+def test_a_dag_is_pickled_once(bag: Any, session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some sets need an order of their own; if the freezer learns of them only from a pickle, it makes another one."""
+    dumps = []
+
+    class Counted(pickling._Dump):
+        def __init__(self, *args: Any) -> None:
+            dumps.append(len(args[2]))
+            super().__init__(*args)
+
+    monkeypatch.setattr(pickling, "_Dump", Counted)
+    version = write(session, "giant", add_tasks=add_tasks)
+    dag = bag._get_dag(version, session)
+    assert len(dag.task_dict) > 2 * TASKS
+    assert len(dumps) == 1
+    assert dumps[0] > 0, "no set needed an order of its own: the test shows nothing"
