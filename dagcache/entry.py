@@ -22,7 +22,7 @@ USES_BEFORE_REWEIGHING = 16
 
 ENTRY_OVERHEAD = 930
 """Bytes that the cache spends on an entry beside its copies: records, tables, deadline, its ghosts to come. Measured by
-a test; keys are not included, their owner has them anyway."""
+a test; a usual key, such as an id, is not included, because its owner has it anyway. `Arrival.key_bytes` is on top."""
 
 LIVE_OVERHEAD = 315
 """Bytes that the cache spends on a live copy beside the value itself; measured by the same test."""
@@ -47,13 +47,15 @@ class Arrival:
     """How many references to the value come from its own parts; None = unknown."""
     content: Hashable = None
     """Which content of the key it is."""
+    key_bytes: int = 0
+    """Bytes of a key that weighs more than usual; part of the overhead."""
 
     @property
     def least_bytes(self) -> int:
         """What the smallest way to keep it costs, overhead included."""
         if self.frozen is None:
-            return self.live_bytes + LIVE_OVERHEAD + ENTRY_OVERHEAD
-        return len(self.frozen) + ENTRY_OVERHEAD
+            return self.live_bytes + LIVE_OVERHEAD + ENTRY_OVERHEAD + self.key_bytes
+        return len(self.frozen) + ENTRY_OVERHEAD + self.key_bytes
 
 
 class LiveCopy(Seat):
@@ -65,7 +67,7 @@ class LiveCopy(Seat):
     __slots__ = ("due", "entry", "fresh", "own_references", "uses", "value", "value_bytes")
 
     def __init__(self, entry: Entry, value: object, value_bytes: int, cost: float, own: int | None) -> None:
-        nbytes = value_bytes + LIVE_OVERHEAD + (ENTRY_OVERHEAD if entry.frozen is None else 0)
+        nbytes = value_bytes + LIVE_OVERHEAD + (entry.overhead_bytes if entry.frozen is None else 0)
         super().__init__(entry, nbytes, nbytes / cost)
         self.entry = entry
         self.value = value
@@ -85,7 +87,7 @@ class FrozenCopy(Seat):
     __slots__ = ("data",)
 
     def __init__(self, entry: Entry, data: bytes, weight: float) -> None:
-        super().__init__(entry, len(data) + ENTRY_OVERHEAD, weight)
+        super().__init__(entry, len(data) + entry.overhead_bytes, weight)
         self.data = data
 
 
@@ -97,6 +99,7 @@ class Entry(History):
         "family",
         "frozen",
         "key",
+        "key_bytes",
         "live",
         "load_seconds",
         "loaded_bytes",
@@ -110,6 +113,7 @@ class Entry(History):
     def __init__(self, arrival: Arrival, now: float) -> None:
         super().__init__(now)
         self.key = arrival.key
+        self.key_bytes = arrival.key_bytes
         self.live: LiveCopy | None = None
         self.frozen: FrozenCopy | None = None
         self.loaded_bytes = arrival.live_bytes
@@ -135,6 +139,11 @@ class Entry(History):
         """What its live copy weighs, or else what one would weigh that is thawed now, bytes."""
         live = self.live  # without the lock: it may leave in the middle of this
         return self.thaws_to_bytes if live is None else live.value_bytes
+
+    @property
+    def overhead_bytes(self) -> int:
+        """Bytes that it costs beside its copies, without the overhead of a live one."""
+        return ENTRY_OVERHEAD + self.key_bytes
 
     @property
     def copies_bytes(self) -> int:

@@ -33,6 +33,8 @@ _MOST_UNTHAWED = 10_000  # keys of which it is remembered that a thaw failed; th
 _MOST_TOLD = 100  # reasons for which a value has no frozen form that are told at a level that is seen
 _ESTIMATED_AGAIN = 0.125  # of the thaws of what was estimated before; an estimate takes a tenth of a small DAG's thaw
 _SAMPLE = 2048  # objects of one class that are followed where a value has more, tasks for instance
+_USUAL_KEY = 160  # bytes: a number, a UUID, its text, a pair of ids
+_MOST_NODES_OF_KEY = 10_000
 _WORTH_FREEZING = 0.5  # of the live weight: above that a frozen copy saves too little for holding both
 
 
@@ -81,7 +83,7 @@ class Intake:
         self._lock = Lock()
         self._seconds = 0.0
         self._unfrozen = 0
-        self._unthawed: dict[Hashable, None] = {}
+        self._unthawed: dict[int, None] = {}  # by hash: a key may be heavy
         self._told: set[str] = set()
 
     @property
@@ -127,6 +129,7 @@ class Intake:
             order=order,
             own_references=own,
             content=loaded.content,
+            key_bytes=_key_bytes(key),
         )
 
     def weigh_thawed(self, entry: Entry, value: object, data: bytes, thaw_seconds: float, budget: int) -> Sized:
@@ -176,7 +179,7 @@ class Intake:
         self._lock.run(self._note_unthawed, key)
 
     def _note_unthawed(self, key: Hashable) -> None:
-        self._unthawed[key] = None
+        self._unthawed[hash(key)] = None
         while len(self._unthawed) > _MOST_UNTHAWED:
             self._unthawed.pop(next(iter(self._unthawed)))
 
@@ -184,7 +187,7 @@ class Intake:
         if self._freezer is None:
             return None
         try:
-            if key not in self._unthawed:
+            if hash(key) not in self._unthawed:
                 return self._freezer.freeze(value)
         except FreezeError as error:
             self._tell_of_unfrozen(key, value, error)
@@ -250,6 +253,21 @@ class Intake:
             report("version_of", "version_of failed on %r: it counts as no version", key, error=error)
             return None, 0
         return family, order
+
+
+def _key_bytes(key: Hashable) -> int:
+    """What a key weighs that is heavier than usual, bytes; 0 for any other, and for one that cannot be weighed."""
+    try:
+        weight = 0 if type(key) in (int, float) else weigh(key, node_limit=_MOST_NODES_OF_KEY).nbytes
+    except Exception as error:
+        report(
+            "key",
+            "the weight of a key of type %s is unknown: it counts as a usual one",
+            type(key).__name__,
+            error=error,
+        )
+        return 0
+    return weight if weight > _USUAL_KEY else 0
 
 
 def _whole_bytes(weight: object) -> int:

@@ -101,6 +101,7 @@ class Store:
         self.live_bytes = 0
         self.frozen_bytes = 0
         self.frozen_entries = 0
+        self._frozen_overhead = 0
         self.overhead_bytes = 0
         self.serialized_bytes = 0
         self.held = 0
@@ -312,7 +313,7 @@ class Store:
         self.entries = {entry.key: entry for entry in sound}  # at one stroke: this, too, may be interrupted
         entries = list(self.entries.values())
         self.live_bytes = self.frozen_bytes = self.overhead_bytes = self.serialized_bytes = 0
-        self.frozen_entries = 0
+        self.frozen_entries = self._frozen_overhead = 0
         self._live_policy.clear()
         self._frozen_policy.clear()
         self._families.clear()
@@ -343,7 +344,9 @@ class Store:
         assert self.live_bytes == sum(copy.value_bytes for copy in live)
         assert self.frozen_bytes == sum(len(copy.data) for copy in frozen)
         assert self.frozen_entries == len(frozen)
-        assert self.overhead_bytes == ENTRY_OVERHEAD * len(entries) + LIVE_OVERHEAD * len(live)
+        keys = sum(entry.key_bytes for entry in entries)
+        assert self.overhead_bytes == ENTRY_OVERHEAD * len(entries) + keys + LIVE_OVERHEAD * len(live)
+        assert self._frozen_seats == sum(copy.nbytes for copy in frozen)
         assert self.serialized_bytes == sum(entry.serialized_bytes for entry in entries)
         assert self.used == sum(entry.copies_bytes for entry in entries)
         assert self.weights() == Histogram.of(WEIGHT_BOUNDS, [float(entry.copies_bytes) for entry in entries])
@@ -358,7 +361,7 @@ class Store:
 
     @property
     def _frozen_seats(self) -> int:
-        return self.frozen_bytes + ENTRY_OVERHEAD * self.frozen_entries
+        return self.frozen_bytes + self._frozen_overhead
 
     def _budget(self) -> int:
         return self.budget if self.budget and self.enforce else _UNLIMITED
@@ -493,13 +496,14 @@ class Store:
     def _weigh(self, entry: Entry, sign: int) -> None:
         """The ledger: an entry's bytes as they are now, added or taken away."""
         self._weights[bisect_left(WEIGHT_BOUNDS, entry.copies_bytes)] += sign
-        self.overhead_bytes += sign * ENTRY_OVERHEAD
+        self.overhead_bytes += sign * entry.overhead_bytes
         if entry.live is not None:
             self.live_bytes += sign * entry.live.value_bytes
             self.overhead_bytes += sign * LIVE_OVERHEAD
         if entry.frozen is not None:
             self.frozen_bytes += sign * len(entry.frozen.data)
             self.frozen_entries += sign
+            self._frozen_overhead += sign * entry.overhead_bytes
         self.serialized_bytes += sign * entry.serialized_bytes
 
     def _remember(self, entry: Entry) -> None:

@@ -170,7 +170,7 @@ MUTANTS = [
     Mutant(
         "overhead is not accounted",
         "dagcache/store.py",
-        "        self.overhead_bytes += sign * ENTRY_OVERHEAD\n",
+        "        self.overhead_bytes += sign * entry.overhead_bytes\n",
         "",
     ),
     Mutant(
