@@ -24,15 +24,18 @@ from datetime import tzinfo
 from itertools import chain, filterfalse, islice
 from typing import Any
 
+from dagcache.sizing.arrays import array_class, referents
 from dagcache.sizing.blocks import HAVE_GC, header, rounded
 from dagcache.sizing.instances import Attributes
 
 NODE_LIMIT = 2_000_000
 """Where a walk gives up unless told otherwise: about 250 MB of graph, and a second of walking."""
 
+_SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 STOP_TYPES: tuple[type, ...] = (
+    *(_SUSPENDED if sys.version_info < (3, 11) else ()),  # there they lead to the globals of a module
     type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.CodeType, types.FrameType,
-    types.GeneratorType, types.CoroutineType, logging.Logger, logging.Handler, threading.Thread,
+    logging.Logger, logging.Handler, threading.Thread,
     type(threading.Lock()), type(threading.RLock()), threading.local, tzinfo, enum.Enum,
 )  # fmt: skip
 """Never part of a graph's weight: these belong to the process, and behind them lies all of it."""
@@ -117,6 +120,7 @@ class _Graph:
         self.held_back: list[list[Any]] = []
         """Objects of one class each that were not followed, and are not counted: there are too many of them."""
         self._most_alike = most_alike
+        self._of_arrays: list[Any] = []
         self._nodes: dict[type, list[Any]] = {}
         self._stop_types = stop_types
         self._stopped: set[type] = set()
@@ -140,13 +144,16 @@ class _Graph:
     def explore(self, roots: list[Any], node_limit: int) -> bool:
         """Breadth first; False if the limit ended it."""
         frontier = self._add(roots)
-        while frontier:
+        while frontier or self._of_arrays:
             deeper: list[Any] = []
             for start in range(0, len(frontier), _CHUNK):
                 # A chunk bounds the list of referents: edges can outnumber nodes without limit.
                 deeper += self._add(gc.get_referents(*frontier[start : start + _CHUNK]))
                 if self.count > node_limit:
                     return False
+            while self._of_arrays:
+                held, self._of_arrays = self._of_arrays, []
+                deeper += self._add(held)
             frontier = deeper
         return True
 
@@ -171,6 +178,8 @@ class _Graph:
             self._nodes.setdefault(of, []).extend(nodes)
             if of.__flags__ & HAVE_GC:
                 to_follow += nodes
+            if (array := array_class(of)) is not None:
+                self._of_arrays += referents(nodes, array)
         return to_follow
 
     def _is_stopped(self, of: type) -> bool:

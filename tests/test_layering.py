@@ -17,7 +17,7 @@ ROOT = Path(dagcache.__file__).parent
 
 LAYERS = [
     ["errors", "lock", "log_limits", "own_version", "patience"],
-    ["sizing.limits", "sizing.kernel_files", "sizing.blocks"],
+    ["sizing.limits", "sizing.kernel_files", "sizing.blocks", "sizing.arrays"],
     ["sizing.instances"],
     ["sizing.walk"],
     ["sizing.durations", "sizing.estimate", "sizing.audit", "sizing.cgroups"],

@@ -1,0 +1,108 @@
+"""Weights that the collector does not show: numpy arrays, and the locals of what is suspended."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from benchmarks.sizing import true_bytes
+from dagcache.sizing.walk import weigh
+
+numpy = pytest.importorskip("numpy")
+
+_BYTES = 200_000
+
+
+def view() -> Any:
+    """Ten bytes that keep 200,000 alive."""
+    return numpy.zeros(_BYTES, dtype=numpy.uint8)[10:20]
+
+
+def views() -> Any:
+    """The base counts once."""
+    base = numpy.zeros(_BYTES, dtype=numpy.uint8)
+    return [base[:10], base[10:], base, base[5:][5:]]
+
+
+def objects() -> Any:
+    """Elements of an object array."""
+    return numpy.array([bytes(1000 + number) for number in range(300)], dtype=object).reshape(20, 15)
+
+
+def view_of_objects() -> Any:
+    """Half of them, which keep the others alive."""
+    return objects()[::2]
+
+
+def nested() -> Any:
+    """An array in an object array."""
+    outer = numpy.empty(3, dtype=object)
+    outer[0], outer[1] = view(), [view()]
+    return outer
+
+
+def masked() -> Any:
+    """A subclass with attributes."""
+    return numpy.ma.array(numpy.zeros(_BYTES // 8), mask=numpy.zeros(_BYTES // 8, bool))
+
+
+def of_bytes() -> Any:
+    """The base is no array."""
+    return numpy.frombuffer(bytes(_BYTES), dtype=numpy.uint8)
+
+
+def view_of_memory() -> Any:
+    """The standard library's views are known to the collector."""
+    return memoryview(bytearray(_BYTES))[5:10]
+
+
+@pytest.mark.parametrize("make", [view, views, objects, view_of_objects, nested, masked, of_bytes, view_of_memory])
+def test_what_an_array_holds_is_weighed(make: Callable[[], Any]) -> None:
+    """Within 2 per cent of the growth of the allocators."""
+    assert weigh(make()).nbytes == pytest.approx(true_bytes(make), rel=0.02)
+
+
+def _held() -> list[bytes]:
+    return [bytes(5000 + number) for number in range(40)]
+
+
+def generator() -> Iterator[int]:
+    """Suspended in the middle."""
+    held = _held()
+    yield len(held)
+    yield len(held)
+
+
+async def coroutine(held: list[bytes]) -> int:
+    """Not started yet."""
+    return len(held)
+
+
+async def numbers(held: list[bytes]) -> AsyncIterator[int]:
+    """Not started yet."""
+    yield len(held)
+
+
+def started() -> Any:
+    """A generator that has run for a while."""
+    made = generator()
+    next(made)
+    return made
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="there they lead to the globals, and are left out")
+@pytest.mark.parametrize("make", [started, lambda: numbers(_held()), lambda: [started(), started()]])
+def test_the_locals_of_what_is_suspended_are_weighed(make: Callable[[], Any]) -> None:
+    """Within 2 per cent; the module behind them is not."""
+    assert weigh(make()).nbytes == pytest.approx(true_bytes(make), rel=0.02)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="there they lead to the globals, and are left out")
+def test_the_arguments_of_a_coroutine_are_weighed() -> None:
+    """Though it has not run."""
+    made = coroutine(_held())
+    assert 200_000 < weigh(made).nbytes < 210_000
+    made.close()
