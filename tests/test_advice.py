@@ -226,7 +226,7 @@ def test_more_tasks_weigh_more_in_every_respect() -> None:
     """About in proportion."""
     small, large = (Speed().size(features(payload("etl", tasks))) for tasks in (20, 200))
     for name in ("live_bytes", "load_seconds", "thaw_seconds"):
-        assert 3 < getattr(large, name) / getattr(small, name) < 11
+        assert 2.5 < getattr(large, name) / getattr(small, name) < 11  # a part of a thaw is the same for all
     assert small.frozen_bytes < large.frozen_bytes
     assert (small.tasks, large.tasks) == (20, 200)
 
