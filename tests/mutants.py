@@ -90,6 +90,8 @@ MUTANTS = [
         "dagcache/reducers.py",
         "slots_reducer(kind) or _own_way",
         "_own_way",
+    ),
+    Mutant(
         "what callers hold of what left takes no room from the residents",
         "dagcache/store.py",
         "return min(held, self._budget() // HELD_PART)",
