@@ -142,7 +142,7 @@ def test_a_sizer_of_the_callers_own_is_not_asked_about_a_thaw() -> None:
     asked = []
 
     def sizer(value: Weighted) -> int:
-        asked.append(value)
+        asked.append(value.nbytes)
         return value.nbytes
 
     cache, _ = make_cache(sizer=sizer)
