@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHEEL_VENV := .venv-wheel
 AIRFLOW := tests/in_airflow/constraints.txt
-CODE := dagcache sizing metrics tests benchmarks examples
+CODE := dagcache sizing metrics tests tools benchmarks examples
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -47,18 +47,18 @@ wheel-check: $(VENV)/ready ## the tests, against the wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(WHEEL_VENV)/bin/python -m pip install --quiet "$$(echo build/wheel/dagcache-*.whl)[test]"
-	cp -R tests benchmarks docs examples *.md LICENSE pyproject.toml build/elsewhere
+	cp -R tests tools benchmarks docs examples *.md LICENSE pyproject.toml build/elsewhere
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -c "import dagcache; assert 'site-packages' in dagcache.__file__, dagcache.__file__"
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -m pytest -q
 
 mutants: $(VENV)/ready ## seeded faults of the core, each of which the tests must notice
-	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tools.mutants
 
 soak: $(VENV)/ready ## the long suites: one table of what was measured, against its limits
-	$(BIN)/python -m tests.scorecard --page docs/reliability.md
+	$(BIN)/python -m tools.scorecard --page docs/reliability.md
 
 matrix: ## the tests with a real Airflow, for each other version of it that is supported
-	$(PYTHON) -m tests.matrix $(VERSIONS)
+	$(PYTHON) -m tools.matrix $(VERSIONS)
 
 bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an API server's pages, beside Airflow's own cache
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --chart docs/sweep.svg

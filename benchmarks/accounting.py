@@ -33,7 +33,7 @@ from pathlib import Path
 from benchmarks.at_work import Scheduler, end_with_this_process, scheduler
 from benchmarks.scheduler import MIB, write_between
 from benchmarks.typical import LARGE, task_counts
-from dagcache.airflow.playground import environment
+from dagcache.demo.playground import environment
 from dagcache.sizing.limits import format_bytes
 
 RUNS_PER_LOOP = 100

@@ -27,10 +27,10 @@ from typing import Any
 from benchmarks.scheduler import build, real_scheduler, run_json
 from dagcache.advice import sizes
 from dagcache.airflow.sharing import share_immutables, share_strings
-from dagcache.dictionary import Dictionary
+from dagcache.database.loader import SerializedDagLoader
 from dagcache.errors import FreezeError
-from dagcache.loader import SerializedDagLoader
-from dagcache.recorded import read_trace
+from dagcache.freezing.zdict import Dictionary
+from dagcache.traces.reading import read_trace
 from tests.support.clock import StillClock
 
 MIB = 1 << 20
@@ -123,8 +123,8 @@ def fill(home: Path, chosen: argparse.Namespace) -> None:
 
 def scheduled(home: Path, budget: int) -> dict[str, float]:
     """By a real scheduler in a minute, once warm: its own metrics, in CPU seconds of the constants' machine."""
-    from dagcache.airflow.playground import environment, free_ports
-    from dagcache.cli.figures import Figures, figures
+    from dagcache.cli.shared.snapshot import Figures, figures
+    from dagcache.demo.playground import environment, free_ports
     from dagcache.metrics.scrape import scrape
 
     (port,) = free_ports(1)
@@ -200,7 +200,7 @@ def laps(ids: list[str]) -> dict[str, float]:
     from airflow.utils.session import create_session
 
     from dagcache.airflow import component
-    from dagcache.airflow.sweep import look_up, scheduler_bag
+    from dagcache.demo.sweep import look_up, scheduler_bag
 
     clock = StillClock()
     component.CoarseClock = lambda: clock  # type: ignore[attr-defined, assignment, misc]
@@ -311,7 +311,7 @@ class _Weigher:
 
     def weigh(self, payload: dict[str, Any]) -> dict[str, Any]:
         """Features, bytes and seconds of one DAG."""
-        from dagcache.gcpause import gc_paused
+        from dagcache.reclaim.gc_pause import gc_paused
         from dagcache.sizing.walk import weigh
 
         text = json.dumps(payload)

@@ -27,7 +27,7 @@ def _shapes(kind: str) -> list[str]:
     """Serialised DAGs whose ids are still to be put in: serialising takes several times as long as writing."""
     from airflow.serialization.serialized_objects import LazyDeserializedDAG
 
-    from dagcache.airflow.synthetic import synthetic_dag, task_count
+    from dagcache.demo.synthetic import synthetic_dag, task_count
 
     found = []
     for number in range(_SHAPES):

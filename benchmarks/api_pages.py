@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.api_dags import KINDS, dag_id
 from benchmarks.scheduler import MIB, write_between
-from dagcache.airflow.playground import environment
+from dagcache.demo.playground import environment
 from tests.in_airflow import postgres
 
 PAGES = {

@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks import tallies, without
 from benchmarks.statsd import listening
 from benchmarks.tallies import Tallies
-from dagcache.airflow.playground import environment, free_ports
+from dagcache.demo.playground import environment, free_ports
 from dagcache.metrics.scrape import Scrape, scrape
 
 ROOT = Path(__file__).resolve().parents[1]

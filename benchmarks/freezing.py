@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dagcache.freezing import PickleFreezer
-from dagcache.gcpause import gc_paused
-from dagcache.reclaim import GenericBreaker, Outcome
+from dagcache.freezing.pickle_freezer import PickleFreezer
+from dagcache.reclaim.census import GenericBreaker, Outcome
+from dagcache.reclaim.gc_pause import gc_paused
 from tests.support.graphs import SHARED, as_json, from_json, make_dag
 
 _TASKS = (10, 75, 300)

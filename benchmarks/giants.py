@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scheduler import made_by, playground, run_json, write_between
-from dagcache.cache import DagCache
-from dagcache.gcpause import gc_relaxed
-from dagcache.intake import Loaded
+from dagcache.core.cache import DagCache
+from dagcache.core.preparation import Loaded
+from dagcache.reclaim.gc_pause import gc_relaxed
 from dagcache.sizing.walk import weigh
 
 _MARKER = "--measure"
@@ -34,7 +34,7 @@ _ID = re.compile(r"\b(task|stage)_(\d+)")
 
 def payload(tasks: int, seed: int = 3) -> dict[str, Any]:
     """A serialised DAG of as many tasks: copies of a block with ids of their own."""
-    from dagcache.airflow.synthetic import synthetic_dag
+    from dagcache.demo.synthetic import synthetic_dag
 
     module = importlib.import_module("airflow.serialization.serialized_objects")
     block = synthetic_dag("giant", min(tasks, _BLOCK), random.Random(seed), "/dags/giant.py")

@@ -19,10 +19,10 @@ from typing import Any
 
 from benchmarks.scheduler import made_by, playground, run_json, write_between
 from dagcache.airflow.sharing import share_immutables, share_strings
-from dagcache.freezing import PickleFreezer
-from dagcache.gcpause import gc_paused
-from dagcache.loader import SerializedDagLoader
-from dagcache.reclaim import GenericBreaker
+from dagcache.database.loader import SerializedDagLoader
+from dagcache.freezing.pickle_freezer import PickleFreezer
+from dagcache.reclaim.census import GenericBreaker
+from dagcache.reclaim.gc_pause import gc_paused
 from dagcache.sizing.walk import weigh
 
 _MARKER = "--measure"

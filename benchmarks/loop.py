@@ -32,7 +32,7 @@ from benchmarks.at_work import Loop, end_with_this_process, scheduler
 from benchmarks.scheduler import MIB, write_between
 from benchmarks.statsd import percentile
 from dagcache.advice.curve import STOCK_ENTRIES
-from dagcache.airflow.playground import WAITING, environment
+from dagcache.demo.playground import WAITING, environment
 from dagcache.metrics.scrape import Scrape
 from tests.in_airflow import postgres
 
@@ -196,7 +196,7 @@ def database(kind: str, folder: Path) -> Iterator[str]:
 
 def fill(home: Path, url: str, runs: int) -> subprocess.Popen[bytes]:
     """Start to write so many versions, each with a running run."""
-    command = [sys.executable, "-m", "dagcache.airflow.playground", "--home", str(home), "--url", url]
+    command = [sys.executable, "-m", "dagcache.demo.playground", "--home", str(home), "--url", url]
     command += ["--versions", str(runs), "--no-examples"]
     log = (home / "playground.log").open("w")
     with log:

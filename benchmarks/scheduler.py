@@ -27,7 +27,7 @@ from typing import IO, Any
 
 from benchmarks.chart import Row, bars
 from dagcache.advice.curve import STOCK_ENTRIES
-from dagcache.airflow.playground import environment
+from dagcache.demo.playground import environment
 
 MIB = 1 << 20
 _AS_OFTEN = 5
@@ -40,7 +40,7 @@ class Contender:
     label: str
     settings: dict[str, object]
     arguments: tuple[str, ...] = ()
-    """Of `dagcache.airflow.sweep`, beside those that all get."""
+    """Of `dagcache.demo.sweep`, beside those that all get."""
 
     @property
     def ours(self) -> bool:
@@ -65,7 +65,7 @@ def contenders(budgets: Sequence[str]) -> list[Contender]:
 def sweep(home: Path, contender: Contender, sweeps: int, *arguments: str) -> list[dict[str, Any]]:
     """One process that sweeps; its figures."""
     arguments = ("--sweeps", str(sweeps), "--json", *contender.arguments, *arguments)
-    return run_json(home, contender.settings, "dagcache.airflow.sweep", *arguments)
+    return run_json(home, contender.settings, "dagcache.demo.sweep", *arguments)
 
 
 def run_json(home: Path, settings: dict[str, object], module: str, *arguments: str) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ def run_json(home: Path, settings: dict[str, object], module: str, *arguments: s
 
 def build(home: Path, versions: int) -> None:
     """A home with that many generated versions."""
-    command = [sys.executable, "-m", "dagcache.airflow.playground", "--home", str(home), "--versions", str(versions)]
+    command = [sys.executable, "-m", "dagcache.demo.playground", "--home", str(home), "--versions", str(versions)]
     done = subprocess.run(command, env=environment(home), capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"the playground ended with {done.returncode}:\n{done.stderr[-2000:]}")

@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dagcache.freezing import PickleFreezer
+from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.sizing.audit import audit
 from dagcache.sizing.estimate import LearnedSizer
 from dagcache.sizing.walk import Weight, weigh

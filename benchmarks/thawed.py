@@ -23,10 +23,10 @@ from benchmarks.sizing import allocated_bytes
 from benchmarks.unlike import unlike_dags
 from dagcache.airflow import graphs
 from dagcache.airflow.sharing import share_immutables, share_strings
-from dagcache.airflow.synthetic import synthetic_dag
-from dagcache.cache import DagCache
-from dagcache.entry import ENTRY_OVERHEAD
-from dagcache.intake import Loaded
+from dagcache.core.cache import DagCache
+from dagcache.core.entry import ENTRY_OVERHEAD
+from dagcache.core.preparation import Loaded
+from dagcache.demo.synthetic import synthetic_dag
 
 _START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 

@@ -32,7 +32,7 @@ def task_counts(dags: int, seed: int = 1, largest: int = LARGE[-1]) -> list[int]
 
 
 def _authored(number: int, tasks: int, seed: int) -> Any:
-    from dagcache.airflow.synthetic import synthetic_dag
+    from dagcache.demo.synthetic import synthetic_dag
 
     drawn = random.Random(f"{seed}/{number}")
     first = tasks if tasks <= _MOST else 1

@@ -16,15 +16,15 @@ VARIABLE = "DAGCACHE_BENCHMARK_WITHOUT"
 
 def _coarse_clock() -> None:
     """Have hits ask the operating system for the time, without the thread that keeps a coarse clock."""
-    import dagcache.clock
-    import dagcache.hits  # before the class has another name: it tells the clocks apart by it
+    import dagcache.concurrency.coarse_clock
+    import dagcache.core.hit_path  # before the class has another name: it tells the clocks apart by it
 
-    vars(dagcache.clock)["CoarseClock"] = lambda: time.monotonic
+    vars(dagcache.concurrency.coarse_clock)["CoarseClock"] = lambda: time.monotonic
 
 
 def _templates() -> None:
     """Freeze operators as any other object is frozen."""
-    from dagcache.freezing import PickleFreezer
+    from dagcache.freezing.pickle_freezer import PickleFreezer
 
     stock: Callable[..., None] = PickleFreezer.__init__
 

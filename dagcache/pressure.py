@@ -29,8 +29,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeGuard
 
-from dagcache.cache import DagCache
 from dagcache.config import CacheConfig
+from dagcache.core.cache import DagCache
 from dagcache.errors import ConfigError
 from dagcache.log_limits import report
 from dagcache.sizing.cgroups import Stall

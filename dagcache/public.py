@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dagcache.cache import DagCache as DagCache
-from dagcache.clock import CoarseClock as CoarseClock
+from dagcache.concurrency.coarse_clock import CoarseClock as CoarseClock
 from dagcache.config import CacheConfig as CacheConfig
+from dagcache.core.cache import DagCache as DagCache
+from dagcache.core.preparation import Loaded as Loaded
 from dagcache.errors import ConfigError as ConfigError
 from dagcache.errors import DagCacheError as DagCacheError
 from dagcache.errors import FreezeError as FreezeError
@@ -12,7 +13,6 @@ from dagcache.errors import LoadError as LoadError
 from dagcache.errors import OversizeError as OversizeError
 from dagcache.errors import RecursiveLoadError as RecursiveLoadError
 from dagcache.errors import ThawError as ThawError
-from dagcache.intake import Loaded as Loaded
 from dagcache.sizing.limits import ByteLimit as ByteLimit
 from dagcache.stats import CacheStats as CacheStats
 from dagcache.stats import EntryInfo as EntryInfo

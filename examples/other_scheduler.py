@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from dagcache import DagCache, Loaded
-from dagcache.loader import SerializedDagLoader, VersionRow
+from dagcache.database.loader import SerializedDagLoader, VersionRow
 from dagcache.sizing.limits import format_bytes
 
 LAPS = 3

@@ -11,9 +11,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from dagcache.cache import DagCache
+from dagcache.core.cache import DagCache
 from dagcache.log_limits import report
-from dagcache.metrics.names import METRICS, Metric
+from dagcache.metrics.definitions import METRICS, Metric
 from dagcache.own_version import own_version
 from dagcache.pressure import MemoryPressure, PressureState
 from dagcache.sizing.memory import memory_limit, resident_bytes

@@ -22,8 +22,8 @@ from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry
 
-from dagcache.metrics.answers import answer, refusal
-from dagcache.patience import try_for
+from dagcache.concurrency.time_limit import try_for
+from dagcache.metrics.responses import answer, refusal
 
 _log = logging.getLogger("dagcache")
 
@@ -151,7 +151,7 @@ class _Desk:
     def run(self) -> None:
         """Attend until closed."""
         try:
-            self._attend_to_all()  # no loop in here: tests/test_interrupts.py says why
+            self._attend_to_all()  # no loop in here: tests/unit/core/test_interrupts.py says why
         except Exception:
             _log.exception("the metrics endpoint failed and is closed")
         finally:

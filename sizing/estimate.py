@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dagcache.lock import Lock
+from dagcache.concurrency.lock import Lock
 from dagcache.sizing.walk import Weight, weigh
 
 _TRAINING_WALKS = 30

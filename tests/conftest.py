@@ -16,7 +16,7 @@ from dagcache import log_limits
 from tests.support.databases import Database
 
 if TYPE_CHECKING:
-    from dagcache.loader import SerializedDagLoader
+    from dagcache.database.loader import SerializedDagLoader
 
 _PATIENCE = 30.0
 """Seconds that a thread gets to end after the test that started it."""
@@ -67,7 +67,7 @@ def database(tmp_path: Path) -> Database:
 @pytest.fixture
 def loader(database: Database) -> Iterator[SerializedDagLoader]:
     """Of that database."""
-    from dagcache.loader import SerializedDagLoader  # here: not every test needs SQLAlchemy
+    from dagcache.database.loader import SerializedDagLoader  # here: not every test needs SQLAlchemy
 
     with SerializedDagLoader(database.url) as made:
         yield made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagcache.policy import Ghosts, History, Policy, Seat
+from dagcache.eviction.policy import Ghosts, History, Policy, Seat
 
 GHOSTS_PER_RESIDENT = 4
 FEWEST_GHOSTS = 64
@@ -17,7 +17,7 @@ class _KeyedSeat(Seat):
 
 
 class Predicted:
-    """A cache of keys ruled by `dagcache.policy.Policy`."""
+    """A cache of keys ruled by `dagcache.eviction.policy.Policy`."""
 
     def __init__(self, budget: int, ghosts_per_resident: float = GHOSTS_PER_RESIDENT) -> None:
         self.budget = budget

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from dagcache.advice.sizes import Size
 from dagcache.advice.working_set import RUNS_PER_LOOP, Moment, Use, active, sweep
-from dagcache.simulation import Lookup, Outcome, replay, replay_lru
+from dagcache.traces.replay import Lookup, Outcome, replay, replay_lru
 
 STOCK_ENTRIES = 512
 """What the scheduler's own cache holds in Airflow 3.3.2."""

@@ -15,9 +15,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from dagcache.database.connection import DAG, DAG_RUN, MetadataDatabase, seconds
+from dagcache.database.loader import SerializedDagLoader
 from dagcache.errors import LoadError
-from dagcache.loader import SerializedDagLoader
-from dagcache.metadata import DAG, DAG_RUN, MetadataDatabase, seconds
 
 _DAY = 86_400.0
 _BATCH = 5_000

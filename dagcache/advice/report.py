@@ -14,7 +14,7 @@ from dagcache.advice.sampling import Sampled, sample_sizes
 from dagcache.advice.sizes import Size, Speed, measure_speed
 from dagcache.advice.working_set import Moment
 from dagcache.config import DEFAULT_TTL
-from dagcache.loader import SerializedDagLoader
+from dagcache.database.loader import SerializedDagLoader
 
 _BIGGEST = 5
 

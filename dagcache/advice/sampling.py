@@ -14,9 +14,9 @@ from uuid import UUID
 
 from dagcache.advice.history import Told
 from dagcache.advice.sizes import Size, Speed, features
-from dagcache.dictionary import Dictionary
+from dagcache.database.loader import SerializedDagLoader, VersionRow
 from dagcache.errors import LoadError
-from dagcache.loader import SerializedDagLoader, VersionRow
+from dagcache.freezing.zdict import Dictionary
 
 _CHUNK = 250
 _MOST_LENGTHS = 4_000

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dagcache.airflow.sharing import share_strings  # needs no Airflow
-from dagcache.dictionary import Dictionary, deflated
-from dagcache.entry import ENTRY_OVERHEAD, LIVE_OVERHEAD
-from dagcache.freezing import LEVEL
-from dagcache.gcpause import gc_paused
+from dagcache.core.entry import ENTRY_OVERHEAD, LIVE_OVERHEAD
+from dagcache.freezing.pickle_freezer import LEVEL
+from dagcache.freezing.zdict import Dictionary, deflated
+from dagcache.reclaim.gc_pause import gc_paused
 from dagcache.sizing.walk import weigh
 
 # live = DAG + task * tasks + weight * shadow's weight. Of thawed copies: most live copies of a full cache are such.

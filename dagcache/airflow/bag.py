@@ -31,11 +31,11 @@ from dagcache.airflow.payload import PayloadSizes
 from dagcache.airflow.quarantine import Quarantine, is_of_the_database
 from dagcache.airflow.rows import Content, Newest
 from dagcache.airflow.sharing import share_immutables, share_strings
-from dagcache.cache import DagCache, Fetched
+from dagcache.core.cache import DagCache, Fetched
+from dagcache.core.preparation import Loaded
 from dagcache.errors import RecursiveLoadError
-from dagcache.gcpause import gc_relaxed
-from dagcache.intake import Loaded
 from dagcache.log_limits import report
+from dagcache.reclaim.gc_pause import gc_relaxed
 
 _log = logging.getLogger("dagcache")
 T = TypeVar("T")

@@ -16,19 +16,19 @@ from uuid import UUID
 
 from dagcache.airflow import graphs
 from dagcache.airflow.settings import Settings
-from dagcache.attribution import AttributionServer
-from dagcache.cache import DagCache
-from dagcache.clock import CoarseClock
+from dagcache.concurrency.coarse_clock import CoarseClock
+from dagcache.concurrency.lock import Lock
+from dagcache.concurrency.time_limit import try_for
 from dagcache.config import CacheConfig
-from dagcache.heap import HeapFreeze
-from dagcache.lock import Lock
+from dagcache.core.cache import DagCache
+from dagcache.inspection.server import AttributionServer
 from dagcache.log_limits import report
-from dagcache.metrics.exposition import Exposition
-from dagcache.patience import try_for
+from dagcache.metrics.endpoint import Exposition
 from dagcache.pressure import MemoryPressure
+from dagcache.reclaim.gc_freeze import HeapFreeze
 from dagcache.sizing.limits import format_bytes
 from dagcache.sizing.memory import memory_limit
-from dagcache.trace import Recording, new_file_in, record
+from dagcache.traces.recording import Recording, new_file_in, record
 
 _log = logging.getLogger("dagcache")
 

@@ -22,8 +22,8 @@ from contextlib import suppress
 from typing import Any
 
 from dagcache.errors import FreezeError
-from dagcache.pickling import StandIn
-from dagcache.reducers import Reducer
+from dagcache.freezing.pickling import StandIn
+from dagcache.freezing.reducers import Reducer
 
 _AIRFLOWS = (
     "airflow._shared.",

@@ -16,8 +16,8 @@ from itertools import chain
 from typing import Any
 
 from dagcache.airflow import foreign
-from dagcache.freezing import PickleFreezer
-from dagcache.reducers import Reducer, dict_reducer
+from dagcache.freezing.pickle_freezer import PickleFreezer
+from dagcache.freezing.reducers import Reducer, dict_reducer
 
 _DEFINITIONS = (
     "airflow.serialization.definitions.param",

@@ -10,7 +10,7 @@ from dagcache.config import CacheConfig
 from dagcache.errors import ConfigError
 from dagcache.metrics.ports import parse_ports
 from dagcache.sizing.durations import parse_seconds
-from dagcache.trace import IDS, parse_max_bytes
+from dagcache.traces.recording import IDS, parse_max_bytes
 
 MODES = ("enforce", "observe", "off")
 

@@ -9,9 +9,13 @@ import traceback
 from collections.abc import Sequence
 from types import ModuleType
 
-from dagcache.cli import advise, doctor, replay, run, top
-from dagcache.cli.broken_pipe import discard_output
-from dagcache.cli.failure import CommandError
+from dagcache.cli.advise import command as advise
+from dagcache.cli.doctor import command as doctor
+from dagcache.cli.replay import command as replay
+from dagcache.cli.run import command as run
+from dagcache.cli.shared.broken_pipe import discard_output
+from dagcache.cli.shared.failure import CommandError
+from dagcache.cli.top import command as top
 
 _COMMANDS = {"run": run, "advise": advise, "top": top, "doctor": doctor, "replay": replay}
 _INTERRUPTED = 128 + signal.SIGINT  # as a shell says it

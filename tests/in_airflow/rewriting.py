@@ -27,7 +27,7 @@ from airflow.utils.session import create_session
 from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy import text
 
-from dagcache.airflow.waiting import BUNDLE, write_versions
+from dagcache.demo.waiting_runs import BUNDLE, write_versions
 from tests.in_airflow.support import DAGS
 
 IN_PLACE = tuple(f"generated_{number:04}" for number in range(4))

@@ -23,7 +23,7 @@ import pytest
 
 from dagcache.airflow.bootstrap import SITES, install
 from dagcache.airflow.hook import BAG_NAMES
-from dagcache.airflow.playground import environment, free_ports
+from dagcache.demo.playground import environment, free_ports
 from dagcache.metrics.scrape import Scrape, scrape
 
 T = TypeVar("T")

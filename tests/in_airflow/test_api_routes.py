@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from dagcache.airflow.playground import free_ports
+from dagcache.demo.playground import free_ports
 from tests.in_airflow.api_answers import Answer, ask_all, ask_at_once, unlike, varying
 from tests.in_airflow.api_requests import (
     Content,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dagcache.airflow.playground import free_ports
+from dagcache.demo.playground import free_ports
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.support import Airflow, answers, fetch, scrapes, variables
 

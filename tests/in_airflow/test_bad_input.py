@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dagcache.airflow import bootstrap, hook
-from dagcache.airflow.playground import free_ports
+from dagcache.demo.playground import free_ports
 from tests.in_airflow import postgres
 from tests.in_airflow.conftest import HOME, Clock, MakeDatabase
 from tests.in_airflow.support import (

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from dagcache import trace
 from dagcache.airflow import component as module
 from dagcache.airflow.component import Component
-from dagcache.airflow.playground import free_ports
 from dagcache.airflow.settings import read_settings
+from dagcache.demo.playground import free_ports
 from dagcache.metrics.scrape import scrape
+from dagcache.traces import recording
 from tests.in_airflow.support import install_anew, scheduler_bag
 
 PARTS = ("MemoryPressure", "Exposition", "HeapFreeze", "record", "memory_limit", "AttributionServer.start")
@@ -81,7 +81,7 @@ def test_a_directory_for_traces_that_hangs_does_not_hang_the_component(
 ) -> None:
     """Recording begins when it answers."""
     answers, began = threading.Event(), threading.Event()
-    new_file_in, record = trace.new_file_in, trace.record
+    new_file_in, record = recording.new_file_in, recording.record
 
     def hang(*arguments: Any) -> Path:
         answers.wait()

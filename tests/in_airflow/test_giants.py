@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dagcache import pickling
+from dagcache.freezing import pickling
 from tests.in_airflow.support import write
 
 TASKS = 120

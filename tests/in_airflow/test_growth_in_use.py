@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dagcache.entry import USES_BEFORE_REWEIGHING
+from dagcache.core.entry import USES_BEFORE_REWEIGHING
 from dagcache.sizing.walk import weigh
 from tests.in_airflow.support import write
 

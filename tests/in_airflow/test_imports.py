@@ -49,7 +49,7 @@ def test_mode_off_in_airflow_cfg_is_seen_by_the_entry_point(tmp_path: Path) -> N
         "import sys, airflow\n"
         "print('loaded:', 'dagcache.airflow.bootstrap' in sys.modules)\n"
         "print('finders:', sum('dagcache' in type(finder).__module__ for finder in sys.meta_path))\n"
-        "print('ours:', 'dagcache.airflow.hook' in sys.modules, 'dagcache.cache' in sys.modules)\n"
+        "print('ours:', 'dagcache.airflow.hook' in sys.modules, 'dagcache.core.cache' in sys.modules)\n"
     )
     lines = run_python(code, env).splitlines()
     assert {"loaded: True", "finders: 0", "ours: False False"} <= set(lines)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dagcache.database.connection import SERIALIZED_DAG
+from dagcache.database.loader import SerializedDagLoader
 from dagcache.errors import LoadError
-from dagcache.loader import SerializedDagLoader
-from dagcache.metadata import SERIALIZED_DAG
 from tests.in_airflow.support import write
 
 

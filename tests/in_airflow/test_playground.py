@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dagcache.airflow.playground import environment
+from dagcache.demo.playground import environment
 
 VERSIONS, DAGS, DEADLINE = 5, 2, 120  # seconds
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from dagcache.metrics.names import METRICS
+from dagcache.metrics.definitions import METRICS
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.counting import LOG
 from tests.in_airflow.support import Airflow, variables
 from tests.in_airflow.test_scheduler import Observer
-from tests.test_promtool import Prometheus, documented_configuration, needs_prometheus
+from tests.integration.test_promtool import Prometheus, documented_configuration, needs_prometheus
 
 pytestmark = needs_prometheus
 

@@ -17,7 +17,7 @@ from typing import IO, NamedTuple
 
 import pytest
 
-from dagcache.airflow.playground import free_ports
+from dagcache.demo.playground import free_ports
 from dagcache.metrics.scrape import Scrape
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.rewriting import IN_PLACE, Writing, read_book

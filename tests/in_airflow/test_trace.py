@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dagcache.recorded import read_trace
+from dagcache.traces.reading import read_trace
 from tests.in_airflow.support import install_anew, run_python, scheduler_bag, variables, write
 
 DEADLINE = 120.0  # seconds that a process may take

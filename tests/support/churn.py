@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from dagcache import DagCache
-from dagcache.freezing import PickleFreezer
+from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.sizing.memory import resident_bytes
 from tests.support.graphs import SHARED, make_dag
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagcache.clock import CoarseClock
+from dagcache.concurrency.coarse_clock import CoarseClock
 
 
 class ManualClock:

@@ -7,7 +7,7 @@ import sys
 from types import FrameType
 from typing import Any
 
-from dagcache.lock import Lock
+from dagcache.concurrency.lock import Lock
 
 
 class Raised(BaseException):

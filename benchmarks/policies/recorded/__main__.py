@@ -17,8 +17,8 @@ from pathlib import Path
 from benchmarks.policies.recorded.files import TRACES, keep
 from benchmarks.policies.recorded.patterns import PATTERNS, Pattern
 from benchmarks.scheduler import real_scheduler
-from dagcache.airflow.playground import environment
-from dagcache.recorded import read_trace
+from dagcache.demo.playground import environment
+from dagcache.traces.reading import read_trace
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 def record(pattern: Pattern, home: Path, seconds: float) -> Path:
     """Let a scheduler work so long in a new home; what it recorded."""
-    playground = [sys.executable, "-m", "dagcache.airflow.playground", "--no-examples", "--versions", "0"]
+    playground = [sys.executable, "-m", "dagcache.demo.playground", "--no-examples", "--versions", "0"]
     subprocess.run([*playground, "--home", home], stdout=sys.stderr, check=True)
     env = environment(home, examples=False, mode="off") | {"PYTHONPATH": str(ROOT)}
     installation = [sys.executable, "-m", "benchmarks.policies.recorded.installation", pattern.name]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.policies.traces import Floats, Ints, Trace
-from dagcache.recorded import read_trace
-from dagcache.simulation import Lookup
+from dagcache.traces.reading import read_trace
+from dagcache.traces.replay import Lookup
 
 TRACES = Path(__file__).parent / "traces"
 """Where they are: ``gzip -d`` makes of each what `dagcache replay` reads."""

@@ -23,9 +23,9 @@ from sqlalchemy import select
 
 from benchmarks.policies.recorded.executor import IDLE
 from benchmarks.policies.recorded.patterns import PATTERNS, Pattern
-from dagcache.airflow.playground import DAG_FILE
-from dagcache.airflow.synthetic import REVISION, synthetic_dag
-from dagcache.airflow.waiting import BUNDLE, SerializedDAG
+from dagcache.demo.playground import DAG_FILE
+from dagcache.demo.synthetic import REVISION, synthetic_dag
+from dagcache.demo.waiting_runs import BUNDLE, SerializedDAG
 
 _SIGMA, _FEWEST, _MOST = 0.9, 3, 200
 _SLOTS = 10_000  # in the pool: tasks that last as long as these take nothing

@@ -1,0 +1,1 @@
+"""`dagcache advise`: which byte limit to set."""

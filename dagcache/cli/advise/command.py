@@ -1,0 +1,267 @@
+"""Which byte limit to set: read from Airflow's metadata database, before or after the cache is installed.
+
+Predicts what the DAG versions in use weigh, replays what the scheduler looked up in caches of several sizes, and
+recommends max_bytes and ttl. Only ever reads; needs no Airflow. The scheduler may be at work meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagcache.cli.shared.failure import InputError
+from dagcache.cli.shared.progress import LateBars
+from dagcache.errors import ConfigError
+from dagcache.sizing.limits import ByteLimit, format_bytes
+
+if TYPE_CHECKING:
+    from dagcache.advice.recommend import Advice
+    from dagcache.advice.report import Report
+
+HELP = "which limit to set: reads Airflow's metadata database"
+EXAMPLE = "dagcache advise --db postgresql+psycopg2://airflow:password@host/airflow --max-workers 4"
+
+_URL_VARIABLE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument(
+        "--db", metavar="URL", help=f"the database, as SQLAlchemy writes it (default: ${_URL_VARIABLE})"
+    )
+    parser.add_argument("--days", type=_positive, default=7.0, help="how much of the past counts (default: 7)")
+    parser.add_argument(
+        "--max-workers", type=_count, default=1, metavar="N", help="workers of the API server; 0: none (default: 1)"
+    )
+    parser.add_argument("--budgets", type=_byte_limits, default=(), metavar="A,B,...", help="limits to try: 64MiB,1GiB")
+    parser.add_argument(
+        "--loop-seconds",
+        type=_positive,
+        default=1.0,
+        metavar="S",
+        help="how long a loop of the scheduler lasts (default: 1)",
+    )
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the curve there")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers")
+    return int(text)
+
+
+def _byte_limits(text: str) -> tuple[int, ...]:
+    limits = []
+    for part in text.split(","):
+        try:
+            limit = ByteLimit.parse(part.strip(), setting="--budgets")
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        if limit.is_relative or limit.unbounded:
+            raise argparse.ArgumentTypeError(f"{part!r} is not a number of bytes")
+        limits.append(limit.resolve(memory=0))
+    return tuple(sorted(set(limits)))
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the advice.
+
+    Raises:
+        InputError: the database is not there, not Airflow 3's, empty or unreadable.
+        CommandError: the picture cannot be written.
+
+    """
+    from dagcache.advice.report import advise
+    from dagcache.database.loader import SerializedDagLoader
+    from dagcache.errors import LoadError
+
+    url = options.db or os.environ.get(_URL_VARIABLE)
+    if not url:
+        raise InputError(f"no database: give --db URL, or set {_URL_VARIABLE}")
+    problem = ""
+    try:
+        with SerializedDagLoader(url) as loader, closing(LateBars()) as bars:
+            report = advise(
+                loader,
+                days=options.days,
+                workers=options.max_workers,
+                budgets=options.budgets,
+                loop_seconds=options.loop_seconds,
+                told=bars.step,
+            )
+    except LoadError as error:
+        problem = str(error)
+    if problem:
+        raise InputError(problem)  # not in the clause above: what is chained is shown by --debug
+    if options.json:
+        sys.stdout.write(f"{json.dumps(asdict(report))}\n")
+    else:
+        sys.stdout.write(f"{_text(report)}\n")
+    if options.png:
+        _draw(report, options.png)
+    return 0
+
+
+def _draw(report: Report, path: Path) -> None:
+    from dagcache.cli.advise.curve import png
+
+    if report.stock is None:
+        raise InputError("--png: no run was active in the period, so there is no curve to draw")
+    png(_curve(report), path)
+
+
+def _curve(report: Report) -> Any:
+    from dagcache.cli.advise.curve import Curve
+
+    return Curve(
+        [row.max_bytes for row in report.curve],
+        [row.busiest.seconds_per_sweep for row in report.curve],
+        report.scheduler.nbytes,
+        report.stock.seconds_per_sweep if report.stock else 0.0,
+    )
+
+
+# ---- the text ----
+
+
+def _text(report: Report) -> str:
+    parts = [*_facts(report), *_dags(report), *_table(report), *_recommendations(report)]
+    return "\n".join(parts)
+
+
+def _facts(report: Report) -> list[str]:
+    as_of = datetime.fromtimestamp(report.as_of, timezone.utc)
+    shortened = " (there are more runs than are looked at)" if report.cut else ""
+    lines = [
+        f"{report.database}: {report.airflow}",
+        f"{report.versions:,} versions of {report.dags:,} DAGs, {report.versions_per_day:,.1f} new ones a day; "
+        f"{report.runs:,} runs examined in {report.days:.1f} days until {as_of:%Y-%m-%d %H:%M} UTC{shortened}",
+        f"in use now: {_in_use(report.now)}; {report.queued:,} runs are queued",
+    ]
+    if report.busiest is not None:
+        at = datetime.fromtimestamp(report.busiest.at, timezone.utc)
+        lines.append(f"the most at once, {at:%Y-%m-%d %H:%M} UTC: {_in_use(report.busiest)}")
+    if report.unexamined:
+        lines.append(f"{report.unexamined:,} running runs are left out: their DAGs are paused or gone")
+    lines.append(
+        f"sizes are predicted from {report.payloads_read - report.payloads_damaged:,} payloads that were read and"
+        f" {report.versions_measured:,} whose length the database told"
+    )
+    if report.payloads_damaged:
+        lines.append(f"{report.payloads_damaged:,} payloads are damaged and were left out")
+    return lines
+
+
+def _in_use(use: Any) -> str:
+    return (
+        f"{use.versions:,} versions for {use.runs:,} runs, {format_bytes(use.live_bytes)} live,"
+        f" {format_bytes(use.frozen_bytes)} frozen"
+    )
+
+
+def _dags(report: Report) -> list[str]:
+    lines = ["", "the heaviest DAGs, by their newest version:"]
+    lines += [
+        f"  {dag.dag_id}: {dag.tasks:,} tasks, {format_bytes(dag.live_bytes)} live,"
+        f" {format_bytes(dag.frozen_bytes)} frozen"
+        for dag in report.biggest
+    ]
+    if report.inflated:
+        lines += ["", "more versions than runs need; something in these DAGs changes whenever they are parsed:"]
+        lines += [f"  {each.dag_id}: {each.versions:,} versions for {each.runs:,} runs" for each in report.inflated]
+    return lines
+
+
+_HEADINGS = ("max_bytes", "live", "thawed", "loaded", "s per sweep", "of its time", "typical", "held")
+
+
+def _table(report: Report) -> list[str]:
+    if report.stock is None:
+        return []
+    cells = [_cells(format_bytes(row.max_bytes), row.busiest, row.typical) for row in report.curve]
+    cells.append(_cells("Airflow's", report.stock, None))
+    intro = (
+        "what the scheduler pays for lookups, per sweep over all running runs, at the busiest moment, as a share of its"
+        " time, and as that share typically; and the most that is held:"
+    )
+    lines = ["", intro]
+    if report.replayed_share < 1:
+        lines.append(f"({report.replayed_share:.0%} of the versions stand for all)")
+    if sys.stdout.isatty():
+        return [*lines, *_drawn(cells), *_plot(report)]
+    widths = [max(len(row[column]) for row in [_HEADINGS, *cells]) for column in range(len(_HEADINGS))]
+    return lines + [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [_HEADINGS, *cells]
+    ]
+
+
+def _cells(label: str, point: Any, typical: Any) -> tuple[str, ...]:
+    return (
+        label,
+        f"{point.live:.1%}",
+        f"{point.frozen:.1%}",
+        f"{point.missed:.1%}",
+        f"{point.seconds_per_sweep:.2f}",
+        f"{point.busy:.1%}",
+        "" if typical is None else f"{typical.busy:.1%}",
+        format_bytes(point.held_bytes),
+    )
+
+
+def _drawn(cells: list[tuple[str, ...]]) -> list[str]:
+    try:
+        from rich.console import Console
+        from rich.table import Table
+    except ImportError:
+        raise InputError("a table in the terminal needs rich: pip install 'dagcache[cli]'; or use --json") from None
+    table = Table(*_HEADINGS)
+    for column in table.columns:
+        column.justify = "right"
+    for row in cells:
+        table.add_row(*row)
+    console = Console()
+    with console.capture() as capture:
+        console.print(table)
+    return [capture.get().rstrip()]
+
+
+def _plot(report: Report) -> list[str]:
+    from dagcache.cli.advise.curve import terminal
+
+    return ["", terminal(_curve(report), shutil.get_terminal_size().columns)]
+
+
+def _recommendations(report: Report) -> list[str]:
+    lines = ["", f"recommended for the scheduler: {_setting(report.scheduler)}", *_reasons(report.scheduler)]
+    if report.api_server is not None:
+        lines += ["recommended for the API server: " + _setting(report.api_server), *_reasons(report.api_server)]
+    lines += [f"recommended for both: {_setting(report.ttl)}", *_reasons(report.ttl)]
+    total = report.scheduler.nbytes + (report.workers * report.api_server.nbytes if report.api_server else 0)
+    return [*lines, f"together, with one scheduler: {format_bytes(total)}"]
+
+
+def _setting(advice: Advice) -> str:
+    return f"AIRFLOW__DAGCACHE__{advice.setting.upper()}={advice.value}"
+
+
+def _reasons(advice: Advice) -> list[str]:
+    return [f"  - {reason}" for reason in advice.reasons]

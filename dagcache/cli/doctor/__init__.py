@@ -1,0 +1,1 @@
+"""`dagcache doctor`: checks of an installation."""

@@ -1,0 +1,196 @@
+"""Checks an installation: whether the cache is in Airflow, with which limits, and whether what it needs answers.
+
+Airflow is asked in a process of its own, which imports what a scheduler and an API server import; nothing is changed.
+The exit code is 0 if all is well or only warned of, and 1 if a check failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from importlib.metadata import entry_points, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+from dagcache.cli.doctor import checks, endpoints
+from dagcache.cli.doctor.checks import Check, Fact
+from dagcache.cli.doctor.endpoints import Endpoint
+from dagcache.cli.shared.failure import InputError
+from dagcache.config import CacheConfig
+from dagcache.own_version import own_version
+from dagcache.sizing.memory import memory_limit
+
+HELP = "check the installation: hook, settings, memory, ports, database"
+EXAMPLE = "dagcache doctor --json --url http://scheduler:11780/metrics"
+
+_DIAGNOSIS = "dagcache.airflow.diagnosis"
+_PACKAGES = ("prometheus-client", "sqlalchemy")
+_MOST_SECONDS = 600
+_ENDING_SECONDS = 2.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--url", action="append", default=[], help="an endpoint to ask beside those announced; may be repeated"
+    )
+    parser.add_argument(
+        "--timeout", type=_timeout, default=60.0, metavar="S", help="seconds that Airflow is given (default: 60)"
+    )
+
+
+def _timeout(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, at most {_MOST_SECONDS}")
+    return seconds
+
+
+def main(options: argparse.Namespace) -> int:
+    """Check everything and print it; 1 if a check failed.
+
+    Raises:
+        InputError: an URL is none of an endpoint.
+
+    """
+    given = [Endpoint(_checked(url)) for url in options.url]
+    packages = {"dagcache": own_version(), **{name: _version(name) for name in _PACKAGES}}
+    found = [checks.versions(sys.version_info[:3], packages)]
+    found += _of_airflow(given, options.timeout) if _has_airflow() else _without_airflow(given)
+    failed = any(check.status == "failed" for check in found)
+    if options.json:
+        sys.stdout.write(json.dumps({"ok": not failed, "checks": [asdict(check) for check in found]}) + "\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for check in found for line in _lines(check))
+    return int(failed)
+
+
+def _checked(url: str) -> str:
+    try:
+        return endpoints.plain_url(url)
+    except ValueError as error:
+        raise InputError(f"--url: {error}") from None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except Exception:  # no metadata, or damaged
+        return None
+
+
+def _hooks() -> list[str]:
+    """What Airflow finds by our name among its policies."""
+    return [point.value for point in entry_points(group="airflow.policy") if point.name == "dagcache"]
+
+
+def _has_airflow() -> bool:
+    """Whether Airflow itself is there, not just a folder of that name."""
+    try:
+        spec = find_spec("airflow")
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None
+
+
+def _without_airflow(given: Sequence[Endpoint]) -> list[Check]:
+    config, memory = CacheConfig(), memory_limit()
+    return [
+        checks.no_airflow(),
+        checks.memory("default", str(config.max_bytes), config.budget(), 1, memory.bytes, memory.source, memory.file),
+        *_ask(given, ""),
+    ]
+
+
+def _of_airflow(given: Sequence[Endpoint], timeout: float) -> list[Check]:
+    with _spinner("asking Airflow ..."):
+        facts, ending = _facts(timeout)
+    found = [checks.entry_point(_hooks()), *checks.of_airflow(facts, ending)]
+    settled = next((fact for fact in facts if fact.get("enabled")), None)
+    if settled is not None:
+        host, numbers = settled["metrics_host"], settled["metrics_ports"]
+        found.append(checks.ports(host, numbers, endpoints.look_at_ports(host, numbers)))
+    directory = "" if settled is None else settled["targets"]
+    return [*found, *_ask(given, directory)]
+
+
+def _ask(given: Sequence[Endpoint], directory: str) -> list[Check]:
+    known = [*given, *(endpoints.announced(Path(directory)) if directory else [])]
+    asked = list(zip(known, endpoints.ask_all(known), strict=True))
+    return [checks.endpoints(asked, directory), checks.frozen_copies(asked)]
+
+
+def _facts(timeout: float) -> tuple[list[Fact], str]:
+    """What Airflow tells in so many seconds, and why it told no more (empty: it told everything)."""
+    # What it logs is not shown: nobody has looked for passwords in it.
+    child = subprocess.Popen(
+        [sys.executable, "-m", _DIAGNOSIS],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    facts: list[Fact] = []
+    reader = threading.Thread(target=_read, args=(child.stdout, facts), daemon=True, name="dagcache-doctor")
+    late = True
+    try:
+        reader.start()
+        reader.join(timeout)
+        late = reader.is_alive()
+        if not late:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_ENDING_SECONDS)
+    finally:
+        with suppress(OSError):  # it and whatever it has started
+            os.killpg(child.pid, signal.SIGKILL)
+        code = child.wait()
+        reader.join(_ENDING_SECONDS)
+    if late:
+        return list(facts), f"no answer within {timeout:g} s"
+    return facts, "" if code == 0 else f"its process ended with exit code {code}"
+
+
+def _read(lines: IO[bytes], facts: list[Fact]) -> None:
+    with lines, suppress(OSError, ValueError):
+        for line in lines:
+            fact = json.loads(line)
+            if isinstance(fact, Mapping):
+                facts.append(fact)
+
+
+def _lines(check: Check) -> Iterator[str]:
+    yield f"{check.status:<8} {check.name}: {check.message}"
+    yield from (f"{'':<8}   {detail}" for detail in check.details)
+    if check.remedy and check.status != "ok":
+        yield f"{'':<8} -> {check.remedy}"
+
+
+@contextmanager
+def _spinner(text: str) -> Iterator[None]:
+    """Shows on a terminal that something goes on."""
+    status: Any = None
+    if sys.stderr.isatty():
+        with suppress(ImportError):
+            from rich.console import Console
+
+            status = Console(stderr=True).status(text)
+            status.start()
+    try:
+        yield
+    finally:
+        if status is not None:
+            status.stop()

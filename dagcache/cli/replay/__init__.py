@@ -1,0 +1,1 @@
+"""`dagcache replay`: recorded lookups against other budgets."""

@@ -1,0 +1,226 @@
+"""Tells what the lookups of a recording would have cost with other budgets, and with the most recently used kept.
+
+The cache records its lookups if that is set ([dagcache] trace, or dagcache.traces.recording.record). They are replayed
+with each
+budget, in a cache that is empty at first: the first lookup of each version is a miss with any budget.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dagcache.cli.shared.failure import InputError
+from dagcache.cli.shared.progress import LateBars
+from dagcache.config import DEFAULT_TTL
+from dagcache.errors import ConfigError, TraceError
+from dagcache.sizing.durations import parse_seconds
+from dagcache.sizing.limits import ByteLimit, format_bytes
+from dagcache.traces.reading import Trace, read_trace
+from dagcache.traces.replay import Lookup, Outcome, replay, replay_lru
+
+HELP = "what other budgets would have cost, by a recording of lookups"
+EXAMPLE = "dagcache replay /var/lib/dagcache/traces/scheduler-20260131T120000Z-7-a1b2c3.jsonl --max-bytes 64MiB,5%,1GiB"
+_BAR_STEP = 1000  # lookups
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("trace", metavar="TRACE", type=Path, help="the file that a cache has recorded")
+    parser.add_argument(
+        "--max-bytes",
+        metavar="A,B,C",
+        type=_budgets,
+        help="budgets; a percentage is of the memory limit of the recording (default: half, once and twice the budget"
+        " of the recording, and none)",
+    )
+    parser.add_argument("--ttl", metavar="S", type=_seconds, help="idle seconds; 0 = never (default: as recorded)")
+    parser.add_argument(
+        "--lru", metavar="N", type=_entries, default=512, help="compare with the N most recently used (default: 512)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _budgets(text: str) -> list[ByteLimit]:
+    return [_parsed(ByteLimit.parse, part) for part in text.split(",")]
+
+
+def _seconds(text: str) -> float:
+    return float(_parsed(lambda value: parse_seconds(value, setting="ttl"), text))
+
+
+def _parsed(parse: Any, text: str) -> Any:
+    try:
+        return parse(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _entries(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:10]) <= 10**9):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000000000")
+    return int(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """One cache, and what it made of the lookups."""
+
+    name: str
+    outcome: Outcome
+    entries: int | None = None
+    """How many it may hold, where that is its bound."""
+
+
+def main(options: argparse.Namespace) -> int:
+    """Replay the trace with each budget, and print the comparison.
+
+    Raises:
+        InputError: the trace cannot be read, is damaged, or holds no lookups.
+
+    """
+    trace = _read(options.trace)
+    budgets = _resolved(trace, options.max_bytes)
+    ttl = options.ttl if options.ttl is not None else _number(trace, "ttl", DEFAULT_TTL)
+    rivals = _replay_all(trace, budgets, ttl, options.lru)
+    if options.json:
+        sys.stdout.write(json.dumps(_as_json(trace, rivals, ttl)) + "\n")
+    else:
+        sys.stdout.write("\n".join([*_heading(trace), "", *_table(rivals)]) + "\n")
+    return 0
+
+
+def _read(path: Path) -> Trace:
+    try:
+        trace = read_trace(path)
+    except OSError as error:
+        raise InputError(f"expected a trace in {path}, found: {error.strerror}") from error
+    except TraceError as error:
+        raise InputError(f"{path}, {error}") from error
+    if not trace.lookups:
+        raise InputError(f"{path}: expected lookups that found a value, found none")
+    return trace
+
+
+def _resolved(trace: Trace, limits: Sequence[ByteLimit] | None) -> list[int]:
+    """The budgets in bytes, each once."""
+    recorded = int(_number(trace, "max_bytes", 0))
+    if limits is None:
+        wanted = [recorded // 2, recorded, 2 * recorded, 0] if recorded else [0]
+    else:
+        memory, workers = int(_number(trace, "memory_limit", 0)), int(_number(trace, "workers", 1))
+        if not memory and any(limit.is_relative for limit in limits):
+            raise InputError("expected the memory limit in the trace's first line, for percentages; found none")
+        wanted = [limit.resolve(memory, max(1, workers)) for limit in limits]
+    return list(dict.fromkeys(wanted))
+
+
+def _number(trace: Trace, name: str, default: float) -> float:
+    """A number in the header, if it is there and is one."""
+    value = trace.header.get(name)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**62:
+        return value
+    return default
+
+
+def _replay_all(trace: Trace, budgets: Sequence[int], ttl: float, entries: int) -> list[_Rival]:
+    with closing(LateBars()) as bars:
+
+        def lookups(replays: int) -> Iterator[Lookup]:
+            """All of them, for a replay after so many others; the bar moves on with them."""
+            of = (len(budgets) + 1) * len(trace.lookups)
+            for number, lookup in enumerate(trace.lookups, start=1):
+                yield lookup
+                if number % _BAR_STEP == 0:
+                    bars.step("replaying", replays * len(trace.lookups) + number, of)
+
+        unproven = min(1.0, _number(trace, "unproven_share", 1.0))
+        outcomes = (replay(lookups(done), budget, ttl, unproven) for done, budget in enumerate(budgets))
+        rivals = [_Rival(_shown(budget), outcome) for budget, outcome in zip(budgets, outcomes, strict=True)]
+        rivals.append(_Rival(f"LRU of {entries}", replay_lru(lookups(len(budgets)), entries), entries))
+    return rivals
+
+
+def _heading(trace: Trace) -> Iterator[str]:
+    header, tiers = trace.header, trace.tiers
+    yield (
+        f"{sum(tiers.values())} lookups of {trace.keys} versions in {trace.seconds:.0f} s,"
+        f" recorded by the cache {str(header.get('cache'))!r} from {str(header.get('started'))!r} on"
+    )
+    yield (
+        f"then, with {_shown(int(_number(trace, 'max_bytes', 0)))}: {tiers['live']} live, {tiers['frozen']} frozen,"
+        f" {tiers['miss']} missed, {tiers['absent']} absent"
+    )
+    if trace.ending == "cut short":
+        yield "note: the recording was cut short, by a kill or because it goes on"
+    if trace.lost or trace.unknown:
+        yield f"note: {trace.lost} lookups were not recorded, of {trace.unknown} more the value's size is unknown"
+
+
+def _table(rivals: Sequence[_Rival]) -> list[str]:
+    head = ("max_bytes", "lookups", "live", "frozen", "misses", "load + thaw s", "peak", "x best")
+    rows = [head, *(_row(rival, ratio) for rival, ratio in zip(rivals, _ratios(rivals), strict=True))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return [
+        "  ".join(text.ljust(width) if column == 0 else text.rjust(width) for column, (text, width) in enumerate(cells))
+        for cells in (list(zip(row, widths, strict=True)) for row in rows)
+    ]
+
+
+def _row(rival: _Rival, ratio: float | None) -> tuple[str, ...]:
+    outcome = rival.outcome
+    counts = (outcome.lookups, outcome.live_hits, outcome.frozen_hits, outcome.misses)
+    return (
+        rival.name,
+        *map(str, counts),
+        f"{outcome.seconds:.2f}",
+        format_bytes(outcome.peak_bytes),
+        "-" if ratio is None else f"{ratio:.2f}",
+    )
+
+
+def _ratios(rivals: Sequence[_Rival]) -> list[float | None]:
+    """The seconds of each over those of the best; None where the best took no time at all."""
+    best = min(rival.outcome.seconds for rival in rivals)
+    return [rival.outcome.seconds / best if best else None for rival in rivals]
+
+
+def _shown(budget: int) -> str:
+    return format_bytes(budget) if budget else "unbounded"
+
+
+def _as_json(trace: Trace, rivals: Sequence[_Rival], ttl: float) -> dict[str, Any]:
+    return {
+        "trace": {
+            "header": dict(trace.header),
+            "lookups": sum(trace.tiers.values()),
+            "versions": trace.keys,
+            "seconds": trace.seconds,
+            "tiers": dict(trace.tiers),
+            "ending": trace.ending,
+            "lost": trace.lost,
+            "unknown": trace.unknown,
+        },
+        "ttl": ttl,
+        "outcomes": [
+            {
+                "cache": "dagcache" if rival.entries is None else "lru",
+                "max_bytes": rival.outcome.max_bytes if rival.entries is None else None,
+                "entries": rival.entries,
+                "lookups": rival.outcome.lookups,
+                "live_hits": rival.outcome.live_hits,
+                "frozen_hits": rival.outcome.frozen_hits,
+                "misses": rival.outcome.misses,
+                "seconds": rival.outcome.seconds,
+                "peak_bytes": rival.outcome.peak_bytes,
+                "ratio": ratio,
+            }
+            for rival, ratio in zip(rivals, _ratios(rivals), strict=True)
+        ],
+    }

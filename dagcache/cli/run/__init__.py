@@ -1,0 +1,1 @@
+"""`dagcache run`: a real Airflow with the cache in it."""

@@ -1,0 +1,1 @@
+"""`dagcache top`: a live view of the caches of running processes."""

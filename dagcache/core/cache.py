@@ -1,0 +1,1080 @@
+"""`DagCache`: the thread-safe shell around the store.
+
+A lookup goes through up to three doors: the hit path (no lock, `hits`), one short turn under the lock (`_begin`), and,
+outside the lock again, a thaw or a load that all threads share (`flights`). Nothing slow ever happens under the lock:
+no load, no freezing or thawing, no weighing, no listener, no destruction of what left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import gc
+import logging
+import math
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, overload
+
+from dagcache.concurrency.allowance import LOOKUP_SECONDS, VIEW_SECONDS, Allowance
+from dagcache.concurrency.critical_section import Exclusion
+from dagcache.config import CacheConfig
+from dagcache.core import hit_path
+from dagcache.core.counters import LookupCounts, tell
+from dagcache.core.disposal import OnRemoval, Reaper
+from dagcache.core.entry import Arrival, Entry, LiveCopy
+from dagcache.core.preparation import Intake, Loaded, Sizer, VersionOf
+from dagcache.core.single_flight import ABANDONED, Flight, Flights, Landing
+from dagcache.core.store import Store
+from dagcache.errors import ConfigError, OversizeError, RecursiveLoadError, ThawError
+from dagcache.freezing.pickle_freezer import Freezer, PickleFreezer
+from dagcache.log_limits import report
+from dagcache.reclaim.census import CycleBreaker, GenericBreaker, own_references
+from dagcache.reclaim.gc_pause import gc_relaxed
+from dagcache.sizing.estimate import Sized
+from dagcache.sizing.limits import ByteLimit, format_bytes
+from dagcache.sizing.memory import give_back
+from dagcache.stats import CacheStats, EntryInfo, Rejection, RemovalCause
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+D = TypeVar("D")
+
+_SLICE = 8  # entries that one turn under the lock looks at for their idle time, between two looks at the time
+_SWEEP = 256  # the same, where all of them are to be looked at
+_ORPHANS: list[object] = []  # what forked children inherited: destroying it would copy its pages
+
+
+Watcher = Callable[[Hashable, str, "Entry | Arrival | None", float], None]
+"""``watcher(key, tier, facts, seconds)``: see `DagCache.watch`."""
+
+
+class _Unset(enum.Enum):
+    UNSET = enum.auto()
+
+
+UNSET: Final = _Unset.UNSET
+_ABSENT: Final = Landing(UNSET)
+
+
+class Fetched(NamedTuple):
+    """A value, and which content of its key it is."""
+
+    value: Any
+    """None if there is none."""
+    content: Hashable = None
+    """What the loader said (`Loaded.content`)."""
+
+
+class _Step(enum.Enum):
+    """What a lookup that was not a plain hit does next."""
+
+    HIT = enum.auto()
+    THAW = enum.auto()
+    COPY = enum.auto()
+    LOAD = enum.auto()
+    FOLLOW = enum.auto()
+    ABSENT = enum.auto()
+    RECURSION = enum.auto()
+
+
+class _Wanted:
+    """What one lookup asks for, and how long it still waits for other threads."""
+
+    __slots__ = ("_timeout", "_timer", "_until", "loader", "overtakes", "private", "renew")
+
+    def __init__(
+        self,
+        loader: Callable[[Any], Any] | None,
+        *,
+        private: bool = False,
+        renew: bool = False,
+        timeout: float | None = None,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.loader = loader
+        self.private = private
+        self.renew = renew
+        # Not a number, or less than nothing: it does not wait. As long as a thread can wait is for ever.
+        self._timeout = None if timeout is None else min(timeout, threading.TIMEOUT_MAX) if timeout > 0 else 0.0
+        self._timer = timer
+        self._until: float | None = None
+        self.overtakes = False
+        """Whether it has spent all of its time on one flight, which then gives way to it."""
+
+    def wait(self, flight: Flight) -> Landing | None:
+        """Wait for another thread's flight; None if the time is up, which begins with the first wait."""
+        if self._timeout is None:
+            return flight.wait()
+        now = self._timer()
+        if self._until is None:
+            self._until = now + self._timeout
+            self.overtakes = self._timeout > 0
+        landing = flight.wait(self._until - now)
+        self.overtakes = self.overtakes and landing is None
+        return landing
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it has waited for as long as it may."""
+        return self._until is not None and self._timer() >= self._until
+
+
+class DagCache(MutableMapping[K, V], Generic[K, V]):
+    """A cache that is bounded by bytes and idle time, for values that are large and slow to build. Thread-safe.
+
+    ``DagCache(max_bytes="512MiB", ttl=3600)``: keywords are the fields of `CacheConfig`, which may also be given whole.
+
+    Args:
+        config: the settings, instead of keywords.
+        sizer: ``sizer(value) -> bytes`` replaces the built-in weighing. It is called when a value comes in, and now and
+            then by a thread that looks the value up, while other threads may use it.
+        freezer: how values are frozen; None turns the frozen tier off.
+        clock: monotonic seconds; a `dagcache.CoarseClock` makes hits faster at the price of a thread.
+        on_removal: ``on_removal(info, cause)`` is told of every entry that left, outside the lock; its errors are
+            logged and counted. Any call of any thread may run it, a plain `get` too, and for entries that another
+            thread has evicted: it must not take a lock that a caller of the cache may hold. Put the removal on a queue
+            (``deque.append``) and see to that elsewhere; docs/architecture.md shows how.
+        version_of: ``version_of(key) -> (family, order) | None`` tells which keys are versions of one thing and which
+            is newer (``order``: a number). Only for orders that are certain.
+        breaker: takes cyclic values apart that left and that nobody holds; None leaves that to the collector.
+        shared: objects of which the process has one each and to which many values refer (singletons, time zones): they
+            are frozen by reference, weighed with nobody, and never taken apart. Held as long as the cache is.
+        unproven_share: a share of the budget, 0.0 to 1.0: beyond it newcomers are kept frozen only, and live from their
+            second use on. Where many values are loaded one after the other, as by a scheduler that starts, their live
+            copies would all have to go again, and the allocator would not get all of their memory back.
+
+    Raises:
+        ConfigError: (a ValueError) a setting cannot be read.
+
+    """
+
+    def __init__(
+        self,
+        config: CacheConfig | None = None,
+        *,
+        sizer: Sizer | None = None,
+        freezer: Freezer | _Unset | None = UNSET,
+        clock: Callable[[], float] = time.monotonic,
+        on_removal: OnRemoval | None = None,
+        version_of: VersionOf | None = None,
+        breaker: CycleBreaker | _Unset | None = UNSET,
+        shared: Iterable[object] = (),
+        unproven_share: float = 1.0,
+        **settings: Any,
+    ) -> None:
+        if config is not None and settings:
+            raise TypeError(f"give a CacheConfig or its fields, not both: {', '.join(settings)}")
+        self.config = CacheConfig(**settings) if config is None else config
+        if not 0 <= unproven_share <= 1:
+            raise ConfigError("unproven_share", unproven_share, "a number from 0.0 to 1.0")
+        self.unproven_share = unproven_share
+        self._clock = clock
+        self._latest = clock()
+        self._timer = time.perf_counter
+        self._upkeep_timer = time.perf_counter
+        shared = tuple(shared)
+        freezer = PickleFreezer(shared) if freezer is UNSET else freezer
+        breaker = GenericBreaker(shared) if breaker is UNSET else breaker
+        self._freezer = freezer if self.config.frozen else None
+        self._make_intake = functools.partial(
+            Intake, freezer=self._freezer, sizer=sizer, version_of=version_of, shared=shared
+        )
+        self._make_reaper = functools.partial(Reaper, breaker=breaker, on_removal=on_removal)
+        self._requested = self.config.max_bytes
+        self._build(self.config.budget())
+        _caches[id(self)] = self
+
+    def _build(self, budget: int) -> None:
+        """Start empty: at birth, and in a forked child."""
+        enforce = self.config.mode == "enforce"
+        self._store = Store(budget=budget, ttl=self.config.ttl, enforce=enforce, unproven_share=self.unproven_share)
+        self._flights = Flights()
+        self._intake = self._make_intake()
+        self._reaper = self._make_reaper(budget=budget if enforce else 0)
+        self._settles = False
+        self._counts = LookupCounts()
+        self._exclusion = Exclusion(repair=self._repair, repaired=self._repaired, after=self._take_leavings)
+        self._watcher: Watcher | None = None
+        self._hit_counts: tuple[Callable[[], int], ...] = ()
+        self._pave(self._clock, self._use)
+
+    def _pave(self, clock: Callable[[], float], use: Callable[[LiveCopy], bool]) -> None:
+        """Make a hit path; what was counted on the one before stays counted."""
+        path = hit_path.build(
+            self._store.live,
+            clock,
+            use=use,
+            get_slowly=self._get_slowly,
+            load_slowly=self._load_slowly,
+        )
+        self._hit_counts = (*self._hit_counts, path.hits)
+        if _HAS_GIL and type(self).get is DagCache.get and type(self).get_or_load is DagCache.get_or_load:
+            # On the instance they shadow the methods and save a call; a subclass that overrides one keeps its own.
+            self.__dict__["get"] = path.get
+            self.__dict__["get_or_load"] = path.get_or_load
+
+    # ---- lookups ----
+
+    @overload
+    def get(self, key: K) -> V | None: ...
+    @overload
+    def get(self, key: K, default: V | D) -> V | D: ...
+    def get(self, key: K, default: Any = None) -> Any:
+        """The value under a key, thawed if need be, or the default. Never loads."""
+        return self._get_slowly(key, default)
+
+    def get_or_load(
+        self, key: K, loader: Callable[[K], V | Loaded | None], *, timeout: float | None = None
+    ) -> V | None:
+        """The value under a key; if there is none, what `loader(key)` returns, which is kept if it deserves it.
+
+        However many threads ask for one key, one of them loads, and the others wait and share the value. They share
+        nothing else: if the load fails or finds nothing, each of them calls its own loader, one at a time. A loader
+        that returns None says that there is no value: None is returned and nothing kept. It may return `Loaded` to say
+        more.
+
+        Args:
+            key: what to look up.
+            loader: called with the key, by one thread at a time for each key.
+            timeout: seconds to wait for other threads; afterwards this caller's own loader is called beside theirs.
+                None: no limit.
+
+        Raises:
+            Exception: whatever this caller's loader raised; nothing is kept.
+            RecursiveLoadError: the load would wait for itself.
+            OversizeError: the value cannot be kept, with ``oversize="raise"``.
+
+        """
+        return cast("V | None", self._load_slowly(key, loader, timeout))
+
+    def fetch(
+        self,
+        key: K,
+        loader: Callable[[K], V | Loaded | None] | None = None,
+        *,
+        private: bool = False,
+        renew: bool = False,
+        timeout: float | None = None,
+    ) -> Fetched:
+        """As `get_or_load`, and which content of the key the value is; without a loader nothing is loaded.
+
+        Args:
+            key: what to look up.
+            loader: as for `get_or_load`.
+            private: the caller gets an object that no other caller and no later lookup gets, and may change it: thawed
+                for this call or, if the value has no frozen form, loaded for it.
+            renew: with ``private``: the copy that other callers share is given up as well, in case one of them has
+                changed it; their next lookup gets a new object, too.
+            timeout: as for `get_or_load`.
+
+        Raises:
+            Exception: as `get_or_load`.
+
+        """
+        found = self._resolve(key, _Wanted(loader, private=private, renew=renew, timeout=timeout))
+        return Fetched(None if found.value is UNSET else found.value, found.content)
+
+    def __getitem__(self, key: K) -> V:
+        """The value under a key, thawed if need be.
+
+        Raises:
+            KeyError: there is none.
+
+        """
+        value = self.get(key, UNSET)
+        if value is UNSET:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a value under a key; counts as no lookup and no use. Takes no lock."""
+        entry = self._store.entries.get(key)
+        return entry is not None and not self._store.expired(entry, self._now())
+
+    def __len__(self) -> int:
+        self._look_after(VIEW_SECONDS)
+        return sum(1 for _ in self._current()) if self._is_any_due() else len(self._store.entries)
+
+    def __iter__(self) -> Iterator[K]:
+        """Over a snapshot of the keys: the cache may change meanwhile."""
+        self._look_after(VIEW_SECONDS)
+        return iter(cast("list[K]", [entry.key for entry in self._current()]))
+
+    def values(self) -> ValuesView[V]:
+        """A view of the values: iterating over it looks up what is there when it begins, and skips what leaves."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[K, V]:
+        """A view of the keys and values: as `values`."""
+        return _Items(self)
+
+    # ---- changes ----
+
+    def __setitem__(self, key: K, value: V) -> None:
+        """Assign a value; it is frozen, weighed and, if it deserves it, kept. An older value goes in any case.
+
+        Raises:
+            OversizeError: it weighs more than the budget, with ``oversize="raise"``; nothing has changed.
+
+        """
+        hash(key)  # what is no key is refused before anything is touched
+        arrival = self._intake.take(key, Loaded(value), 0.0, self._store.budget)
+        if arrival is not None and self.config.oversize == "raise" and not self._store.fits(arrival):
+            raise self._oversize(arrival)
+        self._exclusion.run_or_defer(self._put, key, arrival)
+
+    def __delitem__(self, key: K) -> None:
+        """Remove an entry; a load of its key that is under way will not be kept.
+
+        Raises:
+            KeyError: there is none.
+
+        """
+        hash(key)
+        if self._exclusion.entered():
+            if key not in self:
+                raise KeyError(key)
+            self._exclusion.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
+        elif not self._exclusion.run(self._delete, key, RemovalCause.EXPLICIT):
+            raise KeyError(key)
+
+    def invalidate(self, key: K, only_if: Callable[[], bool] | None = None) -> None:
+        """Remove what is under a key because it is out of date, if there is anything; also what is being loaded.
+
+        Threads that wait for a load of the key start over. ``only_if`` is called under the cache's lock: if it returns
+        False, nothing is removed. It must be quick and must not use the cache.
+        """
+        hash(key)
+        self._exclusion.run_or_defer(self._invalidate, key, only_if)
+
+    @overload
+    def pop(self, key: K) -> V: ...
+    @overload
+    def pop(self, key: K, default: V | D) -> V | D: ...
+    def pop(self, key: K, default: Any = UNSET) -> Any:
+        """Remove an entry and return its value: of several threads, one gets it.
+
+        Raises:
+            KeyError: there is none, and no default was given.
+
+        """
+        value = self._take_out(key)
+        if value is not UNSET:
+            return value
+        if default is UNSET:
+            raise KeyError(key)
+        return default
+
+    def popitem(self) -> tuple[K, V]:
+        """Remove some entry and return its key and value: of several threads, each gets another.
+
+        Raises:
+            KeyError: there is none.
+
+        """
+        for key in self:
+            value = self._take_out(key)
+            if value is not UNSET:
+                return key, value
+        raise KeyError("popitem(): the cache is empty")
+
+    def _take_out(self, key: K) -> Any:
+        """Look a value up and remove it, at one stroke; UNSET if there is none. Counts as one lookup."""
+        hash(key)
+        if self._exclusion.entered():
+            value = self._bypass(key, _Wanted(None)).value
+            self._exclusion.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
+            return value
+        value, frozen, nbytes = self._exclusion.run(self._withdraw, key)
+        if frozen is None or self._freezer is None:
+            return value
+        thawed = self._thaw_data(key, frozen)
+        if thawed is None:
+            self._exclusion.run(self._withdrawn, None)
+            return UNSET
+        value, seconds = thawed
+        del thawed  # the value's holders are counted
+        own = own_references(value)
+        self._exclusion.run(self._withdrawn, seconds, value, nbytes, own)
+        return value
+
+    def _withdraw(self, key: K) -> tuple[Any, bytes | None, int]:
+        entry = self._store.find(key, self._now())
+        if entry is None:
+            self._flights.divert(key)
+            self._counts.absent += 1
+            return UNSET, None, 0
+        live, frozen = entry.live, entry.frozen
+        self._delete(key, RemovalCause.EXPLICIT)
+        if live is not None:
+            self._counts.hits_live += 1
+            return live.value, None, 0
+        return UNSET, None if frozen is None else frozen.data, entry.thaws_to_bytes
+
+    def _withdrawn(self, seconds: float | None, value: Any = None, nbytes: int = 0, own: int = 0) -> None:
+        if seconds is None:
+            self._counts.thaw_failures += 1
+            self._counts.absent += 1
+        else:
+            self._counts.thawed(seconds)
+            self._store.pass_by(value, nbytes, own)
+
+    def setdefault(self, key: K, default: Any = None) -> Any:
+        """The value under a key, or the default, which is assigned then: of several threads, one assigns."""
+        return self.get_or_load(key, lambda _: Loaded(default))
+
+    def clear(self) -> None:
+        """Remove everything and give the memory back to the operating system as far as it goes.
+
+        Of what left before, too, everything is taken apart that no caller holds.
+        """
+        if self._exclusion.run_or_defer(self._clear):
+            self._let_go()
+        give_back()
+
+    def expire(self) -> int:
+        """Remove all that has been idle for longer than the TTL; how many entries that were.
+
+        Lookups, `len`, iteration and `stats` remove some by the way, for a few milliseconds at most, so that nothing
+        needs to call this on a timer.
+        """
+        gone = 0
+        if not self._exclusion.entered():
+            while self._is_any_due():
+                gone += self._exclusion.run(self._expire_some, _SWEEP)
+            self._reaper.bury()
+            self._settle()
+        return gone
+
+    def resize(self, max_bytes: ByteLimit | str | int) -> None:
+        """Set the byte limit; what does not fit any more leaves at once, live copies first.
+
+        Of what left before, too, everything is taken apart that no caller holds.
+        A percentage is resolved now, and again by `MemoryPressure` whenever the memory limit changes.
+
+        Raises:
+            ConfigError: it cannot be read; the old limit stays.
+
+        """
+        requested = ByteLimit.parse(max_bytes, setting="max_bytes")
+        budget = self.config.resolve(requested)
+        self._requested = dataclasses.replace(requested)  # an object of its own: a request is known by its identity
+        if self._exclusion.run_or_defer(self._resize, budget):
+            self._let_go()
+
+    def apply_budget(self, nbytes: int) -> None:
+        """Put a number of bytes in force while `requested` stays as it is; for `MemoryPressure`, not for operators."""
+        if self._exclusion.run_or_defer(self._resize, nbytes):
+            self._let_go()
+
+    # ---- telling ----
+
+    @property
+    def max_bytes(self) -> int:
+        """The byte limit now in force, in bytes; 0 = unbounded."""
+        return self._store.budget
+
+    @property
+    def requested(self) -> ByteLimit:
+        """The byte limit that was asked for, at the start or by the last `resize`."""
+        return self._requested
+
+    def watch(self, watcher: Watcher | None) -> None:
+        """Tell a watcher of each lookup from now on, or nobody any more; hits cost nothing more while nobody is told.
+
+        ``watcher(key, tier, facts, seconds)`` is called by the thread that looked up, maybe under the cache's lock: it
+        must be quick, must not raise, must not use the cache, and must not hold on to ``facts``. ``tier`` is
+        ``"live"``, ``"frozen"``, ``"miss"`` or ``"absent"`` (there was nothing, or the loader failed); ``facts`` is the
+        entry, the arrival if it was loaded, or None where nothing is known; ``seconds`` is what the load or thaw took,
+        0 if this lookup did none. ``pop`` is not told, nor what is looked up in the middle of a change. A forked child
+        tells nobody.
+
+        Raises:
+            RuntimeError: there is a watcher already.
+
+        """
+        if watcher is not None and self._watcher is not None:
+            raise RuntimeError(f"the cache {self.config.name!r} is being watched already")
+        self._watcher = watcher
+        if watcher is None:
+            self._pave(self._clock, self._use)
+        else:
+            self._pave(_never_fresh, self._use_watched)
+
+    def stats(self) -> CacheStats:
+        """One consistent snapshot; the contract is in `dagcache.stats`."""
+        self._look_after(VIEW_SECONDS)
+        if self._exclusion.entered():
+            return self._snapshot()
+        return self._exclusion.run(self._snapshot)
+
+    def entries(self) -> list[EntryInfo]:
+        """Every resident entry, as it is now."""
+        self._look_after(VIEW_SECONDS)
+        entries = list(self._current())
+        now = self._now()
+        return [entry.info(now) for entry in entries]
+
+    def check_invariants(self) -> None:
+        """Recompute everything that is kept incrementally.
+
+        Raises:
+            AssertionError: something differs.
+
+        """
+        if not self._exclusion.entered():
+            self._exclusion.run(self._check_invariants)
+
+    def __repr__(self) -> str:
+        store = self._store
+        budget = format_bytes(store.budget) if store.budget else "no limit"
+        return (
+            f"<DagCache {self.config.name!r}: {len(store.entries)} entries, {len(store.live)} live,"
+            f" {format_bytes(store.used)} of {budget}>"
+        )
+
+    # ---- a lookup that was not a plain hit ----
+
+    def _use(self, copy: LiveCopy) -> bool:
+        """Note a use on the hit path, without the lock; False if the entry's time is up."""
+        now = self._now()
+        store = self._store
+        if not store.use_unlocked(copy, now):
+            return False
+        if now > store.next_due or self._reaper.is_due:
+            self._sweep(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
+        self._weigh_again(copy)
+        return True
+
+    def _weigh_again(self, copy: LiveCopy | None) -> None:
+        """Weigh what a lookup has found if that is due: it may have grown. Without the lock, but for the result."""
+        if copy is None or copy.uses < copy.due or self._exclusion.entered():
+            return
+        nbytes = self._intake.weigh_again(copy, self._latest)
+        if nbytes is None or nbytes == copy.value_bytes:
+            return
+        try:
+            self._exclusion.run(self._reweigh, copy, nbytes)
+        except Exception as error:
+            report("reweigh", "the new weight of %r could not be accounted", copy.entry.key, error=error)
+            self._counts.internal_errors += 1
+
+    def _use_watched(self, copy: LiveCopy) -> bool:
+        """As the hit path and `_use`, and tell."""
+        if self._clock() >= copy.fresh and not self._use(copy):
+            return False
+        self._tell(copy.entry.key, "live", copy.entry)
+        return True
+
+    def _tell(self, key: Any, tier: str, facts: Entry | Arrival | None = None, seconds: float = 0.0) -> None:
+        watcher = self._watcher
+        if watcher is not None:
+            watcher(key, tier, facts, seconds)
+
+    def _get_slowly(self, key: K, default: Any = None) -> Any:
+        value = self._resolve(key, _Wanted(None)).value
+        return default if value is UNSET else value
+
+    def _load_slowly(self, key: K, loader: Callable[[K], Any], timeout: float | None = None) -> Any:
+        value = self._resolve(key, _Wanted(loader, timeout=timeout)).value
+        return None if value is UNSET else value
+
+    def _resolve(self, key: K, wanted: _Wanted) -> Landing:
+        hash(key)  # what is no key is refused before anything is touched
+        if self._exclusion.entered():
+            return self._bypass(key, wanted)
+        if self._is_any_due():
+            self._sweep(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
+        while True:
+            flight = Flight()
+            with flight.underway:
+                step, found = self._exclusion.run(self._begin, key, flight, wanted)
+                if step is _Step.HIT:
+                    self._weigh_again(self._store.live.get(key))
+                if step is _Step.HIT or step is _Step.ABSENT:
+                    return cast("Landing", found)
+                if step is _Step.RECURSION:
+                    raise RecursiveLoadError(f"a load waits, directly or in a ring of threads, for itself: {key!r}")
+                if step is _Step.COPY:
+                    landing = self._thaw_privately(key, *found)
+                elif step is _Step.FOLLOW:
+                    landing = self._follow(key, found, wanted)
+                else:
+                    landing = self._lead(step, key, flight, found, wanted)
+            if landing.value is not ABANDONED:
+                return landing
+
+    def _begin(self, key: K, flight: Flight, wanted: _Wanted) -> tuple[_Step, Any]:
+        """Under the lock: what there is, or which thread fetches it."""
+        now = self._now()
+        store, counts = self._store, self._counts
+        entry = store.find(key, now)
+        if wanted.renew and entry is not None and entry.live is not None:
+            store.give_up_live(entry)
+            entry = store.entries.get(key)
+        if wanted.private and entry is not None and entry.frozen is not None and self._freezer is not None:
+            return _Step.COPY, (entry, Landing(None, entry.frozen.data, entry.content, nbytes=entry.thaws_to_bytes))
+        if not wanted.private and entry is not None and entry.live is not None:
+            counts.hits_live += 1
+            self._tell(key, "live", entry)
+            return _Step.HIT, Landing(entry.live.value, content=entry.content)
+        if wanted.loader is None and (entry is None or wanted.private):
+            counts.absent += 1
+            self._tell(key, "absent")
+            return _Step.ABSENT, _ABSENT
+        if wanted.private and entry is not None:
+            return _Step.LOAD, None  # the live copy belongs to the other callers; the load is not registered
+        step = _Step.LOAD if entry is None else _Step.THAW
+        other = self._flights.get(key)
+        if other is not None and (entry is not None or not other.thawing):
+            return self._beside(other, step, entry, wanted)
+        if wanted.private and self._freezer is None:
+            return step, None  # a load that no other thread can share
+        flight.thawing = step is _Step.THAW
+        self._flights.register(key, flight)
+        return step, entry
+
+    def _beside(self, other: Flight, step: _Step, entry: Entry | None, wanted: _Wanted) -> tuple[_Step, Any]:
+        """What a lookup does while another thread fetches its key."""
+        if wanted.is_late:
+            return step, entry  # on its own: not registered, so the result is not kept
+        if self._flights.follow(other):
+            return _Step.FOLLOW, other
+        if other.thawing:
+            return _Step.THAW, entry  # a signal handler interrupts its own thread's thaw: it gets a copy of its own
+        return _Step.RECURSION, None
+
+    def _lead(self, step: _Step, key: K, flight: Flight, entry: Any, wanted: _Wanted) -> Landing:
+        """Thaw or load for all threads that wait. However this ends, they do not wait for ever."""
+        try:
+            return self._thaw(key, flight, entry) if step is _Step.THAW else self._load(key, flight, wanted)
+        except BaseException:
+            self._exclusion.run_or_defer(self._flights.retire, key, flight)
+            raise
+        finally:
+            if flight.landing is None:
+                flight.abandon()
+
+    def _follow(self, key: K, flight: Flight, wanted: _Wanted) -> Landing:
+        """Wait for another thread's result; abandoned if there is none to share."""
+        try:
+            landing = wanted.wait(flight)
+        finally:
+            self._flights.unfollow()
+        if landing is None:
+            if wanted.overtakes:
+                self._exclusion.run(self._overtake, key, flight)
+            return Landing(ABANDONED)
+        if landing.value is ABANDONED:
+            return landing
+        if landing.private or wanted.private:
+            if landing.frozen is None or self._freezer is None:
+                return Landing(ABANDONED)
+            return self._thaw_privately(key, None, landing)
+        self._exclusion.run(self._joined, key, flight)
+        return landing
+
+    def _overtake(self, key: K, flight: Flight) -> None:
+        """A follower has waited for too long: the next one in leads."""
+        if self._flights.is_current(key, flight):
+            self._flights.divert(key)
+
+    def _joined(self, key: K, flight: Flight) -> None:
+        self._counts.joined(flight.thawing)
+        self._tell(key, "frozen" if flight.thawing else "miss", self._store.entries.get(key))
+
+    def _thaw(self, key: K, flight: Flight, entry: Entry) -> Landing:
+        """Lead a thaw; abandoned if the frozen copy is no good, whereupon each thread loads."""
+        frozen = entry.frozen
+        freezer = self._freezer
+        if frozen is None or freezer is None:  # removed since, and its copies let go
+            self._exclusion.run(self._flights.retire, key, flight)
+            return Landing(ABANDONED)
+        # Until what has to go for it is gone as well: then as much died as was born, and no collection is due.
+        with gc_relaxed():
+            return self._thaw_and_offer(key, flight, entry, frozen.data)
+
+    def _thaw_and_offer(self, key: K, flight: Flight, entry: Entry, data: bytes) -> Landing:
+        thawed = self._thaw_data(key, data)
+        if thawed is None:
+            self._exclusion.run(self._thaw_failed, key, flight, entry)
+            return Landing(ABANDONED)
+        value, seconds = thawed
+        del thawed  # the value's holders are counted
+        own = own_references(value)
+        weight = self._intake.weigh_thawed(entry, value, data, seconds, self._store.budget)
+        self._offer(self._keep_thawed, key, flight, entry, value, weight, seconds, own)
+        self._exclusion.run(self._thawed, key, flight, seconds)
+        landing = Landing(value, data, entry.content, nbytes=weight.nbytes)
+        flight.land(landing)
+        return landing
+
+    def _thaw_privately(self, key: K, entry: Entry | None, found: Landing) -> Landing:
+        """Thaw a copy for one caller; abandoned if the bytes are no good."""
+        with gc_relaxed():
+            thawed = None if found.frozen is None else self._thaw_data(key, found.frozen)
+            if thawed is None:
+                self._exclusion.run(self._thaw_failed, key, None, entry)
+                return Landing(ABANDONED)
+            value, seconds = thawed
+            del thawed  # the value's holders are counted
+            own = own_references(value)
+            self._exclusion.run(self._served, key, value, found.nbytes, own, seconds)
+            return found._replace(value=value)
+
+    def _thaw_data(self, key: K, data: bytes) -> tuple[Any, float] | None:
+        """A value and the seconds it took; None, and a note of it, if the bytes do not give one."""
+        assert self._freezer is not None
+        started = self._timer()
+        try:
+            value = self._freezer.thaw(data)
+        except MemoryError:  # the bytes are as good as before, and a load would need more
+            raise
+        except Exception as error:
+            self._report_failed_thaw(key, error)
+            return None
+        return value, self._timer() - started
+
+    def _offer(self, keep: Callable[..., Rejection | None], key: K, *args: Any) -> Rejection | None:
+        """Offer a value to the store; a fault of our own costs its place in the cache, the caller gets the value."""
+        try:
+            return self._exclusion.run(keep, key, *args)
+        except Exception as error:
+            report("keep", "%r could not be kept: it is served", key, error=error)
+            self._counts.internal_errors += 1
+            return None
+
+    def _keep_thawed(
+        self, key: K, flight: Flight, entry: Entry, value: Any, weight: Sized, seconds: float, own: int
+    ) -> None:
+        if self._flights.retire(key, flight):
+            self._store.keep_thawed(entry, value, weight, seconds, own, self._now())
+        else:
+            self._store.pass_by(value, weight.nbytes, own)
+
+    def _served(self, key: K, value: Any, nbytes: int, own: int, seconds: float) -> None:
+        self._store.pass_by(value, nbytes, own)
+        self._count_thaw(key, seconds)
+
+    def _thawed(self, key: K, flight: Flight, seconds: float) -> None:
+        self._flights.retire(key, flight)
+        self._count_thaw(key, seconds)
+
+    def _count_thaw(self, key: K, seconds: float) -> None:
+        self._counts.thawed(seconds)
+        self._tell(key, "frozen", self._store.entries.get(key), seconds)
+
+    def _report_failed_thaw(self, key: K, error: Exception) -> None:
+        if isinstance(error, ThawError) and error.__cause__ is None:
+            report("damage", "the frozen bytes of %r are damaged: it is loaded instead", key, error=error)
+        else:
+            self._intake.thaw_failed(key, error)
+
+    def _thaw_failed(self, key: K, flight: Flight | None, entry: Entry | None) -> None:
+        self._counts.thaw_failures += 1
+        if flight is not None:
+            self._flights.retire(key, flight)
+        if entry is not None and self._store.entries.get(key) is entry:
+            self._store.remove(key, RemovalCause.STALE, self._latest)
+
+    def _load(self, key: K, flight: Flight, wanted: _Wanted) -> Landing:
+        """Lead a load."""
+        with gc_relaxed():
+            return self._load_and_offer(key, flight, wanted)
+
+    def _load_and_offer(self, key: K, flight: Flight, wanted: _Wanted) -> Landing:
+        assert wanted.loader is not None
+        started = self._timer()
+        try:
+            loaded = wanted.loader(key)
+        except Exception:
+            self._exclusion.run(self._load_failed, key, flight)
+            raise
+        seconds = self._timer() - started
+        if loaded is None:
+            self._exclusion.run(self._load_absent, key, flight)
+            return _ABSENT
+        facts = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
+        del loaded  # the value's holders are counted
+        arrival = self._take(key, facts, seconds)
+        landing = Landing(facts.value, content=facts.content)
+        rejection = self._offer(self._keep_loaded, key, flight, arrival, facts.keep_if, wanted.private)
+        self._exclusion.run(self._loaded, key, flight, seconds, arrival)
+        if rejection is Rejection.OVERSIZE and self.config.oversize == "raise" and arrival is not None:
+            raise self._oversize(arrival)
+        if rejection is Rejection.OVERTAKEN:
+            return landing  # for this caller only
+        if arrival is not None:
+            landing = landing._replace(frozen=arrival.frozen, nbytes=arrival.live_bytes)
+        flight.land(landing._replace(private=wanted.private))
+        return landing
+
+    def _take(self, key: K, facts: Loaded, seconds: float) -> Arrival | None:
+        """Prepare a loaded value; a fault of our own costs its place in the cache, the caller gets the value."""
+        try:
+            return self._intake.take(key, facts, seconds, self._store.budget)
+        except Exception as error:
+            report("prepare", "%r could not be prepared: it is served and not kept", key, error=error)
+            self._counts.internal_errors += 1
+            return None
+
+    def _keep_loaded(
+        self,
+        key: K,
+        flight: Flight,
+        arrival: Arrival | None,
+        keep_if: Callable[[], bool] | None,
+        private: bool,
+    ) -> Rejection | None:
+        is_current = self._flights.retire(key, flight)
+        if is_current and keep_if is not None:
+            is_current = self._is_to_be_kept(key, keep_if)
+        if arrival is None:
+            return self._counts.reject(Rejection.SIZER)
+        if private and arrival.frozen is None:  # there is nothing but the object, which is the caller's
+            self._store.pass_by(arrival.value, arrival.live_bytes, arrival.own_references)
+            return None
+        if not is_current:
+            self._store.pass_by(arrival.value, arrival.live_bytes, arrival.own_references)
+            return self._counts.reject(Rejection.OVERTAKEN)
+        return self._counts.reject(self._store.admit(arrival, self._now(), private=private))
+
+    def _is_to_be_kept(self, key: K, keep_if: Callable[[], bool]) -> bool:
+        try:
+            return keep_if()
+        except Exception as error:
+            report("keep_if", "keep_if failed on %r: the value is served and not kept", key, error=error)
+            self._counts.internal_errors += 1
+            return False
+
+    def _loaded(self, key: K, flight: Flight, seconds: float, arrival: Arrival | None) -> None:
+        self._flights.retire(key, flight)
+        self._counts.loads += 1
+        self._counts.load_seconds.observe(seconds)
+        self._tell(key, "miss", arrival, seconds)
+
+    def _load_failed(self, key: K, flight: Flight) -> None:
+        self._flights.retire(key, flight)
+        self._counts.load_failures += 1
+        self._tell(key, "absent")
+
+    def _load_absent(self, key: K, flight: Flight) -> None:
+        self._flights.retire(key, flight)
+        self._counts.absent += 1
+        self._tell(key, "absent")
+
+    def _bypass(self, key: K, wanted: _Wanted) -> Landing:
+        """A lookup by a thread that is in the middle of a change: it must not wait, and gets no place in the cache."""
+        copy = None if wanted.private else self._store.live.get(key)
+        if copy is not None:
+            self._counts.hits_live += 1
+            return Landing(copy.value, content=copy.entry.content)
+        try:
+            loaded = None if wanted.loader is None else wanted.loader(key)
+        except Exception:
+            self._counts.load_failures += 1
+            raise
+        if loaded is None:
+            self._counts.absent += 1
+            return _ABSENT
+        self._counts.loads += 1
+        return Landing(loaded.value, content=loaded.content) if isinstance(loaded, Loaded) else Landing(loaded)
+
+    # ---- actions under the lock ----
+
+    def _put(self, key: K, arrival: Arrival | None) -> None:
+        self._flights.divert(key)
+        if arrival is None:
+            self._counts.reject(Rejection.SIZER)
+            self._store.remove(key, RemovalCause.REPLACED, self._latest)
+        else:
+            self._counts.reject(self._store.admit(arrival, self._now()))
+
+    def _delete(self, key: K, cause: RemovalCause) -> bool:
+        self._flights.divert(key)
+        return self._store.remove(key, cause, self._now())
+
+    def _invalidate(self, key: K, only_if: Callable[[], bool] | None) -> None:
+        if only_if is None or only_if():
+            self._delete(key, RemovalCause.STALE)
+
+    def _clear(self) -> None:
+        self._flights.divert_all()
+        self._store.clear()
+
+    def _reweigh(self, copy: LiveCopy, nbytes: int) -> None:
+        self._store.reweigh(copy, nbytes, self._now())
+
+    def _resize(self, budget: int) -> None:
+        self._store.resize(budget, self._now())
+        self._reaper.fit(budget if self._store.enforce else 0)
+
+    def _expire_some(self, limit: int) -> int:
+        return self._store.expire(self._now(), limit)
+
+    def _charge_held(self) -> bool:
+        self._settles = True
+        return self._store.settle(self._reaper.held_bytes, self._now())
+
+    def _check_invariants(self) -> None:
+        self._store.check_invariants()
+        self._reaper.check_invariants()
+
+    def _snapshot(self) -> CacheStats:
+        return tell(
+            self.config.name,
+            self._store,
+            self._counts,
+            self._intake,
+            self._reaper,
+            self._unlocked_hits(),
+            self._now(),
+        )
+
+    def _repair(self) -> None:
+        self._store.repair(self._latest)  # a clock that fails is one of the things that tear a change
+
+    def _repaired(self) -> None:
+        message = "a change to the cache %r was interrupted: its totals were recomputed"
+        report("repair", message, self.config.name, level=logging.WARNING)
+
+    def _take_leavings(self) -> Callable[[], None] | None:
+        leavings = self._store.take_leavings()
+        if leavings:
+            self._reaper.take(leavings, self._latest)
+        if self._settles:  # what called for this goes on settling
+            self._settles = False
+            return self._bury_for_a_while
+        # What is freed before a thaw makes as much is not set off against it: a collection would be due all the same.
+        before_a_thaw = bool(self._flights) and gc.isenabled()
+        is_due = self._reaper.is_due or (self._reaper.is_awaited and not before_a_thaw)
+        return self._tidy if is_due else None
+
+    # ---- what left ----
+
+    def _tidy(self) -> None:
+        """See to what left, and to what is held of it, after a change and outside the lock."""
+        self._bury_for_a_while()
+        self._settle()
+
+    def _bury_for_a_while(self) -> None:
+        self._bury_within(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
+
+    def _bury_within(self, allowance: Allowance) -> None:
+        """Bury until the time is up; but what is over the budget, whatever that takes."""
+        self._reaper.bury(lambda: allowance.is_spent() and not self._is_over_budget())
+
+    def _is_over_budget(self) -> bool:
+        return self._store.exceeds(self._reaper.held_bytes, self._reaper.due_bytes)
+
+    def _settle(self) -> None:
+        """Have residents leave for what callers hold of what left: both are in the process's memory."""
+        if self._reaper.is_burying:
+            return  # the burial around this settles when it is done
+        while self._store.exceeds(self._reaper.held_bytes):
+            if not self._exclusion.run(self._charge_held):
+                return
+        self._store.note_held(self._reaper.held_bytes)
+
+    def _let_go(self) -> None:
+        """Bury everything, and take apart all that is free, whatever that takes."""
+        self._reaper.empty()
+        self._store.held = 0
+        self._settle()
+
+    def _look_after(self, seconds: float) -> None:
+        """For so long, remove what is idle and bury what left; and look at what waits."""
+        if self._exclusion.entered():
+            return
+        allowance = Allowance(seconds, self._upkeep_timer)
+        self._sweep(allowance)
+        if self._reaper.is_awaited:
+            self._bury_within(allowance)
+            self._settle()
+
+    def _sweep(self, allowance: Allowance) -> None:
+        """Remove what is idle and bury what left, until the time is up."""
+        if self._exclusion.entered() or self._reaper.is_burying:
+            return
+        while self._is_any_due():
+            self._exclusion.run(self._expire_some, _SLICE)
+            if allowance.is_spent():
+                return
+        if self._reaper.is_due:
+            self._bury_within(allowance)
+
+    def _is_any_due(self) -> bool:
+        """Whether the time of some entry may be up."""
+        return self._now() > self._store.next_due
+
+    def _current(self) -> Iterator[Entry]:
+        """The entries, but for those whose time is up and that have not been removed yet."""
+        now = self._now()
+        return (entry for entry in list(self._store.entries.values()) if not self._store.expired(entry, now))
+
+    # ---- small things ----
+
+    def _unlocked_hits(self) -> int:
+        """How many lookups were served without the lock."""
+        return sum(count() for count in self._hit_counts)
+
+    def _now(self) -> float:
+        """The clock, which never goes back here."""
+        now = self._clock()
+        if now < self._latest:
+            return self._latest
+        self._latest = now
+        return now
+
+    def _oversize(self, arrival: Arrival) -> OversizeError:
+        return OversizeError(
+            f"max_bytes = {format_bytes(self._store.budget)} cannot hold the value of {arrival.key!r},"
+            f" which needs {format_bytes(arrival.least_bytes)}"
+        )
+
+    def _after_fork_in_child(self) -> None:
+        orphan = self._store
+        _ORPHANS.extend((orphan, self._reaper))
+        orphan.live.clear()  # for whoever still holds the old hit path; the entries keep the copies
+        self._build(orphan.budget)
+
+
+class _Items(ItemsView[K, V]):
+    _mapping: DagCache[K, V]
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        for key in self._mapping:
+            value = self._mapping.get(key, UNSET)
+            if value is not UNSET:
+                yield key, value
+
+
+class _Values(ValuesView[V]):
+    _mapping: DagCache[Any, V]
+
+    def __iter__(self) -> Iterator[V]:
+        return (value for _, value in self._mapping.items())
+
+
+def _never_fresh() -> float:
+    """A clock by which every hit is to be noted."""
+    return math.inf
+
+
+_HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
+_caches: weakref.WeakValueDictionary[int, DagCache[Any, Any]] = weakref.WeakValueDictionary()
+
+
+def _after_fork_in_child() -> None:
+    for cache in list(_caches.values()):
+        cache._after_fork_in_child()  # noqa: SLF001 - the hook of this very class
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,101 @@
+"""Counting lookups, and putting one snapshot of everything together. Written and read under the cache's lock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dagcache.core.disposal import Reaper
+from dagcache.core.preparation import Intake
+from dagcache.core.store import Store
+from dagcache.stats import DURATION_BOUNDS, CacheStats, Rejection, Tally
+
+
+@dataclass(slots=True)
+class LookupCounts:
+    """What became of lookups; hits without a lock are counted where they happen."""
+
+    hits_live: int = 0
+    hits_frozen: int = 0
+    loads: int = 0
+    load_failures: int = 0
+    joins: int = 0
+    absent: int = 0
+    thaw_failures: int = 0
+    internal_errors: int = 0
+    rejections: dict[Rejection, int] = field(default_factory=lambda: dict.fromkeys(Rejection, 0))
+    load_seconds: Tally = field(default_factory=lambda: Tally(DURATION_BOUNDS))
+    thaw_seconds: Tally = field(default_factory=lambda: Tally(DURATION_BOUNDS))
+
+    def thawed(self, seconds: float) -> None:
+        """A lookup thawed a frozen copy."""
+        self.hits_frozen += 1
+        self.thaw_seconds.observe(seconds)
+
+    def joined(self, thawing: bool) -> None:
+        """A lookup waited for another's thaw or load."""
+        if thawing:
+            self.hits_frozen += 1
+        else:
+            self.joins += 1
+
+    def reject(self, reason: Rejection | None) -> Rejection | None:
+        """Count a rejection, if it is one, and pass it on."""
+        if reason is not None:
+            self.rejections[reason] += 1
+        return reason
+
+    @property
+    def misses(self) -> int:
+        """Every miss became exactly one thing."""
+        return self.loads + self.load_failures + self.joins + self.absent
+
+
+def tell(
+    name: str,
+    store: Store,
+    counts: LookupCounts,
+    intake: Intake,
+    reaper: Reaper,
+    unlocked_hits: int,
+    now: float,
+) -> CacheStats:
+    """Everything, as of `now`."""
+    victim = store.next_victim(now)
+    return CacheStats(
+        name=name,
+        hits_live=counts.hits_live + unlocked_hits,
+        hits_frozen=counts.hits_frozen,
+        misses=counts.misses,
+        loads=counts.loads,
+        load_failures=counts.load_failures,
+        joins=counts.joins,
+        absent=counts.absent,
+        evictions=dict(store.counts.evictions),
+        evicted_bytes=dict(store.counts.evicted_bytes),
+        demotions=store.counts.demotions,
+        demoted_bytes=store.counts.demoted_bytes,
+        rejections=dict(counts.rejections),
+        thaw_failures=counts.thaw_failures,
+        unfrozen=intake.unfrozen,
+        listener_failures=reaper.listener_failures,
+        taken_apart=reaper.taken_apart,
+        died=reaper.died,
+        unbroken_cycles=reaper.unbroken_cycles,
+        internal_errors=counts.internal_errors,
+        load_seconds=counts.load_seconds.snapshot(),
+        thaw_seconds=counts.thaw_seconds.snapshot(),
+        entry_bytes=store.weights(),
+        max_bytes=store.budget,
+        live_bytes=store.live_bytes,
+        frozen_bytes=store.frozen_bytes,
+        overhead_bytes=store.overhead_bytes,
+        waiting_bytes=reaper.waiting_bytes,
+        waiting=reaper.waiting,
+        serialized_bytes=store.serialized_bytes,
+        live_entries=len(store.live),
+        frozen_entries=store.frozen_entries,
+        entries=len(store.entries),
+        next_victim_idle_seconds=0.0 if victim is None else max(0.0, now - victim.used),
+        sizing_error_ratio=intake.sizing_error_ratio,
+        sizing_seconds=intake.sizing_seconds,
+    )

@@ -1,0 +1,230 @@
+"""What left the cache is destroyed and reported here, outside every lock.
+
+Destroying a graph runs code that is not ours (finalisers, weak reference callbacks), which may well use the cache.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from dagcache.concurrency.allowance import never
+from dagcache.core.entry import Entry, LiveCopy
+from dagcache.core.store import Leavings
+from dagcache.log_limits import report
+from dagcache.reclaim.census import CycleBreaker
+from dagcache.reclaim.waiting_room import WaitingRoom
+from dagcache.stats import EntryInfo, RemovalCause
+
+OnRemoval = Callable[[EntryInfo, RemovalCause], Any]
+
+
+def _holders(cell: list[Any]) -> int:
+    return sys.getrefcount(cell[0])
+
+
+_SOLE = _holders([object()])
+
+
+class _Batch:
+    """What left in one change: its bytes, while they last, and when that was."""
+
+    __slots__ = ("__weakref__", "leavings", "nbytes", "now")
+
+    def __init__(self, leavings: Leavings, now: float) -> None:
+        self.leavings = leavings
+        self.nbytes = leavings.nbytes
+        self.now = now
+
+
+class Reaper:
+    """Has what left taken apart, and calls the listener. Thread-safe; never raises an Exception.
+
+    ``breaker``: None leaves cyclic values to the collector. ``budget``: bytes, 0 = unbounded, see `WaitingRoom`.
+    """
+
+    def __init__(self, *, breaker: CycleBreaker | None, on_removal: OnRemoval | None, budget: int = 0) -> None:
+        self._room = None if breaker is None else WaitingRoom(breaker, budget)
+        self._on_removal = on_removal
+        self._due: deque[_Batch] = deque()
+        self._in_hand: dict[int, weakref.ref[_Batch]] = {}
+        """Those that a thread is burying. One that an interrupt has lost is not kept by this, nor are its bytes."""
+        self._here = threading.local()
+        self.listener_failures = 0
+
+    @property
+    def taken_apart(self) -> int:
+        """Values that a census found free."""
+        return 0 if self._room is None else self._room.taken_apart
+
+    @property
+    def died(self) -> int:
+        """Values that died when their holders dropped them."""
+        return 0 if self._room is None else self._room.died
+
+    @property
+    def unbroken_cycles(self) -> int:
+        """Values that were left to the collector."""
+        return 0 if self._room is None else self._room.given_up
+
+    @property
+    def waiting(self) -> int:
+        """Values that left, were looked at, and are held."""
+        return 0 if self._room is None else self._room.waiting
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of these values."""
+        return 0 if self._room is None else self._room.waiting_bytes
+
+    @property
+    def due_bytes(self) -> int:
+        """The bytes of what left and has not been looked at yet."""
+        if not self._due and not self._in_hand:
+            return 0
+        in_hand = [reference() for reference in list(self._in_hand.values())]
+        batches = {id(batch): batch for batch in (*in_hand, *self._due.copy()) if batch is not None}
+        return sum(batch.nbytes for batch in batches.values())
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of all that left the cache and is not freed yet."""
+        return self.held_bytes + self.due_bytes
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is anything to bury."""
+        return bool(self._due)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether values wait for `bury` to look after them."""
+        return self._room is not None and not self._room.is_empty
+
+    @property
+    def is_burying(self) -> bool:
+        """Whether this thread is within a burial: in the listener, or in code that a value runs as it goes."""
+        if not getattr(self._here, "is_burying", False):
+            return False
+        burial, frame = self._bury_some.__code__, inspect.currentframe()
+        while frame is not None:
+            if frame.f_code is burial:
+                return True
+            frame = frame.f_back
+        self._here.is_burying = False  # an interrupt has struck before that was done
+        return False
+
+    def fit(self, budget: int) -> None:
+        """The budget has changed, in bytes; 0 = unbounded. What is too much now goes with the next call."""
+        if self._room is not None:
+            self._room.budget = budget
+
+    def take(self, leavings: Leavings, now: float) -> None:
+        """Take what left, for `bury`. Called under the cache's lock: from then on it cannot be lost."""
+        self._due.append(_Batch(leavings, now))
+
+    def bury(self, is_enough: Callable[[], bool] = never) -> None:
+        """Report what was taken and let its memory go, if no caller holds it; and look after what is still held.
+
+        ``is_enough`` is asked after each entry: once it says so, the rest is left to the next call. Within a burial by
+        the same thread this does nothing: the outer one goes on. Also sees to what is left of one that was interrupted.
+        """
+        if self.is_burying:
+            return
+        while self._due:
+            try:
+                batch = self._due.popleft()
+            except IndexError:  # another thread was faster
+                break
+            if not self._bury(batch, is_enough):
+                break
+        if self._room is not None:
+            self._room.look(is_enough)
+
+    def empty(self) -> None:
+        """Bury everything, and take apart whatever is free now, whatever that takes."""
+        if self.is_burying:
+            return
+        self.bury()
+        if self._room is not None:
+            self._room.empty()
+
+    def check_invariants(self) -> None:
+        """Recompute the bytes of what waits; raises AssertionError where they differ. Not beside a burial."""
+        assert all(batch.nbytes == batch.leavings.nbytes for batch in self._due)
+        if self._room is not None:
+            self._room.check_invariants()
+
+    def _bury(self, batch: _Batch, is_enough: Callable[[], bool]) -> bool:
+        """Whether to go on."""
+        self._in_hand[id(batch)] = weakref.ref(batch)
+        self._here.is_burying = True
+        try:
+            return self._bury_some(batch, is_enough)
+        except BaseException:
+            batch.nbytes = batch.leavings.nbytes
+            raise
+        finally:
+            self._here.is_burying = False
+            if batch.leavings:
+                self._due.appendleft(batch)
+            self._in_hand.pop(id(batch), None)
+
+    def _bury_some(self, batch: _Batch, is_enough: Callable[[], bool]) -> bool:
+        while batch.leavings:
+            self._bury_next(batch)
+            if is_enough():
+                return False
+        return True
+
+    def _bury_next(self, batch: _Batch) -> None:
+        """One entry with its live copy, or one value."""
+        leavings = batch.leavings
+        if leavings.removed and not leavings.copies:
+            entry, cause = leavings.removed.popleft()
+            batch.nbytes -= entry.frozen.nbytes if entry.frozen is not None else 0
+            try:
+                self._report(entry, cause, batch.now)
+            finally:
+                # An entry and its copies know each other: without this the collector would have to find them.
+                copy, entry.live, entry.frozen = entry.live, None, None
+                if copy is not None:
+                    leavings.copies.append(copy)
+                del copy  # the copy's holders are counted
+        if leavings.copies:
+            cell = [leavings.copies.pop()]
+            nbytes = cell[0].nbytes
+            self._part_with(cell)
+            batch.nbytes -= nbytes
+        elif leavings.passed:
+            value, nbytes, own = leavings.passed.pop()
+            value_cell = [value]
+            del value
+            self._release(value_cell, nbytes, own)
+            batch.nbytes -= nbytes
+
+    def _report(self, entry: Entry, cause: RemovalCause, now: float) -> None:
+        if self._on_removal is None:
+            return
+        try:
+            self._on_removal(entry.info(now), cause)
+        except Exception as error:
+            self.listener_failures += 1
+            report("listener", "the removal listener failed on %r", entry.key, error=error)
+
+    def _part_with(self, cell: list[LiveCopy]) -> None:
+        is_sole = _holders(cell) == _SOLE
+        copy = cell.pop()
+        value = [copy.value]
+        if is_sole:  # else a lookup without a lock has found the copy and is about to return its value
+            copy.value = None
+        self._release(value, copy.value_bytes, copy.own_references)
+
+    def _release(self, value_cell: list[object], nbytes: int, own: int | None) -> None:
+        if self._room is not None:
+            self._room.admit(value_cell, nbytes, own)

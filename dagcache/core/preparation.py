@@ -1,0 +1,282 @@
+"""From a value to an arrival: frozen, weighed, its version told. All of it is slow, and done without a lock.
+
+Whatever fails here costs the entry something, never the caller: a value that cannot be frozen is kept live only, one
+that cannot be weighed is served and not kept, a version that cannot be told is no version.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from dagcache.concurrency.lock import Lock
+from dagcache.core.entry import Arrival, Entry, LiveCopy
+from dagcache.core.reweighing import Reweighing
+from dagcache.errors import FreezeError
+from dagcache.freezing.pickle_freezer import Freezer, Frozen
+from dagcache.log_limits import report
+from dagcache.reclaim.census import own_references
+from dagcache.sizing.estimate import LearnedSizer, Sized
+from dagcache.sizing.walk import weigh
+
+_log = logging.getLogger("dagcache")
+
+Sizer = Callable[[Any], int]
+VersionOf = Callable[[Any], "tuple[Hashable, Any] | None"]
+
+_MOST_BYTES = 2**60  # what is more is no weight; and products of it would overflow
+_MOST_UNTHAWED = 10_000  # keys of which it is remembered that a thaw failed; the oldest are forgotten
+_MOST_TOLD = 100  # reasons for which a value has no frozen form that are told at a level that is seen
+_ESTIMATED_AGAIN = 0.125  # of the thaws of what was estimated before; an estimate takes a tenth of a small DAG's thaw
+_SAMPLE = 2048  # objects of one class that are followed where a value has more, tasks for instance
+_USUAL_KEY = 160  # bytes: a number, a UUID, its text, a pair of ids
+_MOST_NODES_OF_KEY = 10_000
+_WORTH_FREEZING = 0.5  # of the live weight: above that a frozen copy saves too little for holding both
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a loader may return instead of a bare value, to say more of it.
+
+    ``Loaded(None)`` is the value ``None``, cached as any other; a bare ``None`` means: there is none.
+    """
+
+    value: Any
+    serialized_bytes: int = 0
+    """What the value weighs where it comes from; also helps to estimate what it weighs live."""
+    features: tuple[float, ...] = ()
+    """Further numbers that grow with the live weight (the count of tasks, say); always as many of them."""
+    content: Hashable = None
+    """Which content of the key the value is, a hash for instance: `DagCache.fetch` returns it with the value."""
+    keep_if: Callable[[], bool] | None = None
+    """Called under the cache's lock, just before the value would be kept: it must be quick and must not use the cache.
+    If it returns False, the value is for this caller only: neither kept nor given to the threads that wait for it."""
+
+
+class Intake:
+    """Prepares values. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        freezer: Freezer | None,
+        sizer: Sizer | None,
+        version_of: VersionOf | None,
+        shared: tuple[object, ...] = (),
+    ) -> None:
+        self._freezer = freezer
+        self._sizer = sizer
+        self._version_of = version_of
+        self._shared = shared  # their ids are only theirs while they are held
+        self._walk = functools.partial(weigh, shared=frozenset(map(id, shared)))
+        # What a value weighs that a loader built says little of what its thawed copy weighs: dicts and lists are as
+        # large as they are filled, and some parts of a loaded graph share what its copies have each for themselves.
+        sample = functools.partial(self._walk, most_alike=_SAMPLE)
+        self._learned = LearnedSizer(walk=self._walk, sample=sample)
+        self._learned_of_thawed = LearnedSizer(walk=self._walk, sample=sample)
+        self._reweighing = Reweighing(self._weigh_again)
+        self._random = random.Random(1).random  # in a sweep every eighth thaw may be of the same entry
+        self._lock = Lock()
+        self._seconds = 0.0
+        self._unfrozen = 0
+        self._unthawed: dict[int, None] = {}  # by hash: a key may be heavy
+        self._told: set[str] = set()
+
+    @property
+    def unfrozen(self) -> int:
+        """How many values had no frozen form."""
+        return self._unfrozen
+
+    @property
+    def sizing_seconds(self) -> float:
+        """What weighing has cost so far, seconds."""
+        return self._learned.seconds_total + self._learned_of_thawed.seconds_total + self._reweighing.seconds_total
+
+    @property
+    def sizing_error_ratio(self) -> float:
+        """How far estimates have lately been off exact walks: (estimate - exact) / exact.
+
+        Of loaded values or of thawed ones, whichever is farther off.
+        """
+        return max(self._learned.error_ratio, self._learned_of_thawed.error_ratio, key=abs)
+
+    def take(self, key: Hashable, loaded: Loaded, load_seconds: float, budget: int) -> Arrival | None:
+        """Prepare a value for admission; None if it cannot be weighed. Budget in bytes, 0 = unbounded."""
+        self._reweighing.earn(load_seconds)
+        frozen = self._freeze(key, loaded.value)
+        live_bytes = self._weigh(key, loaded, frozen, load_seconds, budget)
+        if live_bytes is None:
+            return None
+        data = None if frozen is None else frozen.data
+        if data is not None and len(data) > _WORTH_FREEZING * live_bytes:
+            data = None
+        family, order = self._version(key)
+        serialized_bytes = self._serialized(key, loaded)
+        value = loaded.value
+        own = own_references(value, holders=2)  # ours, and what was loaded
+        return Arrival(
+            key=key,
+            value=value,
+            live_bytes=live_bytes,
+            frozen=data,
+            load_seconds=load_seconds,
+            serialized_bytes=serialized_bytes,
+            family=family,
+            order=order,
+            own_references=own,
+            content=loaded.content,
+            key_bytes=_key_bytes(key),
+        )
+
+    def weigh_thawed(self, entry: Entry, value: object, data: bytes, thaw_seconds: float, budget: int) -> Sized:
+        """The weight of a copy that was just thawed from these bytes. Budget in bytes, 0 = unbounded.
+
+        A sizer of the caller's own is not asked: it may take longer than the thaw. Until the copy is weighed again it
+        counts as the loaded value did.
+        """
+        self._reweighing.earn(thaw_seconds)
+        is_known = entry.thawed_bytes_are_exact or (entry.thawed_bytes and self._random() >= _ESTIMATED_AGAIN)
+        if is_known or self._sizer is not None:
+            return Sized(entry.thaws_to_bytes, entry.thawed_bytes_are_exact, 0.0)
+        try:
+            features = (float(entry.loaded_bytes), *self._features_of(data))
+            return self._learned_of_thawed.size(
+                value, features, load_seconds=thaw_seconds, budget=budget, pickled_bytes=features[1]
+            )
+        except Exception as error:
+            message = "a thawed copy of %r could not be weighed: it counts as the loaded value did"
+            report("thawed weight", message, entry.key, error=error)
+            return Sized(entry.thaws_to_bytes, False, 0.0)
+
+    def weigh_again(self, copy: LiveCopy, now: float) -> int | None:
+        """What a live copy's value weighs by now, bytes; None if it is not weighed this time. Never raises."""
+        try:
+            return self._reweighing.look_at(copy, now)
+        except Exception as error:
+            message = "%r could not be weighed again: it counts as before"
+            report("weight in use", message, copy.entry.key, error=error)
+            return None
+
+    def _weigh_again(self, value: object, known: int) -> int:
+        if self._sizer is not None:
+            return _whole_bytes(self._sizer(value))
+        weight = self._walk(value)
+        return weight.nbytes if weight.complete else max(weight.nbytes, known)
+
+    def _features_of(self, data: bytes) -> tuple[float, ...]:
+        """What the frozen bytes tell; a freezer of the caller's own need not tell anything."""
+        features = getattr(self._freezer, "features", None)
+        return (float(len(data)),) if features is None else features(data)
+
+    def thaw_failed(self, key: Hashable, error: Exception) -> None:
+        """Keep the value of this key live only from now on: it was frozen, and did not come back."""
+        message = "%r did not come back from its frozen form: it is kept live only"
+        report("thaw", message, key, error=error.__cause__ or error, level=logging.WARNING)
+        self._lock.run(self._note_unthawed, key)
+
+    def _note_unthawed(self, key: Hashable) -> None:
+        self._unthawed[hash(key)] = None
+        while len(self._unthawed) > _MOST_UNTHAWED:
+            self._unthawed.pop(next(iter(self._unthawed)))
+
+    def _freeze(self, key: Hashable, value: object) -> Frozen | None:
+        if self._freezer is None:
+            return None
+        try:
+            if hash(key) not in self._unthawed:
+                return self._freezer.freeze(value)
+        except FreezeError as error:
+            self._tell_of_unfrozen(key, value, error)
+        except Exception as error:
+            report("freezer", "the freezer failed on %r: it is kept live only", key, error=error)
+        self._lock.run(self._count_unfrozen)
+        return None
+
+    def _count_unfrozen(self) -> None:
+        self._unfrozen += 1
+
+    def _tell_of_unfrozen(self, key: Hashable, value: object, error: FreezeError) -> None:
+        """One line for each class, at a level that is seen. Not the error's text: it may show what the value holds."""
+        kind = error.kind or type(value)
+        name, cause = f"{kind.__module__}.{kind.__qualname__}", type(error.__cause__ or error).__name__
+        level = logging.INFO if self._lock.run(self._note_news, name) else logging.DEBUG
+        _log.log(level, "%r has no frozen form because of a %s (%s): such are kept live only", key, name, cause)
+
+    def _note_news(self, fact: str) -> bool:
+        """Whether this is said for the first time; no more than so much is ever new."""
+        if fact in self._told or len(self._told) >= _MOST_TOLD:
+            return False
+        self._told.add(fact)
+        return True
+
+    def _weigh(
+        self, key: Hashable, loaded: Loaded, frozen: Frozen | None, load_seconds: float, budget: int
+    ) -> int | None:
+        try:
+            if self._sizer is not None:
+                return _whole_bytes(self._sizer(loaded.value))
+            features = loaded.features if frozen is None else (*frozen.features, *loaded.features)
+            if loaded.serialized_bytes:
+                features = (*features, float(loaded.serialized_bytes))
+            pickled_bytes = frozen.features[0] if frozen is not None and frozen.features else 0.0
+            return self._learned.size(
+                loaded.value, features, load_seconds=load_seconds, budget=budget, pickled_bytes=pickled_bytes
+            ).nbytes
+        except Exception as error:
+            report("sizer", "the sizer failed on %r: it is served and not kept", key, error=error)
+            return None
+
+    def _serialized(self, key: Hashable, loaded: Loaded) -> int:
+        try:
+            return _whole_bytes(loaded.serialized_bytes or 0)
+        except Exception as error:
+            message = "what %r weighs where it comes from cannot be read: it counts as unknown"
+            report("serialized bytes", message, key, error=error)
+            return 0
+
+    def _version(self, key: Hashable) -> tuple[Hashable | None, Any]:
+        if self._version_of is None:
+            return None, 0
+        try:
+            version = self._version_of(key)
+            if version is None:
+                return None, 0
+            family, order = version
+            hash(family)
+            if order != order or not isinstance(order, (int, float)):
+                raise TypeError(f"the order of a version must be a number, not {order!r}")
+        except Exception as error:
+            report("version_of", "version_of failed on %r: it counts as no version", key, error=error)
+            return None, 0
+        return family, order
+
+
+def _key_bytes(key: Hashable) -> int:
+    """What a key weighs that is heavier than usual, bytes; 0 for any other, and for one that cannot be weighed."""
+    try:
+        weight = 0 if type(key) in (int, float) else weigh(key, node_limit=_MOST_NODES_OF_KEY).nbytes
+    except Exception as error:
+        report(
+            "key",
+            "the weight of a key of type %s is unknown: it counts as a usual one",
+            type(key).__name__,
+            error=error,
+        )
+        return 0
+    return weight if weight > _USUAL_KEY else 0
+
+
+def _whole_bytes(weight: object) -> int:
+    """A weight that somebody else has stated, as bytes.
+
+    Raises:
+        ValueError: it is not a finite number of at least 0, or absurd.
+
+    """
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= _MOST_BYTES:
+        raise ValueError(f"a weight must be a finite number of bytes of at least 0, not {weight!r}")
+    return int(weight)

@@ -1,0 +1,157 @@
+"""Single flight: of all threads that want one key, one loads or thaws it and the others wait for the result.
+
+Followers share a *value* and nothing else. A flight that ends without one (the loader failed or found nothing, the key
+was invalidated, the leader was interrupted) is *abandoned*: each follower starts over with its own loader, and so gets
+an error, or an absence, of its own.
+
+The leader holds the lock `Flight.underway` in a ``with`` statement from before any other thread can know of the flight.
+The interpreter itself releases it. So however the leader's frame ends, an interrupt between any two instructions
+included, the followers notice.
+
+`Flights` is written under the cache's lock. `Flight.wait` and `Flight.land` are for any thread, without it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Hashable
+from contextlib import suppress
+from typing import NamedTuple
+
+_POLL_SECONDS = 1.0  # how often a follower checks whether the leader's thread still exists
+
+ABANDONED = object()
+"""The value of a flight that ended without a value to share."""
+
+
+class Landing(NamedTuple):
+    """What a flight ended with."""
+
+    value: object
+    frozen: bytes | None = None
+    """The value's frozen form, if it has one."""
+    content: Hashable = None
+    """Which content of the key it is: `dagcache.core.preparation.Loaded.content`."""
+    private: bool = False
+    """Whether the value belongs to the leader alone: followers thaw `frozen` instead."""
+    nbytes: int = 0
+    """What the value weighs."""
+
+
+_ABANDONED = Landing(ABANDONED)
+
+
+class Flight:
+    """One load or thaw under way."""
+
+    __slots__ = ("_gate", "landing", "leader", "thawing", "underway")
+
+    def __init__(self) -> None:
+        self.leader = threading.current_thread()
+        self.underway = threading.Lock()
+        self._gate = threading.Lock()  # an event at a tenth of the cost of threading.Event
+        self._gate.acquire()
+        self.thawing = False
+        self.landing: Landing | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, or has lost the thread that was to end it."""
+        return self.landing is not None or not self.underway.locked() or not self.leader.is_alive()
+
+    def land(self, landing: Landing) -> None:
+        """End the flight and wake the followers. The first landing counts."""
+        if self.landing is None:
+            self.landing = landing
+        self._open()
+
+    def abandon(self) -> None:
+        """End the flight without a value, unless it has landed already."""
+        self.land(_ABANDONED)
+
+    def wait(self, seconds: float | None = None) -> Landing | None:
+        """Block until the flight is over, or for some seconds; then None."""
+        until = None if seconds is None else time.monotonic() + seconds
+        while not self.over:
+            pause = _POLL_SECONDS if until is None else min(_POLL_SECONDS, until - time.monotonic())
+            if pause < 0:
+                return None
+            if self._gate.acquire(timeout=pause):
+                self._open()  # for the next follower
+        self.abandon()
+        return self.landing
+
+    def _open(self) -> None:
+        with suppress(RuntimeError):  # it is open already
+            self._gate.release()
+
+
+class Flights:
+    """The flights under way, by key, and which thread waits for which. Not thread-safe: kept under the cache's lock."""
+
+    __slots__ = ("_by_key", "_waiting")
+
+    def __init__(self) -> None:
+        self._by_key: dict[Hashable, Flight] = {}
+        # A stack for each thread: a signal handler may wait in the middle of a wait.
+        self._waiting: dict[int, list[Flight]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def get(self, key: Hashable) -> Flight | None:
+        """The flight under way for a key; None if there is none, or if it is over."""
+        flight = self._by_key.get(key)
+        return None if flight is None or flight.over else flight
+
+    def register(self, key: Hashable, flight: Flight) -> None:
+        """Register a flight; its thread leads it."""
+        self._by_key[key] = flight
+
+    def is_current(self, key: Hashable, flight: Flight) -> bool:
+        """Whether nothing has overtaken a flight so far."""
+        return self._by_key.get(key) is flight
+
+    def retire(self, key: Hashable, flight: Flight) -> bool:
+        """Remove a flight that is about to land; False if something has overtaken it."""
+        if not self.is_current(key, flight):
+            return False
+        del self._by_key[key]
+        return True
+
+    def divert(self, key: Hashable) -> None:
+        """Detach the flight of a key that was assigned or removed: its value is not kept, its followers start over."""
+        flight = self._by_key.pop(key, None)
+        if flight is not None:
+            flight.abandon()
+
+    def divert_all(self) -> None:
+        """Detach the flights of all keys, as `divert` does."""
+        for key in list(self._by_key):
+            self.divert(key)
+
+    def follow(self, flight: Flight) -> bool:
+        """Note that this thread is about to wait for a flight.
+
+        False, and nothing noted, if the wait would never end: this thread leads the flight itself, or the flight's
+        leader waits, directly or through other flights, for this thread.
+        """
+        me = threading.current_thread()
+        ahead = [flight]
+        for other in ahead:  # it grows on the way
+            if other.over:
+                continue
+            if other.leader is me:
+                return False
+            ahead += [further for further in self._waiting.get(other.leader.ident or 0, ()) if further not in ahead]
+        self._waiting.setdefault(threading.get_ident(), []).append(flight)
+        return True
+
+    def unfollow(self) -> None:
+        """Note that this thread waits no longer. Needs no lock: it touches only the thread's own note."""
+        mine = self._waiting.get(threading.get_ident())
+        if mine:
+            mine.pop()
+        if not mine:
+            self._waiting.pop(threading.get_ident(), None)

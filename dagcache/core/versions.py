@@ -1,0 +1,71 @@
+"""Which version of a family is the newest: an older one that falls idle is not coming back."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+from dagcache.core.entry import Entry
+
+
+class _Family:
+    __slots__ = ("members", "newest", "order")
+
+    def __init__(self, entry: Entry) -> None:
+        self.newest = entry
+        self.order: Any = entry.order
+        self.members = 0
+
+
+class Families:
+    """Marks resident entries as superseded. Not thread-safe: kept under the cache's lock.
+
+    A family is known while one of its versions is resident. Only the newest can become superseded, so a new version
+    costs the same however many there are.
+    """
+
+    __slots__ = ("_families",)
+
+    def __init__(self) -> None:
+        self._families: dict[Hashable, _Family] = {}
+
+    def join(self, entry: Entry) -> None:
+        """An entry became resident."""
+        if entry.family is None:
+            return
+        family = self._families.get(entry.family)
+        if family is None:
+            family = self._families[entry.family] = _Family(entry)
+        elif entry.order > family.order:
+            family.newest.superseded = True
+            family.newest = entry
+            family.order = entry.order
+        elif entry.order < family.order:
+            entry.superseded = True
+        else:
+            family.newest = entry  # the same version, loaded anew
+        family.members += 1
+
+    def part(self, entry: Entry) -> None:
+        """A resident entry leaves."""
+        if entry.family is None:
+            return
+        family = self._families[entry.family]
+        family.members -= 1
+        if not family.members:
+            del self._families[entry.family]
+
+    def clear(self) -> None:
+        """No entry is resident."""
+        self._families.clear()
+
+    def check_invariants(self, residents: Iterable[Entry]) -> None:
+        """Raise AssertionError unless the families count exactly the residents and know the newest of them."""
+        members: dict[Hashable, int] = {}
+        for entry in residents:
+            if entry.family is not None:
+                members[entry.family] = members.get(entry.family, 0) + 1
+                order = self._families[entry.family].order
+                assert entry.order <= order
+                assert entry.superseded == (entry.order < order)
+        assert members == {key: family.members for key, family in self._families.items()}

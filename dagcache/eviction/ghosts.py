@@ -1,0 +1,65 @@
+"""What is remembered of keys whose entries are gone."""
+
+from __future__ import annotations
+
+from itertools import islice
+from math import isqrt
+from struct import Struct
+
+from dagcache.eviction.access_history import History
+
+_RECORD = Struct("dddd?B")
+
+
+class Ghosts:
+    """Access histories of keys that left, oldest forgotten first; about 150 bytes each.
+
+    Keyed by hash(key), so that a ghost never keeps a key alive. Two keys with one hash share a ghost:
+    a worse prediction, never a wrong value. Not thread-safe: used under the cache's lock.
+    """
+
+    __slots__ = ("_records",)
+
+    def __init__(self) -> None:
+        self._records: dict[int, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def remember(self, key_hash: int, history: History) -> None:
+        """Keep the history of a key that left or was never let in."""
+        self._records.pop(key_hash, None)
+        self._records[key_hash] = _RECORD.pack(
+            history.mark,
+            history.gap,
+            history.brought,
+            history.pause,
+            history.paused,
+            history.agreed,
+        )
+
+    def recall(self, key_hash: int, history: History) -> None:
+        """Restore what is known of a returning key into its new history, and forget the ghost."""
+        record = self._records.pop(key_hash, None)
+        if record is not None:
+            (
+                history.mark,
+                history.gap,
+                history.brought,
+                history.pause,
+                history.paused,
+                history.agreed,
+            ) = _RECORD.unpack(record)
+
+    def trim(self, limit: int) -> None:
+        """Forget the oldest ghosts until at most `limit` are left."""
+        surplus = len(self._records) - limit
+        if surplus <= 0:
+            return
+        # In batches, because a dict finds its first key by walking over the gaps that deletions left.
+        for key_hash in list(islice(self._records, surplus + isqrt(limit))):
+            del self._records[key_hash]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._records.clear()

@@ -1,0 +1,392 @@
+"""Who leaves, who is let in: predicted-reuse eviction.
+
+A scheduler sweeps its versions in a circle, so the version used last is the one needed last. Recency
+therefore keeps exactly the wrong entries. This policy predicts each entry's next use from the gaps
+between its past uses, lets a newcomer that would lose pass through (a miss returns the value anyway),
+keeps a small window for entries that have not shown a gap yet, and learns one number that tells
+bursts of uses from single ones. `docs/policy.md` gives the reasons and the measurements.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice, takewhile
+from math import inf
+from typing import NamedTuple
+
+from dagcache.eviction.access_history import BURST, SURPRISE, History, Seat
+from dagcache.eviction.ghosts import Ghosts
+
+__all__ = ["BURST", "Ghosts", "History", "Policy", "Seat"]
+
+FULL_SCAN = 256
+"""Residents: up to so many all are ranked, at every eighth choice of a victim; in between the worst of them."""
+RANKED = 32
+"""How many of the worst that is; who became a resident since is looked at as well."""
+SLICE = 128
+"""Residents that the rolling hand looks at per choice when there are more."""
+POOL = 128
+"""The worst residents seen lately, looked at again at every choice; newcomers at most double it."""
+REVIEW = 64
+"""Guests whose probation is reviewed per choice, oldest first."""
+
+_WINDOW_SHARE = 0.05  # of the budget, for guests
+_WINDOW_SHARE_MAX = 0.5  # even when a mean newcomer is large
+_WINDOW_ENTRIES = 8  # mean newcomers that the window should hold
+_DEAD_GAPS = 2.0  # a superseded entry idle for longer than so many gaps is garbage
+_FEWEST_TRIALS = 1e-9  # never 0, however long nothing had to be tried: it is divided by
+_DECAY = 0.99  # per admission, of what was learned about newcomers
+_RHYTHM = 2  # agreeing pauses in a row, after which the next is expected to be as long
+_MEAN_STEP = 0.01  # weight of the latest newcomer in the mean size
+_HITS_COUNTED = 4  # per guest, so that one busy guest does not speak for all
+_REUSES = 7  # choices for which a ranking of few residents is good: seven eighths of the work, no miss more
+_JUST_NOW = 1 / 16  # of a newcomer's gap: scores of residents change by hardly more than this share meanwhile
+_AGAIN = 1.0  # seconds within which a value is mostly needed again where bursts are the rule
+_HOPELESS = 0.2  # re-reads per trial below which a guest that already lost is not tried
+
+
+class _Placement(NamedTuple):
+    """What letting a newcomer in means: who must leave, and where it sits."""
+
+    victims: list[Seat]
+    home: OrderedDict[Seat, None] | None  # None: among the residents
+
+
+class Policy:
+    """Ranks the seats of one tier and chooses who leaves and who is let in.
+
+    Pure and deterministic: no clock, no I/O, no randomness; `now` is always seconds on the owner's
+    clock. Not thread-safe: called under the cache's lock. Before `admit`, the owner has restored
+    the newcomer's history from the ghosts and touched it; afterwards it sets `history.brought`.
+    """
+
+    def __init__(self) -> None:
+        self._residents: list[Seat] = []
+        self._resident_bytes = 0
+        self._hand = 0
+        self._reuses = 0
+        self._pool: dict[Seat, None] = {}
+        self._worst_score = 0.0
+        self._ranked = -inf
+        self._passes = 0
+        self._window: OrderedDict[Seat, None] = OrderedDict()
+        self._window_bytes = 0
+        # Guests that came while bursts were the rule: safe for a moment, then in the window.
+        self._grace: OrderedDict[Seat, None] = OrderedDict()
+        self._rereads = 0.0
+        self._trials = _FEWEST_TRIALS
+        self._mean_newcomer = 0.0
+
+    def __len__(self) -> int:
+        return len(self._residents) + len(self._window) + len(self._grace)
+
+    def __iter__(self) -> Iterator[Seat]:
+        return chain(self._residents, self._window, self._grace)
+
+    def admit(self, seat: Seat, *, used: int, budget: int, now: float) -> list[Seat] | None:
+        """Decide on a newcomer while `used` of at most `budget` bytes are taken in its tier.
+
+        Returns the victims that must leave (no longer held here; the newcomer is), so that
+        used - sum(victims) + seat.nbytes <= budget; or None: it passes through and nothing changed.
+        """
+        repeated = self._learn_from(seat, budget, now)
+        need = used + seat.nbytes - budget
+        placement = self._place(seat, need, budget, now) if seat.nbytes <= budget else None
+        if not repeated and (placement is None or placement.home is not None):
+            self._trials += 1
+        if placement is None:
+            return None
+        for victim in placement.victims:
+            self.leave(victim)
+        self._enter(seat, placement.home, now)
+        return placement.victims
+
+    def shed(self, need: int, now: float) -> list[Seat]:
+        """Choose victims, worst first, worth at least `need` bytes (or all); they are no longer held."""
+        victims: list[Seat] = []
+        while need > 0 and len(self):
+            for seat in self._worst_residents(need, now) or list(self._guests()):
+                if need <= 0:
+                    break
+                self.leave(seat)
+                victims.append(seat)
+                need -= seat.nbytes
+        return victims
+
+    def leave(self, seat: Seat) -> None:
+        """Take out a seat that is held here."""
+        if seat.guest:
+            again = seat.hits_since_arrival() - seat.is_proven()  # a use that proves a guest came later than at once
+            self._rereads += min(max(0, again), _HITS_COUNTED)
+            self._leave_probation(seat)
+        else:
+            self._leave_residents(seat)
+
+    def reweigh(self, seat: Seat, nbytes: int) -> None:
+        """Note that a seat that is held here occupies another number of bytes; it costs as much to bring back."""
+        change = nbytes - seat.nbytes
+        if not seat.guest:
+            self._resident_bytes += change
+        elif seat in self._window:
+            self._window_bytes += change
+        seat.weight *= nbytes / max(seat.nbytes, 1)
+        seat.nbytes = nbytes
+
+    def clear(self) -> None:
+        """Take out every seat; what was learned about newcomers stays."""
+        for seat in self:
+            seat.index = -1
+            seat.guest = False
+        self._residents.clear()
+        self._pool.clear()
+        self._reuses = self._passes = 0
+        self._window.clear()
+        self._grace.clear()
+        self._resident_bytes = self._window_bytes = 0
+
+    def next_victim(self, now: float) -> Seat | None:
+        """About the worst seat, for a gauge: cheap, changes nothing; None if there is no seat."""
+        if not self._residents:
+            return next(self._guests(), None)
+        few = len(self._residents) <= FULL_SCAN
+        seats = self._residents if few else list(self._pool) or self._residents[:SLICE]
+        scores = self._scores(seats, now)
+        return seats[scores.index(max(scores))]
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if an internal total or index is off."""
+        assert all(self._residents[seat.index] is seat for seat in self._residents)
+        assert len({seat.index for seat in self._residents}) == len(self._residents)
+        assert not any(seat.guest for seat in self._residents)
+        assert all(seat.guest and seat.index == -1 for seat in self._guests())
+        assert not self._window.keys() & self._grace.keys()
+        assert self._resident_bytes == sum(seat.nbytes for seat in self._residents)
+        assert self._window_bytes == sum(seat.nbytes for seat in self._window)
+        assert len(self._pool) <= 2 * POOL
+        assert all(not seat.guest and self._residents[seat.index] is seat for seat in self._pool)
+        assert self._rereads >= 0
+        assert self._trials > 0
+
+    # ---- the decision ----
+
+    def _learn_from(self, seat: Seat, budget: int, now: float) -> bool:
+        """Learn from the newcomer; whether it was brought in the same burst already."""
+        repeated = now - seat.history.brought <= BURST
+        self._rereads = self._rereads * _DECAY + repeated
+        self._trials = max(self._trials * _DECAY, _FEWEST_TRIALS)
+        if seat.nbytes <= budget:
+            mean = self._mean_newcomer or seat.nbytes
+            self._mean_newcomer = mean + _MEAN_STEP * (seat.nbytes - mean)
+        return repeated
+
+    def _place(self, seat: Seat, need: int, budget: int, now: float) -> _Placement | None:
+        """Find room for `need` bytes that are missing; None: not worth it."""
+        if need <= 0:
+            return _Placement([], None)
+        self._review_guests(now)
+        window = self._window_limit(budget)
+        leavers = _first_bytes(self._window, min(need, self._window_bytes - window))
+        missing = need - _total(leavers)
+        gap = seat.history.gap
+        if missing <= 0:
+            return _Placement(leavers, None if gap else self._window)
+        if self._surely_loses(seat, window, now):
+            return None
+        worst = self._worst_residents(need, now)
+        if gap:
+            losers = _first_bytes(self._worse_than(gap * seat.weight, worst, now), missing)
+            if _total(losers) >= missing:
+                return _Placement(leavers + losers, None)
+        return self._place_guest(seat, need, window, worst)
+
+    def _place_guest(self, seat: Seat, need: int, window: float, worst: list[Seat]) -> _Placement | None:
+        """Find room for a newcomer on probation, if its chance of being used again justifies that."""
+        if self._is_no_guest(seat, window):
+            return None
+        bursts_are_the_rule = self._bursts_are_the_rule()
+        crowding = self._window_bytes + seat.nbytes - window
+        leavers = _first_bytes(self._window, min(crowding, need) if bursts_are_the_rule else crowding)
+        others = islice(self._window, len(leavers), None)
+        victims = leavers + _first_bytes(chain(worst, others), need - _total(leavers))
+        if _total(victims) < need:
+            return None
+        return _Placement(victims, self._grace if bursts_are_the_rule else self._window)
+
+    def _is_no_guest(self, seat: Seat, window: float) -> bool:
+        """Whether a newcomer is not even put on probation: it is too large, or lost before, and bursts are rare."""
+        rereads_per_trial = self._rereads / self._trials
+        hopeless = seat.nbytes > window or (seat.history.gap > 0 and rereads_per_trial < _HOPELESS)
+        return hopeless and not self._bursts_are_the_rule()
+
+    def _bursts_are_the_rule(self) -> bool:
+        """Whether newcomers have mostly been used again at once."""
+        return self._rereads >= self._trials
+
+    def _surely_loses(self, seat: Seat, window: float, now: float) -> bool:
+        """Whether a newcomer is worse than all residents of a ranking made just now, without ranking them again."""
+        gap = seat.history.gap
+        if self._passes <= 0 or now - self._ranked > _JUST_NOW * gap or not self._is_no_guest(seat, window):
+            return False
+        self._passes -= 1
+        return gap * seat.weight > self._worst_score
+
+    def _window_limit(self, budget: int) -> float:
+        """Bytes that guests may take."""
+        wanted = min(_WINDOW_SHARE_MAX * budget, _WINDOW_ENTRIES * self._mean_newcomer)
+        return max(_WINDOW_SHARE * budget, wanted)
+
+    def _worst_residents(self, need: int, now: float) -> list[Seat]:
+        """Residents in order of badness, worst first: all, or a good sample of several times `need` bytes.
+
+        The sample is what was worst lately; where residents are many also those under the rolling hand,
+        which moves on by enough of them.
+        """
+        count = len(self._residents)
+        if not count:
+            return []
+        step = max(SLICE, 4 * need * count // max(self._resident_bytes, 1))
+        if count <= max(FULL_SCAN, step):
+            return self._worst_of_few(need, now)
+        start = self._hand if self._hand < count else 0
+        self._hand = start + step
+        sample = self._pool | dict.fromkeys(self._residents[start : self._hand])
+        worst = self._rank(list(sample), now)
+        self._pool = self._candidates(worst, POOL, now)
+        return worst
+
+    def _worst_of_few(self, need: int, now: float) -> list[Seat]:
+        if self._reuses > 0 and _total(self._pool) >= 2 * need:
+            self._reuses -= 1
+            lately = list(self._pool)
+            return _worst_first(lately, self._scores(lately, now))
+        worst = self._rank(self._residents, now)
+        self._reuses = _REUSES
+        self._pool = self._candidates(worst, RANKED, now)
+        return worst
+
+    def _rank(self, seats: list[Seat], now: float) -> list[Seat]:
+        """The seats, worst first; remembers how bad any of them is, or will be as soon as it is used again."""
+        scores = self._scores(seats, now)
+        self._worst_score = max(*scores, *(seat.history.gap * seat.weight for seat in seats))
+        self._ranked = now
+        self._passes = _REUSES
+        return _worst_first(seats, scores)
+
+    def _candidates(self, worst: list[Seat], count: int, now: float) -> dict[Seat, None]:
+        """Whom to look at again: the worst, and those who were just used, for they will be as bad in a moment."""
+        candidates = dict.fromkeys(worst[:count])
+        if self._bursts_are_the_rule():
+            just_used = takewhile(lambda seat: now - seat.history.mark <= _AGAIN, reversed(worst[count:]))
+            candidates.update(dict.fromkeys(islice(just_used, POOL)))
+        return candidates
+
+    def _worse_than(self, limit: float, worst_first: list[Seat], now: float) -> Iterator[Seat]:
+        for seat in worst_first:
+            if self._scores((seat,), now)[0] <= limit:
+                return
+            yield seat
+
+    def _scores(self, seats: Iterable[Seat], now: float) -> list[float]:
+        return _badness(seats, now, _AGAIN if self._bursts_are_the_rule() else -inf)
+
+    def _review_guests(self, now: float) -> None:
+        """Move guests on whose grace is over, and make residents of those that proved themselves."""
+        while self._grace:
+            seat = next(iter(self._grace))
+            if now - seat.arrived <= _AGAIN:
+                break
+            self._leave_probation(seat)
+            self._enter_probation(seat, self._window)
+        for seat in list(islice(self._window, REVIEW)):
+            if seat.is_proven():
+                self.leave(seat)
+                self._enter_residents(seat)
+
+    # ---- bookkeeping ----
+
+    def _guests(self) -> Iterator[Seat]:
+        return chain(self._window, self._grace)
+
+    def _enter(self, seat: Seat, home: OrderedDict[Seat, None] | None, now: float) -> None:
+        seat.arrived = now
+        seat.hits_before = seat.history.hits
+        if home is None:
+            self._enter_residents(seat)
+        else:
+            self._enter_probation(seat, home)
+
+    def _enter_residents(self, seat: Seat) -> None:
+        seat.guest = False
+        seat.index = len(self._residents)
+        self._residents.append(seat)
+        self._resident_bytes += seat.nbytes
+        # Just used: in a sweep among the farthest from its next use, and the next ranking might come too late.
+        if len(self._pool) < 2 * POOL:
+            self._pool[seat] = None
+
+    def _leave_residents(self, seat: Seat) -> None:
+        last = self._residents.pop()
+        if last is not seat:
+            self._residents[seat.index] = last
+            last.index = seat.index
+        seat.index = -1
+        self._pool.pop(seat, None)
+        self._resident_bytes -= seat.nbytes
+
+    def _enter_probation(self, seat: Seat, home: OrderedDict[Seat, None]) -> None:
+        seat.guest = True
+        home[seat] = None
+        if home is self._window:
+            self._window_bytes += seat.nbytes
+
+    def _leave_probation(self, seat: Seat) -> None:
+        seat.guest = False
+        if seat in self._window:
+            del self._window[seat]
+            self._window_bytes -= seat.nbytes
+        else:
+            del self._grace[seat]
+
+
+def _badness(seats: Iterable[Seat], now: float, again: float) -> list[float]:
+    """Score each seat: seconds it is predicted to be useless for, times the bytes a second of work takes.
+
+    The farther off the next use, or the longer overdue, the worse; see docs/policy.md for the formula. What was used
+    no more than `again` seconds ago is needed again at any moment.
+    One loop without calls, because it is most of what choosing a victim costs.
+    """
+    scores = []
+    for seat in seats:
+        history = seat.history
+        gap = history.gap
+        idle = now - history.mark
+        if idle < gap:
+            scores.append((gap - 0.5 * idle) * seat.weight if idle > again else 0.0)
+        elif history.superseded and idle > _DEAD_GAPS * gap:
+            scores.append(inf)
+        elif history.agreed >= _RHYTHM and SURPRISE * gap < idle < history.pause:
+            scores.append((history.pause - 0.5 * idle) * seat.weight)
+        else:
+            scores.append((idle - 0.5 * gap) * seat.weight)
+    return scores
+
+
+def _worst_first(seats: list[Seat], scores: list[float]) -> list[Seat]:
+    order = sorted(range(len(seats)), key=scores.__getitem__, reverse=True)
+    return [seats[i] for i in order]
+
+
+def _first_bytes(seats: Iterable[Seat], need: float) -> list[Seat]:
+    """As many of the first seats as make up `need` bytes, or all of them."""
+    taken: list[Seat] = []
+    for seat in seats:
+        if need <= 0:
+            break
+        taken.append(seat)
+        need -= seat.nbytes
+    return taken
+
+
+def _total(seats: Iterable[Seat]) -> int:
+    return sum(seat.nbytes for seat in seats)

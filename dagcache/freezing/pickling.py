@@ -1,0 +1,274 @@
+"""One value to one pickle: shared objects by reference, weak proxies weak, and some parts rebuilt by a call.
+
+What is rebuilt by a call (a *stand-in*) is pickled before the value, so that the value refers to it wherever the part
+itself stands. The unpickler's memo has to be filled beforehand with the shared objects, in the same order.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import pickle
+import types
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from dagcache.errors import FreezeError
+from dagcache.freezing.reducers import ClassRule, Reducer, ReducerTable
+from dagcache.freezing.set_order import Recipe, comes_back, recipe_for
+from dagcache.freezing.templates import Changed, Templates
+
+__all__ = ["MEMOIZE", "NEXT_BUFFER", "PROTOCOL", "Pickled", "Pickling"]
+
+PROTOCOL = 5
+"""Not HIGHEST_PROTOCOL: the opcodes written here and counted elsewhere are this protocol's."""
+MEMOIZE = b"\x94"
+NEXT_BUFFER = b"\x97"
+
+StandIn = tuple[object, Recipe]
+"""A part of a value, and the call that gives a thawed value its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """What a value was pickled to."""
+
+    data: bytes
+    """To be unpickled with a memo that holds the shared objects."""
+    kinds: AbstractSet[type]
+    """The classes of its parts that pickle has no opcode for, and that no reducer is named for; of stand-ins, all."""
+    own_way: Mapping[type, Reducer]
+    """Those of them that the rule leaves to pickle, each with what pickles its instances."""
+
+
+@dataclass(frozen=True)
+class Pickling:
+    """How a freezer pickles; thread-safe. The fields are the arguments of `PickleFreezer`."""
+
+    shared: Mapping[int, object]
+    """By id."""
+    reducers: Mapping[type, Reducer]
+    alike: Mapping[type, object]
+    """The classes with their `dagcache.freezing.reducers.dict_setter`."""
+    rule: ClassRule | None
+    rebuilt: Callable[[Any], Iterable[StandIn]] | None
+    sets: Callable[[Any], Iterable[AbstractSet[Any]]] | None
+    proven: dict[type, Reducer] = field(default_factory=dict)
+    """Classes about which the rule need not be asked again."""
+
+    @cached_property
+    def memo(self) -> Any:
+        """A pickler's memo of what is shared; it is copied when it is assigned to another pickler's."""
+        pickler = pickle.Pickler(io.BytesIO(), PROTOCOL)
+        pickler.memo = {key: (index, item) for index, (key, item) in enumerate(self.shared.items())}
+        return pickler.memo
+
+    def pickled(self, value: object) -> Pickled:
+        """Pickle a value that nobody changes meanwhile.
+
+        Raises:
+            FreezeError: a thawed value would not be equal.
+            Exception: what the value's own parts raise.
+
+        """
+        stand_ins = [] if self.rebuilt is None else [*self.rebuilt(value)]
+        looked_at = {} if self.sets is None else {id(part): part for part in self.sets(value)}
+        stand_ins += self._rebuilt_sets(part for key, part in looked_at.items() if key not in self.shared)
+        dump = _Dump(self, value, stand_ins)
+        others = self._rebuilt_sets(dump.sets(looked_at.keys()))
+        if others:
+            dump = _Dump(self, value, [*stand_ins, *others])
+        self._refuse_dangling(value, dump.proxied)
+        return Pickled(dump.data, dump.kinds, {} if self.rule is None else dump.table.own_way())
+
+    def _rebuilt_sets(self, parts: Iterable[AbstractSet[Any]]) -> list[StandIn]:
+        """Those sets that pickle's own way would bring back in another order, each with a call that does not."""
+        return [(part, _recipe(part)) for part in parts if not comes_back(part) and not self._has_no_order(part)]
+
+    def _has_no_order(self, part: AbstractSet[Any]) -> bool:
+        """Whether elements hash by their addresses, and are not the same ones after a thaw."""
+        return any(
+            _hash_of(item) is object.__hash__ and id(item) not in self.shared and not isinstance(item, _ONCE)
+            for item in part
+        )
+
+    def _refuse_dangling(self, value: object, proxied: dict[int, object]) -> None:
+        """A referent that the value itself does not hold would die as soon as the value is thawed."""
+        missing = {key: item for key, item in proxied.items() if key not in self.shared}
+        if missing and not _holds(value, missing):
+            raise FreezeError(f"{_named(value)} cannot be frozen: it has a weak proxy to what it does not hold")
+
+
+class _Dump:
+    """One run of a pickler."""
+
+    def __init__(self, pickling: Pickling, value: object, stand_ins: list[StandIn]) -> None:
+        self._shared = pickling.shared
+        self._parts = [part for part, _ in stand_ins]
+        self.proxied: dict[int, object] = {}
+        """What weak proxies refer to, by id."""
+        self.table = ReducerTable(self._known(pickling, value), pickling.rule)
+        self._out = io.BytesIO()
+        self._pickler = pickle.Pickler(self._out, PROTOCOL)
+        self._pickler.dispatch_table = self.table
+        self._pickler.memo = pickling.memo
+        head = self._put(value, stand_ins) if stand_ins else b""
+        self._pickler.dump(value)
+        self.data = head + self._out.getvalue()
+
+    def _known(self, pickling: Pickling, value: object) -> dict[type, Reducer]:
+        templates = Templates(value, pickling.shared.keys())
+        # No method of this object: the pickler would lead back to it, and its memo would keep the value until the
+        # collector finds both.
+        reduce_proxy = _proxy_reducer(self.proxied)
+        return {
+            **pickling.proven,
+            weakref.ProxyType: reduce_proxy,
+            weakref.CallableProxyType: reduce_proxy,
+            **pickling.reducers,
+            **{kind: templates.reducer(kind, set_dict) for kind, set_dict in pickling.alike.items()},
+            Changed: Changed.reduce,
+            _StandIn: _StandIn.reduce,
+        }
+
+    def _put(self, value: object, stand_ins: list[StandIn]) -> bytes:
+        """Pickle the calls, and have the pickler take their results for the parts themselves."""
+        calls = [_StandIn(recipe) for _, recipe in stand_ins]
+        self._pickler.dump(calls)
+        memo = self._pickler.memo.copy()
+        if id(value) in memo and id(value) not in self._shared:
+            raise FreezeError(f"{_named(value)} cannot be frozen: a part that is rebuilt leads back to it")
+        for part, call in zip(self._parts, calls, strict=True):
+            if id(part) in memo:
+                raise FreezeError(f"{_named(value)} cannot be frozen: a part that is rebuilt is part of another one")
+            index, _ = memo.pop(id(call))
+            memo[id(part)] = index, part
+        self._pickler.memo = memo
+        head = self._out.getvalue().removesuffix(pickle.STOP) + pickle.POP
+        self._out.seek(0)
+        self._out.truncate()
+        return head
+
+    @property
+    def kinds(self) -> set[type]:
+        """The classes of the parts."""
+        return self.table.met.union(map(type, self._parts))
+
+    def sets(self, looked_at: AbstractSet[int]) -> list[AbstractSet[Any]]:
+        """The sets with several elements among the parts, but for those that are known by their ids."""
+        parts = _memoised(self._pickler)
+        kinds = list(map(type, parts))
+        wanted = (set, frozenset, *filter(_is_set, self.table.met))
+        found = [parts[position] for kind in wanted for position in _positions(kinds, kind)]
+        several = [part for part in found if len(part) > 1]
+        known = {*looked_at, *self._shared, *map(id, self._parts)} if several else ()
+        return [part for part in several if id(part) not in known]
+
+
+class _StandIn:
+    """A call; pickled, it becomes what the call returns."""
+
+    __slots__ = ("_recipe",)
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    def reduce(self) -> Recipe:
+        return self._recipe
+
+
+def _hash_of(item: object) -> object:
+    return type(item).__hash__
+
+
+def _recipe(part: AbstractSet[Any]) -> Recipe:
+    recipe = recipe_for(part)
+    if recipe is None:
+        raise FreezeError(f"{_named(part)} cannot be frozen: it would come back in another order")
+    return recipe
+
+
+def _positions(items: list[Any], wanted: object) -> Iterator[int]:
+    """Where in a list something stands; quicker than looking at each item, where it is seldom there."""
+    position = -1
+    with suppress(ValueError):
+        while True:
+            position = items.index(wanted, position + 1)
+            yield position
+
+
+def _is_set(kind: type) -> bool:
+    return issubclass(kind, (set, frozenset))
+
+
+def _named(value: object) -> str:
+    return f"a {type(value).__qualname__}"
+
+
+def _memoised_as_told(pickler: Any) -> list[Any]:
+    return [item for _, item in pickler.memo.copy().values()]
+
+
+def _find_out_how() -> Callable[[Any], list[Any]]:
+    """The quickest way to ask a pickler for what it has pickled. Its own takes a third of the time of a dump."""
+    pickler, probe = pickle.Pickler(io.BytesIO()), [object]
+    pickler.dump(probe)
+    return gc.get_referents if any(item is probe for item in gc.get_referents(pickler)) else _memoised_as_told
+
+
+_memoised = _find_out_how()
+
+
+def _proxy_reducer(proxied: dict[int, object]) -> Reducer:
+    """A reducer of weak proxies that notes what they refer to, by id."""
+
+    def reduce(proxy: Any) -> tuple[Callable[[Any], object], tuple[object]]:
+        referent = _referent(proxy)
+        proxied[id(referent)] = referent
+        return weakref.proxy, (referent,)
+
+    return reduce
+
+
+def _referent(proxy: Any) -> object:
+    """What a weak proxy stands for; TypeError for a proxy that a new one would not be equal to."""
+    # A proxy forwards every attribute: this method is bound to the referent.
+    referent = proxy.__sizeof__.__self__
+    if gc.get_referents(proxy):
+        raise TypeError("a weak proxy with a callback has no frozen form")
+    if not any(reference is proxy for reference in weakref.getweakrefs(referent)):
+        raise TypeError(f"the referent of a weak proxy to a {type(referent).__qualname__} cannot be found")
+    return referent
+
+
+_LEAVES = frozenset({str, int, float, bool, bytes, type(None)})
+_CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
+_ONCE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type(None), type(...))
+_NEVER_ENTERED = (*_ONCE, types.CodeType)
+
+
+def _holds(value: object, wanted: dict[int, object]) -> bool:
+    """Whether all of these objects, by id, are strongly reachable from the value."""
+    # A proxy is a shortcut up a tree, whose nodes the root mostly reaches without other types.
+    short_cut = {*_CONTAINERS, type(value), *map(type, wanted.values())}
+    return _reaches(value, wanted.keys(), short_cut.__contains__) or _reaches(
+        value, wanted.keys(), lambda kind: kind not in _LEAVES and not issubclass(kind, _NEVER_ENTERED)
+    )
+
+
+def _reaches(value: object, wanted: AbstractSet[int], entered: Callable[[type], bool]) -> bool:
+    seen: dict[int, object] = {}
+    frontier = [value]
+    while frontier:
+        level = {id(item): item for item in frontier}
+        seen.update(level)
+        if wanted <= seen.keys():
+            return True
+        referents = gc.get_referents(*level.values())
+        frontier = [item for item in referents if entered(type(item)) and id(item) not in seen]
+    return False

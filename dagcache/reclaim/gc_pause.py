@@ -1,0 +1,229 @@
+"""Blocks during which the automatic garbage collector is off, or seldom runs: they nest, are shared, and always end.
+
+What is thawed or loaded in such a block is no garbage, and each collection would walk it. But the collector is the
+host's: its garbage must not pile up however many threads open blocks one after the other, so that some block is always
+open. A collection that is due therefore waits for `LONGEST_WAIT` at most, or until `SELDOM` objects have come; then the
+next block to open lets the collector run first. That needs no thread.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+from dagcache.concurrency.lock import Lock
+
+LONGEST_WAIT = 0.1
+"""Seconds that a collection waits that the host's thresholds call for, while blocks open one after the other."""
+
+SELDOM = 100_003
+"""Container objects, more made than freed, between two collections of the youngest: some tens of MiB at most.
+
+No round number: who finds this threshold has found ours.
+"""
+
+# What makes the collector see that a collection is due. No list: these are recycled without its knowledge. Without a
+# global lock each thread tells it of its objects in batches of 512.
+_NUDGES = 1 if getattr(sys, "_is_gil_enabled", lambda: True)() else 600
+
+_Block = weakref.ref["_With"]
+
+
+class _Switch(ABC):
+    """A change of the collector, in force while at least one block is open. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, _Block] = {}
+        self._lock = Lock()
+
+    @abstractmethod
+    def set(self, on: bool) -> None:
+        """Change the collector, or change it back, unless that was done; to be repeated if it was interrupted."""
+
+    def open(self, block: _Block) -> None:
+        """Begin a block."""
+        _turns.give_if_due()
+        self._lock.run(self._open, block)
+
+    def close(self, block: _Block) -> None:
+        """End a block; nothing changes if that was done already, or if it was opened before a fork."""
+        self._lock.run(self._close, block)
+
+    # Noted before the switching and struck off after it. So what is interrupted in between is done when the block dies,
+    # and a block that a signal handler opens and closes in between is always an inner one, which switches nothing.
+
+    def _open(self, block: _Block) -> None:
+        self._blocks[id(block)] = block
+        if len(self._blocks) == 1:
+            self.set(True)
+
+    def _close(self, block: _Block) -> None:
+        blocks = self._blocks
+        if blocks.get(id(block)) is not block:
+            return
+        if len(blocks) == 1 or not any(other() for other in blocks.values() if other is not block):
+            self.set(False)
+            blocks.clear()  # some that died may be left: their death was reported in the middle of an interrupt
+        else:
+            del blocks[id(block)]
+
+    def settle(self) -> None:
+        """Have the collector as it should be with the blocks that are open now."""
+        self._lock.run(lambda: self.set(bool(self._blocks)))
+
+    def suspend(self) -> None:
+        """Change the collector back although blocks are open, until somebody settles it again."""
+        self._lock.run(self.set, False)
+
+    def restart_in_child(self) -> None:
+        """A fork may find blocks open in threads that the child does not have, and the lock held by one."""
+        self._blocks.clear()
+        self._lock = Lock()
+        self.settle()
+
+
+class _Off(_Switch):
+    """Off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_us = False
+
+    def set(self, on: bool) -> None:
+        if on and gc.isenabled():
+            self.by_us = True
+            gc.disable()
+        elif not on and self.by_us:
+            gc.enable()
+            self.by_us = False
+
+
+class _Seldom(_Switch):
+    """On, with a high threshold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._hosts = gc.get_threshold()
+
+    @property
+    def hosts_youngest(self) -> int:
+        """The host's threshold for a collection of the youngest objects."""
+        youngest = gc.get_threshold()[0]
+        return self._hosts[0] if youngest == SELDOM else youngest
+
+    def set(self, on: bool) -> None:
+        youngest, *older = now = gc.get_threshold()
+        if youngest == SELDOM:
+            youngest = self._hosts[0]
+        # Read each time: what the host sets during a block is what it finds afterwards.
+        self._hosts = (youngest, *older)  # type: ignore[assignment]
+        wanted = (max(youngest, SELDOM), *older) if on and youngest else self._hosts  # 0: never
+        if now != wanted:
+            gc.set_threshold(*wanted)
+
+
+class _Turns:
+    """Lets the collector run although blocks are open, when it is high time. Thread-safe."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._due_since: float | None = None
+        self._left = 0  # objects that the last turn did not see to, as without a global lock
+
+    def give_if_due(self) -> None:
+        """Have a collection if one has been due for too long. Runs finalisers."""
+        if not self._is_due():
+            return
+        self._due_since = None
+        for switch in _switches:
+            switch.suspend()
+        # Not under a lock: a collection runs finalisers, and these are not ours.
+        [set() for _ in range(_NUDGES)]
+        self._left = gc.get_count()[0]
+        for switch in _switches:
+            switch.settle()
+
+    def _is_due(self) -> bool:
+        made = gc.get_count()[0]
+        if made <= _seldom.hosts_youngest or collector_is_off():
+            self._due_since = None
+            return False
+        now = self.clock()
+        since = self._due_since
+        if since is None:
+            self._due_since = since = now
+        return now - since >= LONGEST_WAIT or made > SELDOM + self._left
+
+
+_off = _Off()
+_seldom = _Seldom()
+_switches = (_off, _seldom)
+_turns = _Turns()
+
+
+class _With:
+    """One ``with`` block."""
+
+    __slots__ = ("__weakref__", "_noted", "_spare")
+
+    _switch: ClassVar[_Switch]
+
+    # An asynchronous exception may strike before the block is set up or when it is being left: then the death of this
+    # object ends the block, by its weak reference. A `__del__` would run every time, and swallow what strikes in it.
+    # And another one may strike right then: then a spare reference ends it.
+    def __enter__(self) -> None:
+        close = self._switch.close
+        noted: _Block = weakref.ref(self, close)
+        self._spare: _Block | None = weakref.ref(self, lambda _: close(noted))
+        self._noted: _Block | None = noted
+        self._switch.open(noted)
+
+    def __exit__(self, *_: object) -> None:
+        if self._noted is not None:
+            self._switch.close(self._noted)
+            self._noted = self._spare = None
+
+
+class gc_paused(_With):  # noqa: N801 - used as a function is: `with gc_paused():`
+    """Keep the automatic collector off during a ``with`` block; explicit ``gc.collect()`` still works.
+
+    For short blocks without foreign code, during which no collection must run: nothing bounds a single one.
+
+    Any number of blocks may be open, nested or in several threads: the first to open switches the collector
+    off, the last to close switches it on again if it was on. An object serves one block at a time. It costs
+    about two microseconds. After a fork the child starts without any pause.
+    """
+
+    __slots__ = ()
+    _switch = _off
+
+
+class gc_relaxed(_With):  # noqa: N801 - as above
+    """Let the automatic collector run seldom during a ``with`` block that may take its time, as a load or a thaw may.
+
+    Garbage that the host makes meanwhile is still collected, however long the block takes: once there are `SELDOM` new
+    objects. It nests and is shared as a pause is. A threshold that somebody else sets meanwhile stays.
+    """
+
+    __slots__ = ()
+    _switch = _seldom
+
+
+def _restart_in_child() -> None:
+    for switch in _switches:
+        switch.restart_in_child()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
+    os.register_at_fork(after_in_child=_restart_in_child)
+
+
+def collector_is_off() -> bool:
+    """Whether the automatic collector is off by somebody else's wish, not (or not only) for one of these pauses."""
+    return not (gc.isenabled() or _off.by_us) or not gc.get_threshold()[0]

@@ -1,0 +1,337 @@
+"""Where values wait that left the cache while a caller held them, until they can be taken apart.
+
+Callers hold what a lookup gave them, so a third to a half of what leaves is held at that moment. Taking it apart is
+tried again when it may be free. The sign for that costs no walk: the value's reference count has fallen to what its
+own parts account for. The exact census of the breaker decides; a wrong sign costs time and no more.
+
+The newest wait by strong reference, up to 2 MiB and a quarter of the budget: what passes through is dropped at once by
+most callers, and is then taken apart during the next thaw, so that as many objects die as are made and no collection is
+due. All others wait by weak reference. That keeps nothing alive, so a value that is held for hours costs a ticket; and
+nothing has to be forgotten while it is held. Values without weak references wait by strong reference, within bounds of
+their own.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import operator
+import sys
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from dagcache.concurrency.allowance import never
+from dagcache.reclaim.census import CycleBreaker, Outcome, WaitingReference, tell_of_failure
+
+STRONG_BYTES = 2 * 2**20
+"""Of the newest, at most: a value beyond makes the oldest of them wait by weak reference."""
+STRONG_PART = 4
+"""Neither the newest nor those without weak references weigh more than this part of the budget (a quarter)."""
+MOST_STRONG = 64
+"""The newest, however little they weigh: each is looked at."""
+STUBBORN_BYTES = 16 * 2**20
+"""Of values of types without weak references, at most: a value beyond makes the oldest of them be given up."""
+MOST_STUBBORN = 256
+"""Of these, however little they weigh."""
+SIGNS_PER_LOOK = 16
+"""Reference counts that are read in one look: half a microsecond each."""
+TRIES_PER_LOOK = 2
+"""Censuses in one look: more than values come, and a bounded stop."""
+LONGEST_PAUSE = 64
+"""Looks at a value between two tries, while a part of it is held."""
+_MOST_ROUNDS = 3
+"""Of trying everything: a value may be held by another one that waits."""
+
+_UNKNOWN = sys.maxsize
+
+
+class _Ticket:
+    """A value that waits. ``weights`` has its bytes, by the ticket's id, for as long as the value is there."""
+
+    __slots__ = (
+        "__weakref__",
+        "_cell",
+        "_failed_at",
+        "_passes",
+        "_pause",
+        "_reference",
+        "_weights",
+        "nbytes",
+        "own",
+    )
+
+    def __init__(self, value_cell: list[object], nbytes: int, own: int | None, weights: dict[int, int]) -> None:
+        self.nbytes = nbytes
+        self.own = _UNKNOWN if own is None else own
+        """References to the value from its own parts."""
+        self._failed_at = _UNKNOWN
+        self._passes = self._pause = 0
+        self._cell = value_cell
+        self._reference: WaitingReference | None = None
+        self._weights = weights
+        weights[id(self)] = nbytes
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether it waits by weak reference."""
+        return self._reference is not None
+
+    def weaken(self) -> bool:
+        """Wait by weak reference from now on; False if the value has none."""
+        if self.is_weak:
+            return True
+        try:
+            # A callback that runs no line of Python: an interrupt in it would be swallowed.
+            self._reference = WaitingReference(self._cell[0], functools.partial(self._weights.pop, id(self)))
+        except TypeError:
+            return False
+        self._cell = []
+        return True
+
+    @property
+    def waits(self) -> bool:
+        """Whether its value is still there. Makes no reference to it, which could be the last one."""
+        return bool(self._cell) if self._reference is None else id(self) in self._weights
+
+    def value_cell(self) -> list[object]:
+        """The value in a list, or an empty list."""
+        if self._reference is None:
+            return self._cell
+        value = self._reference()
+        return [] if value is None else [value]
+
+    def is_due(self, holders: int) -> bool:
+        """Whether the value seems free, and the last try found more holders or was long enough ago."""
+        self._passes += 1
+        return holders <= self.own and (holders < self._failed_at or self._passes > self._pause)
+
+    def note_failure(self, holders: int) -> None:
+        """It is held: if the sign was there, a part of it is."""
+        self._failed_at = holders
+        self._passes = 0
+        self._pause = min(2 * self._pause + 1, LONGEST_PAUSE)
+
+    def leave(self) -> None:
+        """It waits no more."""
+        self._cell = []
+        self._reference = None
+        self._weights.pop(id(self), None)
+
+
+def _count(cell: list[object]) -> int:
+    return sys.getrefcount(cell[0])
+
+
+_SOLE = _count([object()])
+
+
+class WaitingRoom:
+    """Takes values apart as soon as no caller holds them. Thread-safe without a lock; never raises an Exception."""
+
+    def __init__(self, breaker: CycleBreaker, budget: int = 0) -> None:
+        self._breaker = breaker
+        self._strong: deque[_Ticket] = deque()
+        self._weak: deque[_Ticket] = deque()
+        self._stubborn: deque[_Ticket] = deque()
+        self._queues = (self._strong, self._weak, self._stubborn)
+        self._in_hand: dict[int, weakref.ref[_Ticket]] = {}
+        self._lost: set[int] = set()
+        self._weights: dict[int, int] = {}
+        self._looks = 0
+        self._interval = LONGEST_PAUSE
+        """Looks between two tries against the sign."""
+        self._admitted = 0
+        self.taken_apart = 0
+        """Values that the census found free."""
+        self.given_up = 0
+        """Values that were left to the collector."""
+        self.budget = budget
+        """Bytes, 0 = unbounded: of this, the strong references take a part at most, from the next call on."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to look at, nor any bytes."""
+        return not (self._weights or len(self))
+
+    @property
+    def waiting(self) -> int:
+        """How many values wait here and are still there."""
+        return len(self._weights)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of these values."""
+        return sum(list(self._weights.values()))
+
+    @property
+    def died(self) -> int:
+        """How many values have died without a census, when their holders dropped them."""
+        return self._admitted - self.taken_apart - self.given_up - self.waiting
+
+    def admit(self, value_cell: list[object], nbytes: int, own: int | None) -> None:
+        """Take over the value in a one-element list, and take it apart at once if it seems free.
+
+        ``own``: the references to it from its own parts, None if they are unknown.
+        """
+        self._admitted += 1
+        if not gc.is_tracked(value_cell[0]):  # it dies of its last reference
+            value_cell.clear()
+            return
+        ticket = self._take_in_hand(_Ticket(value_cell, nbytes, own, self._weights))
+        holders = _count(value_cell) - _SOLE
+        try:
+            if ticket.is_due(holders):
+                self._try(ticket, value_cell, holders)
+                if ticket.is_weak:
+                    value_cell.clear()
+        finally:
+            self._put_back(ticket, self._strong)
+        self._bound()
+
+    def look(self, is_spent: Callable[[], bool] = never) -> None:
+        """Take a couple of values apart that seem free now; of each kind one, once ``is_spent`` says so."""
+        self._looks += 1
+        for queue in self._queues:
+            self._look_into(queue, is_spent, blindly=self._looks % (self._interval + 1) == 0)
+        if len(self._weights) > len(self) or self._lost:
+            self._forget_the_lost()
+
+    def empty(self) -> None:
+        """Take apart whatever is free now, without waiting for a sign. Takes a census of all that waits."""
+        self._bound()
+        for _ in range(_MOST_ROUNDS):
+            freed = [self._try_all(queue) for queue in self._queues]
+            if not any(freed):
+                break
+
+    def check_invariants(self) -> None:
+        """Recompute what is waiting from the tickets; raises AssertionError where it differs. Not beside a look."""
+        tickets = [ticket for queue in self._queues for ticket in queue if ticket.waits]
+        assert self._weights == {id(ticket): ticket.nbytes for ticket in tickets}
+        assert self.died >= 0
+        assert not any(ticket.is_weak for queue in (self._strong, self._stubborn) for ticket in queue)
+        assert all(ticket.is_weak for ticket in self._weak)
+
+    def _look_into(self, queue: deque[_Ticket], is_spent: Callable[[], bool], *, blindly: bool) -> None:
+        tries = 0
+        for _ in range(min(len(queue), SIGNS_PER_LOOK)):
+            try:
+                ticket = self._take_in_hand(queue.popleft())
+            except IndexError:  # another thread was faster
+                return
+            try:
+                tries += self._see_to(ticket, blindly=blindly)
+            finally:
+                self._put_back(ticket, queue)
+            if tries:
+                blindly = self._interval == 0
+                if tries == TRIES_PER_LOOK or is_spent():
+                    return
+
+    def _see_to(self, ticket: _Ticket, *, blindly: bool) -> bool:
+        """Try a value if it is due; whether it was tried."""
+        cell = ticket.value_cell()
+        if not cell:
+            return False
+        holders = _count(cell) - _SOLE
+        if ticket.is_due(holders):
+            self._try(ticket, cell, holders)
+            return True
+        if blindly and holders > ticket.own:
+            # Use may add to the references from the value's own parts; then the sign never comes.
+            freed = self._try(ticket, cell, holders)
+            self._interval = self._interval // 2 if freed else min(2 * self._interval + 1, LONGEST_PAUSE)
+            return True
+        return False
+
+    def _try_all(self, queue: deque[_Ticket]) -> bool:
+        """Try each value of a queue; whether one was free."""
+        freed = False
+        for _ in range(len(queue)):
+            try:
+                ticket = self._take_in_hand(queue.popleft())
+            except IndexError:  # another thread was faster
+                break
+            try:
+                freed |= self._try_blindly(ticket)
+            finally:
+                self._put_back(ticket, queue)
+        return freed
+
+    def _try_blindly(self, ticket: _Ticket) -> bool:
+        cell = ticket.value_cell()
+        return bool(cell) and self._try(ticket, cell, _count(cell) - _SOLE)
+
+    def _take_in_hand(self, ticket: _Ticket) -> _Ticket:
+        self._in_hand[id(ticket)] = weakref.ref(ticket)
+        return ticket
+
+    def _put_back(self, ticket: _Ticket, queue: deque[_Ticket]) -> None:
+        if ticket.waits:
+            (self._weak if ticket.is_weak else queue).append(ticket)
+        else:
+            ticket.leave()
+        self._in_hand.pop(id(ticket), None)
+
+    def _try(self, ticket: _Ticket, cell: list[object], holders: int) -> bool:
+        """Have the breaker release a value; whether it was free."""
+        outcome = self._release(cell)
+        if outcome is Outcome.HELD and cell:
+            ticket.note_failure(holders)
+            ticket.weaken()  # if all that is left are weak references, it may die of ours
+        else:
+            self.taken_apart += outcome is Outcome.FREED
+            self.given_up += outcome is not Outcome.FREED
+            ticket.leave()
+        return outcome is Outcome.FREED
+
+    def _release(self, cell: list[object]) -> Outcome:
+        try:
+            return self._breaker.release(cell)
+        except Exception as error:
+            tell_of_failure(error)
+            return Outcome.SKIPPED
+
+    def _bound(self) -> None:
+        """See to the oldest if there are too many by strong reference."""
+        most_strong = _bound_within(self.budget, STRONG_BYTES)
+        most_stubborn = _bound_within(self.budget, STUBBORN_BYTES)
+        with suppress(IndexError):  # another thread was faster
+            while len(self._strong) > MOST_STRONG or _bytes(self._strong) > most_strong:
+                ticket = self._strong.popleft()
+                (self._weak if ticket.weaken() else self._stubborn).append(ticket)
+            while len(self._stubborn) > MOST_STUBBORN or _bytes(self._stubborn) > most_stubborn:
+                ticket = self._stubborn.popleft()
+                if not self._try_blindly(ticket) and ticket.waits:
+                    self.given_up += 1
+                    ticket.leave()
+
+    def _forget_the_lost(self) -> None:
+        """An interrupt at the wrong moment loses a ticket: its value is the collector's, and its bytes go here.
+
+        Not at the first look: another thread may have a ticket between two places.
+        """
+        for key, reference in list(self._in_hand.items()):
+            if reference() is None:
+                self._in_hand.pop(key, None)
+        known = {*self._in_hand, *(id(ticket) for queue in self._queues for ticket in queue.copy())}
+        lost = set(self._weights).difference(known)
+        for key in lost & self._lost:
+            self._weights.pop(key, None)
+        self._lost = lost - self._lost
+
+
+def _bound_within(budget: int, most: int) -> int:
+    return min(budget // STRONG_PART, most) if budget else most
+
+
+_NBYTES = operator.attrgetter("nbytes")
+
+
+def _bytes(queue: deque[_Ticket]) -> int:
+    return sum(map(_NBYTES, queue.copy()))

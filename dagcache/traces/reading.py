@@ -1,0 +1,206 @@
+"""Reading a trace back: lookups to replay, and what the cache made of them when they were recorded.
+
+A trace tells what a thaw took only of values that were thawed while it was recorded, and of a value whose load another
+thread did it may tell nothing at the time. So what is missing is taken from the rest of the trace.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dagcache.errors import TraceError
+from dagcache.traces.recording import FORMAT, TIERS
+from dagcache.traces.replay import Lookup
+
+_LONGEST_LINE = 64 * 1024
+_MOST = 2**60  # what is more is no number of bytes or seconds
+_THAW_PER_LOAD = 0.1  # as the store reckons while it has seen no thaw
+_SHORT, _LONG = 4, 9  # fields of a row
+_TIER_OF = {letter: tier for tier, letter in TIERS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A recording."""
+
+    header: Mapping[str, Any]
+    """What the cache was told, and the machine; see `dagcache.traces.recording`."""
+    lookups: list[Lookup]
+    """All that found a value, in their order."""
+    tiers: Mapping[str, int]
+    """How many lookups were served from where when this was recorded: live, frozen, miss, absent."""
+    seconds: float
+    """From the start to the last lookup."""
+    unknown: int
+    """Lookups that are left out because nothing is known of their values."""
+    lost: int
+    """Lookups that the recording itself lost."""
+    ending: str
+    """How it ended: ``"closed"``, ``"full"``, or ``"cut short"``."""
+
+    @property
+    def keys(self) -> int:
+        """How many different values were looked up."""
+        return len({lookup.key for lookup in self.lookups})
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    live_bytes: int
+    frozen_bytes: int
+    load_seconds: float
+    family: str | None
+    order: float
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What has been read so far."""
+
+    rows: list[tuple[float, str, _Facts | None]] = field(default_factory=list)
+    tiers: Counter[str] = field(default_factory=Counter)
+    facts: dict[str, _Facts] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    thaws: dict[str, tuple[int, float]] = field(default_factory=dict)
+    last: float = 0.0
+    end: Mapping[str, Any] | None = None
+
+
+def read_trace(path: Path | str) -> Trace:
+    """Read a whole trace; a last line that was cut short is left out.
+
+    Raises:
+        OSError: the file cannot be read.
+        TraceError: (a ValueError) it is no trace, or damaged.
+
+    """
+    reading = _Reading()
+    with Path(path).open("rb") as file:
+        lines = _lines(file)
+        header = _header(next(lines, b""))
+        for number, line in enumerate(lines, start=2):
+            if reading.end is not None:
+                raise _error(number, "nothing after the end", line)
+            _read(reading, number, line)
+    return _trace(header, reading)
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines; the last one without its end is left out if it is not whole."""
+    number = 0
+    while line := file.readline(_LONGEST_LINE):
+        number += 1
+        if not line.endswith(b"\n"):
+            if len(line) == _LONGEST_LINE:
+                raise _error(number, f"a line of less than {_LONGEST_LINE} bytes", line)
+            try:
+                json.loads(line)
+            except ValueError:
+                return
+        yield line
+
+
+def _header(line: bytes) -> Mapping[str, Any]:
+    expected = f'the header of a trace, {{"dagcache_trace":{FORMAT}, ...}}'
+    if not line:
+        raise TraceError(f"line 1: expected {expected}, found nothing, or the beginning of one")
+    header = _parsed(1, expected, line)
+    if not isinstance(header, dict) or header.get("dagcache_trace") != FORMAT:
+        raise _error(1, expected, line)
+    return header
+
+
+def _read(reading: _Reading, number: int, line: bytes) -> None:
+    expected = f"a row of {_SHORT} or {_LONG} fields, or the end"
+    row = _parsed(number, expected, line)
+    if isinstance(row, dict) and "end" in row:
+        reading.end = row
+        return
+    if not isinstance(row, list) or len(row) not in (_SHORT, _LONG):
+        raise _error(number, expected, line)
+    at, name, letter, seconds, *told = row
+    texts = isinstance(name, str) and isinstance(letter, str)
+    if not (texts and letter in _TIER_OF and _is_number(at) and _is_number(seconds)):
+        raise _error(number, f"[seconds, id, one of {''.join(_TIER_OF)}, seconds, ...]", line)
+    name = reading.names.setdefault(name, name)  # one string for all rows
+    if told:
+        reading.facts[name] = _facts(reading, number, told, line)
+    tier = _TIER_OF[letter]
+    reading.tiers[tier] += 1
+    reading.last = max(reading.last, at)
+    if tier == "absent":
+        return
+    reading.rows.append((at, name, reading.facts.get(name)))
+    if tier == "frozen" and seconds:
+        count, total = reading.thaws.get(name, (0, 0.0))
+        reading.thaws[name] = count + 1, total + seconds
+
+
+def _facts(reading: _Reading, number: int, told: list[Any], line: bytes) -> _Facts:
+    live_bytes, frozen_bytes, load_seconds, family, order = told
+    numbers = (live_bytes, frozen_bytes, load_seconds)
+    if not all(map(_is_number, numbers)) or not (family is None or isinstance(family, str)) or not _is_order(order):
+        raise _error(number, "[..., live bytes, frozen bytes, seconds, family or null, order]", line)
+    family = None if family is None else reading.names.setdefault(family, family)
+    return _Facts(int(live_bytes), int(frozen_bytes), float(load_seconds), family, order)
+
+
+def _trace(header: Mapping[str, Any], reading: _Reading) -> Trace:
+    end = reading.end or {}
+    lookups = list(_lookups(reading))
+    lost = end.get("lost", 0)
+    ending = end.get("end")
+    return Trace(
+        header=header,
+        lookups=lookups,
+        tiers={tier: reading.tiers[tier] for tier in TIERS},
+        seconds=reading.last,
+        unknown=len(reading.rows) - len(lookups),
+        lost=int(lost) if _is_number(lost) else 0,
+        ending=ending if ending in ("closed", "full") else "cut short",
+    )
+
+
+def _lookups(reading: _Reading) -> Iterator[Lookup]:
+    known = reading.facts
+    means = {name: total / count for name, (count, total) in reading.thaws.items() if name in known}
+    thaw_per_byte = _ratio(sum(means.values()), sum(known[name].live_bytes for name in means))
+    loaded = [facts for facts in known.values() if facts.load_seconds]
+    load_per_byte = _ratio(sum(facts.load_seconds for facts in loaded), sum(facts.live_bytes for facts in loaded))
+    for at, name, then in reading.rows:
+        facts = then or known.get(name)
+        if facts is None:
+            continue
+        load = facts.load_seconds or load_per_byte * facts.live_bytes
+        thaw = means.get(name) or thaw_per_byte * facts.live_bytes or _THAW_PER_LOAD * load
+        yield Lookup(at, name, facts.live_bytes, facts.frozen_bytes, load, thaw, facts.family, facts.order)
+
+
+def _ratio(seconds: float, nbytes: int) -> float:
+    return seconds / nbytes if nbytes else 0.0
+
+
+def _parsed(number: int, expected: str, line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise _error(number, expected, line) from None
+
+
+def _error(number: int, expected: str, line: bytes) -> TraceError:
+    found = line.rstrip(b"\n").decode("utf-8", "replace")
+    return TraceError(f"line {number}: expected {expected}, found {found[:60]!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MOST
+
+
+def _is_order(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)

@@ -1,0 +1,324 @@
+"""A cache writes its own lookups down: ``with record(cache, "lookups.jsonl"): ...``.
+
+A trace is lines of JSON. The first is an object: the format's version, what the cache was told, and the machine. Then
+one array for each lookup, in the order in which they ended::
+
+    [seconds since the start, id, tier, seconds of the load or thaw]
+    [..., live bytes, frozen bytes, seconds of the last load, family, order]
+
+The longer form comes whenever the facts about an id differ from what was last said of it. The tier is ``l``, ``f``,
+``m`` or ``a``: live, frozen, miss, absent. The last line is an object again; a trace without one was cut short.
+
+Ids are keyed hashes, and the key is forgotten with the recording: a trace tells no names, and two traces cannot be
+brought together. Lookups only append to a queue; a thread of the recording's own hashes, formats and writes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import platform
+import secrets
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Hashable
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, final
+
+from dagcache.core.cache import DagCache
+from dagcache.core.entry import Arrival, Entry
+from dagcache.errors import ConfigError
+from dagcache.own_version import own_version
+from dagcache.sizing.limits import ByteLimit, format_bytes
+from dagcache.sizing.memory import memory_limit
+
+_log = logging.getLogger("dagcache")
+
+FORMAT: Final = 1
+TIERS: Final = {"live": "l", "frozen": "f", "miss": "m", "absent": "a"}
+"""What a row calls each tier."""
+MAX_BYTES: Final = "64MiB"
+"""How much is written by default: about two million lookups."""
+IDS: Final = ("hashed", "plain")
+"""How ids are written: as keyed hashes, or as they are."""
+
+_EVERY_SECONDS = 0.5  # between writes: so much is lost when the process is killed
+_MOST_WAITING = 100_000  # lookups in the queue: beyond that, a disk has stopped answering
+_MOST_KNOWN = 50_000  # ids whose facts need not be repeated
+_LONGEST_ID = 200  # characters of a plain one
+_END_BYTES = 100  # kept free for the last line
+_PATIENCE = 5.0  # seconds for the last write, when the recording is closed
+
+_Facts = tuple[int, int, float, Any, Any]
+"""Live bytes, frozen bytes, seconds of the last load, family, order."""
+
+
+def record(
+    cache: DagCache[Any, Any], path: Path | str, *, max_bytes: ByteLimit | str | int = MAX_BYTES, ids: str = "hashed"
+) -> Recording:
+    """Write a cache's lookups into a new file, readable by its owner only, until the recording is closed or full.
+
+    Recording ends with one line in the log when the file has reached ``max_bytes`` (0 = no limit) or cannot be written
+    any more. No lookup ever fails or waits because of it. A forked child does not record.
+
+    Args:
+        cache: whose `get`, `get_or_load` and ``cache[key]`` are recorded.
+        path: the file; it must not exist.
+        max_bytes: how large it may become.
+        ids: ``"hashed"``, or ``"plain"``: keys and families as they are.
+
+    Raises:
+        OSError: the file exists, or cannot be written.
+        ConfigError: (a ValueError) `max_bytes` or `ids` cannot be read.
+        RuntimeError: the cache is being recorded already.
+
+    """
+    if ids not in IDS:
+        raise ConfigError("ids", ids, ", ".join(IDS))
+    return Recording(cache, Path(path), parse_max_bytes(max_bytes), plain=ids == "plain")
+
+
+def parse_max_bytes(value: object, setting: str = "max_bytes") -> int:
+    """How large a trace may become, in bytes; 0 = no limit.
+
+    Raises:
+        ConfigError: (a ValueError) it cannot be read, or is a percentage.
+
+    """
+    limit = ByteLimit.parse(value, setting=setting)
+    if limit.is_relative:
+        raise ConfigError(setting, value, "bytes as 64MiB, 1.5GB, 67108864, or 0 for no limit")
+    return limit.resolve(0)
+
+
+def new_file_in(directory: Path, name: str) -> Path:
+    """A path for a trace of this process; the directory is made if there is none.
+
+    Raises:
+        OSError: the directory cannot be made.
+
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    return directory / f"{name}-{started}-{os.getpid()}-{secrets.token_hex(3)}.jsonl"
+
+
+@final
+class Recording:
+    """One under way; `record` begins it. A context manager; closed at exit by itself. Thread-safe."""
+
+    def __init__(self, cache: DagCache[Any, Any], path: Path, max_bytes: int, *, plain: bool) -> None:
+        self.path = path
+        self._cache = weakref.ref(cache)
+        self._started = time.monotonic()
+        self._pid = os.getpid()
+        self._queue: deque[tuple[float, Hashable, str, float, _Facts | None]] = deque()
+        self._lost = 0
+        self._ending = threading.Event()
+        self._watching = threading.Lock()  # held while the cache tells us
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+        self._file = _File(os.open(path, flags, 0o600), max_bytes)
+        self._format = _Format(plain=plain)
+        self._writer = threading.Thread(target=self._write_until_told, name="dagcache-trace", daemon=True)
+        try:
+            self._file.write(_line(_header(cache, plain=plain)))
+            cache.watch(self._note)
+        except BaseException:
+            self._file.close()
+            path.unlink()
+            raise
+        self._watching.acquire()
+        atexit.register(self.close)
+        self._start()
+
+    @property
+    def active(self) -> bool:
+        """Whether lookups are being recorded, by this process."""
+        return self._watching.locked() and self._pid == os.getpid()
+
+    @property
+    def lost(self) -> int:
+        """How many lookups could not be written because the disk did not keep up."""
+        return self._lost
+
+    def close(self) -> None:
+        """End it, and write what is still waiting; done by exit at the latest. Doing it twice is harmless."""
+        if self._pid != os.getpid():
+            return  # the parent's file is the parent's
+        atexit.unregister(self.close)
+        self._unwatch()
+        self._ending.set()
+        if self._writer is not threading.current_thread() and self._writer.is_alive():
+            self._writer.join(_PATIENCE)
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _note(self, key: Hashable, tier: str, facts: Entry | Arrival | None, seconds: float) -> None:
+        """What the cache calls, in the middle of a lookup."""
+        try:
+            if len(self._queue) < _MOST_WAITING:
+                self._queue.append((time.monotonic() - self._started, key, tier, seconds, _told_by(facts)))
+            else:
+                self._lost += 1
+        except Exception:  # out of memory: a lookup has worse troubles than a gap in a trace
+            self._lost += 1
+
+    # ---- the writer's thread ----
+
+    def _start(self) -> None:
+        try:
+            self._writer.start()
+        except RuntimeError:  # no more threads, or the interpreter is ending
+            self._unwatch()
+            self._file.close()
+            _log.warning("no lookups are recorded in %s: no thread could be started", self.path)
+
+    def _write_until_told(self) -> None:
+        try:
+            room = (
+                self._drain_until_told() and self._drain()
+            )  # no loop in here: tests/unit/core/test_interrupts.py says why
+            self._unwatch()
+            self._file.write(_line({"end": "closed" if room else "full", "lost": self._lost}))
+            if not room:
+                _log.info("the trace %s is full (%s): recording ends", self.path, format_bytes(self._file.max_bytes))
+        except OSError as error:
+            _log.warning("recording in %s ends: %s", self.path, error.strerror)
+        except Exception:
+            _log.exception("recording in %s ends", self.path)
+        finally:
+            self._unwatch()
+            self._file.close()
+            atexit.unregister(self.close)
+
+    def _drain_until_told(self) -> bool:
+        """Write from time to time; False if the file is full."""
+        room = True
+        while room and not self._ending.wait(_EVERY_SECONDS) and self._cache() is not None:
+            room = self._drain()
+        return room
+
+    def _drain(self) -> bool:
+        """Write what is waiting; False if the file is full."""
+        rows = []
+        room = self._file.room - _END_BYTES
+        for _ in range(len(self._queue)):
+            row = self._format.row(*self._queue.popleft())
+            room -= len(row)
+            if room < 0:
+                break
+            rows.append(row)
+        self._file.write(b"".join(rows))
+        return room >= 0
+
+    def _unwatch(self) -> None:
+        """Have the cache tell us no more; once, for by then it may be telling another recording."""
+        try:
+            self._watching.release()
+        except RuntimeError:  # done already
+            return
+        cache = self._cache()
+        if cache is not None:
+            cache.watch(None)
+
+
+class _File:
+    """A descriptor without a buffer: there is nothing in it that a forked child could write again."""
+
+    def __init__(self, descriptor: int, max_bytes: int) -> None:
+        self._descriptor = descriptor
+        self.max_bytes = max_bytes or 2**62
+        self._size = 0
+
+    @property
+    def room(self) -> int:
+        """Bytes that may still be written."""
+        return self.max_bytes - self._size
+
+    def write(self, data: bytes) -> None:
+        """Write all of it."""
+        while data:
+            written = os.write(self._descriptor, data)
+            self._size += written
+            data = data[written:]
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        os.close(self._descriptor)
+
+
+class _Format:
+    """Makes rows, and remembers what has been said."""
+
+    def __init__(self, *, plain: bool) -> None:
+        self._salt = b"" if plain else secrets.token_bytes(16)
+        self._said: dict[str, _Facts] = {}
+
+    def row(self, at: float, key: Hashable, tier: str, seconds: float, facts: _Facts | None) -> bytes:
+        name = self._name(key)
+        row: list[Any] = [round(at, 3), name, TIERS[tier], round(seconds, 6) or 0]
+        if facts is not None and self._said.get(name) != facts:
+            if len(self._said) >= _MOST_KNOWN:
+                self._said.clear()
+            self._said[name] = facts
+            live_bytes, frozen_bytes, load_seconds, family, order = facts
+            row += [live_bytes, frozen_bytes, round(load_seconds, 6)]
+            row += [None, 0] if family is None else [self._name(family, b"family"), order]
+        return _line(row)
+
+    def _name(self, key: Hashable, kind: bytes = b"") -> str:
+        try:
+            text = str(key)
+        except Exception:
+            text = f"{type(key).__name__} {hash(key)}"
+        if not self._salt:
+            return text[:_LONGEST_ID]
+        return blake2b(text.encode("utf-8", "replace"), key=self._salt, person=kind, digest_size=6).hexdigest()
+
+
+def _told_by(facts: Entry | Arrival | None) -> _Facts | None:
+    """The numbers only: an entry held in a queue would hold its graph."""
+    if facts is None:
+        return None
+    frozen: Any = facts.frozen
+    frozen_bytes = 0 if frozen is None else len(frozen if isinstance(facts, Arrival) else frozen.data)
+    return facts.live_bytes, frozen_bytes, facts.load_seconds, facts.family, facts.order
+
+
+def _line(content: object) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+
+
+def _header(cache: DagCache[Any, Any], *, plain: bool) -> dict[str, object]:
+    memory = memory_limit()
+    ids: Literal["plain", "hashed"] = "plain" if plain else "hashed"
+    return {
+        "dagcache_trace": FORMAT,
+        "cache": cache.config.name,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "ids": ids,
+        "max_bytes": cache.max_bytes,
+        "ttl": cache.config.ttl,
+        "mode": cache.config.mode,
+        "frozen": cache.config.frozen,
+        "unproven_share": cache.unproven_share,
+        "memory_limit": cache.config.memory_limit or memory.bytes,
+        "memory_source": "config" if cache.config.memory_limit else memory.source,
+        "workers": cache.config.workers,
+        "dagcache": own_version(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+    }

@@ -1,0 +1,152 @@
+"""The dashboard: the file is what the code builds, uses every metric, and Prometheus understands every expression."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import screens
+from dagcache.metrics.dashboard import ROWS, concrete, dashboard, expressions, text
+from dagcache.metrics.definitions import METRICS
+from tests.support.paths import ROOT
+
+FILE = ROOT / "docs" / "monitoring" / "dashboard.json"
+PANELS = [panel for row in ROWS for panel in row.panels]
+NAME = re.compile(r"\bdagcache_\w+")
+DRAWN: list[dict[str, Any]] = dashboard()["panels"]
+
+
+def families(names: set[str]) -> set[str]:
+    """Without what Prometheus adds to a histogram's name."""
+    return {re.sub("_(bucket|count|sum)$", "", name) for name in names}
+
+
+def test_the_file_is_what_the_code_builds() -> None:
+    """Written by `python -m dagcache.metrics.dashboard`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dagcache.metrics.dashboard"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == text() == FILE.read_text()
+
+
+def test_it_shows_every_metric_and_no_other() -> None:
+    """A metric that nobody looks at is one too many."""
+    shown = families(set(NAME.findall(" ".join(expressions()))))
+    assert shown == {metric.name for metric in METRICS}
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_labels_are_those_of_the_metric(metric: Any) -> None:
+    """A selector or a grouping by a label that is not there shows nothing."""
+    known = {*metric.all_labels, "instance", "le"}
+    for expression in expressions():
+        if families(set(NAME.findall(expression))) == {metric.name}:
+            used = set(re.findall(r"(\w+)(?:=|!=|=~|!~)\"", expression))
+            used |= {label for group in re.findall(r"by \(([^)]*)\)", expression) for label in group.split(", ")}
+            assert used <= known
+
+
+def test_counters_are_shown_as_rates_and_gauges_as_they_are() -> None:
+    """A counter's value says nothing; a gauge's rate is noise."""
+    for metric in METRICS:
+        for expression in expressions():
+            for found in re.finditer(rf"(rate\()?\b{metric.name}(_bucket|_sum)?\{{", expression):
+                is_growing = metric.kind == "counter" or metric.name.endswith("_duration_seconds")
+                assert bool(found[1]) == is_growing, expression
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.title)
+def test_every_panel_says_what_is_decided_by_it(panel: Any) -> None:
+    """In its description; and its series have names."""
+    assert panel.decision.endswith(".")
+    assert all("{{" in query.legend for query in panel.queries)
+
+
+def test_panels_stand_beside_and_below_each_other() -> None:
+    """Nothing overlaps or leaves the grid; ids are unique."""
+    places = [panel["gridPos"] for panel in DRAWN]
+    for first, second in combinations(places, 2):
+        apart = (
+            first["x"] + first["w"] <= second["x"]
+            or second["x"] + second["w"] <= first["x"]
+            or first["y"] + first["h"] <= second["y"]
+            or second["y"] + second["h"] <= first["y"]
+        )
+        assert apart, (first, second)
+    assert all(place["x"] + place["w"] <= 24 for place in places)
+    assert len({panel["id"] for panel in DRAWN}) == len(DRAWN) == len(PANELS) + len(ROWS)
+
+
+def test_grafana_is_told_how_to_draw_them() -> None:
+    """What a panel says of itself arrives in Grafana's own words."""
+    by_title = {panel["title"]: panel for panel in DRAWN}
+    ratio = by_title["Lookups that need no load"]
+    assert ratio["type"] == "stat"
+    assert ratio["fieldConfig"]["defaults"]["thresholds"]["steps"] == [
+        {"color": "red", "value": None},
+        {"color": "yellow", "value": 0.5},
+        {"color": "green", "value": 0.9},
+    ]
+    assert (ratio["fieldConfig"]["defaults"]["min"], ratio["fieldConfig"]["defaults"]["max"]) == (0, 1)
+    stacked = by_title["Lookups by what served them"]["fieldConfig"]["defaults"]["custom"]["stacking"]
+    assert stacked == {"group": "A", "mode": "normal"}
+    assert "min" not in by_title["How far estimated weights are off"]["fieldConfig"]["defaults"]  # it may be below 0
+    (target,) = by_title["What is running where"]["targets"]
+    assert (target["instant"], target["range"], target["format"]) == (True, False, "table")
+    assert [target["refId"] for target in by_title["Resident memory and its limit"]["targets"]] == ["A", "B", "C"]
+
+
+def test_it_can_be_imported_anywhere() -> None:
+    """The data source, the components and the processes are variables; nothing is tied to one Grafana."""
+    made = json.loads(text())
+    assert [variable["name"] for variable in made["templating"]["list"]] == ["datasource", "component", "instance"]
+    assert made["schemaVersion"] == 39
+    assert "id" not in made
+    for panel in made["panels"]:
+        if panel["type"] != "row":
+            sources = {target["datasource"]["uid"] for target in panel["targets"]} | {panel["datasource"]["uid"]}
+            assert sources == {"${datasource}"}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_understands_every_expression(tmp_path: Path) -> None:
+    """Each one as a rule of its own, with Grafana's variables filled in."""
+    rules = [
+        {"record": f"dashboard:expression{number}", "expr": concrete(expression)}
+        for number, expression in enumerate(expressions())
+    ]
+    path = tmp_path / "rules.json"  # JSON is YAML
+    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    assert "$" not in path.read_text()
+    done = subprocess.run(["promtool", "check", "rules", path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(rules)} rules found" in done.stdout
+
+
+def test_the_panels_can_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the documents, also where there is nothing to show, on one sheet."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    asked = []
+
+    def queried(address: str, panel: Any, start: float, end: float) -> list[screens.Series]:
+        asked.append((address, panel.title, start, end))
+        return [("some", [0.0, 1.0], [3.0, 4.0]), ("more", [0.0], [1.0])] if len(asked) > 1 else []
+
+    monkeypatch.setattr(screens, "queried", queried)
+    monkeypatch.setattr(screens, "ROWS", ROWS[:1])  # all of them take seconds
+    screens.draw("http://prometheus", 0.0, 60.0, tmp_path / "sheet.png")
+    assert [title for _, title, *_ in asked] == [panel.title for panel in ROWS[0].panels]
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_in_the_documents_are_small() -> None:
+    """They are in every checkout."""
+    assert all(path.stat().st_size < 200_000 for path in FILE.parent.parent.glob("img/*"))

@@ -1,0 +1,1 @@
+"""Many threads, many steps, many interrupts: state machines and storms."""

@@ -1,0 +1,295 @@
+"""A state machine against a model: a dict, a clock, and a list of reasons for which an entry may be gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from dagcache import DagCache, EntryInfo, FreezeError, RemovalCause, ThawError
+from dagcache.core.store import HELD_PART
+from dagcache.freezing.pickle_freezer import Frozen, PickleFreezer
+from tests.support.caches import KIB, Unfreezable, Weighted
+from tests.support.clock import ManualClock
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+KEYS = st.integers(0, 11)
+WEIGHTS = st.sampled_from([0, 1, 700, 5 * KIB, 20 * KIB, 60 * KIB, 100 * KIB, 500 * KIB])
+TTL = 100.0
+MISSING = object()
+
+
+class TroubleError(Exception):
+    """What injected failures raise."""
+
+
+class Frail:
+    """A freezer that fails when told to."""
+
+    def __init__(self) -> None:
+        self._whole = PickleFreezer()
+        self.failing: str | None = None
+
+    def freeze(self, value: object) -> Frozen:
+        """As the real one."""
+        if self.failing == "freeze":
+            raise FreezeError
+        if self.failing == "freeze badly":
+            raise TroubleError
+        return self._whole.freeze(value)
+
+    def thaw(self, data: bytes) -> object:
+        """As the real one."""
+        if self.failing == "thaw":
+            raise ThawError
+        if self.failing == "thaw badly":
+            raise TroubleError
+        return self._whole.thaw(data)
+
+
+class CacheMachine(RuleBasedStateMachine):
+    """Every loss must be justified, every count exact, the budget never exceeded."""
+
+    @initialize(
+        budget=st.sampled_from([0, 3 * KIB, 20 * KIB, 150 * KIB, 400 * KIB]),
+        tiers=st.booleans(),
+        versions=st.booleans(),
+    )
+    def start(self, budget: int, tiers: bool, versions: bool) -> None:
+        """A cache of some size, with and without frozen tier and version hints."""
+        self.clock = ManualClock()
+        self.freezer = Frail()
+        self.failing: str | None = None
+        self.cache: DagCache[int, Any] = DagCache(
+            max_bytes=budget,
+            ttl=TTL,
+            clock=self.clock,
+            sizer=self.weigh,
+            freezer=self.freezer if tiers else None,
+            on_removal=self.removed,
+            version_of=(lambda key: (key // 4, key)) if versions else None,
+        )
+        self.latest = self.clock.now
+        self.model: dict[int, Weighted] = {}
+        self.used: dict[int, float] = {}
+        self.held: list[Weighted] = []
+        self.lookups = 0
+        self.serial = 0
+
+    def weigh(self, value: Weighted) -> int:
+        """A sizer that fails when told to."""
+        if self.failing == "sizer":
+            raise TroubleError
+        if self.failing == "sizer nonsense":
+            return -1
+        return value.nbytes
+
+    def removed(self, info: EntryInfo, cause: RemovalCause) -> None:
+        """Hear of a removal: is it justified? An entry that is gone must not be expected any more."""
+        if cause is RemovalCause.EXPIRED:
+            assert info.idle_seconds > TTL
+        if cause is RemovalCause.SIZE:
+            assert self.cache.max_bytes, "nothing leaves an unbounded cache for its size"
+        if cause in (RemovalCause.EXPIRED, RemovalCause.SIZE, RemovalCause.STALE):
+            self.model.pop(info.key, None)
+        if self.failing == "listener":
+            raise TroubleError
+
+    def new_value(self, nbytes: int, freezable: bool) -> Weighted:
+        """A value never seen before."""
+        self.serial += 1
+        return (Weighted if freezable else Unfreezable)(self.serial, nbytes)
+
+    def note_use(self, key: int) -> None:
+        """The cache saw a use of the key."""
+        self.used[key] = self.latest
+
+    def check_found(self, key: int, found: Any) -> None:
+        """What was found is what was put there last, and its time was not up."""
+        assert found == self.model[key]
+        assert self.latest - self.used[key] <= TTL + 1
+
+    def settle(self, key: int, value: Weighted) -> None:
+        """After an admission the entry is there, or there was a reason to reject it."""
+        if key in self.cache:
+            self.model[key] = value
+        else:
+            self.model.pop(key, None)
+            reasons = self.cache.stats().rejections
+            assert sum(reasons.values()) > self.rejections, "rejected for no reason"
+        self.note_use(key)
+        self.rejections = sum(self.cache.stats().rejections.values())
+
+    rejections = 0
+
+    @rule(key=KEYS)
+    def get(self, key: int) -> None:
+        """Look up without loading."""
+        self.lookups += 1
+        found = self.cache.get(key, MISSING)
+        if found is MISSING:
+            assert key not in self.cache
+            self.model.pop(key, None)
+        else:
+            self.check_found(key, found)
+            self.note_use(key)
+
+    @rule(key=KEYS)
+    def hold(self, key: int) -> None:
+        """Look up, and keep what is found."""
+        self.lookups += 1
+        found = self.cache.get(key)
+        if found is None:
+            self.model.pop(key, None)
+        else:
+            self.check_found(key, found)
+            self.note_use(key)
+            self.held.append(found)
+
+    @rule()
+    def drop(self) -> None:
+        """Let go of what was kept."""
+        self.held.clear()
+
+    @rule(key=KEYS, nbytes=WEIGHTS, freezable=st.booleans())
+    def get_or_load(self, key: int, nbytes: int, freezable: bool) -> None:
+        """Look up; what is missing is loaded."""
+        self.lookups += 1
+        fresh = self.new_value(nbytes, freezable)
+        found = self.cache.get_or_load(key, lambda _: fresh)
+        if found is fresh:
+            self.settle(key, fresh)
+        else:
+            self.check_found(key, found)
+            self.note_use(key)
+
+    @rule(key=KEYS, none=st.booleans())
+    def load_in_vain(self, key: int, none: bool) -> None:
+        """Look up with a loader that finds nothing or fails."""
+        self.lookups += 1
+
+        def loader(_key: int) -> None:
+            if not none:
+                raise TroubleError
+
+        try:
+            found = self.cache.get_or_load(key, loader)
+        except TroubleError:
+            found = None
+        if found is None:
+            assert key not in self.cache
+            self.model.pop(key, None)
+        else:
+            self.check_found(key, found)
+            self.note_use(key)
+
+    @rule(key=KEYS, nbytes=WEIGHTS, freezable=st.booleans())
+    def put(self, key: int, nbytes: int, freezable: bool) -> None:
+        """Assign."""
+        value = self.new_value(nbytes, freezable)
+        self.cache[key] = value
+        self.settle(key, value)
+
+    @rule(key=KEYS)
+    def delete(self, key: int) -> None:
+        """Remove."""
+        there = key in self.cache
+        try:
+            del self.cache[key]
+        except KeyError:
+            assert not there
+        else:
+            assert there
+        self.model.pop(key, None)
+
+    @rule(key=KEYS)
+    def invalidate(self, key: int) -> None:
+        """Remove what is out of date."""
+        self.cache.invalidate(key)
+        assert key not in self.cache
+        self.model.pop(key, None)
+
+    @rule(seconds=st.sampled_from([0.1, 0.6, 2.0, 4.0, 20.0, 90.0, 101.0, 1e6, -1.0, -50.0, -1e6]))
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, jump, or go back; for the cache it only ever passes."""
+        self.clock.advance(seconds)
+        self.latest = max(self.latest, self.clock.now)
+
+    @rule(budget=st.sampled_from([0, 1, 2 * KIB, 20 * KIB, 100 * KIB, 300 * KIB]))
+    def resize(self, budget: int) -> None:
+        """Another budget."""
+        self.cache.resize(budget)
+
+    @rule()
+    def expire(self) -> None:
+        """Drop what is idle; afterwards nothing is beyond its time."""
+        self.cache.expire()
+        assert all(info.idle_seconds <= TTL for info in self.cache.entries())
+
+    @rule()
+    def clear(self) -> None:
+        """Remove everything; afterwards nothing is left but what is held."""
+        self.model.clear()
+        self.cache.clear()
+        assert len(self.cache) == 0
+        held = {id(value): value.nbytes for value in self.held}
+        assert self.cache.stats().waiting_bytes <= sum(held.values())
+
+    @rule(
+        what=st.sampled_from(
+            [None, "sizer", "sizer nonsense", "listener", "freeze", "freeze badly", "thaw", "thaw badly"]
+        )
+    )
+    def fail(self, what: str | None) -> None:
+        """From now on something fails, or nothing does."""
+        self.failing = self.freezer.failing = what
+
+    @invariant()
+    def everything_adds_up(self) -> None:
+        """Totals, counts and bounds after every step; and nothing is there that the model does not know."""
+        if not hasattr(self, "cache"):
+            return
+        self.cache.check_invariants()
+        assert self.cache._reaper.due_bytes == 0
+        stats = self.cache.stats()
+        assert stats.lookups == self.lookups
+        resident = stats.total_bytes - stats.waiting_bytes
+        charged = min(stats.waiting_bytes, stats.max_bytes // HELD_PART)
+        assert not stats.max_bytes or resident + charged <= stats.max_bytes
+        assert stats.internal_errors == 0
+        assert set(self.cache) <= set(self.model)
+        assert stats.entries == len(self.cache)
+
+    def teardown(self) -> None:
+        """What the model expects is either there or its loss was justified by a cause that the listener heard."""
+        if hasattr(self, "cache"):
+            assert set(self.model) - set(self.cache) == set(), "entries were lost without a reason"
+
+
+def run_machine(examples: int) -> None:
+    """Run the state machine over so many sequences of fifty steps."""
+    run_state_machine_as_test(
+        CacheMachine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=50,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+        ),
+    )
+
+
+def test_the_cache_agrees_with_its_model() -> None:
+    """Two hundred sequences of fifty steps."""
+    run_machine(200)
+
+
+@pytest.mark.soak
+def test_the_cache_agrees_with_its_model_ten_thousand_times() -> None:
+    """Ten thousand sequences of fifty steps."""
+    run_machine(10_000)

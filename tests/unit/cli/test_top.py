@@ -1,0 +1,859 @@
+"""`dagcache top`: what is fetched, what is made of it, and how it is shown."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from dagcache import DagCache
+from dagcache.cli.main import main, parser
+from dagcache.cli.shared.live_view import Line, Screen, View
+from dagcache.cli.shared.snapshot import Durations, Figures, figures
+from dagcache.cli.top import command as top
+from dagcache.cli.top.delta import Window
+from dagcache.cli.top.history import Seen, Watch
+from dagcache.cli.top.layout import format_duration, per_second, picture, plain, rows
+from dagcache.cli.top.polling import Endpoint, Endpoints, announced, targets_directory, with_path
+from dagcache.cli.top.verdict import Verdict, format_seconds, verdict
+from dagcache.inspection.server import AttributionServer
+from dagcache.metrics.collector import CacheCollector
+from dagcache.metrics.file_sd import Targets
+from dagcache.metrics.scrape import Scrape, parse, scrape, shown_url
+from dagcache.metrics.server import MetricsServer
+from tests.support.caches import KIB, fill, make_cache
+
+MIB = 1 << 20
+SECRET = "s3cr3t-pa55"
+DEADLINE = 60.0  # seconds that an external process may take
+
+NOW = Figures(
+    hits_live=600,
+    hits_frozen=390,
+    misses=10,
+    live_bytes=30 * MIB,
+    frozen_bytes=10 * MIB,
+    overhead_bytes=MIB,
+    max_bytes=80 * MIB,
+    live_entries=40,
+    frozen_entries=60,
+    rss_bytes=400 * MIB,
+    demotions=70,
+    evictions=3,
+    thaw_seconds=0.003,
+    load_seconds=0.014,
+    evicted={"size": 2, "expired": 1, "replaced": 0},
+    next_victim_idle_seconds=30.0,
+    limit_bytes=2048 * MIB,
+    limit_source="cgroup2",
+    pressure="calm",
+    version="0.1.0",
+    loads=Durations(((0.01, 4.0), (0.02, 8.0), (float("inf"), 10.0)), 0.14),
+    thaws=Durations(((0.001, 200.0), (0.01, 390.0), (float("inf"), 390.0)), 1.17),
+)
+BEFORE = replace(
+    NOW,
+    hits_live=100,
+    hits_frozen=200,
+    demotions=20,
+    thaws=replace(NOW.thaws, buckets=((0.001, 100.0), (0.01, 200.0), (float("inf"), 200.0)), seconds=0.6),
+)
+
+
+def window(now: Figures = NOW, before: Figures | None = BEFORE, seconds: float = 10.0) -> Window:
+    """Ten seconds of a component."""
+    return Window(now, before, seconds)
+
+
+def exposed(cache: DagCache[Any, Any]) -> CollectorRegistry:
+    """A registry that tells of a cache."""
+    registry = CollectorRegistry()
+    registry.register(CacheCollector([cache]))
+    return registry
+
+
+@pytest.fixture
+def cache() -> DagCache[Any, Any]:
+    """With something to tell."""
+    cache, clock = make_cache(max_bytes=MIB, name="scheduler", version_of=lambda key: (f"dag_{key % 3}", key))
+    for _ in range(2):
+        fill(cache, range(25))
+        clock.advance(5)
+    return cache
+
+
+@pytest.fixture
+def server(cache: DagCache[Any, Any]) -> Iterator[MetricsServer]:
+    """It, on a port."""
+    server = MetricsServer(exposed(cache), host="127.0.0.1", ports=(0,))
+    assert server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place of its own for sockets and announcements, with a short name."""
+    folder = Path(tempfile.mkdtemp(prefix="top", dir="/tmp"))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: os.fspath(folder))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("AIRFLOW_HOME", os.fspath(folder / "airflow"))
+    monkeypatch.delenv("AIRFLOW__DAGCACHE__METRICS_TARGETS", raising=False)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def url_of(server: MetricsServer) -> str:
+    """Where it serves."""
+    return f"http://127.0.0.1:{server.port}/metrics"
+
+
+def nobody() -> str:
+    """A URL at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+# ---- URLs ----
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("http://host:9095", "http://host:9095/metrics"),
+        ("host:9095/", "http://host:9095/metrics"),
+        ("https://host/other?x=1", "https://host/other?x=1"),
+        ("http://[::1]:9095", "http://[::1]:9095/metrics"),
+    ],
+)
+def test_a_url_may_leave_the_usual_out(given: str, expected: str) -> None:
+    """As one types them."""
+    assert with_path(given) == expected
+
+
+BAD_URLS = [
+    f"ftp://user:{SECRET}@host/",
+    f"http://user:{SECRET}",
+    f"http://user:{SECRET}@host:port/",
+    f"http://user:{SECRET}@host:99999/",
+    f"http://user:{SECRET}@[host/",
+    f"http://user:{SECRET}@/metrics",
+    f"http://user:{SECRET}@host/a b",
+    f"http://user:{SECRET}\u2100@host/",
+    "",
+]
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_a_url_that_is_none_is_bad_input_and_is_not_shown(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """There may be a password in it, wherever."""
+    assert main(["top", "--once", "--url", url]) == 2
+    told = "".join(capsys.readouterr())
+    assert "not an http:// or https:// URL" in told
+    assert SECRET not in told
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_not_even_the_traceback_shows_it(url: str) -> None:
+    """With --debug, the whole chain of errors is printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_ARGUMENTS, "--debug", "top", "--once", "--url", url],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "InputError" in done.stderr
+    assert SECRET not in done.stdout + done.stderr
+
+
+_WITHOUT_ARGUMENTS = "import sys; from dagcache.cli.main import main; sys.exit(main(sys.argv[1:]))"
+
+
+def test_what_may_be_secret_is_left_out_of_a_shown_url() -> None:
+    """User, password, query, fragment."""
+    assert shown_url(f"https://user:{SECRET}@host:1/metrics?token={SECRET}#{SECRET}") == "https://host:1/metrics?..."
+
+
+class Proxy:
+    """A server that wants a password, and answers with one text."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+        self.requests: list[bytes] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection:
+                self.requests.append(connection.recv(65536))
+                connection.sendall(self._answer)
+
+
+@pytest.fixture
+def proxy() -> Iterator[Callable[[bytes], Proxy]]:
+    """Makes such servers."""
+    made: list[Proxy] = []
+
+    def make(answer: bytes) -> Proxy:
+        made.append(Proxy(answer))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake its thread
+        each.listener.close()
+
+
+def ok(body: bytes) -> bytes:
+    """A whole response."""
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+
+
+def test_credentials_in_a_url_are_sent_and_never_shown(
+    proxy: Callable[[bytes], Proxy], cache: DagCache[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Basic authentication, percent-decoded."""
+    asked = proxy(ok(generate_latest(exposed(cache))))
+    url = f"http://us%65r:{SECRET}@127.0.0.1:{asked.port}/metrics?token={SECRET}"
+    for arguments in (["--once"], ["--json"]):
+        assert main(["top", *arguments, "--interval", "0.1", "--url", url]) == 0
+    told = "".join(capsys.readouterr())
+    assert f"http://127.0.0.1:{asked.port}/metrics?..." in told
+    assert SECRET not in told
+    header = b"Authorization: Basic " + base64.b64encode(f"user:{SECRET}".encode())
+    assert header in asked.requests[0]
+    assert b"GET /metrics?token=" in asked.requests[0]
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 401 No\r\n\r\n", b"SSH-2.0\r\n", ok(b"<html>"), ok(b"up 1\n"), b""])
+def test_a_wrong_answer_shows_no_credentials_either(
+    proxy: Callable[[bytes], Proxy], answer: bytes, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line, with the reason; exit code 1: nobody ever answered."""
+    asked = proxy(answer)
+    url = f"http://user:{SECRET}@127.0.0.1:{asked.port}/?password={SECRET}"
+    assert main(["top", "--json", "--interval", "0.1", "--url", url]) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert f"nobody answered: http://127.0.0.1:{asked.port}/metrics?...: " in told.err
+    assert SECRET not in told.err + caplog.text
+
+
+def test_a_password_without_a_user_is_sent_as_well(proxy: Callable[[bytes], Proxy]) -> None:
+    """And a user without a password."""
+    asked = proxy(ok(b""))
+    scrape(f"http://:{SECRET}@127.0.0.1:{asked.port}/metrics")
+    scrape(f"http://user@127.0.0.1:{asked.port}/metrics")
+    sent = [request.split(b"Basic ")[1].split(b"\r\n")[0] for request in asked.requests]
+    assert [base64.b64decode(each).decode() for each in sent] == [f":{SECRET}", "user:"]
+
+
+# ---- who is there ----
+
+
+def test_processes_of_this_machine_are_found_by_their_announcements(tmp_path: Path) -> None:
+    """Those of others, and what is no announcement, are left out."""
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "127.0.0.1", 11780)
+    (tmp_path / "scheduler-elsewhere-12.json").write_text('[{"targets": ["elsewhere:1"]}]')
+    machine = next(tmp_path.glob(f"*-{os.getpid()}.json")).name
+    for number, text in enumerate(["{", "[1]", '[{"targets": ["x:y"]}]', '{"a": 1}']):
+        (tmp_path / machine.replace(str(os.getpid()), f"9999{number}")).write_text(text)
+    assert announced(tmp_path) == ["http://localhost:11780/metrics"]
+    targets.remove()
+    assert announced(tmp_path / "missing") == []
+
+
+def test_the_announcements_are_sought_where_airflow_puts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same settings."""
+    monkeypatch.delenv("AIRFLOW__DAGCACHE__METRICS_TARGETS", raising=False)
+    monkeypatch.setenv("AIRFLOW_HOME", "/opt/airflow")
+    assert targets_directory() == Path("/opt/airflow/dagcache/targets")
+    monkeypatch.delenv("AIRFLOW_HOME")
+    assert targets_directory() == Path.home() / "airflow" / "dagcache" / "targets"
+    monkeypatch.setenv("AIRFLOW__DAGCACHE__METRICS_TARGETS", "/run/targets")
+    assert targets_directory() == Path("/run/targets")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[dagcache]\nmetrics_targets = /srv/targets\n", "/srv/targets"),
+        ("[core]\na = %(b)s\na = 2\n[dagcache]\nmetrics_targets = /srv/targets  # shared\n", "/srv/targets"),
+        ("[dagcache]\nmetrics_targets =\n", None),
+        ("[core]\n", None),
+        ("no configuration", None),
+    ],
+)
+def test_the_directory_may_be_set_in_airflows_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, found: str | None
+) -> None:
+    """Read as far as it can be; a variable, even an empty one, wins, as in Airflow."""
+    monkeypatch.delenv("AIRFLOW__DAGCACHE__METRICS_TARGETS", raising=False)
+    monkeypatch.delenv("AIRFLOW_CONFIG", raising=False)
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    usual = tmp_path / "dagcache" / "targets"
+    (tmp_path / "airflow.cfg").write_text(text)
+    assert targets_directory() == (Path(found) if found else usual)
+    monkeypatch.setenv("AIRFLOW__DAGCACHE__METRICS_TARGETS", "")
+    assert targets_directory() == usual
+    monkeypatch.delenv("AIRFLOW__DAGCACHE__METRICS_TARGETS")
+    monkeypatch.setenv("AIRFLOW_CONFIG", str(tmp_path / "another.cfg"))
+    assert targets_directory() == usual
+
+
+def test_without_anybody_it_says_where_it_looked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And what to do."""
+    assert main(["top", "--once"]) == 2
+    told = capsys.readouterr().err
+    assert f"{here}/airflow/dagcache/targets; name one with --url" in told
+
+
+def test_one_that_never_finishes_its_answer_does_not_hold_the_others_up(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked in a thread of its own, and counts as silent meanwhile."""
+    monkeypatch.setattr("dagcache.cli.top.polling._PATIENCE_SECONDS", 0.3)
+    release = threading.Event()
+
+    def slow(url: str) -> Scrape:
+        if url.endswith("slow"):
+            release.wait(DEADLINE)
+        return scrape(url)
+
+    monkeypatch.setattr("dagcache.cli.top.polling.scrape", slow)
+    endpoints = Endpoints(lambda: [f"{url_of(server)}?slow", url_of(server)])
+    for _ in range(2):
+        silent, good = endpoints.ask()
+        assert (silent.scrape, silent.fault) == (None, "no answer in time")
+        assert good.scrape is not None
+    release.set()
+
+
+def test_an_endpoint_that_was_not_asked_is_not_waited_for() -> None:
+    """It has nothing to tell."""
+    endpoint = Endpoint("http://localhost:1/metrics")
+    endpoint.wait(DEADLINE)
+    assert (endpoint.scrape, endpoint.fault) == (None, "no answer yet")
+
+
+# ---- figures ----
+
+
+def test_the_figures_of_a_cache_are_read_back_completely(cache: DagCache[Any, Any]) -> None:
+    """Through the text that Prometheus gets."""
+    shown, stats = figures(parse(generate_latest(exposed(cache)).decode()), "scheduler"), cache.stats()
+    assert shown.lookups == stats.lookups
+    assert shown.evicted == {cause.value: count for cause, count in stats.evictions.items()}
+    assert shown.rejected == {reason.value: count for reason, count in stats.rejections.items()}
+    assert shown.loads.count == stats.load_seconds.count == 25
+    assert shown.loads.seconds == pytest.approx(stats.load_seconds.total)
+    assert shown.next_victim_idle_seconds == pytest.approx(stats.next_victim_idle_seconds)
+    assert (shown.limit_source in ("machine", "cgroup1", "cgroup2"), shown.limit_bytes > MIB) == (True, True)
+    assert (shown.pressure, bool(shown.version)) == ("off", True)
+
+
+def test_quantiles_are_those_of_prometheus() -> None:
+    """Linear within a bucket; above the last bound it is that bound; 0 of nothing."""
+    shown = Durations(((0.1, 10.0), (0.2, 10.0), (0.4, 20.0), (float("inf"), 40.0)), 1.0)
+    assert shown.quantile(0.125) == pytest.approx(0.05)
+    assert shown.quantile(0.25) == pytest.approx(0.1)
+    assert shown.quantile(0.375) == pytest.approx(0.3)
+    assert shown.quantile(0.99) == pytest.approx(0.4)
+    assert Durations().quantile(0.5) == Durations().mean == 0.0
+
+
+def test_rates_are_of_what_lies_between_two_scrapes() -> None:
+    """Not since the start."""
+    assert window().rate(lambda each: each.lookups) == pytest.approx(69.0)
+    assert window().thaws.count == 190
+    assert window().thaws.quantile(1.0) == pytest.approx(0.01)
+    assert window().loads.count == 10  # nothing lately: all there were
+
+
+def test_without_an_earlier_scrape_there_are_counts_and_no_rates() -> None:
+    """Nor where the process was started anew between the two."""
+    for unknown in (window(before=None), window(BEFORE, NOW), window(seconds=0.0)):
+        assert unknown.rate(lambda each: each.lookups) is None
+        assert unknown.grown(lambda each: each.lookups) == unknown.now.lookups
+        assert unknown.thaws is unknown.now.thaws
+
+
+# ---- verdicts ----
+
+LOSING = replace(NOW, misses=300, evicted={"size": 200})
+
+VERDICTS = {
+    "working": (window(), "good", "working: 100.0% of lookups need no load; thaws take 5.7% of a core"),
+    "since the start": (
+        window(before=None),
+        "warning",
+        "the budget is too small: 10 loads, next victim idle only 30 s",
+    ),
+    "too small": (
+        window(LOSING),
+        "warning",
+        "the budget is too small: 29.0 loads/s, next victim idle only 30 s -> raise max_bytes",
+    ),
+    "too small under pressure": (window(replace(LOSING, pressure="shrunk")), "warning", "-> raise the memory limit"),
+    "old ones leave": (
+        window(replace(LOSING, next_victim_idle_seconds=7000.0)),
+        "good",
+        "working: 70.4% of lookups need no load",
+    ),
+    "hardly any misses": (window(replace(NOW, misses=14, evicted={"size": 4})), "good", "working: 99.4% of lookups"),
+    "never hits": (
+        window(replace(BEFORE, misses=400, rejected={"policy": 9})),
+        "bad",
+        "nothing is hit: 39.0 loads/s, for 80.0 MiB hold too little of it -> raise max_bytes",
+    ),
+    "warming up": (
+        window(replace(BEFORE, misses=400)),
+        "info",
+        "warming up: 39.0 loads/s, and nothing had to leave for them",
+    ),
+    "nothing yet": (
+        window(replace(NOW, hits_live=0, hits_frozen=0, misses=0), None),
+        "info",
+        "nothing has been looked up yet",
+    ),
+    "idle": (window(NOW, NOW), "info", "idle: nothing was looked up in the last 10 s"),
+    "loads fail": (window(replace(NOW, load_failures=4)), "bad", "loads fail, 4 lately: look at the database"),
+    "old failures": (
+        window(replace(NOW, load_failures=4), replace(BEFORE, load_failures=4)),
+        "good",
+        "working",
+    ),
+    "shrinking": (
+        window(replace(NOW, pressure="shrinking")),
+        "warning",
+        "under memory pressure: RSS 400.0 MiB of 2.0 GiB; the cache shrinks, to 80.0 MiB so far",
+    ),
+    "floor": (
+        window(replace(NOW, pressure="floor", rss_bytes=1900 * MIB)),
+        "bad",
+        "under memory pressure with nothing left to give: cache 41.0 MiB of RSS 1.9 GiB: the leak is not here",
+    ),
+    "floor, and large": (
+        window(replace(NOW, pressure="floor", rss_bytes=50 * MIB)),
+        "bad",
+        "nothing left to give: cache 41.0 MiB of RSS 50.0 MiB",
+    ),
+    "somebody else's memory": (
+        window(replace(NOW, rss_bytes=1900 * MIB)),
+        "warning",
+        "memory is short: cache 41.0 MiB of RSS 1.9 GiB: the leak is not here",
+    ),
+    "shrunk": (window(replace(NOW, pressure="shrunk")), "info", "the budget is held at 80.0 MiB, below max_bytes"),
+    "all live": (window(replace(NOW, frozen_entries=0)), "good", "all live: what is in use fits, 41.0 MiB of 80.0 MiB"),
+    "all live, no limit": (
+        window(replace(NOW, frozen_entries=0, max_bytes=0, limit_bytes=0)),
+        "good",
+        "all live: what is in use fits, 41.0 MiB",
+    ),
+    "thawing": (
+        window(replace(NOW, thaws=replace(NOW.thaws, seconds=5.6))),
+        "warning",
+        "thaws take 50% of a core: about 85.0 MiB would hold all live -> raise max_bytes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", VERDICTS)
+def test_the_verdict_says_how_it_is_and_what_to_do(case: str) -> None:
+    """In one line, the worst first."""
+    seen, level, text = VERDICTS[case]
+    judged = verdict(seen)
+    assert judged.level == level
+    assert text in judged.text
+
+
+# ---- pictures ----
+
+
+def seen(component: str = "scheduler", **changes: Any) -> Seen:
+    """A component as it is shown."""
+    shown = window(replace(NOW, **changes))
+    return Seen(component, "http://127.0.0.1:11780/metrics", True, shown, verdict(shown))
+
+
+DAGS = {
+    "component": "scheduler",
+    "pid": 4711,
+    "versions": 100,
+    "bytes": 40 * MIB,
+    "dags": [
+        {"dag_id": "etl_" + "x" * 80, "versions": 60, "live": 7, "bytes": 30 * MIB, "hits": 9, "idle_seconds": 0.4},
+        {"dag_id": None, "versions": 1, "live": 0, "bytes": 10 * MIB, "hits": 0, "idle_seconds": 9000.0},
+    ],
+}
+
+
+def test_every_figure_is_in_the_rows() -> None:
+    """In units for people, none wider than a terminal of 80 columns leaves it."""
+    text = dict(rows(window()))
+    assert text == {
+        "lookups": "69.0/s: 72.5% live, 27.5% frozen, 0.0% missed",
+        "versions": "40 live, 60 frozen only; next victim idle 30 s",
+        "bytes": "###########++++............... 41.0 MiB of 80.0 MiB",
+        "by tier": "30.0 MiB live + 10.0 MiB frozen + 1.0 MiB overhead",
+        "left": "5.0/s demoted to frozen; evicted in all: 2 size, 1 expired",
+        "loads": "0/s, p50 12.5 ms, p99 20.0 ms; 0 failed, 0 shared",
+        "thaws": "19.0/s, p50 0.95 ms, p99 9.8 ms",
+        "memory": "400.0 MiB resident of 2.0 GiB (cgroup2), 10% cache; pressure: calm",
+    }
+    assert max(map(len, text.values())) <= 70
+
+
+def test_bytes_that_wait_are_shown_if_there_are_any() -> None:
+    """They are part of those that the budget is compared with."""
+    figures = replace(window().now, waiting_bytes=4 * MIB)
+    text = dict(rows(replace(window(), now=figures)))
+    assert text["by tier"] == "30.0 MiB live + 10.0 MiB frozen + 1.0 MiB overhead + 4.0 MiB waiting"
+    assert "45.0 MiB of 80.0 MiB" in text["bytes"]
+
+
+def test_without_rates_the_rows_show_counts() -> None:
+    """Since the process began."""
+    text = dict(rows(window(before=None)))
+    assert text["lookups"] == "1000 in all: 60.0% live, 39.0% frozen, 1.0% missed"
+    assert text["left"].startswith("70 demoted; ")
+    assert text["loads"].startswith("10 in all, ")
+    idle = dict(rows(window(NOW, NOW)))
+    assert idle["lookups"].startswith("none lately; 1000 in all: ")
+
+
+def test_an_empty_cache_has_rows_too() -> None:
+    """As right after its start."""
+    empty = Figures(*(0,) * 14)
+    text = dict(rows(Window(empty)))
+    assert text["lookups"] == text["thaws"] == "none so far"
+    assert text["versions"] == "0 live, 0 frozen only; none held"
+    assert text["memory"] == "0 B resident, 0% cache; pressure: off"
+    assert text["bytes"].endswith("0 B of unbounded")
+
+
+def test_one_component_and_its_dags_fit_a_small_terminal() -> None:
+    """80 by 24, with nothing cut."""
+    drawn = picture([seen()], [DAGS], [], columns=80, lines=24)
+    assert len(drawn) <= 24
+    assert max(len(line.text) for line in drawn) <= 80
+    texts = [line.text for line in drawn]
+    assert texts[0] == "scheduler  http://127.0.0.1:11780/metrics  dagcache 0.1.0"
+    assert texts[1] == "verdict   working: 100.0% of lookups need no load; thaws take 5.7% of a core"
+    assert drawn[1].kind == "good"
+    assert texts[-3].split() == ["dag", "versions", "live", "bytes", "share", "idle"]
+    assert texts[-2].split()[1:] == ["60", "7", "30.0", "MiB", "75.0%", "0.4", "s"]
+    assert texts[-1].split() == ["(not", "known)", "1", "0", "10.0", "MiB", "25.0%", "2", "h"]
+
+
+def test_a_long_verdict_is_wrapped() -> None:
+    """It is what matters most."""
+    drawn = picture([seen(pressure="floor", rss_bytes=1900 * MIB)], [], [], columns=80, lines=24)
+    assert [line.kind for line in drawn[:4]] == ["title", "bad", "bad", ""]
+    assert drawn[2].text.startswith("          ")
+
+
+def test_many_components_get_two_lines_each() -> None:
+    """Rather than a part of them everything."""
+    drawn = picture([seen(f"worker_{number}") for number in range(5)], [], ["a note"], columns=80, lines=24)
+    assert len(drawn) == 5 * 3 + 1
+    assert drawn[0].text == "worker_0  127.0.0.1:11780  69.0/s: 72.5% live, 27.5% frozen, 0.0% missed"
+    assert drawn[1].text.startswith("working: 100.0% of lookups")
+    assert drawn[-1] == Line("a note", "dim")
+
+
+def test_what_does_not_fit_is_cut_off_and_that_is_told() -> None:
+    """Without a terminal nothing is."""
+    many = [seen(f"worker_{number}") for number in range(20)]
+    drawn = picture(many, [], [], columns=60, lines=24)
+    assert (len(drawn), drawn[-1].text) == (24, "... 36 more lines: a larger terminal, or --once")
+    assert len(picture(many, [], [], columns=120, lines=None)) == 20 * (2 + 8) + 19
+
+
+def test_text_from_elsewhere_cannot_command_the_terminal() -> None:
+    """A component's or a DAG's name may hold anything."""
+    assert plain("a\x1b[2J\n\u202eb") == "a?[2J??b"
+    shown = picture([seen("x\x1b]0;y\x07")], [{**DAGS, "component": "\x1b"}], [], columns=80, lines=None)
+    assert not any("\x1b" in line.text for line in shown)
+
+
+def test_units_suit_people() -> None:
+    """At every size."""
+    assert [per_second(rate) for rate in (0.0, 0.01, 3.21, 812.4)] == ["0/s", "<0.1/s", "3.2/s", "812/s"]
+    assert [format_duration(each) for each in (0.00043, 0.0125, 1.2)] == ["0.43 ms", "12.5 ms", "1.20 s"]
+    assert [format_seconds(each) for each in (0.42, 12.0, 300.0, 10800.0)] == ["0.4 s", "12 s", "5 min", "3 h"]
+
+
+def test_a_screen_draws_a_picture_in_colours(capsys: pytest.CaptureFixture[str]) -> None:
+    """All kinds of lines have a style."""
+    screen = Screen()
+    for kind in ("title", "good", "info", "warning", "bad", "dim", ""):
+        screen.draw([Line(f"[{kind}] is no markup", kind)])
+    assert screen.columns > 10
+    assert (screen.lines or 0) > 10
+    screen.close()
+    assert "[] is no markup" in capsys.readouterr().out
+
+
+# ---- the command ----
+
+
+def test_one_picture_of_a_real_endpoint(server: MetricsServer, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--once, by URL."""
+    assert main(["top", "--once", "--interval", "0.1", "--url", url_of(server)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"scheduler  {url_of(server)}  dagcache")
+    assert "verdict   " in told
+
+
+def test_the_processes_of_this_machine_are_shown_without_a_url(
+    server: MetricsServer, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As they have announced themselves."""
+    targets = Targets(here / "chosen")
+    targets.add("scheduler", "127.0.0.1", server.port or 0)
+    assert main(["top", "--json", "--interval", "0.1", "--targets", str(here / "chosen")]) == 0
+    (component,) = json.loads(capsys.readouterr().out)["components"]
+    assert (component["component"], component["up"]) == ("scheduler", True)
+    assert component["figures"]["misses"] == 25
+
+
+def test_one_that_answers_without_a_cache_is_named(
+    server: MetricsServer, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And so is one that does not; somebody answered, so all is well."""
+    other = MetricsServer(CollectorRegistry(), host="127.0.0.1", ports=(0,))
+    assert other.start()
+    urls = [url_of(server), url_of(other), nobody()]
+    assert main(["top", "--json", "--interval", "0.1", *(word for url in urls for word in ("--url", url))]) == 0
+    silent = json.loads(capsys.readouterr().out)["silent"]
+    assert silent[0] == {"url": url_of(other), "why": "it answers, but there is no dagcache in it"}
+    assert "refused" in silent[1]["why"]
+    other.close()
+
+
+def test_nobody_there_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the reason, and nothing on stdout."""
+    for arguments in (["--once"], ["--json"]):
+        assert main(["top", *arguments, "--interval", "0.1", "--url", nobody()]) == 1
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert "Connection refused" in told.err
+
+
+@pytest.mark.parametrize("arguments", [["--interval", "0"], ["--interval", "x"], ["--dags", "0"], ["--dags", "5000"]])
+def test_a_bad_option_is_refused(arguments: list[str]) -> None:
+    """Before anything is asked."""
+    with pytest.raises(SystemExit) as refused:
+        main(["top", *arguments])
+    assert refused.value.code == 2
+
+
+def test_the_dags_that_fill_the_caches_are_shown(
+    server: MetricsServer, cache: DagCache[Any, Any], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Asked of the processes of this machine; a socket at which nobody listens is passed over."""
+    telling = AttributionServer(cache)
+    assert telling.start()
+    assert telling.path is not None
+    (telling.path.parent / "odd-1.sock").touch()
+    assert main(["top", "--once", "--interval", "0.1", "--url", url_of(server), "--dags", "2"]) == 0
+    told = capsys.readouterr().out
+    assert f"scheduler, process {os.getpid()}: 25 versions" in told
+    assert sum(line.startswith("dag_") for line in told.splitlines()) == 2
+    assert main(["top", "--json", "--interval", "0.1", "--dags"]) == 0  # without any endpoint
+    (answer,) = json.loads(capsys.readouterr().out)["dags"]
+    assert {dag["dag_id"] for dag in answer["dags"]} == {"dag_0", "dag_1", "dag_2"}
+    telling.close()
+
+
+def test_dags_that_nobody_tells_are_a_note(
+    server: MetricsServer, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Attribution may be off."""
+    assert main(["top", "--once", "--interval", "0.1", "--url", url_of(server), "--dags"]) == 0
+    assert "no process on this machine tells which DAGs" in capsys.readouterr().out
+
+
+class Pictures(View):
+    """Keeps what it is to draw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[list[Line]] = []
+
+    def draw(self, picture: Any) -> None:
+        """Keep it."""
+        self.drawn.append(list(picture))
+
+
+def test_a_component_that_goes_away_is_shown_as_gone_and_the_view_goes_on(server: MetricsServer) -> None:
+    """With what was last known of it, and why it is gone."""
+    looks = iter(range(4))
+
+    def sleep(_seconds: float) -> None:
+        look = next(looks)
+        if look == 1:
+            server.close()
+        if look == 3:
+            raise KeyboardInterrupt
+
+    options = parser().parse_args(["top", "--url", url_of(server)])
+    shown = Pictures()
+    with pytest.raises(KeyboardInterrupt):
+        top.Top(options, sleep).run(shown)
+    assert len(shown.drawn) == 4
+    for drawn in shown.drawn[:2]:
+        assert len(drawn) > 8
+    for drawn in shown.drawn[2:]:
+        assert (drawn[1].kind, len(drawn) <= 3) == ("bad", True)
+        assert "gone, last seen" in drawn[1].text
+        assert "Connection refused" in " ".join(line.text for line in drawn)
+
+
+def test_ctrl_c_ends_the_view_and_decides_nothing(server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 0 if somebody ever answered, else 1."""
+
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(top.Top.__init__, "__defaults__", (interrupt,))
+    assert main(["top", "--url", url_of(server)]) == 0
+    assert main(["top", "--url", nobody()]) == 1
+
+
+def test_a_component_that_vanishes_from_a_living_endpoint_is_gone() -> None:
+    """As after a restart without the cache."""
+    endpoint = Endpoint("http://localhost:1/metrics")
+    endpoint.scrape = parse(generate_latest(exposed(make_cache(name="scheduler")[0])).decode())
+    watch = Watch(clock=iter((100.0, 250.0)).__next__)
+    assert watch.update([endpoint])[0].is_up
+    endpoint.scrape = parse("up 1\n")
+    (gone,) = watch.update([endpoint])
+    assert gone.verdict == Verdict("bad", "gone, last seen 2 min ago: it answers, but no longer for this component")
+
+
+def test_rates_are_of_the_last_half_minute_and_of_one_life_of_a_process() -> None:
+    """Older figures are let go, and those from before a restart."""
+    cache, _ = make_cache(name="scheduler")
+    endpoint = Endpoint("http://localhost:1/metrics")
+    watch = Watch(clock=iter(range(0, 1000, 10)).__next__)
+
+    def look() -> Window:
+        endpoint.scrape = parse(generate_latest(exposed(cache)).decode())
+        return watch.update([endpoint])[0].window
+
+    spans = []
+    for key in range(6):
+        fill(cache, [key], nbytes=KIB)
+        spans.append(look().seconds)
+    assert spans == [0, 10, 20, 30, 30, 30]
+    cache, _ = make_cache(name="scheduler")
+    assert look().before is None
+
+
+_INTERRUPTIBLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without it
+from dagcache.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_on_a_terminal_the_view_stays_until_ctrl_c(server: MetricsServer) -> None:
+    """The real command on a pseudo-terminal of 80 columns by 24 lines: drawn, ended in good order, exit code 0."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [sys.executable, "-c", _INTERRUPTIBLE, "top", "--interval", "0.1", "--url", url_of(server)]
+    env = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
+        os.close(theirs)
+        drawn = b""
+        while drawn.count(b"verdict") < 3:
+            assert select.select([ours], [], [], DEADLINE)[0], drawn
+            drawn += os.read(ours, 65536)
+        process.send_signal(signal.SIGINT)
+        end = time.monotonic() + DEADLINE
+        with contextlib.suppress(OSError):  # the terminal goes with the process
+            while time.monotonic() < end and (more := os.read(ours, 65536)):
+                drawn += more
+        process.kill()  # if it has not ended yet: that is the fault to find, and no reason to wait for ever
+        assert process.wait(DEADLINE) == 0
+    os.close(ours)
+    assert b"Traceback" not in drawn
+    assert b"\x1b[?25h" in drawn  # the cursor is shown again
+
+
+def test_a_reader_that_has_seen_enough_ends_the_view(server: MetricsServer) -> None:
+    """As `dagcache top | head -1`: plain pictures, one below the other, and no complaint."""
+    command = [sys.executable, "-m", "dagcache.cli", "top", "--interval", "0.1", "--url", url_of(server)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("scheduler  http://")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(DEADLINE) == 0
+
+
+def test_without_rich_it_says_what_to_install(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or to use what needs none."""
+    monkeypatch.setitem(sys.modules, "rich.live", None)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["top", "--url", url_of(server)]) == 2
+    assert "pip install 'dagcache[cli]'" in capsys.readouterr().err
+
+
+def test_the_command_needs_neither_airflow_nor_rich_for_one_picture(server: MetricsServer) -> None:
+    """The real command, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", _BARE, "top", "--json", "--interval", "0.2", "--url", url_of(server)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    (component,) = json.loads(done.stdout)["components"]
+    assert component["window_seconds"] >= 0.2
+
+
+_BARE = """
+import sys
+for name in ("airflow", "rich", "sqlalchemy", "psutil", "plotext", "matplotlib"):
+    sys.modules[name] = None
+from dagcache.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""

@@ -1,0 +1,129 @@
+"""The hit path by itself, with each kind of clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dagcache import CoarseClock
+from dagcache.core import hit_path
+from dagcache.core.entry import Arrival, Entry, LiveCopy
+
+
+class StoppedClock(CoarseClock):
+    """A coarse clock that tests set; it has no ticker."""
+
+    def __call__(self) -> float:
+        """Never, on the hit path: looking at it is what saves the call."""
+        raise AssertionError("the coarse clock was called")
+
+
+class Path:
+    """A hit path over one table; what it does beside is written down."""
+
+    def __init__(self, coarse: bool) -> None:
+        self.live: dict[Any, LiveCopy] = {}
+        self.seconds = 0.0
+        self.used: list[LiveCopy] = []
+        self.usable = True
+        self.coarse = StoppedClock()
+        self.built = hit_path.build(
+            self.live,
+            self.coarse if coarse else lambda: self.seconds,
+            use=self.use,
+            get_slowly=lambda key, default: ("slowly", key, default),
+            load_slowly=lambda key, loader, timeout: ("slowly", loader(key), timeout),
+        )
+
+    def use(self, copy: LiveCopy) -> bool:
+        """Note a use that is not fresh."""
+        self.used.append(copy)
+        return self.usable
+
+    def put(self, key: str, value: object, fresh: float) -> LiveCopy:
+        """A live copy, fresh until then."""
+        entry = Entry(Arrival(key=key, value=value, live_bytes=1), 0.0)
+        copy = self.live[key] = LiveCopy(entry, value, 1, 1.0, None)
+        copy.fresh = fresh
+        return copy
+
+    def set_time(self, seconds: float) -> None:
+        """For either clock."""
+        self.seconds = self.coarse.now = seconds
+
+
+@pytest.fixture(params=[False, True], ids=["exact", "coarse"])
+def path(request: pytest.FixtureRequest) -> Path:
+    """A path with each clock."""
+    made = Path(request.param)
+    made.set_time(10.0)
+    return made
+
+
+@pytest.fixture(params=["get", "get_or_load"])
+def look_up(request: pytest.FixtureRequest, path: Path) -> Callable[[str], Any]:
+    """Each way to look up."""
+    if request.param == "get":
+        return lambda key: path.built.get(key, "default")
+    return lambda key: path.built.get_or_load(key, lambda key: f"loaded {key}")
+
+
+def test_a_fresh_copy_is_served_and_counted_and_nothing_else(path: Path, look_up: Callable[[str], Any]) -> None:
+    """Its use is not even noted."""
+    path.put("a", "value", fresh=10.5)
+    assert [look_up("a"), look_up("a")] == ["value", "value"]
+    assert path.built.hits() == 2
+    assert not path.used
+
+
+@pytest.mark.parametrize("fresh", [0.0, 10.0])
+def test_a_copy_that_is_not_fresh_has_its_use_noted(path: Path, look_up: Callable[[str], Any], fresh: float) -> None:
+    """Fresh means until a time, not at it."""
+    copy = path.put("a", "value", fresh)
+    assert look_up("a") == "value"
+    assert path.used == [copy]
+    assert path.built.hits() == 1
+
+
+def test_a_copy_that_may_not_be_served_is_looked_up_slowly(path: Path, look_up: Callable[[str], Any]) -> None:
+    """Its time is up; that is no hit of this path."""
+    path.put("a", "value", fresh=0.0)
+    path.usable = False
+    assert look_up("a")[0] == "slowly"
+    assert path.built.hits() == 0
+
+
+def test_a_missing_key_is_looked_up_slowly(path: Path) -> None:
+    """With what the caller gave."""
+    assert path.built.get("a") == ("slowly", "a", None)
+    assert path.built.get("a", 7) == ("slowly", "a", 7)
+    assert path.built.get_or_load("a", str.upper) == ("slowly", "A", None)
+    assert path.built.get_or_load("a", str.upper, timeout=3) == ("slowly", "A", 3)
+    assert path.built.hits() == 0
+
+
+def test_an_error_on_the_slow_way_has_no_context_of_this_path(path: Path) -> None:
+    """Looking further happens after the table's KeyError has been dealt with."""
+
+    def failing(_key: str) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError) as caught:
+        path.built.get_or_load("a", failing)
+    assert caught.value.__context__ is None
+
+
+def test_what_is_no_key_is_a_type_error(look_up: Callable[[Any], Any]) -> None:
+    """As with any dictionary."""
+    with pytest.raises(TypeError, match="unhashable"):
+        look_up([])
+
+
+def test_a_coarse_clock_that_does_not_tick_notes_every_use() -> None:
+    """It stands at infinity: no copy is fresh, and the exact time decides."""
+    path = Path(coarse=True)
+    copy = path.put("a", "value", fresh=1e300)
+    assert path.built.get("a") == "value"
+    assert path.used == [copy]

@@ -1,0 +1,45 @@
+"""From a value to an arrival."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from dagcache.core.preparation import Intake, Loaded
+from dagcache.sizing.walk import weigh
+from tests.support.caches import make_cache
+
+
+def test_what_a_value_weighs_where_it_comes_from_helps_to_estimate_it() -> None:
+    """Values without a frozen form need not all be walked, if the loader says how long they were."""
+
+    def walks(stated: bool) -> int:
+        intake = Intake(freezer=None, sizer=None, version_of=None)
+        for number in range(200):
+            length = 100 + number % 50
+            value = list(range(1000, 1000 + length))
+            arrival = intake.take(number, Loaded(value, serialized_bytes=10 * length if stated else 0), 10.0, 0)
+            assert arrival is not None
+            assert arrival.live_bytes == pytest.approx(weigh(value).nbytes, rel=0.05)
+        return intake._learned.walks
+
+    assert walks(stated=False) == 200
+    assert walks(stated=True) < 100
+
+
+def test_a_fault_in_preparing_a_value_costs_its_place_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is served, logged, and counted as an error of the cache's own."""
+    cache, _ = make_cache()
+
+    def failing(*_: object) -> None:
+        raise RuntimeError("a fault of our own")
+
+    monkeypatch.setattr(cache._intake, "take", failing)
+    with caplog.at_level(logging.ERROR, logger="dagcache"):
+        assert cache.get_or_load("a", lambda _: "value") == "value"
+    assert "could not be prepared" in caplog.text
+    assert (cache.stats().internal_errors, cache.stats().loads, len(cache)) == (1, 1, 0)
+    cache.check_invariants()

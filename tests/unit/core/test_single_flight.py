@@ -1,0 +1,226 @@
+"""Single flight, by itself: who leads, who follows, and how a flight ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from dagcache.core import single_flight as module
+from dagcache.core.single_flight import ABANDONED, Flight, Flights, Landing
+
+
+def in_a_thread(action: Callable[[], object]) -> None:
+    """Run an action to its end in a thread of its own."""
+    thread = threading.Thread(target=action)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_a_landed_flight_gives_its_landing() -> None:
+    """To everybody who waits, also twice."""
+    flight = Flight()
+    with flight.underway:
+        flight.land(Landing("value", b"frozen", "content"))
+    assert flight.wait() == flight.wait() == Landing("value", b"frozen", "content")
+
+
+def test_the_first_landing_counts() -> None:
+    """Whoever lands it again changes nothing."""
+    flight = Flight()
+    flight.land(Landing("first"))
+    flight.land(Landing("second"))
+    flight.abandon()
+    assert flight.wait() == Landing("first")
+
+
+def test_a_wait_ends_when_its_time_is_up() -> None:
+    """The flight goes on."""
+    flight = Flight()
+    with flight.underway:
+        assert flight.wait(0) is None
+        assert flight.wait(0.001) is None
+        assert not flight.over
+
+
+def test_a_flight_that_is_diverted_frees_its_followers() -> None:
+    """At once, although its leader goes on."""
+    flights, flight = Flights(), Flight()
+    flights.register("a", flight)
+    waited: list[object] = []
+    with flight.underway:
+        threads = [threading.Thread(target=lambda: waited.append(flight.wait())) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        flights.divert("a")
+        for thread in threads:
+            thread.join(30)
+    assert waited == [Landing(ABANDONED)] * 5
+    assert not flights.retire("a", flight)
+
+
+def test_a_flight_that_its_leader_let_go_of_is_abandoned() -> None:
+    """The ``with`` statement ends, and nobody has landed it."""
+    flight = Flight()
+
+    def lead() -> None:
+        with flight.underway:
+            assert not flight.over
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lead()
+    assert flight.over
+    assert flight.wait() == Landing(ABANDONED)
+
+
+def test_a_flight_whose_leader_is_gone_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody will ever let go of its lock: so it is in a forked child."""
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0)
+    led: list[Flight] = []
+
+    def lead() -> None:
+        led.append(Flight())
+        led[0].underway.acquire()
+
+    in_a_thread(lead)
+    assert led[0].over
+    assert led[0].wait() == Landing(ABANDONED)
+
+
+def test_a_flight_that_has_landed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if its leader holds the lock for long after that."""
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0)
+    flight = Flight()
+    with flight.underway:
+        flight.land(Landing("value"))
+        assert flight.wait() == Landing("value")
+
+
+def test_only_flights_under_way_are_found() -> None:
+    """One that landed, or was let go of, is none."""
+    flights, flight, other = Flights(), Flight(), Flight()
+    flights.register("a", flight)
+    flights.register("b", other)
+    assert flights.get("a") is None
+    with flight.underway, other.underway:
+        assert flights.get("a") is flight
+        assert flights.get("c") is None
+        other.land(Landing("value"))
+        assert flights.get("b") is None
+    assert len(flights) == 2
+
+
+def test_a_flight_is_current_until_it_is_retired_or_overtaken() -> None:
+    """By a newer flight, a change of its key, or a change of everything."""
+    flights, flight, newer = Flights(), Flight(), Flight()
+    flights.register("a", flight)
+    assert flights.retire("a", flight)
+    assert not flights.retire("a", flight)
+    flights.register("a", flight)
+    flights.register("a", newer)
+    assert not flights.retire("a", flight)
+    assert flights.retire("a", newer)
+    flights.register("a", flight)
+    flights.divert("a")
+    assert not flights.retire("a", flight)
+    flights.register("a", flight)
+    flights.divert_all()
+    assert not flights.retire("a", flight)
+    flights.divert("never there")
+
+
+def test_a_leader_does_not_follow_itself() -> None:
+    """It would wait for ever; nothing is noted."""
+    flights, flight = Flights(), Flight()
+    with flight.underway:
+        assert not flights.follow(flight)
+    assert not flights._waiting
+
+
+def test_a_ring_of_threads_is_not_closed() -> None:
+    """The test leads A, the leader of B waits for A: so the test must not wait for B."""
+    flights, a, b = Flights(), Flight(), Flight()
+
+    def other() -> None:
+        b.leader = threading.current_thread()
+        b.underway.acquire()
+        assert flights.follow(a)
+        asked.set()
+        done.wait(30)
+        flights.unfollow()
+
+    asked, done = threading.Event(), threading.Event()
+    with a.underway:
+        thread = threading.Thread(target=other)
+        thread.start()
+        try:
+            assert asked.wait(30)
+            assert not flights.follow(b)
+            a.land(Landing("value"))
+            assert flights.follow(b), "a has landed: its follower moves on, and there is no ring"
+        finally:
+            done.set()
+            thread.join(30)
+    assert list(flights._waiting) == [threading.get_ident()]
+    flights.unfollow()
+    assert not flights._waiting
+
+
+def test_a_flight_that_is_over_may_be_followed_by_its_own_leader() -> None:
+    """There is nothing left to wait for."""
+    flights, flight = Flights(), Flight()
+    flight.land(Landing("value"))
+    assert flights.follow(flight)
+    assert flight.wait() == Landing("value")
+
+
+def test_waiting_goes_on_while_the_leader_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often the follower looks whether it is still there."""
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0)
+    flight = Flight()
+
+    class Busy:
+        looks = 0
+
+        def acquire(self, *, timeout: float) -> bool:
+            self.looks += 1
+            if self.looks == 5:
+                flight.landing = Landing("value")
+            return self.looks == 5
+
+        def release(self) -> None:
+            pass
+
+    flight._gate = Busy()  # type: ignore[assignment]
+    with flight.underway:
+        assert flight.wait() == Landing("value")
+
+
+def test_a_handler_that_waits_in_the_middle_of_a_wait_leaves_the_waits_note() -> None:
+    """Else a ring that the outer wait closes would not be seen."""
+    flights, outer, inner, mine = Flights(), Flight(), Flight(), Flight()
+    with outer.underway, inner.underway, mine.underway:
+        outer.leader = inner.leader = threading.main_thread()
+        followed: list[bool] = []
+
+        def wait() -> None:
+            mine.leader = threading.current_thread()
+            followed.append(flights.follow(outer))
+            followed.append(flights.follow(inner))
+            flights.unfollow()
+            noted.set()
+            done.wait(30)
+            flights.unfollow()
+
+        noted, done = threading.Event(), threading.Event()
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert noted.wait(30)
+        assert not flights.follow(mine), "its leader waits for a flight of this thread"
+        done.set()
+        thread.join(30)
+    assert followed == [True, True]
+    assert not flights._waiting

@@ -1,0 +1,204 @@
+"""What thawed copies are charged: what they weigh, which is not what the loaded values weighed."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from dagcache.core.cache import DagCache
+from dagcache.core.entry import ENTRY_OVERHEAD
+from dagcache.errors import ThawError
+from dagcache.freezing.pickle_freezer import Frozen, PickleFreezer
+from dagcache.sizing.walk import weigh
+from tests.support.caches import KIB, MIB, Weighted, make_cache
+
+TRAINING = 30
+
+
+class Swelling:
+    """Thawed, it takes about twice the room."""
+
+    def __init__(self, items: list[str]) -> None:
+        self.items = items
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _swollen, (tuple(self.items),)
+
+
+def _swollen(items: tuple[str, ...]) -> Swelling:
+    return Swelling([*items, *(f"{item}!" for item in items)])
+
+
+def small(count: int = 100) -> Swelling:
+    """As it is loaded."""
+    return Swelling([str(number) for number in range(10_000, 10_000 + count)])
+
+
+def demote(cache: DagCache[Any, Any]) -> None:
+    """Have all live copies give way."""
+    stats = cache.stats()
+    cache.resize(stats.frozen_bytes + ENTRY_OVERHEAD * stats.entries)
+    assert cache.stats().live_entries == 0
+    cache.resize(0)
+
+
+def swollen(count: int, **settings: Any) -> DagCache[Any, Any]:
+    """A cache of so many values of different weights, all of which were loaded, demoted and thawed."""
+    cache, _ = make_cache(sizer=None, **settings)
+    sizes = random.Random(5)
+    for key in range(count):
+        cache.get_or_load(key, lambda _: small(sizes.randrange(50, 500)))
+    demote(cache)
+    for key in range(count):
+        cache.get(key)
+    cache.check_invariants()
+    return cache
+
+
+def truth(cache: DagCache[Any, Any]) -> int:
+    """What the live copies weigh."""
+    return sum(weigh(copy.value).nbytes for copy in cache._store.live.values())
+
+
+def test_a_thawed_copy_is_charged_what_it_weighs() -> None:
+    """Each of the first is walked; what was loaded weighed half of it."""
+    cache, _ = make_cache(sizer=None)
+    cache.get_or_load("key", lambda _: small())
+    loaded = cache.stats().live_bytes
+    demote(cache)
+    thawed = cache.get("key")
+    assert cache.stats().live_bytes == weigh(thawed).nbytes > 1.5 * loaded
+    assert cache.entries()[0].live_bytes == cache.stats().live_bytes
+    cache.check_invariants()
+
+
+def test_loaded_and_thawed_copies_each_have_a_model() -> None:
+    """After training, estimates of either kind are right in total, and few copies are walked."""
+    cache = swollen(300)
+    intake = cache._intake
+    assert cache.stats().live_entries == 300
+    assert cache.stats().live_bytes == pytest.approx(truth(cache), rel=0.02)
+    for sizer in intake._learned, intake._learned_of_thawed:
+        assert TRAINING <= sizer.walks < 100
+        assert sizer.walks + sizer.estimates == 300
+    assert cache.stats().sizing_seconds == pytest.approx(
+        intake._learned.seconds_total + intake._learned_of_thawed.seconds_total
+    )
+
+
+def test_a_copy_that_was_walked_once_is_never_walked_again_when_it_is_thawed() -> None:
+    """The frozen bytes do not change, and neither does what they thaw to."""
+    cache = swollen(TRAINING)
+    assert cache._intake._learned_of_thawed.walks == TRAINING
+    weights = {info.key: info.live_bytes for info in cache.entries()}
+    for _ in range(3):
+        demote(cache)
+        for key in range(TRAINING):
+            cache.get(key)
+        assert {info.key: info.live_bytes for info in cache.entries()} == weights
+    assert cache._intake._learned_of_thawed.walks == TRAINING
+    cache.check_invariants()
+
+
+def test_one_thaw_in_eight_is_estimated_again() -> None:
+    """By a model that knows more by then; each time would cost a small value's thaw a tenth."""
+    cache = swollen(300)
+    sizer = cache._intake._learned_of_thawed
+    before = sizer.estimates + sizer.walks
+    for _ in range(4):
+        demote(cache)
+        for key in range(300):
+            cache.get(key)
+    assert 75 < sizer.estimates + sizer.walks - before < 225
+    assert cache.stats().live_bytes == pytest.approx(truth(cache), rel=0.02)
+    cache.check_invariants()
+
+
+def test_a_copy_that_is_loaded_again_is_charged_as_loaded() -> None:
+    """Its entry is a new one."""
+    cache, _ = make_cache(sizer=None)
+    for _ in range(2):
+        cache.get_or_load("key", lambda _: small())
+        loaded = cache._store.live["key"].value
+        assert cache.stats().live_bytes == weigh(loaded).nbytes
+        demote(cache)
+        cache.get("key")
+        cache.invalidate("key")
+    cache.check_invariants()
+
+
+def test_an_observer_of_a_frozen_entry_sees_no_live_bytes() -> None:
+    """Whatever a thawed copy weighed."""
+    cache = swollen(2)
+    demote(cache)
+    assert [info.live_bytes for info in cache.entries()] == [0, 0]
+    assert cache.stats().live_bytes == 0
+
+
+def test_a_sizer_of_the_callers_own_is_not_asked_about_a_thaw() -> None:
+    """It may take as long as it likes; the copy counts as the loaded value did."""
+    asked = []
+
+    def sizer(value: Weighted) -> int:
+        asked.append(value.nbytes)
+        return value.nbytes
+
+    cache, _ = make_cache(sizer=sizer)
+    cache["key"] = Weighted("key", 100 * KIB)
+    demote(cache)
+    cache.get("key")
+    assert len(asked) == 1
+    assert cache.stats().live_bytes == 100 * KIB
+    cache.check_invariants()
+
+
+class Silent:
+    """A freezer that tells nothing of what it has frozen."""
+
+    def __init__(self) -> None:
+        self._freezer = PickleFreezer()
+
+    def freeze(self, value: object) -> Frozen:
+        """As the real one."""
+        return Frozen(self._freezer.freeze(value).data, ())
+
+    def thaw(self, data: bytes) -> object:
+        """As the real one."""
+        return self._freezer.thaw(data)
+
+
+def test_a_freezer_need_not_tell_anything_of_its_bytes() -> None:
+    """Their length and the loaded value's weight say enough."""
+    cache = swollen(200, freezer=Silent())
+    assert cache.stats().live_bytes == pytest.approx(truth(cache), rel=0.02)
+    assert cache._intake._learned_of_thawed.estimates > 100
+
+
+class Misleading(Silent):
+    """One whose word on its bytes is an error."""
+
+    def features(self, data: bytes) -> tuple[float, ...]:
+        """Never."""
+        raise ThawError("no features")
+
+
+def test_a_thawed_copy_that_cannot_be_weighed_is_served_and_counts_as_loaded() -> None:
+    """Nothing of ours stops a lookup."""
+    cache, _ = make_cache(sizer=None, freezer=Misleading())
+    cache.get_or_load("key", lambda _: small())
+    loaded = cache.stats().live_bytes
+    demote(cache)
+    assert isinstance(cache.get("key"), Swelling)
+    assert cache.stats().live_bytes == loaded
+    cache.check_invariants()
+
+
+@pytest.mark.parametrize("value", [[], [[] for _ in range(1000)], {"a": 1}, "x" * MIB, tuple(map(float, range(5000)))])
+def test_frozen_bytes_tell_the_features_that_freezing_told(value: object) -> None:
+    """So no entry needs to remember them."""
+    freezer = PickleFreezer()
+    frozen = freezer.freeze(value)
+    assert freezer.features(frozen.data) == frozen.features
+    assert frozen.features[0] > 0

@@ -1,0 +1,84 @@
+"""The endpoint of a component: served, announced, and taken back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from dagcache.metrics import endpoint as module
+from dagcache.metrics.endpoint import Exposition
+from dagcache.metrics.scrape import scrape
+from dagcache.pressure import MemoryPressure
+from tests.stress.test_threads import until
+from tests.support.caches import make_cache
+
+
+def test_what_is_served_is_announced(tmp_path: Path) -> None:
+    """Prometheus finds the port in the directory, and the cache's figures at the port."""
+    cache, _ = make_cache(name="scheduler")
+    pressure = MemoryPressure(cache, limit=lambda: 2**40)
+    pressure.step()
+    exposition = Exposition(cache, pressure, host="127.0.0.1", ports=(0,), targets=tmp_path)
+    (file,) = tmp_path.glob("*.json")
+    (target,) = json.loads(file.read_text())
+    assert target == {"targets": [f"localhost:{exposition.port}"], "labels": {"component": "scheduler"}}
+    told = scrape(f"http://127.0.0.1:{exposition.port}/metrics")
+    assert told.value("dagcache_max_bytes", component="scheduler") == cache.max_bytes
+    assert told.value("dagcache_pressure_state", component="scheduler", state="calm") == 1
+    exposition.close()
+    assert exposition.port is None
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_port_that_is_taken_is_not_announced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning; the cache serves on."""
+    cache, _ = make_cache()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        exposition = Exposition(cache, None, host="127.0.0.1", ports=(port,), targets=tmp_path)
+    assert exposition.port is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert not list(tmp_path.iterdir())
+    exposition.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_directory_that_hangs_does_not_hang_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file system over a network may not answer for hours: one warning, and it is told when it does."""
+    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+    draft = tmp_path / f"default-{socket.gethostname()}-{os.getpid()}.draft"
+    os.mkfifo(draft)  # to open it for writing waits for who reads
+    cache, _ = make_cache()
+    exposition = Exposition(cache, None, host="127.0.0.1", ports=(0,), targets=tmp_path)
+    assert "dagcache-targets" in {thread.name for thread in threading.enumerate()}
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "does not answer" in caplog.text
+    assert scrape(f"http://127.0.0.1:{exposition.port}/metrics").value("dagcache_max_bytes") == cache.max_bytes
+    with draft.open() as pipe:
+        assert f"localhost:{exposition.port}" in pipe.read()
+    until(lambda: "dagcache-targets" not in {thread.name for thread in threading.enumerate()})
+    exposition.close()
+
+
+def test_where_no_thread_can_be_had_it_is_told_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one of the endpoint was the last."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "dagcache-targets":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    cache, _ = make_cache()
+    exposition = Exposition(cache, None, host="127.0.0.1", ports=(0,), targets=tmp_path)
+    assert len(list(tmp_path.glob("*.json"))) == 1
+    exposition.close()

@@ -1,0 +1,269 @@
+"""The files by which Prometheus finds the processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagcache.metrics import file_sd as module
+from dagcache.metrics.file_sd import Targets, announced, announcer
+
+GONE = 2**31 - 2  # beyond Linux' largest process id
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A machine of a known name."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "box-1")
+    return "box_1"
+
+
+def names(directory: Path) -> set[str]:
+    """What is in the directory."""
+    return {path.name for path in directory.iterdir()}
+
+
+def test_an_endpoint_is_announced_in_a_file_of_its_own(tmp_path: Path) -> None:
+    """With the component as the only label: a process id would make new series at every start."""
+    targets = Targets(tmp_path / "new")
+    targets.add("scheduler", "0.0.0.0", 11780)
+    (path,) = (tmp_path / "new").iterdir()
+    assert path.name == f"scheduler-box_1-{os.getpid()}.json"
+    assert json.loads(path.read_text()) == [{"targets": ["box-1:11780"], "labels": {"component": "scheduler"}}]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "::1"])
+def test_an_endpoint_on_loopback_is_announced_as_localhost(tmp_path: Path, host: str) -> None:
+    """The machine's name would lead to another address."""
+    targets = Targets(tmp_path)
+    targets.add("scheduler", host, 11780)
+    (path,) = tmp_path.iterdir()
+    assert json.loads(path.read_text())[0]["targets"] == ["localhost:11780"]
+
+
+def test_a_component_cannot_leave_the_directory(tmp_path: Path) -> None:
+    """Its name is the user's."""
+    targets = Targets(tmp_path / "inside")
+    targets.add("../../x", "0.0.0.0", 11780)
+    assert names(tmp_path / "inside") == {f".._.._x-box_1-{os.getpid()}.json"}
+
+
+def test_the_files_of_dead_processes_of_this_machine_go(tmp_path: Path, machine: str) -> None:
+    """Those of living ones, of other machines, and whatever else is there, stay."""
+    alive, foreign, other = f"api-{machine}-{os.getppid()}.json", f"api-elsewhere-{GONE}.json", "README.txt"
+    for name in (f"api-{machine}-{GONE}.json", f"api-{machine}-{GONE}.draft", f"api-{machine}-{10**30}.json"):
+        (tmp_path / name).touch()
+    for name in (alive, foreign, other):
+        (tmp_path / name).touch()
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "0.0.0.0", 11780)
+    assert names(tmp_path) == {f"scheduler-{machine}-{os.getpid()}.json", alive, foreign, other}
+
+
+def test_a_process_that_may_not_be_asked_counts_as_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is somebody else's."""
+    path = tmp_path / "api-box_1-1.json"
+    path.touch()
+
+    def refuse(_pid: int, _signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "0.0.0.0", 11780)
+    assert path.exists()
+
+
+def test_remove_takes_the_files_back(tmp_path: Path) -> None:
+    """All of this process, once."""
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "0.0.0.0", 11780)
+    targets.add("api_server", "0.0.0.0", 11781)
+    targets.remove()
+    targets.remove()
+    assert names(tmp_path) == set()
+
+
+def test_the_files_go_with_the_object(tmp_path: Path) -> None:
+    """Whoever forgets to remove them."""
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "0.0.0.0", 11780)
+    del targets
+    assert names(tmp_path) == set()
+
+
+def test_the_files_go_at_exit(tmp_path: Path) -> None:
+    """Of a process that ends in an orderly way."""
+    code = (
+        "import pathlib, sys; from dagcache.metrics.file_sd import Targets;"
+        "targets = Targets(pathlib.Path(sys.argv[1])); targets.add('scheduler', '', 1);"
+        "print(len(list(pathlib.Path(sys.argv[1]).iterdir())))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), names(tmp_path)) == ("1", set()), done.stderr
+
+
+def test_a_forked_child_leaves_its_parents_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And takes back its own."""
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "0.0.0.0", 11780)
+    before, parent = names(tmp_path), os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: os.getppid())
+    targets.add("scheduler", "0.0.0.0", 11781)
+    assert len(names(tmp_path)) == 2
+    targets.remove()
+    assert names(tmp_path) == before
+    monkeypatch.setattr(os, "getpid", lambda: parent)
+    targets.remove()
+    assert names(tmp_path) == set()
+
+
+def test_a_directory_that_cannot_be_written_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """However many endpoints there are."""
+    (tmp_path / "file").touch()
+    targets = Targets(tmp_path / "file")
+    targets.add("scheduler", "0.0.0.0", 11780)
+    targets.add("api_server", "0.0.0.0", 11781)
+    targets.remove()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert str(tmp_path / "file") in caplog.text
+
+
+def test_a_dead_file_that_cannot_be_removed_is_no_reason_not_to_announce(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another user's, in a directory for everybody."""
+    dead = tmp_path / f"scheduler-{socket.gethostname()}-999999999.json"
+    dead.touch()
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == dead:
+            raise PermissionError(1, "not permitted")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "0.0.0.0", 11780)
+    assert len(list(tmp_path.glob("*.json"))) == 2
+    assert not caplog.records
+    targets.remove()
+
+
+def test_a_directory_of_no_possible_name_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As airflow.cfg may have it."""
+    Targets(tmp_path / "a\0b").add("scheduler", "0.0.0.0", 11780)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_a_file_that_cannot_be_removed_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no error at exit."""
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "0.0.0.0", 11780)
+
+    def refuse(_path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "not allowed")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    targets.remove()
+    assert "stays behind: not allowed" in caplog.text
+
+
+# ---- reading them back ----
+
+
+def targets_in(directory: Path, *, here: bool = False, most_files: int = 64) -> list[Any]:
+    """The targets as they stand there."""
+    return announced(directory, lambda target, _: target, here=here, most_files=most_files)
+
+
+def announce(path: Path, *targets: object) -> None:
+    """Write a file of one group."""
+    path.write_text(json.dumps([{"targets": targets}]))
+
+
+def test_what_was_announced_is_read_back_with_its_component(tmp_path: Path) -> None:
+    """In the order of the files' names."""
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "127.0.0.1", 11780)
+    targets.add("api_server", "0.0.0.0", 11781)
+    found = announced(tmp_path, lambda target, group: (target, group["labels"]["component"]))
+    assert found == [("box-1:11781", "api_server"), ("localhost:11780", "scheduler")]
+    targets.remove()
+    assert targets_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "pid"),
+    [
+        ("scheduler-box_1-12.json", 12),
+        ("api-server-box_1-12.draft", 12),
+        ("scheduler-elsewhere-12.json", None),
+        ("scheduler-box_10-12.json", None),
+        ("box_1-12.json", None),
+        ("scheduler-box_1-x.json", None),
+        ("scheduler-box_1-12.json.old", None),
+    ],
+)
+def test_the_announcer_of_a_file_is_a_process_of_this_machine(name: str, pid: int | None) -> None:
+    """By its name alone."""
+    assert announcer(Path("somewhere", name)) == pid
+
+
+def test_only_this_machines_files_are_read_on_request(tmp_path: Path) -> None:
+    """A directory may be shared; what others have announced does not count towards the bound."""
+    announce(tmp_path / "api-elsewhere-12.json", "elsewhere:1")
+    announce(tmp_path / "scheduler-box_1-12.json", "localhost:1")
+    assert targets_in(tmp_path) == ["elsewhere:1", "localhost:1"]
+    assert targets_in(tmp_path, here=True, most_files=1) == ["localhost:1"]
+
+
+def test_no_more_files_are_read_than_the_bound_allows(tmp_path: Path) -> None:
+    """The first ones by name."""
+    for number in range(5):
+        announce(tmp_path / f"{number}.json", number)
+    assert targets_in(tmp_path, most_files=3) == [0, 1, 2]
+
+
+def test_a_file_of_unreasonable_size_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more of it is read than the bound allows."""
+    monkeypatch.setattr(module, "_MOST_BYTES", 100)
+    announce(tmp_path / "long.json", "x" * 100)
+    announce(tmp_path / "short.json", "x:1")
+    assert targets_in(tmp_path) == ["x:1"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[{", "7", "[1]", '["targets"]', "[{}]", '[{"targets": ["y:2"]}, {"targets": 7}]', "[" * 50_000, "\udcff"],
+    ids=["empty", "cut", "number", "numbers", "texts", "no targets", "half", "deep", "no text"],
+)
+def test_a_file_that_is_no_announcement_is_left_out_as_a_whole(tmp_path: Path, text: str) -> None:
+    """The others are read."""
+    (tmp_path / "garbage.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    (tmp_path / "folder.json").mkdir()
+    announce(tmp_path / "good.json", "x:1")
+    assert targets_in(tmp_path) == ["x:1"]
+
+
+def test_a_file_whose_targets_are_not_understood_is_left_out_as_a_whole(tmp_path: Path) -> None:
+    """As one that is no announcement."""
+    announce(tmp_path / "bad.json", "1", "x")
+    announce(tmp_path / "good.json", "2", "3")
+    announce(tmp_path / "strange.json", "4", 5)
+    assert announced(tmp_path, lambda target, _: int(target.strip())) == [2, 3]
+
+
+def test_nothing_is_announced_in_a_directory_that_is_missing(tmp_path: Path) -> None:
+    """Or in what is no directory."""
+    (tmp_path / "file").touch()
+    assert targets_in(tmp_path / "missing") == targets_in(tmp_path / "file") == []

@@ -1,0 +1,20 @@
+"""However many DAGs there are, the series stay the same; and nothing that they hold is told."""
+
+from __future__ import annotations
+
+from tools.scorecard.measures.series import SECRET, Leaky
+from tools.scorecard.processes import measure
+
+
+def test_a_thousand_dags_with_secrets_make_a_hundred_series_without() -> None:
+    """Neither metrics nor log nor `repr` show an id or what a value or a loader's error says."""
+    told = measure("series", 1000)
+    assert told["series"] <= 100
+    assert told["logged"] > 0, "nothing failed, so nothing could leak"
+    assert [told[name] for name in ("ids", "secrets_in_metrics", "secrets_in_log", "secrets_in_repr")] == [0] * 4
+    assert told["promtool"] in ("clean", "not installed")
+
+
+def test_the_values_would_tell() -> None:
+    """The control: whoever shows one of them shows its secret."""
+    assert SECRET in repr(Leaky(""))

@@ -1,0 +1,27 @@
+"""Modules that have moved are found under the names that they had."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("former", "names", "home"),
+    [
+        ("attribution", ["AttributionServer", "ask"], "inspection.server"),
+        ("loader", ["SerializedDagLoader", "VersionRow"], "database.loader"),
+        ("policy", ["Policy"], "eviction.policy"),
+        ("policy", ["History", "Seat"], "eviction.access_history"),
+        ("recorded", ["read_trace"], "traces.reading"),
+        ("simulation", ["replay", "replay_lru"], "traces.replay"),
+        ("trace", ["record"], "traces.recording"),
+        ("freezing", ["PickleFreezer"], "freezing.pickle_freezer"),
+        ("reclaim", ["GenericBreaker", "Outcome"], "reclaim.census"),
+    ],
+)
+def test_a_former_name_leads_to_the_same_object(former: str, names: list[str], home: str) -> None:
+    """`from dagcache.loader import SerializedDagLoader`, for instance, goes on working."""
+    was, is_now = importlib.import_module(f"dagcache.{former}"), importlib.import_module(f"dagcache.{home}")
+    assert [getattr(was, name) for name in names] == [getattr(is_now, name) for name in names]

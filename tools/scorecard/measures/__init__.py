@@ -1,0 +1,1 @@
+"""Measurements that want a process of their own: `python -m tools.scorecard.measures.NAME` prints JSON."""

@@ -1,0 +1,29 @@
+"""Tests, over and over: one that sometimes fails is a fault of the test or of what it tests."""
+
+from __future__ import annotations
+
+import sys
+
+from tools.scorecard.processes import run_tests
+
+CORE_TESTS = tuple(
+    f"tests/unit/{room}" for room in ("core", "eviction", "freezing", "reclaim", "concurrency", "sizing")
+)
+
+
+SUITES = {
+    "core": CORE_TESTS,
+    "others": ("tests", *(f"--ignore={folder}" for folder in CORE_TESTS)),
+    "all": ("tests",),  # both of them: what `make check` runs
+    "airflow": ("tests/in_airflow",),  # what `make airflow-check` runs
+}
+
+
+def count_failures(runs: int, suite: str = "core") -> int:
+    """Run one of ``SUITES`` so many times; how many runs had a failure. Tells on stderr as it goes."""
+    failures = 0
+    for number in range(1, runs + 1):
+        outcome = run_tests(*SUITES[suite]).outcome
+        failures += outcome.passed is not True
+        print(f"run {number} of {runs}: {outcome.figure}; {failures} failed so far", file=sys.stderr, flush=True)  # noqa: T201
+    return failures
