@@ -1,5 +1,8 @@
 """Former name of `dagcache.eviction.policy`."""
 
-from dagcache.eviction.access_history import History as History
-from dagcache.eviction.access_history import Seat as Seat
-from dagcache.eviction.policy import Policy as Policy
+from dagcache.eviction.access_history import History, Node
+from dagcache.eviction.policy import Policy
+
+Seat = Node
+
+__all__ = ["History", "Policy", "Seat"]

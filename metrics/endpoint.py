@@ -21,7 +21,7 @@ from dagcache.pressure import MemoryPressure
 _PATIENCE = 2.0  # seconds for a directory that may be on another machine
 
 
-class Exposition:
+class MetricsEndpoint:
     """Serves a cache's metrics on the first free port, and writes that down in the directory ``targets``.
 
     Without a free port, or with a directory that cannot be written, there is a warning in the log and no more. A

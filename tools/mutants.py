@@ -104,34 +104,34 @@ MUTANTS = [
         "return min(held, self._budget())",
     ),
     Mutant(
-        "a burial does not ask for the time",
+        "a disposal does not ask for the time",
         "dagcache/core/disposal.py",
         "            if is_enough():\n                return False\n",
         "",
     ),
     Mutant(
-        "a burial that is out of time leaves what is over the budget",
+        "a disposal that is out of time leaves what is over the budget",
         "dagcache/core/cache.py",
         "lambda: allowance.is_spent() and not self._is_over_budget()",
         "allowance.is_spent",
     ),
     Mutant(
-        "a burial begins within a burial",
+        "a disposal begins within a disposal",
         "dagcache/core/disposal.py",
-        "        if self.is_burying:\n            return\n        while",
+        "        if self.is_disposing:\n            return\n        while",
         "        while",
     ),
     Mutant(
         "all that has expired is removed by the first call",
         "dagcache/core/cache.py",
-        "            if allowance.is_spent():\n                return\n        if self._reaper.is_due",
-        "        if self._reaper.is_due",
+        "            if allowance.is_spent():\n                return\n        if self._disposer.is_due",
+        "        if self._disposer.is_due",
     ),
     Mutant(
         "a call that is to free memory leaves what waits",
         "dagcache/core/cache.py",
-        "        self._reaper.empty()\n",
-        "        self._reaper.bury()\n",
+        "        self._disposer.empty()\n",
+        "        self._disposer.dispose()\n",
     ),
     Mutant(
         "the cache keeps large values alive beside a small budget",
@@ -161,7 +161,7 @@ MUTANTS = [
         "an oversize replacement leaves the stale value",
         "dagcache/core/store.py",
         "        if previous is not None:\n            entry.inherit",
-        "        if previous is not None and self.fits(arrival):\n            entry.inherit",
+        "        if previous is not None and self.fits(candidate):\n            entry.inherit",
     ),
     Mutant(
         "room is made for one byte too few",
@@ -178,7 +178,7 @@ MUTANTS = [
     Mutant(
         "hits do not re-arm the TTL",
         "dagcache/core/store.py",
-        "        entry.used = now\n        entry.touch(self._pace.use(now))\n        self._freshen(copy, now)",
+        "        entry.used = now\n        entry.touch(self._policy_clock.use(now))\n        self._freshen(copy, now)",
         "        self._freshen(copy, now)",
     ),
     Mutant(
@@ -340,8 +340,8 @@ MUTANTS = [
     Mutant(
         "a use a lap later is taken for one at once",
         "dagcache/eviction/policy.py",
-        "seat.hits_since_arrival() - seat.is_proven()",
-        "seat.hits_since_arrival()",
+        "node.hits_since_arrival() - node.is_proven()",
+        "node.hits_since_arrival()",
     ),
     Mutant(
         "newcomers are turned away by a ranking of long ago",
@@ -358,13 +358,13 @@ MUTANTS = [
     Mutant(
         "newcomers that would be guests are turned away",
         "dagcache/eviction/policy.py",
-        " or not self._is_no_guest(seat, window):",
+        " or not self._is_no_guest(node, window):",
         ":",
     ),
     Mutant(
         "how bad a resident will be once it is used does not count",
         "dagcache/eviction/policy.py",
-        "max(*scores, *(seat.history.gap * seat.weight for seat in seats))",
+        "max(*scores, *(node.history.gap * node.weight for node in nodes))",
         "max(scores)",
     ),
     Mutant(

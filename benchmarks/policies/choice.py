@@ -61,13 +61,13 @@ def _full_cache(residents: int) -> Predicted:
     for key in range(residents):
         cache.request(key, NBYTES, 0.01, rng.uniform(1500.0, 2900.0))
     for key in range(residents, 2 * residents):
-        seat = cache.seats[key - residents]
-        cache.ghosts.remember(hash(key), seat.history)
+        node = cache.nodes[key - residents]
+        cache.ghosts.remember(hash(key), node.history)
     return cache
 
 
 def _scan(cache: Predicted, now: float) -> object:
-    return max(cache.policy, key=lambda seat: abs(now - seat.history.mark - seat.history.gap) * seat.weight)
+    return max(cache.policy, key=lambda node: abs(now - node.history.mark - node.history.gap) * node.weight)
 
 
 def _microseconds(action: Callable[..., object], *arguments: object) -> float:

@@ -69,16 +69,16 @@ class _Residents:
         self._add(key, following, size)
 
     def _victims(self, need: int, limit: float, now: float) -> list[int] | None:
-        badness = (self.next_use[: self.count] - now) * self.weight[: self.count]
-        worst = int(badness.argmax())
-        if badness[worst] <= limit:
+        eviction_score = (self.next_use[: self.count] - now) * self.weight[: self.count]
+        worst = int(eviction_score.argmax())
+        if eviction_score[worst] <= limit:
             return None
         if self.sizes[self.keys[worst]] >= need:
             return [worst]
-        order = np.argsort(-badness, kind="stable")
+        order = np.argsort(-eviction_score, kind="stable")
         freed = np.cumsum(self.sizes[self.keys[order]])
         wanted = int(np.searchsorted(freed, need)) + 1
-        if wanted > self.count or badness[order[wanted - 1]] <= limit:
+        if wanted > self.count or eviction_score[order[wanted - 1]] <= limit:
             return None
         return [int(place) for place in order[:wanted]]
 

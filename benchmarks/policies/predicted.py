@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dagcache.eviction.policy import Ghosts, History, Policy, Seat
+from dagcache.eviction.policy import Ghosts, History, Node, Policy
 
 GHOSTS_PER_RESIDENT = 4
 FEWEST_GHOSTS = 64
 
 
-class _KeyedSeat(Seat):
+class _KeyedSeat(Node):
     __slots__ = ("key",)
 
     def __init__(self, key: int, history: History, nbytes: int, weight: float) -> None:
@@ -25,32 +25,32 @@ class Predicted:
         self.policy = Policy()
         self.ghosts = Ghosts()
         self.ghosts_per_resident = ghosts_per_resident
-        self.seats: dict[int, _KeyedSeat] = {}
+        self.nodes: dict[int, _KeyedSeat] = {}
 
     def request(self, key: int, size: int, cost: float, now: float) -> bool:
         """Look a key up, offer it to the policy if it is absent; whether it was there."""
-        seat = self.seats.get(key)
-        if seat is not None:
-            seat.history.touch(now)
+        node = self.nodes.get(key)
+        if node is not None:
+            node.history.touch(now)
             return True
         history = History(now)
         self.ghosts.recall(hash(key), history)
         history.touch(now)
-        seat = _KeyedSeat(key, history, size, size / max(cost, 1e-6))
-        victims = self.policy.admit(seat, used=self.used, budget=self.budget, now=now)
+        node = _KeyedSeat(key, history, size, size / max(cost, 1e-6))
+        victims = self.policy.admit(node, used=self.used, budget=self.budget, now=now)
         history.brought = now
         if victims is None:
             self.ghosts.remember(hash(key), history)
         else:
-            self.seats[key] = seat
+            self.nodes[key] = node
             self.used += size
             for victim in victims:
                 self._remove(victim)
-        self.ghosts.trim(max(FEWEST_GHOSTS, int(self.ghosts_per_resident * len(self.seats))))
+        self.ghosts.trim(max(FEWEST_GHOSTS, int(self.ghosts_per_resident * len(self.nodes))))
         return False
 
-    def _remove(self, victim: Seat) -> None:
+    def _remove(self, victim: Node) -> None:
         assert isinstance(victim, _KeyedSeat)
-        del self.seats[victim.key]
+        del self.nodes[victim.key]
         self.used -= victim.nbytes
         self.ghosts.remember(hash(victim.key), victim.history)

@@ -23,7 +23,7 @@ from dagcache.config import CacheConfig
 from dagcache.core.cache import DagCache
 from dagcache.inspection.server import AttributionServer
 from dagcache.log_limits import report
-from dagcache.metrics.endpoint import Exposition
+from dagcache.metrics.endpoint import MetricsEndpoint
 from dagcache.pressure import MemoryPressure
 from dagcache.reclaim.gc_freeze import HeapFreeze
 from dagcache.sizing.limits import format_bytes
@@ -61,7 +61,7 @@ class Component:
         self._starting = Lock()
         self._pid = 0
         self._heap: HeapFreeze | None = None
-        self.exposition: Exposition | None = None
+        self.exposition: MetricsEndpoint | None = None
         self.pressure: MemoryPressure | None = None
         self.recording: Recording | None = None
         self.attribution = AttributionServer(self.cache)
@@ -123,7 +123,7 @@ class Component:
 
     def _expose(self) -> None:
         settings = self._settings
-        self.exposition = Exposition(
+        self.exposition = MetricsEndpoint(
             self.cache,
             self.pressure,
             host=settings.metrics_host,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 LOOKUP_SECONDS = 0.001
-"""Of a lookup or a change: on the expiry of other entries, and on the burial of what left."""
+"""Of a lookup or a change: on the expiry of other entries, and on the disposal of what left."""
 VIEW_SECONDS = 0.005
 """Of a call that looks at the whole cache: ``stats``, ``len``, iteration, ``entries``."""
 

@@ -26,9 +26,9 @@ from dagcache.concurrency.critical_section import Exclusion
 from dagcache.config import CacheConfig
 from dagcache.core import hit_path
 from dagcache.core.counters import LookupCounts, tell
-from dagcache.core.disposal import OnRemoval, Reaper
-from dagcache.core.entry import Arrival, Entry, LiveCopy
-from dagcache.core.preparation import Intake, Loaded, Sizer, VersionOf
+from dagcache.core.disposal import Disposer, OnRemoval
+from dagcache.core.entry import Candidate, Entry, LiveCopy
+from dagcache.core.preparation import Loaded, Preparer, Sizer, VersionOf
 from dagcache.core.single_flight import ABANDONED, Flight, Flights, Landing
 from dagcache.core.store import Store
 from dagcache.errors import ConfigError, OversizeError, RecursiveLoadError, ThawError
@@ -50,7 +50,7 @@ _SWEEP = 256  # the same, where all of them are to be looked at
 _ORPHANS: list[object] = []  # what forked children inherited: destroying it would copy its pages
 
 
-Watcher = Callable[[Hashable, str, "Entry | Arrival | None", float], None]
+Watcher = Callable[[Hashable, str, "Entry | Candidate | None", float], None]
 """``watcher(key, tier, facts, seconds)``: see `DagCache.watch`."""
 
 
@@ -183,9 +183,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         breaker = GenericBreaker(shared) if breaker is UNSET else breaker
         self._freezer = freezer if self.config.frozen else None
         self._make_intake = functools.partial(
-            Intake, freezer=self._freezer, sizer=sizer, version_of=version_of, shared=shared
+            Preparer, freezer=self._freezer, sizer=sizer, version_of=version_of, shared=shared
         )
-        self._make_reaper = functools.partial(Reaper, breaker=breaker, on_removal=on_removal)
+        self._make_disposer = functools.partial(Disposer, breaker=breaker, on_removal=on_removal)
         self._requested = self.config.max_bytes
         self._build(self.config.budget())
         _caches[id(self)] = self
@@ -195,16 +195,16 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         enforce = self.config.mode == "enforce"
         self._store = Store(budget=budget, ttl=self.config.ttl, enforce=enforce, unproven_share=self.unproven_share)
         self._flights = Flights()
-        self._intake = self._make_intake()
-        self._reaper = self._make_reaper(budget=budget if enforce else 0)
+        self._preparer = self._make_intake()
+        self._disposer = self._make_disposer(budget=budget if enforce else 0)
         self._settles = False
         self._counts = LookupCounts()
-        self._exclusion = Exclusion(repair=self._repair, repaired=self._repaired, after=self._take_leavings)
+        self._exclusion = Exclusion(repair=self._repair, repaired=self._repaired, after=self._take_released)
         self._watcher: Watcher | None = None
         self._hit_counts: tuple[Callable[[], int], ...] = ()
-        self._pave(self._clock, self._use)
+        self._install_hit_path(self._clock, self._use)
 
-    def _pave(self, clock: Callable[[], float], use: Callable[[LiveCopy], bool]) -> None:
+    def _install_hit_path(self, clock: Callable[[], float], use: Callable[[LiveCopy], bool]) -> None:
         """Make a hit path; what was counted on the one before stays counted."""
         path = hit_path.build(
             self._store.live,
@@ -324,10 +324,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
         """
         hash(key)  # what is no key is refused before anything is touched
-        arrival = self._intake.take(key, Loaded(value), 0.0, self._store.budget)
-        if arrival is not None and self.config.oversize == "raise" and not self._store.fits(arrival):
-            raise self._oversize(arrival)
-        self._exclusion.run_or_defer(self._put, key, arrival)
+        candidate = self._preparer.take(key, Loaded(value), 0.0, self._store.budget)
+        if candidate is not None and self.config.oversize == "raise" and not self._store.fits(candidate):
+            raise self._oversize(candidate)
+        self._exclusion.run_or_defer(self._put, key, candidate)
 
     def __delitem__(self, key: K) -> None:
         """Remove an entry; a load of its key that is under way will not be kept.
@@ -448,7 +448,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if not self._exclusion.entered():
             while self._is_any_due():
                 gone += self._exclusion.run(self._expire_some, _SWEEP)
-            self._reaper.bury()
+            self._disposer.dispose()
             self._settle()
         return gone
 
@@ -491,7 +491,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         ``watcher(key, tier, facts, seconds)`` is called by the thread that looked up, maybe under the cache's lock: it
         must be quick, must not raise, must not use the cache, and must not hold on to ``facts``. ``tier`` is
         ``"live"``, ``"frozen"``, ``"miss"`` or ``"absent"`` (there was nothing, or the loader failed); ``facts`` is the
-        entry, the arrival if it was loaded, or None where nothing is known; ``seconds`` is what the load or thaw took,
+        entry, the candidate if it was loaded, or None; ``seconds`` is what the load or thaw took,
         0 if this lookup did none. ``pop`` is not told, nor what is looked up in the middle of a change. A forked child
         tells nobody.
 
@@ -503,9 +503,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             raise RuntimeError(f"the cache {self.config.name!r} is being watched already")
         self._watcher = watcher
         if watcher is None:
-            self._pave(self._clock, self._use)
+            self._install_hit_path(self._clock, self._use)
         else:
-            self._pave(_never_fresh, self._use_watched)
+            self._install_hit_path(_never_fresh, self._use_watched)
 
     def stats(self) -> CacheStats:
         """One consistent snapshot; the contract is in `dagcache.stats`."""
@@ -547,7 +547,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         store = self._store
         if not store.use_unlocked(copy, now):
             return False
-        if now > store.next_due or self._reaper.is_due:
+        if now > store.next_due or self._disposer.is_due:
             self._sweep(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
         self._weigh_again(copy)
         return True
@@ -556,7 +556,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         """Weigh what a lookup has found if that is due: it may have grown. Without the lock, but for the result."""
         if copy is None or copy.uses < copy.due or self._exclusion.entered():
             return
-        nbytes = self._intake.weigh_again(copy, self._latest)
+        nbytes = self._preparer.weigh_again(copy, self._latest)
         if nbytes is None or nbytes == copy.value_bytes:
             return
         try:
@@ -572,7 +572,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._tell(copy.entry.key, "live", copy.entry)
         return True
 
-    def _tell(self, key: Any, tier: str, facts: Entry | Arrival | None = None, seconds: float = 0.0) -> None:
+    def _tell(self, key: Any, tier: str, facts: Entry | Candidate | None = None, seconds: float = 0.0) -> None:
         watcher = self._watcher
         if watcher is not None:
             watcher(key, tier, facts, seconds)
@@ -708,7 +708,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         value, seconds = thawed
         del thawed  # the value's holders are counted
         own = own_references(value)
-        weight = self._intake.weigh_thawed(entry, value, data, seconds, self._store.budget)
+        weight = self._preparer.weigh_thawed(entry, value, data, seconds, self._store.budget)
         self._offer(self._keep_thawed, key, flight, entry, value, weight, seconds, own)
         self._exclusion.run(self._thawed, key, flight, seconds)
         landing = Landing(value, data, entry.content, nbytes=weight.nbytes)
@@ -774,7 +774,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if isinstance(error, ThawError) and error.__cause__ is None:
             report("damage", "the frozen bytes of %r are damaged: it is loaded instead", key, error=error)
         else:
-            self._intake.thaw_failed(key, error)
+            self._preparer.thaw_failed(key, error)
 
     def _thaw_failed(self, key: K, flight: Flight | None, entry: Entry | None) -> None:
         self._counts.thaw_failures += 1
@@ -802,23 +802,23 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             return _ABSENT
         facts = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
         del loaded  # the value's holders are counted
-        arrival = self._take(key, facts, seconds)
+        candidate = self._take(key, facts, seconds)
         landing = Landing(facts.value, content=facts.content)
-        rejection = self._offer(self._keep_loaded, key, flight, arrival, facts.keep_if, wanted.private)
-        self._exclusion.run(self._loaded, key, flight, seconds, arrival)
-        if rejection is Rejection.OVERSIZE and self.config.oversize == "raise" and arrival is not None:
-            raise self._oversize(arrival)
+        rejection = self._offer(self._keep_loaded, key, flight, candidate, facts.keep_if, wanted.private)
+        self._exclusion.run(self._loaded, key, flight, seconds, candidate)
+        if rejection is Rejection.OVERSIZE and self.config.oversize == "raise" and candidate is not None:
+            raise self._oversize(candidate)
         if rejection is Rejection.OVERTAKEN:
             return landing  # for this caller only
-        if arrival is not None:
-            landing = landing._replace(frozen=arrival.frozen, nbytes=arrival.live_bytes)
+        if candidate is not None:
+            landing = landing._replace(frozen=candidate.frozen, nbytes=candidate.live_bytes)
         flight.land(landing._replace(private=wanted.private))
         return landing
 
-    def _take(self, key: K, facts: Loaded, seconds: float) -> Arrival | None:
+    def _take(self, key: K, facts: Loaded, seconds: float) -> Candidate | None:
         """Prepare a loaded value; a fault of our own costs its place in the cache, the caller gets the value."""
         try:
-            return self._intake.take(key, facts, seconds, self._store.budget)
+            return self._preparer.take(key, facts, seconds, self._store.budget)
         except Exception as error:
             report("prepare", "%r could not be prepared: it is served and not kept", key, error=error)
             self._counts.internal_errors += 1
@@ -828,22 +828,22 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self,
         key: K,
         flight: Flight,
-        arrival: Arrival | None,
+        candidate: Candidate | None,
         keep_if: Callable[[], bool] | None,
         private: bool,
     ) -> Rejection | None:
         is_current = self._flights.retire(key, flight)
         if is_current and keep_if is not None:
             is_current = self._is_to_be_kept(key, keep_if)
-        if arrival is None:
+        if candidate is None:
             return self._counts.reject(Rejection.SIZER)
-        if private and arrival.frozen is None:  # there is nothing but the object, which is the caller's
-            self._store.pass_by(arrival.value, arrival.live_bytes, arrival.own_references)
+        if private and candidate.frozen is None:  # there is nothing but the object, which is the caller's
+            self._store.pass_by(candidate.value, candidate.live_bytes, candidate.own_references)
             return None
         if not is_current:
-            self._store.pass_by(arrival.value, arrival.live_bytes, arrival.own_references)
+            self._store.pass_by(candidate.value, candidate.live_bytes, candidate.own_references)
             return self._counts.reject(Rejection.OVERTAKEN)
-        return self._counts.reject(self._store.admit(arrival, self._now(), private=private))
+        return self._counts.reject(self._store.admit(candidate, self._now(), private=private))
 
     def _is_to_be_kept(self, key: K, keep_if: Callable[[], bool]) -> bool:
         try:
@@ -853,11 +853,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._counts.internal_errors += 1
             return False
 
-    def _loaded(self, key: K, flight: Flight, seconds: float, arrival: Arrival | None) -> None:
+    def _loaded(self, key: K, flight: Flight, seconds: float, candidate: Candidate | None) -> None:
         self._flights.retire(key, flight)
         self._counts.loads += 1
         self._counts.load_seconds.observe(seconds)
-        self._tell(key, "miss", arrival, seconds)
+        self._tell(key, "miss", candidate, seconds)
 
     def _load_failed(self, key: K, flight: Flight) -> None:
         self._flights.retire(key, flight)
@@ -888,13 +888,13 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     # ---- actions under the lock ----
 
-    def _put(self, key: K, arrival: Arrival | None) -> None:
+    def _put(self, key: K, candidate: Candidate | None) -> None:
         self._flights.divert(key)
-        if arrival is None:
+        if candidate is None:
             self._counts.reject(Rejection.SIZER)
             self._store.remove(key, RemovalCause.REPLACED, self._latest)
         else:
-            self._counts.reject(self._store.admit(arrival, self._now()))
+            self._counts.reject(self._store.admit(candidate, self._now()))
 
     def _delete(self, key: K, cause: RemovalCause) -> bool:
         self._flights.divert(key)
@@ -913,26 +913,26 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     def _resize(self, budget: int) -> None:
         self._store.resize(budget, self._now())
-        self._reaper.fit(budget if self._store.enforce else 0)
+        self._disposer.fit(budget if self._store.enforce else 0)
 
     def _expire_some(self, limit: int) -> int:
         return self._store.expire(self._now(), limit)
 
     def _charge_held(self) -> bool:
         self._settles = True
-        return self._store.settle(self._reaper.held_bytes, self._now())
+        return self._store.settle(self._disposer.held_bytes, self._now())
 
     def _check_invariants(self) -> None:
         self._store.check_invariants()
-        self._reaper.check_invariants()
+        self._disposer.check_invariants()
 
     def _snapshot(self) -> CacheStats:
         return tell(
             self.config.name,
             self._store,
             self._counts,
-            self._intake,
-            self._reaper,
+            self._preparer,
+            self._disposer,
             self._unlocked_hits(),
             self._now(),
         )
@@ -944,70 +944,70 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         message = "a change to the cache %r was interrupted: its totals were recomputed"
         report("repair", message, self.config.name, level=logging.WARNING)
 
-    def _take_leavings(self) -> Callable[[], None] | None:
-        leavings = self._store.take_leavings()
-        if leavings:
-            self._reaper.take(leavings, self._latest)
+    def _take_released(self) -> Callable[[], None] | None:
+        released = self._store.take_released()
+        if released:
+            self._disposer.take(released, self._latest)
         if self._settles:  # what called for this goes on settling
             self._settles = False
-            return self._bury_for_a_while
+            return self._dispose_for_a_while
         # What is freed before a thaw makes as much is not set off against it: a collection would be due all the same.
         before_a_thaw = bool(self._flights) and gc.isenabled()
-        is_due = self._reaper.is_due or (self._reaper.is_awaited and not before_a_thaw)
+        is_due = self._disposer.is_due or (self._disposer.is_awaited and not before_a_thaw)
         return self._tidy if is_due else None
 
     # ---- what left ----
 
     def _tidy(self) -> None:
         """See to what left, and to what is held of it, after a change and outside the lock."""
-        self._bury_for_a_while()
+        self._dispose_for_a_while()
         self._settle()
 
-    def _bury_for_a_while(self) -> None:
-        self._bury_within(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
+    def _dispose_for_a_while(self) -> None:
+        self._dispose_within(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
 
-    def _bury_within(self, allowance: Allowance) -> None:
+    def _dispose_within(self, allowance: Allowance) -> None:
         """Bury until the time is up; but what is over the budget, whatever that takes."""
-        self._reaper.bury(lambda: allowance.is_spent() and not self._is_over_budget())
+        self._disposer.dispose(lambda: allowance.is_spent() and not self._is_over_budget())
 
     def _is_over_budget(self) -> bool:
-        return self._store.exceeds(self._reaper.held_bytes, self._reaper.due_bytes)
+        return self._store.exceeds(self._disposer.held_bytes, self._disposer.due_bytes)
 
     def _settle(self) -> None:
         """Have residents leave for what callers hold of what left: both are in the process's memory."""
-        if self._reaper.is_burying:
-            return  # the burial around this settles when it is done
-        while self._store.exceeds(self._reaper.held_bytes):
+        if self._disposer.is_disposing:
+            return  # the disposal around this settles when it is done
+        while self._store.exceeds(self._disposer.held_bytes):
             if not self._exclusion.run(self._charge_held):
                 return
-        self._store.note_held(self._reaper.held_bytes)
+        self._store.note_held(self._disposer.held_bytes)
 
     def _let_go(self) -> None:
         """Bury everything, and take apart all that is free, whatever that takes."""
-        self._reaper.empty()
+        self._disposer.empty()
         self._store.held = 0
         self._settle()
 
     def _look_after(self, seconds: float) -> None:
-        """For so long, remove what is idle and bury what left; and look at what waits."""
+        """For so long, remove what is idle and dispose what left; and look at what waits."""
         if self._exclusion.entered():
             return
         allowance = Allowance(seconds, self._upkeep_timer)
         self._sweep(allowance)
-        if self._reaper.is_awaited:
-            self._bury_within(allowance)
+        if self._disposer.is_awaited:
+            self._dispose_within(allowance)
             self._settle()
 
     def _sweep(self, allowance: Allowance) -> None:
-        """Remove what is idle and bury what left, until the time is up."""
-        if self._exclusion.entered() or self._reaper.is_burying:
+        """Remove what is idle and dispose what left, until the time is up."""
+        if self._exclusion.entered() or self._disposer.is_disposing:
             return
         while self._is_any_due():
             self._exclusion.run(self._expire_some, _SLICE)
             if allowance.is_spent():
                 return
-        if self._reaper.is_due:
-            self._bury_within(allowance)
+        if self._disposer.is_due:
+            self._dispose_within(allowance)
 
     def _is_any_due(self) -> bool:
         """Whether the time of some entry may be up."""
@@ -1032,15 +1032,15 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._latest = now
         return now
 
-    def _oversize(self, arrival: Arrival) -> OversizeError:
+    def _oversize(self, candidate: Candidate) -> OversizeError:
         return OversizeError(
-            f"max_bytes = {format_bytes(self._store.budget)} cannot hold the value of {arrival.key!r},"
-            f" which needs {format_bytes(arrival.least_bytes)}"
+            f"max_bytes = {format_bytes(self._store.budget)} cannot hold the value of {candidate.key!r},"
+            f" which needs {format_bytes(candidate.least_bytes)}"
         )
 
     def _after_fork_in_child(self) -> None:
         orphan = self._store
-        _ORPHANS.extend((orphan, self._reaper))
+        _ORPHANS.extend((orphan, self._disposer))
         orphan.live.clear()  # for whoever still holds the old hit path; the entries keep the copies
         self._build(orphan.budget)
 

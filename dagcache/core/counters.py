@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dagcache.core.disposal import Reaper
-from dagcache.core.preparation import Intake
+from dagcache.core.disposal import Disposer
+from dagcache.core.preparation import Preparer
 from dagcache.core.store import Store
 from dagcache.stats import DURATION_BOUNDS, CacheStats, Rejection, Tally
 
@@ -54,8 +54,8 @@ def tell(
     name: str,
     store: Store,
     counts: LookupCounts,
-    intake: Intake,
-    reaper: Reaper,
+    preparer: Preparer,
+    disposer: Disposer,
     unlocked_hits: int,
     now: float,
 ) -> CacheStats:
@@ -76,11 +76,11 @@ def tell(
         demoted_bytes=store.counts.demoted_bytes,
         rejections=dict(counts.rejections),
         thaw_failures=counts.thaw_failures,
-        unfrozen=intake.unfrozen,
-        listener_failures=reaper.listener_failures,
-        taken_apart=reaper.taken_apart,
-        died=reaper.died,
-        unbroken_cycles=reaper.unbroken_cycles,
+        unfrozen=preparer.unfrozen,
+        listener_failures=disposer.listener_failures,
+        taken_apart=disposer.taken_apart,
+        died=disposer.died,
+        unbroken_cycles=disposer.unbroken_cycles,
         internal_errors=counts.internal_errors,
         load_seconds=counts.load_seconds.snapshot(),
         thaw_seconds=counts.thaw_seconds.snapshot(),
@@ -89,13 +89,13 @@ def tell(
         live_bytes=store.live_bytes,
         frozen_bytes=store.frozen_bytes,
         overhead_bytes=store.overhead_bytes,
-        waiting_bytes=reaper.waiting_bytes,
-        waiting=reaper.waiting,
+        waiting_bytes=disposer.waiting_bytes,
+        waiting=disposer.waiting,
         serialized_bytes=store.serialized_bytes,
         live_entries=len(store.live),
         frozen_entries=store.frozen_entries,
         entries=len(store.entries),
         next_victim_idle_seconds=0.0 if victim is None else max(0.0, now - victim.used),
-        sizing_error_ratio=intake.sizing_error_ratio,
-        sizing_seconds=intake.sizing_seconds,
+        sizing_error_ratio=preparer.sizing_error_ratio,
+        sizing_seconds=preparer.sizing_seconds,
     )

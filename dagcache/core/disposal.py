@@ -15,7 +15,7 @@ from typing import Any
 
 from dagcache.concurrency.allowance import never
 from dagcache.core.entry import Entry, LiveCopy
-from dagcache.core.store import Leavings
+from dagcache.core.store import Released
 from dagcache.log_limits import report
 from dagcache.reclaim.census import CycleBreaker
 from dagcache.reclaim.waiting_room import WaitingRoom
@@ -34,15 +34,15 @@ _SOLE = _holders([object()])
 class _Batch:
     """What left in one change: its bytes, while they last, and when that was."""
 
-    __slots__ = ("__weakref__", "leavings", "nbytes", "now")
+    __slots__ = ("__weakref__", "nbytes", "now", "released")
 
-    def __init__(self, leavings: Leavings, now: float) -> None:
-        self.leavings = leavings
-        self.nbytes = leavings.nbytes
+    def __init__(self, released: Released, now: float) -> None:
+        self.released = released
+        self.nbytes = released.nbytes
         self.now = now
 
 
-class Reaper:
+class Disposer:
     """Has what left taken apart, and calls the listener. Thread-safe; never raises an Exception.
 
     ``breaker``: None leaves cyclic values to the collector. ``budget``: bytes, 0 = unbounded, see `WaitingRoom`.
@@ -53,7 +53,7 @@ class Reaper:
         self._on_removal = on_removal
         self._due: deque[_Batch] = deque()
         self._in_hand: dict[int, weakref.ref[_Batch]] = {}
-        """Those that a thread is burying. One that an interrupt has lost is not kept by this, nor are its bytes."""
+        """Those that a thread is disposing. One that an interrupt has lost is not kept by this, nor are its bytes."""
         self._here = threading.local()
         self.listener_failures = 0
 
@@ -98,25 +98,25 @@ class Reaper:
 
     @property
     def is_due(self) -> bool:
-        """Whether there is anything to bury."""
+        """Whether there is anything to dispose."""
         return bool(self._due)
 
     @property
     def is_awaited(self) -> bool:
-        """Whether values wait for `bury` to look after them."""
+        """Whether values wait for `dispose` to look after them."""
         return self._room is not None and not self._room.is_empty
 
     @property
-    def is_burying(self) -> bool:
-        """Whether this thread is within a burial: in the listener, or in code that a value runs as it goes."""
-        if not getattr(self._here, "is_burying", False):
+    def is_disposing(self) -> bool:
+        """Whether this thread is within a disposal: in the listener, or in code that a value runs as it goes."""
+        if not getattr(self._here, "is_disposing", False):
             return False
-        burial, frame = self._bury_some.__code__, inspect.currentframe()
+        disposal, frame = self._dispose_some.__code__, inspect.currentframe()
         while frame is not None:
-            if frame.f_code is burial:
+            if frame.f_code is disposal:
                 return True
             frame = frame.f_back
-        self._here.is_burying = False  # an interrupt has struck before that was done
+        self._here.is_disposing = False  # an interrupt has struck before that was done
         return False
 
     def fit(self, budget: int) -> None:
@@ -124,69 +124,69 @@ class Reaper:
         if self._room is not None:
             self._room.budget = budget
 
-    def take(self, leavings: Leavings, now: float) -> None:
-        """Take what left, for `bury`. Called under the cache's lock: from then on it cannot be lost."""
-        self._due.append(_Batch(leavings, now))
+    def take(self, released: Released, now: float) -> None:
+        """Take what left, for `dispose`. Called under the cache's lock: from then on it cannot be lost."""
+        self._due.append(_Batch(released, now))
 
-    def bury(self, is_enough: Callable[[], bool] = never) -> None:
+    def dispose(self, is_enough: Callable[[], bool] = never) -> None:
         """Report what was taken and let its memory go, if no caller holds it; and look after what is still held.
 
-        ``is_enough`` is asked after each entry: once it says so, the rest is left to the next call. Within a burial by
+        ``is_enough`` is asked after each entry: then the rest is left to the next call. Within a disposal by
         the same thread this does nothing: the outer one goes on. Also sees to what is left of one that was interrupted.
         """
-        if self.is_burying:
+        if self.is_disposing:
             return
         while self._due:
             try:
                 batch = self._due.popleft()
             except IndexError:  # another thread was faster
                 break
-            if not self._bury(batch, is_enough):
+            if not self._dispose(batch, is_enough):
                 break
         if self._room is not None:
             self._room.look(is_enough)
 
     def empty(self) -> None:
         """Bury everything, and take apart whatever is free now, whatever that takes."""
-        if self.is_burying:
+        if self.is_disposing:
             return
-        self.bury()
+        self.dispose()
         if self._room is not None:
             self._room.empty()
 
     def check_invariants(self) -> None:
-        """Recompute the bytes of what waits; raises AssertionError where they differ. Not beside a burial."""
-        assert all(batch.nbytes == batch.leavings.nbytes for batch in self._due)
+        """Recompute the bytes of what waits; raises AssertionError where they differ. Not beside a disposal."""
+        assert all(batch.nbytes == batch.released.nbytes for batch in self._due)
         if self._room is not None:
             self._room.check_invariants()
 
-    def _bury(self, batch: _Batch, is_enough: Callable[[], bool]) -> bool:
+    def _dispose(self, batch: _Batch, is_enough: Callable[[], bool]) -> bool:
         """Whether to go on."""
         self._in_hand[id(batch)] = weakref.ref(batch)
-        self._here.is_burying = True
+        self._here.is_disposing = True
         try:
-            return self._bury_some(batch, is_enough)
+            return self._dispose_some(batch, is_enough)
         except BaseException:
-            batch.nbytes = batch.leavings.nbytes
+            batch.nbytes = batch.released.nbytes
             raise
         finally:
-            self._here.is_burying = False
-            if batch.leavings:
+            self._here.is_disposing = False
+            if batch.released:
                 self._due.appendleft(batch)
             self._in_hand.pop(id(batch), None)
 
-    def _bury_some(self, batch: _Batch, is_enough: Callable[[], bool]) -> bool:
-        while batch.leavings:
-            self._bury_next(batch)
+    def _dispose_some(self, batch: _Batch, is_enough: Callable[[], bool]) -> bool:
+        while batch.released:
+            self._dispose_next(batch)
             if is_enough():
                 return False
         return True
 
-    def _bury_next(self, batch: _Batch) -> None:
+    def _dispose_next(self, batch: _Batch) -> None:
         """One entry with its live copy, or one value."""
-        leavings = batch.leavings
-        if leavings.removed and not leavings.copies:
-            entry, cause = leavings.removed.popleft()
+        released = batch.released
+        if released.removed and not released.copies:
+            entry, cause = released.removed.popleft()
             batch.nbytes -= entry.frozen.nbytes if entry.frozen is not None else 0
             try:
                 self._report(entry, cause, batch.now)
@@ -194,15 +194,15 @@ class Reaper:
                 # An entry and its copies know each other: without this the collector would have to find them.
                 copy, entry.live, entry.frozen = entry.live, None, None
                 if copy is not None:
-                    leavings.copies.append(copy)
+                    released.copies.append(copy)
                 del copy  # the copy's holders are counted
-        if leavings.copies:
-            cell = [leavings.copies.pop()]
+        if released.copies:
+            cell = [released.copies.pop()]
             nbytes = cell[0].nbytes
             self._part_with(cell)
             batch.nbytes -= nbytes
-        elif leavings.passed:
-            value, nbytes, own = leavings.passed.pop()
+        elif released.passed:
+            value, nbytes, own = released.passed.pop()
             value_cell = [value]
             del value
             self._release(value_cell, nbytes, own)

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from dagcache.eviction.access_history import History, Seat
+from dagcache.eviction.access_history import History, Node
 from dagcache.stats import EntryInfo
 
 FRESH_SECONDS = 0.05
@@ -22,14 +22,14 @@ USES_BEFORE_REWEIGHING = 16
 
 ENTRY_OVERHEAD = 930
 """Bytes that the cache spends on an entry beside its copies: records, tables, deadline, its ghosts to come. Measured by
-a test; a usual key, such as an id, is not included, because its owner has it anyway. `Arrival.key_bytes` is on top."""
+a test; a usual key, such as an id, is not included, as its owner has it anyway. `Candidate.key_bytes` is on top."""
 
 LIVE_OVERHEAD = 315
 """Bytes that the cache spends on a live copy beside the value itself; measured by the same test."""
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class Candidate:
     """A value on its way in, frozen and weighed, and what is known of it."""
 
     key: Hashable
@@ -58,7 +58,7 @@ class Arrival:
         return len(self.frozen) + ENTRY_OVERHEAD + self.key_bytes
 
 
-class LiveCopy(Seat):
+class LiveCopy(Node):
     """A resident object graph. Lookups find it without a lock.
 
     ``value_bytes`` is the weight of the value alone; ``cost`` the seconds to bring it back.
@@ -81,7 +81,7 @@ class LiveCopy(Seat):
         """How many of them make another weighing due."""
 
 
-class FrozenCopy(Seat):
+class FrozenCopy(Node):
     """Resident bytes; they weigh what the entry costs without a live copy."""
 
     __slots__ = ("data",)
@@ -110,24 +110,24 @@ class Entry(History):
         "thawed_bytes_are_exact",
     )
 
-    def __init__(self, arrival: Arrival, now: float) -> None:
+    def __init__(self, candidate: Candidate, now: float) -> None:
         super().__init__(now)
-        self.key = arrival.key
-        self.key_bytes = arrival.key_bytes
+        self.key = candidate.key
+        self.key_bytes = candidate.key_bytes
         self.live: LiveCopy | None = None
         self.frozen: FrozenCopy | None = None
-        self.loaded_bytes = arrival.live_bytes
+        self.loaded_bytes = candidate.live_bytes
         """What the value weighed as it came in."""
         self.thawed_bytes = 0
         """What the latest thawed copy weighed when it was thawed; 0 = none yet."""
         self.thawed_bytes_are_exact = False
         """Whether that is from a walk. The frozen bytes never change, so no further walk is needed."""
-        self.serialized_bytes = arrival.serialized_bytes
-        self.load_seconds = arrival.load_seconds
+        self.serialized_bytes = candidate.serialized_bytes
+        self.load_seconds = candidate.load_seconds
         self.thaw_seconds = 0.0
-        self.family = arrival.family
-        self.order = arrival.order
-        self.content = arrival.content
+        self.family = candidate.family
+        self.order = candidate.order
+        self.content = candidate.content
 
     @property
     def thaws_to_bytes(self) -> int:

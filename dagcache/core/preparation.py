@@ -1,4 +1,4 @@
-"""From a value to an arrival: frozen, weighed, its version told. All of it is slow, and done without a lock.
+"""From a value to an candidate: frozen, weighed, its version told. All of it is slow, and done without a lock.
 
 Whatever fails here costs the entry something, never the caller: a value that cannot be frozen is kept live only, one
 that cannot be weighed is served and not kept, a version that cannot be told is no version.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dagcache.concurrency.lock import Lock
-from dagcache.core.entry import Arrival, Entry, LiveCopy
+from dagcache.core.entry import Candidate, Entry, LiveCopy
 from dagcache.core.reweighing import Reweighing
 from dagcache.errors import FreezeError
 from dagcache.freezing.pickle_freezer import Freezer, Frozen
@@ -57,7 +57,7 @@ class Loaded:
     If it returns False, the value is for this caller only: neither kept nor given to the threads that wait for it."""
 
 
-class Intake:
+class Preparer:
     """Prepares values. Thread-safe."""
 
     def __init__(
@@ -104,7 +104,7 @@ class Intake:
         """
         return max(self._learned.error_ratio, self._learned_of_thawed.error_ratio, key=abs)
 
-    def take(self, key: Hashable, loaded: Loaded, load_seconds: float, budget: int) -> Arrival | None:
+    def take(self, key: Hashable, loaded: Loaded, load_seconds: float, budget: int) -> Candidate | None:
         """Prepare a value for admission; None if it cannot be weighed. Budget in bytes, 0 = unbounded."""
         self._reweighing.earn(load_seconds)
         frozen = self._freeze(key, loaded.value)
@@ -118,7 +118,7 @@ class Intake:
         serialized_bytes = self._serialized(key, loaded)
         value = loaded.value
         own = own_references(value, holders=2)  # ours, and what was loaded
-        return Arrival(
+        return Candidate(
             key=key,
             value=value,
             live_bytes=live_bytes,

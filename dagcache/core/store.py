@@ -24,17 +24,17 @@ from dagcache.core.entry import (
     FRESH_SECONDS,
     FRESH_SHARE,
     LIVE_OVERHEAD,
-    Arrival,
+    Candidate,
     Entry,
     FrozenCopy,
     LiveCopy,
 )
 from dagcache.core.expiry import Deadlines
-from dagcache.core.versions import Families
-from dagcache.eviction.access_history import Seat
+from dagcache.core.versions import VersionIndex
+from dagcache.eviction.access_history import Node
 from dagcache.eviction.cost_model import CostModel
 from dagcache.eviction.policy import Ghosts, Policy
-from dagcache.eviction.policy_clock import Pace
+from dagcache.eviction.policy_clock import PolicyClock
 from dagcache.sizing.estimate import Sized
 from dagcache.stats import WEIGHT_BOUNDS, Histogram, Rejection, RemovalCause
 
@@ -53,7 +53,7 @@ _UNLIMITED = 2**62
 
 
 @dataclass(slots=True)
-class Leavings:
+class Released:
     """What left the store and is the caller's to destroy and to report."""
 
     removed: deque[tuple[Entry, RemovalCause]] = field(default_factory=deque)
@@ -110,14 +110,14 @@ class Store:
         self._deadlines = Deadlines(ttl if enforce else 0.0)
         # No use may go unnoted for so long that an entry expires while it is used.
         self._moment = min(FRESH_SECONDS, FRESH_SHARE * self.ttl) if self.ttl else FRESH_SECONDS
-        self._families = Families()
+        self._version_index = VersionIndex()
         self._ghosts = Ghosts()
         self._live_policy = Policy()
         self._frozen_policy = Policy()
         self._load_costs = CostModel()
         self._thaw_costs = CostModel()
-        self._leavings = Leavings()
-        self._pace = Pace()
+        self._released = Released()
+        self._policy_clock = PolicyClock()
 
     # ---- looking ----
 
@@ -167,7 +167,7 @@ class Store:
         if self._deadlines.expired(entry, now):
             return False
         entry.used = now
-        entry.touch(self._pace.use(now))
+        entry.touch(self._policy_clock.use(now))
         self._freshen(copy, now)
         return True
 
@@ -177,33 +177,33 @@ class Store:
 
     def next_victim(self, now: float) -> Entry | None:
         """About the entry that would lose a copy next."""
-        time = self._pace.at(now)
-        seat = self._live_policy.next_victim(time) or self._frozen_policy.next_victim(time)
-        return None if seat is None else _entry_of(seat)
+        time = self._policy_clock.at(now)
+        node = self._live_policy.next_victim(time) or self._frozen_policy.next_victim(time)
+        return None if node is None else _entry_of(node)
 
     # ---- letting in ----
 
-    def fits(self, arrival: Arrival) -> bool:
+    def fits(self, candidate: Candidate) -> bool:
         """Whether the budget could hold a value if it held nothing else."""
-        return arrival.least_bytes <= self._budget()
+        return candidate.least_bytes <= self._budget()
 
-    def admit(self, arrival: Arrival, now: float, *, private: bool = False) -> Rejection | None:
+    def admit(self, candidate: Candidate, now: float, *, private: bool = False) -> Rejection | None:
         """Let a loaded or assigned value in, in the tiers that it deserves; or say why not.
 
         Whatever was under its key leaves in any case: a rejected value never leaves an older one behind as if current.
         The object of a private value belongs to the caller: only the frozen form is kept.
         """
-        entry = Entry(arrival, self._pace.at(now))
-        previous = self.entries.get(arrival.key)
+        entry = Entry(candidate, self._policy_clock.at(now))
+        previous = self.entries.get(candidate.key)
         if previous is not None:
             entry.inherit(previous)
             self._remove(previous, RemovalCause.REPLACED)
         else:
-            self._ghosts.recall(hash(arrival.key), entry)
+            self._ghosts.recall(hash(candidate.key), entry)
         self._note_use(entry, now)
         entry.hits -= 1  # a load is a use, but no hit
-        rejection = self._seat(entry, arrival, now, private)
-        entry.brought = self._pace.at(now)
+        rejection = self._seat_entry(entry, candidate, now, private)
+        entry.brought = self._policy_clock.at(now)
         if rejection is not None:
             self._remember(entry)
         return rejection
@@ -221,12 +221,12 @@ class Store:
         entry.thawed_bytes, entry.thawed_bytes_are_exact = weight.nbytes, weight.exact
         entry.thaw_seconds = self._thaw_costs.smooth(seconds, weight.nbytes)
         kept = self._make_live(entry, value, own, now)
-        entry.brought = self._pace.at(now)
+        entry.brought = self._policy_clock.at(now)
         return kept
 
     def pass_by(self, value: object, nbytes: int, own: int | None) -> None:
         """Note a value that is served and not kept."""
-        self._leavings.passed.append((value, nbytes, own))
+        self._released.passed.append((value, nbytes, own))
 
     def reweigh(self, copy: LiveCopy, nbytes: int, now: float) -> None:
         """Account for a live value that was found to weigh another number of bytes; what does not fit any more leaves.
@@ -299,11 +299,11 @@ class Store:
         """
         self.held = max(held, self.held - max(1, self.held >> HELD_DECAY))
 
-    def take_leavings(self) -> Leavings:
+    def take_released(self) -> Released:
         """What left since the last call; the caller destroys it outside the lock."""
-        leavings = self._leavings
-        self._leavings = Leavings()
-        return leavings
+        released = self._released
+        self._released = Released()
+        return released
 
     # ---- validity ----
 
@@ -316,18 +316,18 @@ class Store:
         self.frozen_entries = self._frozen_overhead = 0
         self._live_policy.clear()
         self._frozen_policy.clear()
-        self._families.clear()
+        self._version_index.clear()
         self.live.clear()
         self._weights = [0] * len(self._weights)
         for entry in entries:
             entry.superseded = False
             self._weigh(entry, 1)
-            self._families.join(entry)
+            self._version_index.join(entry)
             if entry.frozen is not None:
-                self._frozen_policy.admit(entry.frozen, used=0, budget=_UNLIMITED, now=self._pace.at(now))
+                self._frozen_policy.admit(entry.frozen, used=0, budget=_UNLIMITED, now=self._policy_clock.at(now))
             if entry.live is not None:
                 self.live[entry.key] = entry.live
-                self._live_policy.admit(entry.live, used=0, budget=_UNLIMITED, now=self._pace.at(now))
+                self._live_policy.admit(entry.live, used=0, budget=_UNLIMITED, now=self._policy_clock.at(now))
         self._deadlines.rebuild(entries)
         self._make_room(0, now)
 
@@ -346,7 +346,7 @@ class Store:
         assert self.frozen_entries == len(frozen)
         keys = sum(entry.key_bytes for entry in entries)
         assert self.overhead_bytes == ENTRY_OVERHEAD * len(entries) + keys + LIVE_OVERHEAD * len(live)
-        assert self._frozen_seats == sum(copy.nbytes for copy in frozen)
+        assert self._frozen_tier_bytes == sum(copy.nbytes for copy in frozen)
         assert self.serialized_bytes == sum(entry.serialized_bytes for entry in entries)
         assert self.used == sum(entry.copies_bytes for entry in entries)
         assert self.weights() == Histogram.of(WEIGHT_BOUNDS, [float(entry.copies_bytes) for entry in entries])
@@ -355,12 +355,12 @@ class Store:
         self._live_policy.check_invariants()
         self._frozen_policy.check_invariants()
         self._deadlines.check_invariants(entries)
-        self._families.check_invariants(entries)
+        self._version_index.check_invariants(entries)
 
     # ---- inside ----
 
     @property
-    def _frozen_seats(self) -> int:
+    def _frozen_tier_bytes(self) -> int:
         return self.frozen_bytes + self._frozen_overhead
 
     def _budget(self) -> int:
@@ -375,41 +375,41 @@ class Store:
 
     def _note_use(self, entry: Entry, now: float) -> None:
         entry.used = now
-        entry.touch(self._pace.use(now))
+        entry.touch(self._policy_clock.use(now))
 
     def _freshen(self, copy: LiveCopy, now: float) -> None:
         """Let hits go unnoted for a moment; but not on a guest, of whom the policy counts every use."""
         copy.uses += 1
-        copy.fresh = 0.0 if copy.guest else now + self._moment
+        copy.fresh = 0.0 if copy.on_probation else now + self._moment
 
     def _is_resident(self, entry: Entry) -> bool:
         return self.entries.get(entry.key) is entry
 
-    def _seat(self, entry: Entry, arrival: Arrival, now: float, private: bool) -> Rejection | None:
+    def _seat_entry(self, entry: Entry, candidate: Candidate, now: float, private: bool) -> Rejection | None:
         """Give an entry its copies; the smallest form first, for that is what keeps it."""
-        if not self.fits(arrival):
-            self.pass_by(arrival.value, arrival.live_bytes, arrival.own_references)
+        if not self.fits(candidate):
+            self.pass_by(candidate.value, candidate.live_bytes, candidate.own_references)
             return Rejection.OVERSIZE
-        cost = self._load_costs.smooth(arrival.load_seconds, arrival.live_bytes)
-        if arrival.frozen is None:
-            kept = self._make_live(entry, arrival.value, arrival.own_references, now, cost)
+        cost = self._load_costs.smooth(candidate.load_seconds, candidate.live_bytes)
+        if candidate.frozen is None:
+            kept = self._make_live(entry, candidate.value, candidate.own_references, now, cost)
             return None if kept else Rejection.POLICY
-        copy = FrozenCopy(entry, arrival.frozen, 0.0)
+        copy = FrozenCopy(entry, candidate.frozen, 0.0)
         copy.weight = copy.nbytes / cost
         # Live copies give way to frozen ones, so all that the frozen tier must fit into is the whole budget.
-        time = self._pace.at(now)
-        victims = self._frozen_policy.admit(copy, used=self._frozen_seats, budget=self._limit(), now=time)
+        time = self._policy_clock.at(now)
+        victims = self._frozen_policy.admit(copy, used=self._frozen_tier_bytes, budget=self._limit(), now=time)
         if victims is None:
-            self.pass_by(arrival.value, arrival.live_bytes, arrival.own_references)
+            self.pass_by(candidate.value, candidate.live_bytes, candidate.own_references)
             return Rejection.POLICY
         self._evict(victims)
         self._make_room(copy.nbytes, now)
         entry.frozen = copy
         self._enlist(entry)
         if not private and self._may_be_live(entry):
-            self._make_live(entry, arrival.value, arrival.own_references, now)
+            self._make_live(entry, candidate.value, candidate.own_references, now)
         else:
-            self.pass_by(arrival.value, arrival.live_bytes, arrival.own_references)
+            self.pass_by(candidate.value, candidate.live_bytes, candidate.own_references)
         return None
 
     def _may_be_live(self, entry: Entry) -> bool:
@@ -419,13 +419,13 @@ class Store:
         return self.live_bytes + entry.live_bytes <= self.unproven_share * self._limit()
 
     def _make_live(self, entry: Entry, value: object, own: int | None, now: float, load_cost: float = 0.0) -> bool:
-        """Offer a live copy to the policy, and seat it if it wins. One without a frozen copy costs a whole load."""
+        """Offer a live copy to the policy, and node it if it wins. One without a frozen copy costs a whole load."""
         nbytes = entry.thaws_to_bytes
         cost = load_cost or entry.thaw_seconds or self._usual_thaw(entry)
         copy = LiveCopy(entry, value, nbytes, cost, own)
-        room = self._limit() - self._frozen_seats
-        time = self._pace.at(now)
-        victims = self._live_policy.admit(copy, used=self.used - self._frozen_seats, budget=room, now=time)
+        room = self._limit() - self._frozen_tier_bytes
+        time = self._policy_clock.at(now)
+        victims = self._live_policy.admit(copy, used=self.used - self._frozen_tier_bytes, budget=room, now=time)
         if victims is None:
             self.pass_by(value, nbytes, own)
             return False
@@ -449,16 +449,16 @@ class Store:
         for policy in (self._live_policy, self._frozen_policy):
             surplus = self.used + nbytes - self._limit()
             if surplus > 0:
-                self._evict(policy.shed(surplus, self._pace.at(now)))
+                self._evict(policy.shed(surplus, self._policy_clock.at(now)))
 
-    def _evict(self, victims: Iterable[Seat]) -> None:
-        """Act on a policy's choice; it has let go of the seats already."""
-        for seat in victims:
-            entry = _entry_of(seat)
-            if isinstance(seat, LiveCopy) and entry.frozen is not None:
-                self._demote(entry, seat)
+    def _evict(self, victims: Iterable[Node]) -> None:
+        """Act on a policy's choice; it has let go of the nodes already."""
+        for node in victims:
+            entry = _entry_of(node)
+            if isinstance(node, LiveCopy) and entry.frozen is not None:
+                self._demote(entry, node)
             else:
-                self._remove(entry, RemovalCause.SIZE, seat)
+                self._remove(entry, RemovalCause.SIZE, node)
                 self._remember(entry)
 
     def _demote(self, entry: Entry, copy: LiveCopy) -> None:
@@ -468,10 +468,10 @@ class Store:
         self.live.pop(entry.key, None)
         self.counts.demotions += 1
         self.counts.demoted_bytes += copy.value_bytes
-        self._leavings.copies.append(copy)
+        self._released.copies.append(copy)
 
-    def _remove(self, entry: Entry, cause: RemovalCause, let_go: Seat | None = None) -> None:
-        """The one way by which an entry leaves. `let_go` is the seat that its policy has already given up."""
+    def _remove(self, entry: Entry, cause: RemovalCause, let_go: Node | None = None) -> None:
+        """The one way by which an entry leaves. `let_go` is the node that its policy has already given up."""
         if entry.live is not None and entry.live is not let_go:
             self._live_policy.leave(entry.live)
         if entry.frozen is not None and entry.frozen is not let_go:
@@ -480,17 +480,17 @@ class Store:
         self.counts.evicted_bytes[cause] += entry.copies_bytes
         self._weigh(entry, -1)
         del self.entries[entry.key]
-        self._families.part(entry)
+        self._version_index.part(entry)
         if entry.live is not None:
             self.live.pop(entry.key, None)
-        self._leavings.removed.append((entry, cause))
+        self._released.removed.append((entry, cause))
         self._deadlines.forget_the_gone(self.entries.values(), len(self.entries))
         self._ghosts.trim(self._ghost_limit())
 
     def _enlist(self, entry: Entry) -> None:
         self.entries[entry.key] = entry
         self._weigh(entry, 1)
-        self._families.join(entry)
+        self._version_index.join(entry)
         self._deadlines.watch(entry)
 
     def _weigh(self, entry: Entry, sign: int) -> None:
@@ -514,5 +514,5 @@ class Store:
         return max(GHOSTS_AT_LEAST, GHOSTS_PER_ENTRY * len(self.entries))
 
 
-def _entry_of(seat: Seat) -> Any:
-    return seat.history
+def _entry_of(node: Node) -> Any:
+    return node.history

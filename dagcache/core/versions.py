@@ -17,25 +17,25 @@ class _Family:
         self.members = 0
 
 
-class Families:
+class VersionIndex:
     """Marks resident entries as superseded. Not thread-safe: kept under the cache's lock.
 
     A family is known while one of its versions is resident. Only the newest can become superseded, so a new version
     costs the same however many there are.
     """
 
-    __slots__ = ("_families",)
+    __slots__ = ("_version_index",)
 
     def __init__(self) -> None:
-        self._families: dict[Hashable, _Family] = {}
+        self._version_index: dict[Hashable, _Family] = {}
 
     def join(self, entry: Entry) -> None:
         """An entry became resident."""
         if entry.family is None:
             return
-        family = self._families.get(entry.family)
+        family = self._version_index.get(entry.family)
         if family is None:
-            family = self._families[entry.family] = _Family(entry)
+            family = self._version_index[entry.family] = _Family(entry)
         elif entry.order > family.order:
             family.newest.superseded = True
             family.newest = entry
@@ -50,14 +50,14 @@ class Families:
         """A resident entry leaves."""
         if entry.family is None:
             return
-        family = self._families[entry.family]
+        family = self._version_index[entry.family]
         family.members -= 1
         if not family.members:
-            del self._families[entry.family]
+            del self._version_index[entry.family]
 
     def clear(self) -> None:
         """No entry is resident."""
-        self._families.clear()
+        self._version_index.clear()
 
     def check_invariants(self, residents: Iterable[Entry]) -> None:
         """Raise AssertionError unless the families count exactly the residents and know the newest of them."""
@@ -65,7 +65,7 @@ class Families:
         for entry in residents:
             if entry.family is not None:
                 members[entry.family] = members.get(entry.family, 0) + 1
-                order = self._families[entry.family].order
+                order = self._version_index[entry.family].order
                 assert entry.order <= order
                 assert entry.superseded == (entry.order < order)
-        assert members == {key: family.members for key, family in self._families.items()}
+        assert members == {key: family.members for key, family in self._version_index.items()}

@@ -68,36 +68,36 @@ class History:
         self.hits, self.brought = previous.hits, previous.brought
 
 
-class Seat:
+class Node:
     """The place of one entry in one tier. A tier's owner subclasses it to hang its payload on.
 
-    `nbytes` and `weight` must not change while a policy holds the seat, except by the policy's `reweigh`.
+    `nbytes` and `weight` must not change while a policy holds the node, except by the policy's `reweigh`.
     The last four attributes belong to the policy.
 
     Attributes:
         history: the entry's access history.
-        nbytes: bytes that the seat occupies.
+        nbytes: bytes that the node occupies.
         weight: nbytes / seconds to bring the value back: the bytes that a second of work occupies.
-        arrived: time at which the seat was taken.
+        arrived: time at which the node was taken.
         guest: whether it is on probation.
         index: position among the policy's residents; -1 = none.
-        hits_before: the history's hits at arrival.
+        hits_before: the history's hits at candidate.
 
     """
 
-    __slots__ = ("arrived", "guest", "history", "hits_before", "index", "nbytes", "weight")
+    __slots__ = ("arrived", "history", "hits_before", "index", "nbytes", "on_probation", "weight")
 
     def __init__(self, history: History, nbytes: int, weight: float) -> None:
         self.history = history
         self.nbytes = nbytes
         self.weight = weight
         self.arrived = -inf
-        self.guest = False
+        self.on_probation = False
         self.index = -1
         self.hits_before = 0
 
     def hits_since_arrival(self) -> int:
-        """How often the entry was used since it took this seat."""
+        """How often the entry was used since it took this node."""
         return self.history.hits - self.hits_before
 
     def is_proven(self) -> bool:

@@ -15,10 +15,10 @@ from itertools import chain, islice, takewhile
 from math import inf
 from typing import NamedTuple
 
-from dagcache.eviction.access_history import BURST, SURPRISE, History, Seat
+from dagcache.eviction.access_history import BURST, SURPRISE, History, Node
 from dagcache.eviction.ghosts import Ghosts
 
-__all__ = ["BURST", "Ghosts", "History", "Policy", "Seat"]
+__all__ = ["BURST", "Ghosts", "History", "Node", "Policy"]
 
 FULL_SCAN = 256
 """Residents: up to so many all are ranked, at every eighth choice of a victim; in between the worst of them."""
@@ -49,12 +49,12 @@ _HOPELESS = 0.2  # re-reads per trial below which a guest that already lost is n
 class _Placement(NamedTuple):
     """What letting a newcomer in means: who must leave, and where it sits."""
 
-    victims: list[Seat]
-    home: OrderedDict[Seat, None] | None  # None: among the residents
+    victims: list[Node]
+    home: OrderedDict[Node, None] | None  # None: among the residents
 
 
 class Policy:
-    """Ranks the seats of one tier and chooses who leaves and who is let in.
+    """Ranks the nodes of one tier and chooses who leaves and who is let in.
 
     Pure and deterministic: no clock, no I/O, no randomness; `now` is always seconds on the owner's
     clock. Not thread-safe: called under the cache's lock. Before `admit`, the owner has restored
@@ -62,18 +62,18 @@ class Policy:
     """
 
     def __init__(self) -> None:
-        self._residents: list[Seat] = []
+        self._residents: list[Node] = []
         self._resident_bytes = 0
         self._hand = 0
         self._reuses = 0
-        self._pool: dict[Seat, None] = {}
+        self._pool: dict[Node, None] = {}
         self._worst_score = 0.0
         self._ranked = -inf
         self._passes = 0
-        self._window: OrderedDict[Seat, None] = OrderedDict()
+        self._window: OrderedDict[Node, None] = OrderedDict()
         self._window_bytes = 0
         # Guests that came while bursts were the rule: safe for a moment, then in the window.
-        self._grace: OrderedDict[Seat, None] = OrderedDict()
+        self._grace: OrderedDict[Node, None] = OrderedDict()
         self._rereads = 0.0
         self._trials = _FEWEST_TRIALS
         self._mean_newcomer = 0.0
@@ -81,63 +81,63 @@ class Policy:
     def __len__(self) -> int:
         return len(self._residents) + len(self._window) + len(self._grace)
 
-    def __iter__(self) -> Iterator[Seat]:
+    def __iter__(self) -> Iterator[Node]:
         return chain(self._residents, self._window, self._grace)
 
-    def admit(self, seat: Seat, *, used: int, budget: int, now: float) -> list[Seat] | None:
+    def admit(self, node: Node, *, used: int, budget: int, now: float) -> list[Node] | None:
         """Decide on a newcomer while `used` of at most `budget` bytes are taken in its tier.
 
         Returns the victims that must leave (no longer held here; the newcomer is), so that
-        used - sum(victims) + seat.nbytes <= budget; or None: it passes through and nothing changed.
+        used - sum(victims) + node.nbytes <= budget; or None: it passes through and nothing changed.
         """
-        repeated = self._learn_from(seat, budget, now)
-        need = used + seat.nbytes - budget
-        placement = self._place(seat, need, budget, now) if seat.nbytes <= budget else None
+        repeated = self._learn_from(node, budget, now)
+        need = used + node.nbytes - budget
+        placement = self._place(node, need, budget, now) if node.nbytes <= budget else None
         if not repeated and (placement is None or placement.home is not None):
             self._trials += 1
         if placement is None:
             return None
         for victim in placement.victims:
             self.leave(victim)
-        self._enter(seat, placement.home, now)
+        self._enter(node, placement.home, now)
         return placement.victims
 
-    def shed(self, need: int, now: float) -> list[Seat]:
+    def shed(self, need: int, now: float) -> list[Node]:
         """Choose victims, worst first, worth at least `need` bytes (or all); they are no longer held."""
-        victims: list[Seat] = []
+        victims: list[Node] = []
         while need > 0 and len(self):
-            for seat in self._worst_residents(need, now) or list(self._guests()):
+            for node in self._worst_residents(need, now) or list(self._guests()):
                 if need <= 0:
                     break
-                self.leave(seat)
-                victims.append(seat)
-                need -= seat.nbytes
+                self.leave(node)
+                victims.append(node)
+                need -= node.nbytes
         return victims
 
-    def leave(self, seat: Seat) -> None:
-        """Take out a seat that is held here."""
-        if seat.guest:
-            again = seat.hits_since_arrival() - seat.is_proven()  # a use that proves a guest came later than at once
+    def leave(self, node: Node) -> None:
+        """Take out a node that is held here."""
+        if node.on_probation:
+            again = node.hits_since_arrival() - node.is_proven()  # a use that proves a guest came later than at once
             self._rereads += min(max(0, again), _HITS_COUNTED)
-            self._leave_probation(seat)
+            self._leave_probation(node)
         else:
-            self._leave_residents(seat)
+            self._leave_residents(node)
 
-    def reweigh(self, seat: Seat, nbytes: int) -> None:
-        """Note that a seat that is held here occupies another number of bytes; it costs as much to bring back."""
-        change = nbytes - seat.nbytes
-        if not seat.guest:
+    def reweigh(self, node: Node, nbytes: int) -> None:
+        """Note that a node that is held here occupies another number of bytes; it costs as much to bring back."""
+        change = nbytes - node.nbytes
+        if not node.on_probation:
             self._resident_bytes += change
-        elif seat in self._window:
+        elif node in self._window:
             self._window_bytes += change
-        seat.weight *= nbytes / max(seat.nbytes, 1)
-        seat.nbytes = nbytes
+        node.weight *= nbytes / max(node.nbytes, 1)
+        node.nbytes = nbytes
 
     def clear(self) -> None:
-        """Take out every seat; what was learned about newcomers stays."""
-        for seat in self:
-            seat.index = -1
-            seat.guest = False
+        """Take out every node; what was learned about newcomers stays."""
+        for node in self:
+            node.index = -1
+            node.on_probation = False
         self._residents.clear()
         self._pool.clear()
         self._reuses = self._passes = 0
@@ -145,42 +145,42 @@ class Policy:
         self._grace.clear()
         self._resident_bytes = self._window_bytes = 0
 
-    def next_victim(self, now: float) -> Seat | None:
-        """About the worst seat, for a gauge: cheap, changes nothing; None if there is no seat."""
+    def next_victim(self, now: float) -> Node | None:
+        """About the worst node, for a gauge: cheap, changes nothing; None if there is no node."""
         if not self._residents:
             return next(self._guests(), None)
         few = len(self._residents) <= FULL_SCAN
-        seats = self._residents if few else list(self._pool) or self._residents[:SLICE]
-        scores = self._scores(seats, now)
-        return seats[scores.index(max(scores))]
+        nodes = self._residents if few else list(self._pool) or self._residents[:SLICE]
+        scores = self._scores(nodes, now)
+        return nodes[scores.index(max(scores))]
 
     def check_invariants(self) -> None:
         """Raise AssertionError if an internal total or index is off."""
-        assert all(self._residents[seat.index] is seat for seat in self._residents)
-        assert len({seat.index for seat in self._residents}) == len(self._residents)
-        assert not any(seat.guest for seat in self._residents)
-        assert all(seat.guest and seat.index == -1 for seat in self._guests())
+        assert all(self._residents[node.index] is node for node in self._residents)
+        assert len({node.index for node in self._residents}) == len(self._residents)
+        assert not any(node.on_probation for node in self._residents)
+        assert all(node.on_probation and node.index == -1 for node in self._guests())
         assert not self._window.keys() & self._grace.keys()
-        assert self._resident_bytes == sum(seat.nbytes for seat in self._residents)
-        assert self._window_bytes == sum(seat.nbytes for seat in self._window)
+        assert self._resident_bytes == sum(node.nbytes for node in self._residents)
+        assert self._window_bytes == sum(node.nbytes for node in self._window)
         assert len(self._pool) <= 2 * POOL
-        assert all(not seat.guest and self._residents[seat.index] is seat for seat in self._pool)
+        assert all(not node.on_probation and self._residents[node.index] is node for node in self._pool)
         assert self._rereads >= 0
         assert self._trials > 0
 
     # ---- the decision ----
 
-    def _learn_from(self, seat: Seat, budget: int, now: float) -> bool:
+    def _learn_from(self, node: Node, budget: int, now: float) -> bool:
         """Learn from the newcomer; whether it was brought in the same burst already."""
-        repeated = now - seat.history.brought <= BURST
+        repeated = now - node.history.brought <= BURST
         self._rereads = self._rereads * _DECAY + repeated
         self._trials = max(self._trials * _DECAY, _FEWEST_TRIALS)
-        if seat.nbytes <= budget:
-            mean = self._mean_newcomer or seat.nbytes
-            self._mean_newcomer = mean + _MEAN_STEP * (seat.nbytes - mean)
+        if node.nbytes <= budget:
+            mean = self._mean_newcomer or node.nbytes
+            self._mean_newcomer = mean + _MEAN_STEP * (node.nbytes - mean)
         return repeated
 
-    def _place(self, seat: Seat, need: int, budget: int, now: float) -> _Placement | None:
+    def _place(self, node: Node, need: int, budget: int, now: float) -> _Placement | None:
         """Find room for `need` bytes that are missing; None: not worth it."""
         if need <= 0:
             return _Placement([], None)
@@ -188,24 +188,24 @@ class Policy:
         window = self._window_limit(budget)
         leavers = _first_bytes(self._window, min(need, self._window_bytes - window))
         missing = need - _total(leavers)
-        gap = seat.history.gap
+        gap = node.history.gap
         if missing <= 0:
             return _Placement(leavers, None if gap else self._window)
-        if self._surely_loses(seat, window, now):
+        if self._surely_loses(node, window, now):
             return None
         worst = self._worst_residents(need, now)
         if gap:
-            losers = _first_bytes(self._worse_than(gap * seat.weight, worst, now), missing)
+            losers = _first_bytes(self._worse_than(gap * node.weight, worst, now), missing)
             if _total(losers) >= missing:
                 return _Placement(leavers + losers, None)
-        return self._place_guest(seat, need, window, worst)
+        return self._place_guest(node, need, window, worst)
 
-    def _place_guest(self, seat: Seat, need: int, window: float, worst: list[Seat]) -> _Placement | None:
+    def _place_guest(self, node: Node, need: int, window: float, worst: list[Node]) -> _Placement | None:
         """Find room for a newcomer on probation, if its chance of being used again justifies that."""
-        if self._is_no_guest(seat, window):
+        if self._is_no_guest(node, window):
             return None
         bursts_are_the_rule = self._bursts_are_the_rule()
-        crowding = self._window_bytes + seat.nbytes - window
+        crowding = self._window_bytes + node.nbytes - window
         leavers = _first_bytes(self._window, min(crowding, need) if bursts_are_the_rule else crowding)
         others = islice(self._window, len(leavers), None)
         victims = leavers + _first_bytes(chain(worst, others), need - _total(leavers))
@@ -213,31 +213,31 @@ class Policy:
             return None
         return _Placement(victims, self._grace if bursts_are_the_rule else self._window)
 
-    def _is_no_guest(self, seat: Seat, window: float) -> bool:
+    def _is_no_guest(self, node: Node, window: float) -> bool:
         """Whether a newcomer is not even put on probation: it is too large, or lost before, and bursts are rare."""
         rereads_per_trial = self._rereads / self._trials
-        hopeless = seat.nbytes > window or (seat.history.gap > 0 and rereads_per_trial < _HOPELESS)
+        hopeless = node.nbytes > window or (node.history.gap > 0 and rereads_per_trial < _HOPELESS)
         return hopeless and not self._bursts_are_the_rule()
 
     def _bursts_are_the_rule(self) -> bool:
         """Whether newcomers have mostly been used again at once."""
         return self._rereads >= self._trials
 
-    def _surely_loses(self, seat: Seat, window: float, now: float) -> bool:
+    def _surely_loses(self, node: Node, window: float, now: float) -> bool:
         """Whether a newcomer is worse than all residents of a ranking made just now, without ranking them again."""
-        gap = seat.history.gap
-        if self._passes <= 0 or now - self._ranked > _JUST_NOW * gap or not self._is_no_guest(seat, window):
+        gap = node.history.gap
+        if self._passes <= 0 or now - self._ranked > _JUST_NOW * gap or not self._is_no_guest(node, window):
             return False
         self._passes -= 1
-        return gap * seat.weight > self._worst_score
+        return gap * node.weight > self._worst_score
 
     def _window_limit(self, budget: int) -> float:
         """Bytes that guests may take."""
         wanted = min(_WINDOW_SHARE_MAX * budget, _WINDOW_ENTRIES * self._mean_newcomer)
         return max(_WINDOW_SHARE * budget, wanted)
 
-    def _worst_residents(self, need: int, now: float) -> list[Seat]:
-        """Residents in order of badness, worst first: all, or a good sample of several times `need` bytes.
+    def _worst_residents(self, need: int, now: float) -> list[Node]:
+        """Residents in order of eviction_score, worst first: all, or a good sample of several times `need` bytes.
 
         The sample is what was worst lately; where residents are many also those under the rolling hand,
         which moves on by enough of them.
@@ -255,7 +255,7 @@ class Policy:
         self._pool = self._candidates(worst, POOL, now)
         return worst
 
-    def _worst_of_few(self, need: int, now: float) -> list[Seat]:
+    def _worst_of_few(self, need: int, now: float) -> list[Node]:
         if self._reuses > 0 and _total(self._pool) >= 2 * need:
             self._reuses -= 1
             lately = list(self._pool)
@@ -265,128 +265,128 @@ class Policy:
         self._pool = self._candidates(worst, RANKED, now)
         return worst
 
-    def _rank(self, seats: list[Seat], now: float) -> list[Seat]:
-        """The seats, worst first; remembers how bad any of them is, or will be as soon as it is used again."""
-        scores = self._scores(seats, now)
-        self._worst_score = max(*scores, *(seat.history.gap * seat.weight for seat in seats))
+    def _rank(self, nodes: list[Node], now: float) -> list[Node]:
+        """The nodes, worst first; remembers how bad any of them is, or will be as soon as it is used again."""
+        scores = self._scores(nodes, now)
+        self._worst_score = max(*scores, *(node.history.gap * node.weight for node in nodes))
         self._ranked = now
         self._passes = _REUSES
-        return _worst_first(seats, scores)
+        return _worst_first(nodes, scores)
 
-    def _candidates(self, worst: list[Seat], count: int, now: float) -> dict[Seat, None]:
+    def _candidates(self, worst: list[Node], count: int, now: float) -> dict[Node, None]:
         """Whom to look at again: the worst, and those who were just used, for they will be as bad in a moment."""
         candidates = dict.fromkeys(worst[:count])
         if self._bursts_are_the_rule():
-            just_used = takewhile(lambda seat: now - seat.history.mark <= _AGAIN, reversed(worst[count:]))
+            just_used = takewhile(lambda node: now - node.history.mark <= _AGAIN, reversed(worst[count:]))
             candidates.update(dict.fromkeys(islice(just_used, POOL)))
         return candidates
 
-    def _worse_than(self, limit: float, worst_first: list[Seat], now: float) -> Iterator[Seat]:
-        for seat in worst_first:
-            if self._scores((seat,), now)[0] <= limit:
+    def _worse_than(self, limit: float, worst_first: list[Node], now: float) -> Iterator[Node]:
+        for node in worst_first:
+            if self._scores((node,), now)[0] <= limit:
                 return
-            yield seat
+            yield node
 
-    def _scores(self, seats: Iterable[Seat], now: float) -> list[float]:
-        return _badness(seats, now, _AGAIN if self._bursts_are_the_rule() else -inf)
+    def _scores(self, nodes: Iterable[Node], now: float) -> list[float]:
+        return _eviction_score(nodes, now, _AGAIN if self._bursts_are_the_rule() else -inf)
 
     def _review_guests(self, now: float) -> None:
         """Move guests on whose grace is over, and make residents of those that proved themselves."""
         while self._grace:
-            seat = next(iter(self._grace))
-            if now - seat.arrived <= _AGAIN:
+            node = next(iter(self._grace))
+            if now - node.arrived <= _AGAIN:
                 break
-            self._leave_probation(seat)
-            self._enter_probation(seat, self._window)
-        for seat in list(islice(self._window, REVIEW)):
-            if seat.is_proven():
-                self.leave(seat)
-                self._enter_residents(seat)
+            self._leave_probation(node)
+            self._enter_probation(node, self._window)
+        for node in list(islice(self._window, REVIEW)):
+            if node.is_proven():
+                self.leave(node)
+                self._enter_residents(node)
 
     # ---- bookkeeping ----
 
-    def _guests(self) -> Iterator[Seat]:
+    def _guests(self) -> Iterator[Node]:
         return chain(self._window, self._grace)
 
-    def _enter(self, seat: Seat, home: OrderedDict[Seat, None] | None, now: float) -> None:
-        seat.arrived = now
-        seat.hits_before = seat.history.hits
+    def _enter(self, node: Node, home: OrderedDict[Node, None] | None, now: float) -> None:
+        node.arrived = now
+        node.hits_before = node.history.hits
         if home is None:
-            self._enter_residents(seat)
+            self._enter_residents(node)
         else:
-            self._enter_probation(seat, home)
+            self._enter_probation(node, home)
 
-    def _enter_residents(self, seat: Seat) -> None:
-        seat.guest = False
-        seat.index = len(self._residents)
-        self._residents.append(seat)
-        self._resident_bytes += seat.nbytes
+    def _enter_residents(self, node: Node) -> None:
+        node.on_probation = False
+        node.index = len(self._residents)
+        self._residents.append(node)
+        self._resident_bytes += node.nbytes
         # Just used: in a sweep among the farthest from its next use, and the next ranking might come too late.
         if len(self._pool) < 2 * POOL:
-            self._pool[seat] = None
+            self._pool[node] = None
 
-    def _leave_residents(self, seat: Seat) -> None:
+    def _leave_residents(self, node: Node) -> None:
         last = self._residents.pop()
-        if last is not seat:
-            self._residents[seat.index] = last
-            last.index = seat.index
-        seat.index = -1
-        self._pool.pop(seat, None)
-        self._resident_bytes -= seat.nbytes
+        if last is not node:
+            self._residents[node.index] = last
+            last.index = node.index
+        node.index = -1
+        self._pool.pop(node, None)
+        self._resident_bytes -= node.nbytes
 
-    def _enter_probation(self, seat: Seat, home: OrderedDict[Seat, None]) -> None:
-        seat.guest = True
-        home[seat] = None
+    def _enter_probation(self, node: Node, home: OrderedDict[Node, None]) -> None:
+        node.on_probation = True
+        home[node] = None
         if home is self._window:
-            self._window_bytes += seat.nbytes
+            self._window_bytes += node.nbytes
 
-    def _leave_probation(self, seat: Seat) -> None:
-        seat.guest = False
-        if seat in self._window:
-            del self._window[seat]
-            self._window_bytes -= seat.nbytes
+    def _leave_probation(self, node: Node) -> None:
+        node.on_probation = False
+        if node in self._window:
+            del self._window[node]
+            self._window_bytes -= node.nbytes
         else:
-            del self._grace[seat]
+            del self._grace[node]
 
 
-def _badness(seats: Iterable[Seat], now: float, again: float) -> list[float]:
-    """Score each seat: seconds it is predicted to be useless for, times the bytes a second of work takes.
+def _eviction_score(nodes: Iterable[Node], now: float, again: float) -> list[float]:
+    """Score each node: seconds it is predicted to be useless for, times the bytes a second of work takes.
 
     The farther off the next use, or the longer overdue, the worse; see docs/policy.md for the formula. What was used
     no more than `again` seconds ago is needed again at any moment.
     One loop without calls, because it is most of what choosing a victim costs.
     """
     scores = []
-    for seat in seats:
-        history = seat.history
+    for node in nodes:
+        history = node.history
         gap = history.gap
         idle = now - history.mark
         if idle < gap:
-            scores.append((gap - 0.5 * idle) * seat.weight if idle > again else 0.0)
+            scores.append((gap - 0.5 * idle) * node.weight if idle > again else 0.0)
         elif history.superseded and idle > _DEAD_GAPS * gap:
             scores.append(inf)
         elif history.agreed >= _RHYTHM and SURPRISE * gap < idle < history.pause:
-            scores.append((history.pause - 0.5 * idle) * seat.weight)
+            scores.append((history.pause - 0.5 * idle) * node.weight)
         else:
-            scores.append((idle - 0.5 * gap) * seat.weight)
+            scores.append((idle - 0.5 * gap) * node.weight)
     return scores
 
 
-def _worst_first(seats: list[Seat], scores: list[float]) -> list[Seat]:
-    order = sorted(range(len(seats)), key=scores.__getitem__, reverse=True)
-    return [seats[i] for i in order]
+def _worst_first(nodes: list[Node], scores: list[float]) -> list[Node]:
+    order = sorted(range(len(nodes)), key=scores.__getitem__, reverse=True)
+    return [nodes[i] for i in order]
 
 
-def _first_bytes(seats: Iterable[Seat], need: float) -> list[Seat]:
-    """As many of the first seats as make up `need` bytes, or all of them."""
-    taken: list[Seat] = []
-    for seat in seats:
+def _first_bytes(nodes: Iterable[Node], need: float) -> list[Node]:
+    """As many of the first nodes as make up `need` bytes, or all of them."""
+    taken: list[Node] = []
+    for node in nodes:
         if need <= 0:
             break
-        taken.append(seat)
-        need -= seat.nbytes
+        taken.append(node)
+        need -= node.nbytes
     return taken
 
 
-def _total(seats: Iterable[Seat]) -> int:
-    return sum(seat.nbytes for seat in seats)
+def _total(nodes: Iterable[Node]) -> int:
+    return sum(node.nbytes for node in nodes)

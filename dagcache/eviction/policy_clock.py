@@ -12,7 +12,7 @@ LEAST_STEP = 1 / 50
 """Seconds of the policy's time that a use takes at least."""
 
 
-class Pace:
+class PolicyClock:
     """The policy's clock. Written without a lock by hits, too: a lost step is harmless."""
 
     __slots__ = ("_now", "_time")

@@ -32,7 +32,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, final
 
 from dagcache.core.cache import DagCache
-from dagcache.core.entry import Arrival, Entry
+from dagcache.core.entry import Candidate, Entry
 from dagcache.errors import ConfigError
 from dagcache.own_version import own_version
 from dagcache.sizing.limits import ByteLimit, format_bytes
@@ -165,7 +165,7 @@ class Recording:
     ) -> None:
         self.close()
 
-    def _note(self, key: Hashable, tier: str, facts: Entry | Arrival | None, seconds: float) -> None:
+    def _note(self, key: Hashable, tier: str, facts: Entry | Candidate | None, seconds: float) -> None:
         """What the cache calls, in the middle of a lookup."""
         try:
             if len(self._queue) < _MOST_WAITING:
@@ -288,12 +288,12 @@ class _Format:
         return blake2b(text.encode("utf-8", "replace"), key=self._salt, person=kind, digest_size=6).hexdigest()
 
 
-def _told_by(facts: Entry | Arrival | None) -> _Facts | None:
+def _told_by(facts: Entry | Candidate | None) -> _Facts | None:
     """The numbers only: an entry held in a queue would hold its graph."""
     if facts is None:
         return None
     frozen: Any = facts.frozen
-    frozen_bytes = 0 if frozen is None else len(frozen if isinstance(facts, Arrival) else frozen.data)
+    frozen_bytes = 0 if frozen is None else len(frozen if isinstance(facts, Candidate) else frozen.data)
     return facts.live_bytes, frozen_bytes, facts.load_seconds, facts.family, facts.order
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from dagcache.config import DEFAULT_TTL
-from dagcache.core.entry import Arrival
+from dagcache.core.entry import Candidate
 from dagcache.core.store import Store
 from dagcache.sizing.estimate import Sized
 
@@ -118,13 +118,13 @@ class _Cache:
         entry = store.find(lookup.key, now)
         if entry is None:
             self._seconds += lookup.load_seconds
-            store.admit(_arrival(lookup), now)
+            store.admit(_candidate(lookup), now)
         else:  # its live copy would have been found above
             self._frozen_hits += 1
             self._seconds += lookup.thaw_seconds
             weight = Sized(lookup.live_bytes, exact=False, seconds=0.0)
             store.keep_thawed(entry, _STAND_IN, weight, lookup.thaw_seconds, None, now)
-        store.take_leavings()
+        store.take_released()
         self._peak = max(self._peak, store.used)
 
     def outcome(self) -> Outcome:
@@ -165,9 +165,9 @@ class _Length:
         return self._length
 
 
-def _arrival(lookup: Lookup) -> Arrival:
+def _candidate(lookup: Lookup) -> Candidate:
     frozen = cast("bytes", _Length(lookup.frozen_bytes)) if lookup.frozen_bytes else None
-    return Arrival(
+    return Candidate(
         key=lookup.key,
         value=_STAND_IN,
         live_bytes=lookup.live_bytes,

@@ -18,7 +18,7 @@ from dagcache.metrics.scrape import scrape
 from dagcache.traces import recording
 from tests.in_airflow.support import install_anew, scheduler_bag
 
-PARTS = ("MemoryPressure", "Exposition", "HeapFreeze", "record", "memory_limit", "AttributionServer.start")
+PARTS = ("MemoryPressure", "MetricsEndpoint", "HeapFreeze", "record", "memory_limit", "AttributionServer.start")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def running(component: Component) -> dict[str, bool]:
     """Which parts have been started."""
     return {
         "MemoryPressure": component.pressure is not None,
-        "Exposition": component.exposition is not None and component.exposition.port is not None,
+        "MetricsEndpoint": component.exposition is not None and component.exposition.port is not None,
         "HeapFreeze": component._heap is not None,
         "record": component.recording is not None,
         "AttributionServer.start": component.attribution.path is not None,

@@ -40,7 +40,7 @@ def create_run(dag: Any, session: Any) -> Any:
 
 def weight_of(bag: Any, dag: Any) -> int:
     """By an exact walk, bytes."""
-    shared = frozenset(map(id, bag.dagcache._intake._shared))
+    shared = frozenset(map(id, bag.dagcache._preparer._shared))
     return weigh(dag, shared=shared).nbytes
 
 
@@ -69,7 +69,7 @@ def test_what_tasks_keep_once_a_run_is_verified_again_is_accounted(bag: Any, ses
     grown = weight_of(bag, dag)
     assert grown > 1.2 * fresh
     cache = bag.dagcache
-    cache._intake._reweighing.earn(1e6)
+    cache._preparer._reweighing.earn(1e6)
     for _ in range(USES_BEFORE_REWEIGHING):
         cache._store.live[version].fresh = 0.0  # as if some time had passed
         assert bag._get_dag(version, session) is dag

@@ -109,5 +109,5 @@ def test_a_key_that_cannot_be_weighed_counts_as_a_usual_one(monkeypatch: pytest.
 def test_no_key_outlives_its_entry_because_its_value_did_not_thaw() -> None:
     """Only a hash is remembered of it."""
     cache, _ = make_cache()
-    cache._intake.thaw_failed(("heavy", bytes(100_000)), ValueError("damaged"))
-    assert list(map(type, cache._intake._unthawed)) == [int]
+    cache._preparer.thaw_failed(("heavy", bytes(100_000)), ValueError("damaged"))
+    assert list(map(type, cache._preparer._unthawed)) == [int]

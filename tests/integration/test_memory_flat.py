@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dagcache.core.entry import ENTRY_OVERHEAD, LIVE_OVERHEAD, Arrival
+from dagcache.core.entry import ENTRY_OVERHEAD, LIVE_OVERHEAD, Candidate
 from dagcache.core.store import GHOSTS_PER_ENTRY, Store
 from tests.support.paths import ROOT
 
@@ -61,15 +61,15 @@ def traced_bytes_per_entry(live: bool) -> float:
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for index, key in enumerate(keys):
-        arrival = Arrival(key=key, value=values[index], live_bytes=1000, frozen=blobs[index], load_seconds=0.01)
-        store.admit(arrival, float(index))
-        store.take_leavings()
+        candidate = Candidate(key=key, value=values[index], live_bytes=1000, frozen=blobs[index], load_seconds=0.01)
+        store.admit(candidate, float(index))
+        store.take_released()
         if not live:
             entry = store.entries[key]
             assert entry.live is not None
             store._live_policy.leave(entry.live)
             store._demote(entry, entry.live)
-            store.take_leavings()
+            store.take_released()
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     return used / number

@@ -254,7 +254,7 @@ class CacheMachine(RuleBasedStateMachine):
         if not hasattr(self, "cache"):
             return
         self.cache.check_invariants()
-        assert self.cache._reaper.due_bytes == 0
+        assert self.cache._disposer.due_bytes == 0
         stats = self.cache.stats()
         assert stats.lookups == self.lookups
         resident = stats.total_bytes - stats.waiting_bytes

@@ -68,7 +68,7 @@ def make_cache(**settings: Any) -> tuple[DagCache[Any, Any], ManualClock]:
     """A cache of `Weighted` values with a clock of its own; settings as `DagCache` takes them.
 
     Every load and thaw is taken to last a millisecond: which of them stay depends on what they cost, and a busy machine
-    must not decide that. For the same reason expiry and burial take no time at all.
+    must not decide that. For the same reason expiry and disposal take no time at all.
     """
     clock = ManualClock()
     settings.setdefault("max_bytes", 0)

@@ -13,7 +13,7 @@ import pytest
         ("attribution", ["AttributionServer", "ask"], "inspection.server"),
         ("loader", ["SerializedDagLoader", "VersionRow"], "database.loader"),
         ("policy", ["Policy"], "eviction.policy"),
-        ("policy", ["History", "Seat"], "eviction.access_history"),
+        ("policy", ["History"], "eviction.access_history"),
         ("recorded", ["read_trace"], "traces.reading"),
         ("simulation", ["replay", "replay_lru"], "traces.replay"),
         ("trace", ["record"], "traces.recording"),
@@ -25,3 +25,11 @@ def test_a_former_name_leads_to_the_same_object(former: str, names: list[str], h
     """`from dagcache.loader import SerializedDagLoader`, for instance, goes on working."""
     was, is_now = importlib.import_module(f"dagcache.{former}"), importlib.import_module(f"dagcache.{home}")
     assert [getattr(was, name) for name in names] == [getattr(is_now, name) for name in names]
+
+
+def test_the_policys_nodes_had_another_name() -> None:
+    """They were seats."""
+    from dagcache.eviction.access_history import Node
+    from dagcache.policy import Seat
+
+    assert Seat is Node

@@ -25,7 +25,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import dagcache
-from dagcache.metrics.endpoint import Exposition
+from dagcache.metrics.endpoint import MetricsEndpoint
 from dagcache.traces.recording import record
 
 try:
@@ -36,7 +36,7 @@ assert Path(dagcache.__file__).is_relative_to(sys.argv[1]), dagcache.__file__
 cache = dagcache.DagCache(max_bytes="1MiB", name="scheduler")
 with record(cache, Path(sys.argv[1], "lookups.jsonl")):
     cache.get_or_load("key", str)
-exposition = Exposition(cache, None, host="127.0.0.1", ports=(0,), targets=Path(sys.argv[1], "targets"))
+exposition = MetricsEndpoint(cache, None, host="127.0.0.1", ports=(0,), targets=Path(sys.argv[1], "targets"))
 for _ in range(2):
     print(urlopen(f"http://127.0.0.1:{exposition.port}/metrics", timeout=30).read().decode())
 exposition.close()

@@ -144,7 +144,7 @@ def _pauses(mode: str) -> Measure:
             f" {control['p99_ms']:.1f}; {told['collections']} collections ({told['full']} full): p99"
             f" {told['collection_p99_ms']:.1f} ms, worst {told['worst_ms']:.0f} ms, {told['share']:.1%} of the time;"
             f" {ours:.2f} ms a lookup, without the cache {theirs:.2f};"
-            f" burials: p99 {told['burial_p99_ms']:.1f} ms, {told['burial_share']:.0%}"
+            f" disposals: p99 {told['burial_p99_ms']:.1f} ms, {told['burial_share']:.0%}"
         )
         return Outcome(figure, passed=told["p99_ms"] < 10 and 4 * ours < theirs)
 

@@ -21,7 +21,7 @@ from dagcache.cli.doctor.checks import Check
 from dagcache.cli.doctor.endpoints import Answer, Endpoint, Port
 from dagcache.cli.main import main
 from dagcache.freezing.pickle_freezer import PickleFreezer
-from dagcache.metrics.endpoint import Exposition
+from dagcache.metrics.endpoint import MetricsEndpoint
 from tests.stress.test_threads import until
 from tests.support.caches import make_cache
 
@@ -271,9 +271,9 @@ def test_processes_whose_values_have_no_frozen_form_are_told_of() -> None:
 
 
 @pytest.fixture
-def exposition(tmp_path: Path) -> Iterator[Exposition]:
+def exposition(tmp_path: Path) -> Iterator[MetricsEndpoint]:
     """A cache's endpoint, announced in a directory."""
-    made = Exposition(make_cache(name="scheduler")[0], None, host="127.0.0.1", ports=[0], targets=tmp_path)
+    made = MetricsEndpoint(make_cache(name="scheduler")[0], None, host="127.0.0.1", ports=[0], targets=tmp_path)
     yield made
     made.close()
 
@@ -285,7 +285,7 @@ def listener() -> Iterator[socket.socket]:
         yield made
 
 
-def test_announced_endpoints_are_found_and_asked(exposition: Exposition, tmp_path: Path) -> None:
+def test_announced_endpoints_are_found_and_asked(exposition: MetricsEndpoint, tmp_path: Path) -> None:
     """Files that are none are left out."""
     (tmp_path / "garbage.json").write_text("[{")
     (tmp_path / "strange.json").write_text('[{"targets": 7}, 8]')
@@ -300,7 +300,7 @@ def test_an_endpoint_tells_what_it_could_not_freeze(tmp_path: Path) -> None:
     """As its statistics count it."""
     cache, _ = make_cache(name="scheduler", freezer=PickleFreezer(), sizer=lambda _: 1)
     cache["a lock"] = threading.Lock()
-    made = Exposition(cache, None, host="127.0.0.1", ports=[0], targets=tmp_path)
+    made = MetricsEndpoint(cache, None, host="127.0.0.1", ports=[0], targets=tmp_path)
     try:
         assert endpoints.ask(f"http://localhost:{made.port}/metrics") == Answer(("scheduler",), unfrozen=1)
     finally:
@@ -331,7 +331,7 @@ def test_work_that_hangs_is_left_behind() -> None:
 
 
 def test_ports_are_free_or_taken_by_whom(
-    exposition: Exposition, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+    exposition: MetricsEndpoint, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a cache's endpoint, or by somebody."""
     monkeypatch.setattr(endpoints, "_SECONDS", 0.5)
@@ -505,7 +505,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_announced_and_given_endpoints_and_ports_are_looked_at(
-    in_airflow: list[Any], exposition: Exposition, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    in_airflow: list[Any], exposition: MetricsEndpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The port is taken by the endpoint itself: a warning, for the next process would have none."""
     port = exposition.port
@@ -557,7 +557,7 @@ runpy.run_module("dagcache.cli", run_name="__main__", alter_sys=True)
 """
 
 
-def test_without_airflow_it_says_so_and_goes_on(exposition: Exposition) -> None:
+def test_without_airflow_it_says_so_and_goes_on(exposition: MetricsEndpoint) -> None:
     """As a process of its own, in an environment without any extra."""
     url = f"http://user:{SECRET}@127.0.0.1:{exposition.port}/metrics?token={SECRET}"
     done = subprocess.run(

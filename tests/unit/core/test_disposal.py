@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from dagcache.core.disposal import Reaper
-from dagcache.core.entry import Arrival, Entry, LiveCopy
-from dagcache.core.store import Leavings
+from dagcache.core.disposal import Disposer
+from dagcache.core.entry import Candidate, Entry, LiveCopy
+from dagcache.core.store import Released
 from dagcache.reclaim.census import Outcome
 from dagcache.stats import RemovalCause
 from tests.support.caches import Removals
@@ -27,38 +27,38 @@ class Breaker:
 
 def live_copy(value: object) -> LiveCopy:
     """A copy that left, of five bytes."""
-    return LiveCopy(Entry(Arrival(key="a", value=None, live_bytes=5), 0.0), value, 5, 1.0, None)
+    return LiveCopy(Entry(Candidate(key="a", value=None, live_bytes=5), 0.0), value, 5, 1.0, None)
 
 
 def test_what_left_is_taken_apart_at_the_burial_and_counts_as_waiting_before() -> None:
     """Copies that were evicted, and values that were served and not kept."""
     breaker = Breaker()
-    reaper = Reaper(breaker=breaker, on_removal=None)
+    disposer = Disposer(breaker=breaker, on_removal=None)
     copy = live_copy(["a"])
-    reaper.take(Leavings(copies=[copy], passed=[(["b"], 7, None)]), 0.0)
-    assert reaper.waiting_bytes == copy.nbytes + 7
-    del copy  # the burial leaves a copy that is in use its value
-    reaper.bury()
-    assert reaper.waiting_bytes == 0
+    disposer.take(Released(copies=[copy], passed=[(["b"], 7, None)]), 0.0)
+    assert disposer.waiting_bytes == copy.nbytes + 7
+    del copy  # the disposal leaves a copy that is in use its value
+    disposer.dispose()
+    assert disposer.waiting_bytes == 0
     assert breaker.released == [["a"], ["b"]]
 
 
 def test_a_copy_that_a_lookup_has_just_found_keeps_its_value() -> None:
     """The lookup is about to return it."""
-    reaper = Reaper(breaker=Breaker(), on_removal=None)
+    disposer = Disposer(breaker=Breaker(), on_removal=None)
     copies = [live_copy(["a"]), live_copy(["b"])]
     found = copies[0]
-    reaper.take(Leavings(copies=copies), 0.0)
-    reaper.bury()
+    disposer.take(Released(copies=copies), 0.0)
+    disposer.dispose()
     assert found.value == ["a"]
 
 
 def test_without_a_breaker_nothing_waits() -> None:
     """There is nothing to be done about it."""
-    reaper = Reaper(breaker=None, on_removal=None)
-    reaper.take(Leavings(copies=[live_copy(["a"])], passed=[(["b"], 7, None)]), 0.0)
-    reaper.bury()
-    assert (reaper.waiting_bytes, reaper.is_awaited, reaper.unbroken_cycles) == (0, False, 0)
+    disposer = Disposer(breaker=None, on_removal=None)
+    disposer.take(Released(copies=[live_copy(["a"])], passed=[(["b"], 7, None)]), 0.0)
+    disposer.dispose()
+    assert (disposer.waiting_bytes, disposer.is_awaited, disposer.unbroken_cycles) == (0, False, 0)
 
 
 class Emptied(deque[Any]):
@@ -72,23 +72,23 @@ class Emptied(deque[Any]):
 
 
 def test_what_another_thread_has_fetched_is_left_to_it() -> None:
-    """Several threads bury at once; each thing is buried once."""
+    """Several threads dispose at once; each thing is disposed of once."""
     breaker = Breaker()
-    reaper = Reaper(breaker=breaker, on_removal=None)
-    reaper._due = Emptied()
-    reaper.bury()
+    disposer = Disposer(breaker=breaker, on_removal=None)
+    disposer._due = Emptied()
+    disposer.dispose()
     assert not breaker.released
 
 
 def test_a_report_says_what_the_entry_was_and_why_it_left() -> None:
     """As of the time at which it left."""
     removals = Removals()
-    reaper = Reaper(breaker=None, on_removal=removals)
-    entry = Entry(Arrival(key="a", value="value", live_bytes=7), 100.0)
-    reaper.take(Leavings(removed=deque([(entry, RemovalCause.STALE)])), 130.0)
-    due = [reaper.is_due]
-    reaper.bury()
-    due.append(reaper.is_due)
+    disposer = Disposer(breaker=None, on_removal=removals)
+    entry = Entry(Candidate(key="a", value="value", live_bytes=7), 100.0)
+    disposer.take(Released(removed=deque([(entry, RemovalCause.STALE)])), 130.0)
+    due = [disposer.is_due]
+    disposer.dispose()
+    due.append(disposer.is_due)
     assert due == [True, False]
     ((info, cause),) = removals.told
     assert (info.key, info.idle_seconds, cause) == ("a", 30.0, RemovalCause.STALE)

@@ -6,13 +6,13 @@ from math import inf
 
 import pytest
 
-from dagcache.core.entry import Arrival, Entry
+from dagcache.core.entry import Candidate, Entry
 from dagcache.core.expiry import Deadlines
 
 
 def make_entry(used: float) -> Entry:
     """An entry that was last used then."""
-    entry = Entry(Arrival(key=object(), value=None, live_bytes=1), used)
+    entry = Entry(Candidate(key=object(), value=None, live_bytes=1), used)
     entry.used = used
     return entry
 

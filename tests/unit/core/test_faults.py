@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from dagcache import DagCache, Loaded, RemovalCause, ThawError
-from dagcache.core.entry import Arrival, Entry, FrozenCopy
+from dagcache.core.entry import Candidate, Entry, FrozenCopy
 from dagcache.core.expiry import Deadlines
-from dagcache.core.preparation import Intake
+from dagcache.core.preparation import Preparer
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.sizing.estimate import LearnedSizer
 from dagcache.sizing.walk import Weight
@@ -264,7 +264,7 @@ def test_what_is_due_is_expired_however_it_is_rounded() -> None:
     assert now > used + ttl
     assert not now - used > ttl, "not the numbers that this is about"
     deadlines = Deadlines(ttl)
-    entry = Entry(Arrival("a", None, 1), used)
+    entry = Entry(Candidate("a", None, 1), used)
     deadlines.watch(entry)
     assert list(deadlines.due(now, lambda _: True, 1)) == [entry]
 
@@ -275,19 +275,19 @@ def test_what_is_due_is_expired_however_it_is_rounded() -> None:
 def test_a_signal_handler_may_weigh_while_its_thread_is_weighing() -> None:
     """The lock of the sizer must not wait for the thread that holds it."""
     sizer = LearnedSizer(walk=lambda _: Weight(100, 1, True))
-    intake = Intake(freezer=PickleFreezer(), sizer=None, version_of=None)
+    preparer = Preparer(freezer=PickleFreezer(), sizer=None, version_of=None)
 
     def weigh() -> None:
         sizer.size(object(), (1.0,))
-        intake._freeze("a", threading.Lock())
+        preparer._freeze("a", threading.Lock())
 
-    in_time(lambda: sizer._lock.run(intake._lock.run, weigh))
+    in_time(lambda: sizer._lock.run(preparer._lock.run, weigh))
 
 
 def test_statistics_do_not_wait_for_a_value_that_is_being_weighed() -> None:
     """They hold the cache's lock, for which a signal handler in the middle of weighing may wait."""
     cache: DagCache[str, Any] = DagCache(max_bytes="1MiB")
-    cache._intake._learned._lock.run(in_time, cache.stats)
+    cache._preparer._learned._lock.run(in_time, cache.stats)
 
 
 def test_nothing_is_logged_under_the_lock(caplog: pytest.LogCaptureFixture) -> None:
@@ -351,7 +351,7 @@ def test_an_entry_that_leaves_while_it_is_described_is_described() -> None:
         @frozen.setter
         def frozen(self, _: object) -> None: ...
 
-    entry = Leaving(Arrival("a", None, 1), 0.0)
+    entry = Leaving(Candidate("a", None, 1), 0.0)
     entry.left = [FrozenCopy(entry, b"four", 1.0)]
     assert entry.info(0.0).frozen_bytes == 4
 
@@ -403,7 +403,7 @@ def test_a_cache_that_nobody_holds_is_collected() -> None:
     cache, _ = make_cache(max_bytes=300 * KIB, ttl=10)
     fill(cache, range(8))
     value = cache[7]
-    watched = [weakref.ref(cache), weakref.ref(value), weakref.ref(cache._store), weakref.ref(cache._reaper)]
+    watched = [weakref.ref(cache), weakref.ref(value), weakref.ref(cache._store), weakref.ref(cache._disposer)]
     del cache, value
     gc.collect()
     assert [reference() for reference in watched] == [None] * 4

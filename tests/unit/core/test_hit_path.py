@@ -9,7 +9,7 @@ import pytest
 
 from dagcache import CoarseClock
 from dagcache.core import hit_path
-from dagcache.core.entry import Arrival, Entry, LiveCopy
+from dagcache.core.entry import Candidate, Entry, LiveCopy
 
 
 class StoppedClock(CoarseClock):
@@ -44,7 +44,7 @@ class Path:
 
     def put(self, key: str, value: object, fresh: float) -> LiveCopy:
         """A live copy, fresh until then."""
-        entry = Entry(Arrival(key=key, value=value, live_bytes=1), 0.0)
+        entry = Entry(Candidate(key=key, value=value, live_bytes=1), 0.0)
         copy = self.live[key] = LiveCopy(entry, value, 1, 1.0, None)
         copy.fresh = fresh
         return copy

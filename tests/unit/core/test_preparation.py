@@ -1,4 +1,4 @@
-"""From a value to an arrival."""
+"""From a value to an candidate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from dagcache.core.preparation import Intake, Loaded
+from dagcache.core.preparation import Loaded, Preparer
 from dagcache.sizing.walk import weigh
 from tests.support.caches import make_cache
 
@@ -15,14 +15,14 @@ def test_what_a_value_weighs_where_it_comes_from_helps_to_estimate_it() -> None:
     """Values without a frozen form need not all be walked, if the loader says how long they were."""
 
     def walks(stated: bool) -> int:
-        intake = Intake(freezer=None, sizer=None, version_of=None)
+        preparer = Preparer(freezer=None, sizer=None, version_of=None)
         for number in range(200):
             length = 100 + number % 50
             value = list(range(1000, 1000 + length))
-            arrival = intake.take(number, Loaded(value, serialized_bytes=10 * length if stated else 0), 10.0, 0)
-            assert arrival is not None
-            assert arrival.live_bytes == pytest.approx(weigh(value).nbytes, rel=0.05)
-        return intake._learned.walks
+            candidate = preparer.take(number, Loaded(value, serialized_bytes=10 * length if stated else 0), 10.0, 0)
+            assert candidate is not None
+            assert candidate.live_bytes == pytest.approx(weigh(value).nbytes, rel=0.05)
+        return preparer._learned.walks
 
     assert walks(stated=False) == 200
     assert walks(stated=True) < 100
@@ -37,7 +37,7 @@ def test_a_fault_in_preparing_a_value_costs_its_place_only(
     def failing(*_: object) -> None:
         raise RuntimeError("a fault of our own")
 
-    monkeypatch.setattr(cache._intake, "take", failing)
+    monkeypatch.setattr(cache._preparer, "take", failing)
     with caplog.at_level(logging.ERROR, logger="dagcache"):
         assert cache.get_or_load("a", lambda _: "value") == "value"
     assert "could not be prepared" in caplog.text

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dagcache.core.preparation import Intake
+from dagcache.core.preparation import Preparer
 from dagcache.errors import FreezeError, ThawError
 from dagcache.freezing.pickle_freezer import Frozen, PickleFreezer
 from tests.support.caches import make_cache
@@ -147,12 +147,12 @@ class Refusing:
 
 def test_a_class_without_a_frozen_form_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """At a level that is seen; and never what the error says."""
-    intake = Intake(freezer=Refusing(), sizer=lambda _: SIZE, version_of=None)
+    preparer = Preparer(freezer=Refusing(), sizer=lambda _: SIZE, version_of=None)
     with caplog.at_level(logging.INFO, logger="dagcache"):
         for number in range(3):
-            intake._freeze(number, Brittle())
-            intake._freeze(number, [])
-    assert intake.unfrozen == 6
+            preparer._freeze(number, Brittle())
+            preparer._freeze(number, [])
+    assert preparer.unfrozen == 6
     assert [record.levelno for record in caplog.records] == [logging.INFO, logging.INFO]
     assert "test_intake_thaws.Brittle" in caplog.text
     assert "secret" not in caplog.text
@@ -160,8 +160,8 @@ def test_a_class_without_a_frozen_form_is_told_once(caplog: pytest.LogCaptureFix
 
 def test_only_so_many_failures_are_remembered() -> None:
     """The oldest are forgotten: the memory of them is bounded."""
-    intake = Intake(freezer=PickleFreezer(), sizer=lambda _: SIZE, version_of=None)
+    preparer = Preparer(freezer=PickleFreezer(), sizer=lambda _: SIZE, version_of=None)
     for number in range(10_001):
-        intake.thaw_failed(number, ValueError())
-    assert intake._freeze(0, "forgotten") is not None
-    assert intake._freeze(1, "remembered") is None
+        preparer.thaw_failed(number, ValueError())
+    assert preparer._freeze(0, "forgotten") is not None
+    assert preparer._freeze(1, "remembered") is None

@@ -188,7 +188,7 @@ def test_a_signal_handler_may_use_the_cache() -> None:
             cache.get_or_load(handled % 30, lambda key: Weighted(key))
         cache[("signal", handled % 5)] = Weighted(handled)
         cache.pop(("signal", (handled + 2) % 5), None)
-        # Each handler sets off the next one: a timer that repeats would bury a slow machine in nested handlers.
+        # Each handler sets off the next one: a timer that repeats would dispose a slow machine in nested handlers.
         signal.setitimer(signal.ITIMER_REAL, 0.0007 if handled < 300 else 0)
 
     previous = signal.signal(signal.SIGALRM, handler)

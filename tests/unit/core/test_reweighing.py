@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dagcache.core.cache import DagCache
-from dagcache.core.entry import USES_BEFORE_REWEIGHING, Arrival, Entry, LiveCopy
+from dagcache.core.entry import USES_BEFORE_REWEIGHING, Candidate, Entry, LiveCopy
 from dagcache.core.reweighing import Reweighing
 from dagcache.sizing.walk import weigh
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, fill, make_cache, never
@@ -51,7 +51,7 @@ class Weighings:
 
 def live_copy(nbytes: int = 100 * KIB) -> LiveCopy:
     """Of a value that weighs so much."""
-    entry = Entry(Arrival(key="key", value=None, live_bytes=nbytes), 0.0)
+    entry = Entry(Candidate(key="key", value=None, live_bytes=nbytes), 0.0)
     return LiveCopy(entry, Weighted("key", nbytes), nbytes, 1.0, None)
 
 
@@ -292,7 +292,7 @@ def test_a_copy_that_was_replaced_while_it_was_weighed_changes_nothing() -> None
 def test_threads_that_use_growing_values_leave_a_sound_ledger() -> None:
     """Real threads, a real clock."""
     cache: DagCache[int, Any] = DagCache(max_bytes="1MiB", ttl=0)
-    cache._intake._reweighing.earn(1e6)
+    cache._preparer._reweighing.earn(1e6)
     errors: list[BaseException] = []
 
     def use() -> None:
@@ -323,7 +323,7 @@ class Growing(RuleBasedStateMachine):
         super().__init__()
         self.cache, self.clock = make_cache(max_bytes="1MiB", ttl=0)
         self.work = 0.0
-        self.cache._intake._reweighing._timer = self._tick
+        self.cache._preparer._reweighing._timer = self._tick
 
     def _tick(self) -> float:
         self.work += 0.0005  # a weighing takes a millisecond, or less

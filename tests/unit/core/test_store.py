@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagcache.core.entry import Arrival
+from dagcache.core.entry import Candidate
 from dagcache.core.store import Store
 from dagcache.sizing.estimate import Sized
 from dagcache.stats import Rejection, RemovalCause
@@ -10,20 +10,20 @@ from dagcache.stats import Rejection, RemovalCause
 KIB = 1024
 
 
-def arrival(key: object, frozen_bytes: int = 20 * KIB) -> Arrival:
+def candidate(key: object, frozen_bytes: int = 20 * KIB) -> Candidate:
     """A value with a frozen form of that many bytes."""
-    return Arrival(key=key, value=f"value of {key}", live_bytes=KIB, frozen=bytes(frozen_bytes), load_seconds=0.1)
+    return Candidate(key=key, value=f"value of {key}", live_bytes=KIB, frozen=bytes(frozen_bytes), load_seconds=0.1)
 
 
 def test_a_value_that_thawed_after_its_entry_left_is_not_kept() -> None:
     """Its bytes were needed meanwhile: it is served, and left to whoever sees to such values."""
     store = Store()
-    store.admit(arrival("a"), 0.0)
+    store.admit(candidate("a"), 0.0)
     entry = store.entries["a"]
     store.remove("a", RemovalCause.SIZE, 0.0)
-    store.take_leavings()
+    store.take_released()
     assert not store.keep_thawed(entry, "thawed", Sized(KIB, exact=True, seconds=0.0), 0.01, None, 1.0)
-    assert [value for value, _, _ in store.take_leavings().passed] == ["thawed"]
+    assert [value for value, _, _ in store.take_released().passed] == ["thawed"]
     assert not store.entries
     store.check_invariants()
 
@@ -32,13 +32,13 @@ def test_a_value_whose_frozen_form_is_not_worth_its_room_passes_through() -> Non
     """A newcomer of more than half the budget, where all the others would have to go for it."""
     store = Store(budget=1024 * KIB)
     for second in range(0, 400, 10):
-        store.admit(arrival(second), float(second))
-    store.take_leavings()
+        store.admit(candidate(second), float(second))
+    store.take_released()
     before = set(store.entries)
-    assert store.admit(arrival("huge", 600 * KIB), 400.0) is Rejection.POLICY
-    leavings = store.take_leavings()
-    assert [value for value, _, _ in leavings.passed] == ["value of huge"]
-    assert not leavings.removed
+    assert store.admit(candidate("huge", 600 * KIB), 400.0) is Rejection.POLICY
+    released = store.take_released()
+    assert [value for value, _, _ in released.passed] == ["value of huge"]
+    assert not released.removed
     assert set(store.entries) == before
     store.check_invariants()
 
@@ -46,7 +46,7 @@ def test_a_value_whose_frozen_form_is_not_worth_its_room_passes_through() -> Non
 def test_an_entry_that_is_due_is_not_found_even_if_nothing_has_swept() -> None:
     """Finding it is what removes it."""
     store = Store(ttl=10.0)
-    store.admit(arrival("a"), 0.0)
+    store.admit(candidate("a"), 0.0)
     assert store.find("a", 10.0) is not None
     assert store.find("a", 20.5) is None
     assert store.counts.evictions[RemovalCause.EXPIRED] == 1

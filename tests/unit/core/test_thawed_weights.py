@@ -77,35 +77,35 @@ def test_a_thawed_copy_is_charged_what_it_weighs() -> None:
 def test_loaded_and_thawed_copies_each_have_a_model() -> None:
     """After training, estimates of either kind are right in total, and few copies are walked."""
     cache = swollen(300)
-    intake = cache._intake
+    preparer = cache._preparer
     assert cache.stats().live_entries == 300
     assert cache.stats().live_bytes == pytest.approx(truth(cache), rel=0.02)
-    for sizer in intake._learned, intake._learned_of_thawed:
+    for sizer in preparer._learned, preparer._learned_of_thawed:
         assert TRAINING <= sizer.walks < 100
         assert sizer.walks + sizer.estimates == 300
     assert cache.stats().sizing_seconds == pytest.approx(
-        intake._learned.seconds_total + intake._learned_of_thawed.seconds_total
+        preparer._learned.seconds_total + preparer._learned_of_thawed.seconds_total
     )
 
 
 def test_a_copy_that_was_walked_once_is_never_walked_again_when_it_is_thawed() -> None:
     """The frozen bytes do not change, and neither does what they thaw to."""
     cache = swollen(TRAINING)
-    assert cache._intake._learned_of_thawed.walks == TRAINING
+    assert cache._preparer._learned_of_thawed.walks == TRAINING
     weights = {info.key: info.live_bytes for info in cache.entries()}
     for _ in range(3):
         demote(cache)
         for key in range(TRAINING):
             cache.get(key)
         assert {info.key: info.live_bytes for info in cache.entries()} == weights
-    assert cache._intake._learned_of_thawed.walks == TRAINING
+    assert cache._preparer._learned_of_thawed.walks == TRAINING
     cache.check_invariants()
 
 
 def test_one_thaw_in_eight_is_estimated_again() -> None:
     """By a model that knows more by then; each time would cost a small value's thaw a tenth."""
     cache = swollen(300)
-    sizer = cache._intake._learned_of_thawed
+    sizer = cache._preparer._learned_of_thawed
     before = sizer.estimates + sizer.walks
     for _ in range(4):
         demote(cache)
@@ -173,7 +173,7 @@ def test_a_freezer_need_not_tell_anything_of_its_bytes() -> None:
     """Their length and the loaded value's weight say enough."""
     cache = swollen(200, freezer=Silent())
     assert cache.stats().live_bytes == pytest.approx(truth(cache), rel=0.02)
-    assert cache._intake._learned_of_thawed.estimates > 100
+    assert cache._preparer._learned_of_thawed.estimates > 100
 
 
 class Misleading(Silent):

@@ -1,4 +1,4 @@
-"""What a call does by the way: expiry, burial, listeners and taking apart, within its time and not by the number."""
+"""What a call does by the way: expiry, disposal, listeners and taking apart, within its time and not by the number."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from dagcache import DagCache, EntryInfo, RemovalCause
 from dagcache.concurrency.allowance import LOOKUP_SECONDS, VIEW_SECONDS, Allowance, never
-from dagcache.core.disposal import Reaper
-from dagcache.core.entry import Arrival, Entry, LiveCopy
-from dagcache.core.store import Leavings
+from dagcache.core.disposal import Disposer
+from dagcache.core.entry import Candidate, Entry, LiveCopy
+from dagcache.core.store import Released
 from dagcache.reclaim.census import Outcome
 from tests.support.caches import KIB, MIB, Removals, Unfreezable, Weighted, fill, make_cache
 from tests.support.clock import ManualClock
@@ -20,7 +20,7 @@ ENTRIES = 500
 PIECE = LOOKUP_SECONDS / 10
 """What it takes to take a value apart, in these tests."""
 SLACK = 4 * LOOKUP_SECONDS
-"""A call asks for the time between two pieces, and each of its turns under the lock may bury for its own time."""
+"""A call asks for the time between two pieces, and each of its turns under the lock may dispose for its own time."""
 
 
 class Slow:
@@ -177,7 +177,7 @@ def test_a_slow_listener_does_not_stop_a_lookup_for_all_that_has_expired() -> No
 
 
 def test_a_listener_that_uses_the_cache_is_not_called_within_its_own_call() -> None:
-    """However much is due: the burial that called it goes on with that."""
+    """However much is due: the disposal that called it goes on with that."""
     depth, depths = 0, []
 
     def listen(info: EntryInfo, _: RemovalCause) -> None:
@@ -199,29 +199,29 @@ def test_a_listener_that_uses_the_cache_is_not_called_within_its_own_call() -> N
     cache.check_invariants()
 
 
-def removals(*keys: str) -> Leavings:
+def removals(*keys: str) -> Released:
     """What an eviction of these keys leaves: live entries of ten bytes."""
-    leavings = Leavings()
+    released = Released()
     for key in keys:
-        entry = Entry(Arrival(key=key, value=None, live_bytes=10), 0.0)
+        entry = Entry(Candidate(key=key, value=None, live_bytes=10), 0.0)
         entry.live = LiveCopy(entry, [key], 10, 1.0, None)
-        leavings.removed.append((entry, RemovalCause.SIZE))
-    return leavings
+        released.removed.append((entry, RemovalCause.SIZE))
+    return released
 
 
 def test_a_burial_stops_after_the_entry_at_which_it_is_enough() -> None:
     """What is left is due, in the order in which it left, and its bytes are in the ledger."""
     slow, heard = Slow(), Removals()
-    reaper = Reaper(breaker=slow, on_removal=heard)
-    reaper.take(removals("a", "b", "c"), 0.0)
-    reaper.take(removals("d"), 0.0)
-    reaper_bytes = reaper.due_bytes
+    disposer = Disposer(breaker=slow, on_removal=heard)
+    disposer.take(removals("a", "b", "c"), 0.0)
+    disposer.take(removals("d"), 0.0)
+    disposer_bytes = disposer.due_bytes
     seen = []
-    while reaper.is_due:
-        reaper.bury(lambda: True)
-        reaper.check_invariants()
-        seen.append((slow.done, [info.key for info, _ in heard.told][-1], reaper.due_bytes))
-    each = reaper_bytes // 4
+    while disposer.is_due:
+        disposer.dispose(lambda: True)
+        disposer.check_invariants()
+        seen.append((slow.done, [info.key for info, _ in heard.told][-1], disposer.due_bytes))
+    each = disposer_bytes // 4
     assert seen == [(1, "a", 3 * each), (2, "b", 2 * each), (3, "c", each), (4, "d", 0)]
 
 
@@ -233,24 +233,24 @@ def test_a_burial_within_a_burial_leaves_everything_to_the_outer_one() -> None:
         nonlocal depth
         depth += 1
         depths.append(depth)
-        reaper.bury()
+        disposer.dispose()
         depth -= 1
 
-    reaper = Reaper(breaker=None, on_removal=listen)
+    disposer = Disposer(breaker=None, on_removal=listen)
     for key in ("a", "b", "c"):
-        reaper.take(removals(key), 0.0)
-    reaper.bury()
+        disposer.take(removals(key), 0.0)
+    disposer.dispose()
     assert depths == [1, 1, 1]
-    assert not reaper.is_burying
+    assert not disposer.is_disposing
 
 
 def test_a_burial_of_which_an_interrupt_has_left_the_mark_hinders_no_other() -> None:
     """Whether there is one is seen from the stack."""
     slow = Slow()
-    reaper = Reaper(breaker=slow, on_removal=None)
-    reaper._here.is_burying = True
-    reaper.take(removals("a"), 0.0)
-    reaper.bury()
+    disposer = Disposer(breaker=slow, on_removal=None)
+    disposer._here.is_disposing = True
+    disposer.take(removals("a"), 0.0)
+    disposer.dispose()
     assert slow.done == 1
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from dagcache.core.entry import Arrival, Entry
-from dagcache.core.versions import Families
+from dagcache.core.entry import Candidate, Entry
+from dagcache.core.versions import VersionIndex
 
 
 def version(order: int, family: str | None = "dag") -> Entry:
     """An entry that is a version of a family."""
-    return Entry(Arrival(key=(family, order), value=None, live_bytes=1, family=family, order=order), 0.0)
+    return Entry(Candidate(key=(family, order), value=None, live_bytes=1, family=family, order=order), 0.0)
 
 
-def joined(*entries: Entry) -> Families:
-    """Families of these residents."""
-    families = Families()
+def joined(*entries: Entry) -> VersionIndex:
+    """VersionIndex of these residents."""
+    families = VersionIndex()
     for entry in entries:
         families.join(entry)
     return families

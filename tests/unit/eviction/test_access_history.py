@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dagcache.eviction.policy import BURST, History, Seat
+from dagcache.eviction.policy import BURST, History, Node
 
 
 def test_uses_within_a_burst_are_one_use() -> None:
@@ -78,11 +78,11 @@ def test_a_seat_is_proven_by_a_use_after_its_arrival_only() -> None:
     """A gap remembered from an earlier stay proves nothing about this one."""
     history = History(0.0)
     history.touch(30.0)
-    seat = Seat(history, nbytes=1, weight=1.0)
-    seat.arrived = 30.0
-    assert not seat.is_proven()
+    node = Node(history, nbytes=1, weight=1.0)
+    node.arrived = 30.0
+    assert not node.is_proven()
     history.touch(60.0)
-    assert seat.is_proven()
+    assert node.is_proven()
 
 
 def test_a_replaced_value_leaves_its_history_to_the_next() -> None:

@@ -331,7 +331,7 @@ from dagcache.inspection.server import AttributionServer, ask
 cache = DagCache(name="scheduler")
 server = AttributionServer(cache, folder=Path(sys.argv[1]))
 assert server.start()
-path, inherited = server.path, server_module._listener
+path, inherited = server.path, server._listener
 child = os.fork()
 if not child:
     inherited.end()
@@ -350,7 +350,7 @@ def test_a_forked_child_does_not_listen_and_leaves_the_socket(folder: Path) -> N
 
 def test_a_child_does_not_end_its_parents_socket(server: AttributionServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Should it come to its end with what it inherited."""
-    inherited = server_module._listener
+    inherited = server._listener
     assert inherited is not None
     with monkeypatch.context() as patched:
         patched.setattr(os, "getpid", lambda: inherited._pid + 1)
@@ -362,7 +362,7 @@ def test_in_a_forked_child_the_socket_is_closed_and_can_be_had_anew(cache: DagCa
     """The hook itself, in this process."""
     server = AttributionServer(cache, folder=folder)
     assert server.start()
-    inherited = server_module._listener
+    inherited = server._listener
     assert inherited is not None
     inherited.closed.set()
     inherited._socket.shutdown(socket.SHUT_RDWR)  # in a child there is no thread

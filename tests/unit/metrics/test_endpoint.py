@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dagcache.metrics import endpoint as module
-from dagcache.metrics.endpoint import Exposition
+from dagcache.metrics.endpoint import MetricsEndpoint
 from dagcache.metrics.scrape import scrape
 from dagcache.pressure import MemoryPressure
 from tests.stress.test_threads import until
@@ -24,7 +24,7 @@ def test_what_is_served_is_announced(tmp_path: Path) -> None:
     cache, _ = make_cache(name="scheduler")
     pressure = MemoryPressure(cache, limit=lambda: 2**40)
     pressure.step()
-    exposition = Exposition(cache, pressure, host="127.0.0.1", ports=(0,), targets=tmp_path)
+    exposition = MetricsEndpoint(cache, pressure, host="127.0.0.1", ports=(0,), targets=tmp_path)
     (file,) = tmp_path.glob("*.json")
     (target,) = json.loads(file.read_text())
     assert target == {"targets": [f"localhost:{exposition.port}"], "labels": {"component": "scheduler"}}
@@ -41,7 +41,7 @@ def test_a_port_that_is_taken_is_not_announced(tmp_path: Path, caplog: pytest.Lo
     cache, _ = make_cache()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        exposition = Exposition(cache, None, host="127.0.0.1", ports=(port,), targets=tmp_path)
+        exposition = MetricsEndpoint(cache, None, host="127.0.0.1", ports=(port,), targets=tmp_path)
     assert exposition.port is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert not list(tmp_path.iterdir())
@@ -57,7 +57,7 @@ def test_a_directory_that_hangs_does_not_hang_the_process(
     draft = tmp_path / f"default-{socket.gethostname()}-{os.getpid()}.draft"
     os.mkfifo(draft)  # to open it for writing waits for who reads
     cache, _ = make_cache()
-    exposition = Exposition(cache, None, host="127.0.0.1", ports=(0,), targets=tmp_path)
+    exposition = MetricsEndpoint(cache, None, host="127.0.0.1", ports=(0,), targets=tmp_path)
     assert "dagcache-targets" in {thread.name for thread in threading.enumerate()}
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "does not answer" in caplog.text
@@ -79,6 +79,6 @@ def test_where_no_thread_can_be_had_it_is_told_all_the_same(tmp_path: Path, monk
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     cache, _ = make_cache()
-    exposition = Exposition(cache, None, host="127.0.0.1", ports=(0,), targets=tmp_path)
+    exposition = MetricsEndpoint(cache, None, host="127.0.0.1", ports=(0,), targets=tmp_path)
     assert len(list(tmp_path.glob("*.json"))) == 1
     exposition.close()

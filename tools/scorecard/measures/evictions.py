@@ -54,10 +54,10 @@ def remembered(cache: DagCache[int, Any]) -> dict[str, int]:
     return {
         "entries": len(store.entries),
         "ghosts": len(store._ghosts),
-        "families": len(store._families._families),
+        "families": len(store._version_index._version_index),
         "deadlines": len(store._deadlines),
         "flights": len(cache._flights) + len(cache._flights._waiting),
-        "waiting": len(cache._reaper._room or ()) + len(cache._reaper._due),
+        "waiting": len(cache._disposer._room or ()) + len(cache._disposer._due),
         "deferred": len(cache._exclusion._deferred),
     }
 

@@ -34,7 +34,7 @@ class Watch:
         self._started = 0.0
         self.collections: list[float] = []
         self.full = 0
-        self.burials: list[float] = []
+        self.disposals: list[float] = []
         self.stopped = 0.0
         """All of both."""
 
@@ -51,8 +51,8 @@ class Watch:
         """Pass on, and measure."""
         started = time.thread_time()
         outcome: Outcome = self._breaker.release(value_cell)
-        self.burials.append(time.thread_time() - started)
-        self.stopped += self.burials[-1]
+        self.disposals.append(time.thread_time() - started)
+        self.stopped += self.disposals[-1]
         return outcome
 
 
@@ -81,7 +81,7 @@ def pauses(mode: str, turns: int, graphs: Source, keys: int) -> dict[str, Any]:
     for key in range(keys):
         look_up(key)
     gc.callbacks.append(watch.collected)
-    watch.burials.clear()
+    watch.disposals.clear()
     before, started = cache.stats(), time.thread_time()
     stopped: list[float] = []
     for turn in range(turns * keys):
@@ -104,9 +104,9 @@ def pauses(mode: str, turns: int, graphs: Source, keys: int) -> dict[str, Any]:
         "collection_p99_ms": 1000 * _p99(watch.collections),
         "worst_ms": 1000 * max(watch.collections, default=0.0),
         "share": sum(watch.collections) / used,
-        "burials": len(watch.burials),
-        "burial_p99_ms": 1000 * _p99(watch.burials),
-        "burial_share": sum(watch.burials) / used,
+        "disposals": len(watch.disposals),
+        "burial_p99_ms": 1000 * _p99(watch.disposals),
+        "burial_share": sum(watch.disposals) / used,
     }
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from tests import test_threads
+from tests.stress import test_threads
 
 
 def churn(seconds: float) -> dict[str, Any]:
