@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import tallies, without
+from benchmarks import resizing, tallies, without
 from benchmarks.statsd import listening
 from benchmarks.tallies import Tallies
 from dagcache.demo.playground import environment, free_ports
@@ -29,9 +29,11 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _KIB = 1024
 _POLL = 0.02  # seconds
 _LOCAL_SETTINGS = """\
+import benchmarks.resizing
 import benchmarks.tallies
 import benchmarks.without
 
+benchmarks.resizing.install()
 benchmarks.tallies.install()
 benchmarks.without.install()
 """
@@ -81,10 +83,11 @@ class StoppedError(Exception):
 class Scheduler:
     """A scheduler that runs."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path, counted: Path, metrics_port: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], home: Path, counted: Path, metrics_port: int) -> None:
         self.loops: list[Loop] = []
         self._process = process
-        self._log = log
+        self._log = home / "scheduler.log"
+        self._budget = home / "budget"
         self._counted = counted
         self._metrics_port = metrics_port
 
@@ -111,6 +114,10 @@ class Scheduler:
                 done = f"{len(self.loops)} loops in {patience:.0f} s, not {loops}"
                 raise StoppedError(f"{done}: the scheduler says: {self._last_lines()}")
             time.sleep(_POLL)
+
+    def resize(self, nbytes: int) -> None:
+        """Give its cache another budget, in bytes, soon; 0 = unbounded."""
+        resizing.request(self._budget, nbytes)
 
     def metrics(self) -> Scrape:
         """What the cache tells Prometheus; OSError where there is no cache."""
@@ -158,6 +165,7 @@ def scheduler(
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0",
         "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": str(runs_per_loop),
         tallies.VARIABLE: str(counted),
+        resizing.VARIABLE: str(home / "budget"),
         without.VARIABLE: ",".join(left_out),
         **(more or {}),
     }
@@ -172,7 +180,7 @@ def scheduler(
             stderr=written,
         )
         _running.add(process)
-        started.append(Scheduler(process, log, counted, port))
+        started.append(Scheduler(process, home, counted, port))
         try:
             yield started[0]
         finally:
