@@ -88,6 +88,7 @@ class Scheduler:
         self._process = process
         self._log = home / "scheduler.log"
         self._budget = home / "budget"
+        self._bytes = 0
         self._counted = counted
         self._metrics_port = metrics_port
 
@@ -117,7 +118,12 @@ class Scheduler:
 
     def resize(self, nbytes: int) -> None:
         """Give its cache another budget, in bytes, soon; 0 = unbounded."""
+        self._bytes = nbytes
         resizing.request(self._budget, nbytes)
+
+    def return_free_memory(self) -> None:
+        """Have it return free memory to the operating system, soon."""
+        resizing.request(self._budget, self._bytes)
 
     def metrics(self) -> Scrape:
         """What the cache tells Prometheus; OSError where there is no cache."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import tallies
-from benchmarks.accounting import Found, Held, Line
+from benchmarks.accounting import Found, Held
 from benchmarks.accounting import sentences as sentences_of_bytes
 from benchmarks.accounting import table as table_of_bytes
 from benchmarks.at_work import ROOT, Loop, Memory, cpu_seconds, memory
@@ -142,37 +142,41 @@ def test_a_process_is_read_from_proc(tmp_path: Path) -> None:
         memory(7, tmp_path)
 
 
+def one_process(base: float, *shares: float) -> dict[str, Held]:
+    """A scheduler of so many MiB, in which the cache accounts for a tenth too much."""
+    labels = ("unbounded", "100 % of the working set", "50 %", "25 %", "nothing")
+    return {
+        label: Held(110 * MIB * share, (base + 100 * share) * MIB, serialized=30 * MIB, weighing=0.01)
+        for label, share in zip(labels, shares, strict=True)
+    }
+
+
 @pytest.fixture
 def found() -> Found:
-    """Schedulers of 100 MiB, in which the cache accounts for a tenth too much."""
-    nothing = [Held(0, anonymous=100 * MIB), Held(0, anonymous=99 * MIB), Held(0, anonymous=101 * MIB)]
-    lines = [
-        Line("half", 55 * MIB, [Held(55 * MIB, 150 * MIB), Held(55 * MIB, 150 * MIB)]),
-        Line("unbounded", 0, [Held(110 * MIB, 200 * MIB, serialized=30 * MIB, weighing=0.01)] * 2),
-    ]
-    return Found(nothing, lines)
+    """Two schedulers that differ in what they take without any DAG."""
+    return Found([one_process(base, 1.0, 1.0, 0.5, 0.25, 0.0) for base in (90.0, 110.0)])
 
 
-def test_real_bytes_are_those_beyond_a_process_that_holds_nothing(found: Found) -> None:
-    """The median of such processes; the ratio is accounted over real."""
-    assert found.baseline == 100 * MIB
-    assert [line.ratios(found.baseline) for line in found.lines] == [pytest.approx([1.1, 1.1])] * 2
+def test_real_bytes_are_those_beyond_the_same_process_when_it_holds_nothing(found: Found) -> None:
+    """So the heaps of two processes do not disturb each other."""
+    assert found.real("50 %") == [50 * MIB] * 2
+    assert [found.ratios(label) for label in found.labels] == [pytest.approx([1.1, 1.1])] * 4
 
 
-def test_the_slope_is_what_an_accounted_byte_costs(found: Found) -> None:
-    """Over all processes, those that hold nothing included."""
+def test_the_slope_is_the_cost_of_an_accounted_byte(found: Found) -> None:
+    """Over the budgets of each process."""
     assert found.slope == pytest.approx(1 / 1.1)
     text = sentences_of_bytes(found)
     assert "is 0.909 bytes more of the process" in text
     assert "accounted / real 1.100" in text
-    assert "100.0 MiB of anonymous memory (99.0 - 101.0)" in text
+    assert "100.0 MiB of anonymous memory (90.0 - 110.0)" in text
 
 
-def test_each_budget_has_a_line(found: Found) -> None:
+def test_each_budget_but_the_last_has_a_line(found: Found) -> None:
     """With the spread of its processes."""
-    assert table_of_bytes(found).splitlines()[2:] == [
-        "| half, 55 MiB | 55.0 | 50.0 (50.0 - 50.0) | **1.100** (1.100 - 1.100) |",
+    assert table_of_bytes(found).splitlines()[2::3] == [
         "| unbounded | 110.0 | 100.0 (100.0 - 100.0) | **1.100** (1.100 - 1.100) |",
+        "| 25 % | 27.5 | 25.0 (25.0 - 25.0) | **1.100** (1.100 - 1.100) |",
     ]
 
 
