@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dagcache.concurrency.coarse_clock import CoarseClock as CoarseClock
 from dagcache.config import CacheConfig as CacheConfig
 from dagcache.core.cache import DagCache as DagCache
 from dagcache.core.preparation import Loaded as Loaded

@@ -11,12 +11,12 @@ import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 from dagcache.airflow import graphs
 from dagcache.airflow.settings import Settings
-from dagcache.concurrency.coarse_clock import CoarseClock
 from dagcache.concurrency.lock import Lock
 from dagcache.concurrency.time_limit import try_for
 from dagcache.config import CacheConfig
@@ -49,7 +49,7 @@ class Component:
         self.cache: DagCache[UUID, Any] = DagCache(
             settings.cache,
             freezer=freezer if settings.cache.frozen else None,
-            clock=CoarseClock(),
+            clock=monotonic,
             version_of=version_of,
             shared=shared,
             unproven_share=UNPROVEN_SHARE,

@@ -135,7 +135,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         sizer: ``sizer(value) -> bytes`` replaces the built-in weighing. It is called when a value comes in, and now and
             then by a thread that looks the value up, while other threads may use it.
         freezer: how values are frozen; None turns the frozen tier off.
-        clock: monotonic seconds; a `dagcache.CoarseClock` makes hits faster at the price of a thread.
+        clock: monotonic seconds.
         on_removal: ``on_removal(info, cause)`` is told of every entry that left, outside the lock; its errors are
             logged and counted. Any call of any thread may run it, a plain `get` too, and for entries that another
             thread has evicted: it must not take a lock that a caller of the cache may hold. Put the removal on a queue

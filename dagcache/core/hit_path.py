@@ -11,7 +11,6 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from dagcache.concurrency.coarse_clock import CoarseClock
 from dagcache.core.entry import LiveCopy
 
 Get = Callable[..., Any]
@@ -41,8 +40,6 @@ def build(
 
     `use` notes a use that is not fresh any more and says whether the copy may still be served.
     """
-    if isinstance(clock, CoarseClock):
-        return _build_coarse(live, clock, use=use, get_slowly=get_slowly, load_slowly=load_slowly)
     hits = 0
 
     def get(key: Hashable, default: Any = None) -> Any:
@@ -65,44 +62,6 @@ def build(
             pass  # looking further in here would chain a loader's error to this one
         else:
             if clock() < copy.fresh or use(copy):
-                hits += 1
-                return copy.value
-        return load_slowly(key, loader, timeout)
-
-    return HitPath(get, get_or_load, lambda: hits)
-
-
-def _build_coarse(
-    live: dict[Hashable, LiveCopy],
-    clock: CoarseClock,
-    *,
-    use: Callable[[LiveCopy], bool],
-    get_slowly: Get,
-    load_slowly: Get,
-) -> HitPath:
-    """As `build`, with an attribute to look at instead of a clock to call: the call is what the coarse clock saves."""
-    hits = 0
-
-    def get(key: Hashable, default: Any = None) -> Any:
-        nonlocal hits
-        try:
-            copy = live[key]
-        except KeyError:
-            pass  # looking further in here would chain a loader's error to this one
-        else:
-            if clock.now < copy.fresh or use(copy):
-                hits += 1
-                return copy.value
-        return get_slowly(key, default)
-
-    def get_or_load(key: Hashable, loader: Any, *, timeout: float | None = None) -> Any:
-        nonlocal hits
-        try:
-            copy = live[key]
-        except KeyError:
-            pass  # looking further in here would chain a loader's error to this one
-        else:
-            if clock.now < copy.fresh or use(copy):
                 hits += 1
                 return copy.value
         return load_slowly(key, loader, timeout)

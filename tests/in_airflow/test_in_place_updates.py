@@ -11,7 +11,7 @@ import pytest
 from dagcache.airflow import component, rows
 from tests.in_airflow.conftest import Clock
 from tests.in_airflow.support import scheduler_bag, statements_of, write
-from tests.support.clock import StillClock
+from tests.support.clock import ManualClock
 
 WINDOW = 30  # [core] min_serialized_dag_update_interval, seconds
 
@@ -125,8 +125,8 @@ def test_current_content_does_not_bring_back_an_entry_whose_time_is_up(
     session: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lookups are what keeps an entry; that its hash was found unchanged does not."""
-    idle = StillClock()
-    monkeypatch.setattr(component, "CoarseClock", lambda: idle)
+    idle = ManualClock()
+    monkeypatch.setattr(component, "monotonic", idle)
     bag = scheduler_bag()
     version = write(session, "idle")
     first = bag._get_dag(version, session)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import threading
 
-from dagcache import CoarseClock
-from dagcache.concurrency import coarse_clock as clock_module
 from dagcache.core import cache as cache_module
 from dagcache.reclaim import gc_pause
 from dagcache.reclaim.gc_pause import gc_paused, gc_relaxed
@@ -31,14 +29,6 @@ def test_a_childs_caches_start_empty_with_the_budget_in_force() -> None:
     assert first.stats().lookups == 4
     first.check_invariants()
     cache_module._ORPHANS.remove(inherited)
-
-
-def test_a_childs_coarse_clocks_stand_at_infinity() -> None:
-    """Until they are called."""
-    coarse = CoarseClock()
-    coarse.now = 7.0
-    clock_module._after_fork_in_child()
-    assert coarse.now == float("inf")
 
 
 def test_a_child_ends_all_pauses_of_the_collector() -> None:

@@ -1,4 +1,4 @@
-"""The hit path by itself, with each kind of clock."""
+"""The hit path by itself."""
 
 from __future__ import annotations
 
@@ -7,31 +7,21 @@ from typing import Any
 
 import pytest
 
-from dagcache import CoarseClock
 from dagcache.core import hit_path
 from dagcache.core.entry import Candidate, Entry, LiveCopy
-
-
-class StoppedClock(CoarseClock):
-    """A coarse clock that tests set; it has no ticker."""
-
-    def __call__(self) -> float:
-        """Never, on the hit path: looking at it is what saves the call."""
-        raise AssertionError("the coarse clock was called")
 
 
 class Path:
     """A hit path over one table; what it does beside is written down."""
 
-    def __init__(self, coarse: bool) -> None:
+    def __init__(self) -> None:
         self.live: dict[Any, LiveCopy] = {}
         self.seconds = 0.0
         self.used: list[LiveCopy] = []
         self.usable = True
-        self.coarse = StoppedClock()
         self.built = hit_path.build(
             self.live,
-            self.coarse if coarse else lambda: self.seconds,
+            lambda: self.seconds,
             use=self.use,
             get_slowly=lambda key, default: ("slowly", key, default),
             load_slowly=lambda key, loader, timeout: ("slowly", loader(key), timeout),
@@ -49,16 +39,12 @@ class Path:
         copy.fresh = fresh
         return copy
 
-    def set_time(self, seconds: float) -> None:
-        """For either clock."""
-        self.seconds = self.coarse.now = seconds
 
-
-@pytest.fixture(params=[False, True], ids=["exact", "coarse"])
-def path(request: pytest.FixtureRequest) -> Path:
-    """A path with each clock."""
-    made = Path(request.param)
-    made.set_time(10.0)
+@pytest.fixture
+def path() -> Path:
+    """A path at ten seconds."""
+    made = Path()
+    made.seconds = 10.0
     return made
 
 
@@ -119,11 +105,3 @@ def test_what_is_no_key_is_a_type_error(look_up: Callable[[Any], Any]) -> None:
     """As with any dictionary."""
     with pytest.raises(TypeError, match="unhashable"):
         look_up([])
-
-
-def test_a_coarse_clock_that_does_not_tick_notes_every_use() -> None:
-    """It stands at infinity: no copy is fresh, and the exact time decides."""
-    path = Path(coarse=True)
-    copy = path.put("a", "value", fresh=1e300)
-    assert path.built.get("a") == "value"
-    assert path.used == [copy]
