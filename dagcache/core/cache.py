@@ -22,14 +22,14 @@ from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, M
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, overload
 
 from dagcache.concurrency.allowance import LOOKUP_SECONDS, VIEW_SECONDS, Allowance
-from dagcache.concurrency.critical_section import Exclusion
+from dagcache.concurrency.critical_section import CriticalSection
 from dagcache.config import CacheConfig
 from dagcache.core import hit_path
-from dagcache.core.counters import LookupCounts, tell
+from dagcache.core.counters import LookupCounts, build_stats
 from dagcache.core.disposal import Disposer, OnRemoval
 from dagcache.core.entry import Candidate, Entry, LiveCopy
 from dagcache.core.preparation import Loaded, Preparer, Sizer, VersionOf
-from dagcache.core.single_flight import ABANDONED, Flight, Flights, Landing
+from dagcache.core.single_flight import ABANDONED, Flight, FlightResult, Flights
 from dagcache.core.store import Store
 from dagcache.errors import ConfigError, OversizeError, RecursiveLoadError, ThawError
 from dagcache.freezing.pickle_freezer import Freezer, PickleFreezer
@@ -45,8 +45,8 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 D = TypeVar("D")
 
-_SLICE = 8  # entries that one turn under the lock looks at for their idle time, between two looks at the time
-_SWEEP = 256  # the same, where all of them are to be looked at
+_EXPIRY_SLICE = 8  # entries that one turn under the lock looks at for their idle time, between two looks at the time
+_EXPIRY_BATCH = 256  # the same, where all of them are to be looked at
 _ORPHANS: list[object] = []  # what forked children inherited: destroying it would copy its pages
 
 
@@ -59,7 +59,7 @@ class _Unset(enum.Enum):
 
 
 UNSET: Final = _Unset.UNSET
-_ABSENT: Final = Landing(UNSET)
+_ABSENT: Final = FlightResult(UNSET)
 
 
 class Fetched(NamedTuple):
@@ -107,7 +107,7 @@ class _Wanted:
         self.overtakes = False
         """Whether it has spent all of its time on one flight, which then gives way to it."""
 
-    def wait(self, flight: Flight) -> Landing | None:
+    def wait(self, flight: Flight) -> FlightResult | None:
         """Wait for another thread's flight; None if the time is up, which begins with the first wait."""
         if self._timeout is None:
             return flight.wait()
@@ -115,9 +115,9 @@ class _Wanted:
         if self._until is None:
             self._until = now + self._timeout
             self.overtakes = self._timeout > 0
-        landing = flight.wait(self._until - now)
-        self.overtakes = self.overtakes and landing is None
-        return landing
+        result = flight.wait(self._until - now)
+        self.overtakes = self.overtakes and result is None
+        return result
 
     @property
     def is_late(self) -> bool:
@@ -182,7 +182,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         freezer = PickleFreezer(shared) if freezer is UNSET else freezer
         breaker = GenericBreaker(shared) if breaker is UNSET else breaker
         self._freezer = freezer if self.config.frozen else None
-        self._make_intake = functools.partial(
+        self._make_preparer = functools.partial(
             Preparer, freezer=self._freezer, sizer=sizer, version_of=version_of, shared=shared
         )
         self._make_disposer = functools.partial(Disposer, breaker=breaker, on_removal=on_removal)
@@ -195,11 +195,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         enforce = self.config.mode == "enforce"
         self._store = Store(budget=budget, ttl=self.config.ttl, enforce=enforce, unproven_share=self.unproven_share)
         self._flights = Flights()
-        self._preparer = self._make_intake()
+        self._preparer = self._make_preparer()
         self._disposer = self._make_disposer(budget=budget if enforce else 0)
         self._settles = False
         self._counts = LookupCounts()
-        self._exclusion = Exclusion(repair=self._repair, repaired=self._repaired, after=self._take_released)
+        self._section = CriticalSection(repair=self._repair, repaired=self._repaired, after=self._take_released)
         self._watcher: Watcher | None = None
         self._hit_counts: tuple[Callable[[], int], ...] = ()
         self._install_hit_path(self._clock, self._use)
@@ -327,7 +327,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         candidate = self._preparer.take(key, Loaded(value), 0.0, self._store.budget)
         if candidate is not None and self.config.oversize == "raise" and not self._store.fits(candidate):
             raise self._oversize(candidate)
-        self._exclusion.run_or_defer(self._put, key, candidate)
+        self._section.run_or_defer(self._put, key, candidate)
 
     def __delitem__(self, key: K) -> None:
         """Remove an entry; a load of its key that is under way will not be kept.
@@ -337,11 +337,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
         """
         hash(key)
-        if self._exclusion.entered():
+        if self._section.entered():
             if key not in self:
                 raise KeyError(key)
-            self._exclusion.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
-        elif not self._exclusion.run(self._delete, key, RemovalCause.EXPLICIT):
+            self._section.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
+        elif not self._section.run(self._delete, key, RemovalCause.EXPLICIT):
             raise KeyError(key)
 
     def invalidate(self, key: K, only_if: Callable[[], bool] | None = None) -> None:
@@ -351,7 +351,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         False, nothing is removed. It must be quick and must not use the cache.
         """
         hash(key)
-        self._exclusion.run_or_defer(self._invalidate, key, only_if)
+        self._section.run_or_defer(self._invalidate, key, only_if)
 
     @overload
     def pop(self, key: K) -> V: ...
@@ -387,27 +387,27 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _take_out(self, key: K) -> Any:
         """Look a value up and remove it, at one stroke; UNSET if there is none. Counts as one lookup."""
         hash(key)
-        if self._exclusion.entered():
+        if self._section.entered():
             value = self._bypass(key, _Wanted(None)).value
-            self._exclusion.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
+            self._section.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
             return value
-        value, frozen, nbytes = self._exclusion.run(self._withdraw, key)
+        value, frozen, nbytes = self._section.run(self._withdraw, key)
         if frozen is None or self._freezer is None:
             return value
         thawed = self._thaw_data(key, frozen)
         if thawed is None:
-            self._exclusion.run(self._withdrawn, None)
+            self._section.run(self._withdrawn, None)
             return UNSET
         value, seconds = thawed
         del thawed  # the value's holders are counted
         own = own_references(value)
-        self._exclusion.run(self._withdrawn, seconds, value, nbytes, own)
+        self._section.run(self._withdrawn, seconds, value, nbytes, own)
         return value
 
     def _withdraw(self, key: K) -> tuple[Any, bytes | None, int]:
         entry = self._store.find(key, self._now())
         if entry is None:
-            self._flights.divert(key)
+            self._flights.invalidate(key)
             self._counts.absent += 1
             return UNSET, None, 0
         live, frozen = entry.live, entry.frozen
@@ -434,7 +434,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
         Of what left before, too, everything is taken apart that no caller holds.
         """
-        if self._exclusion.run_or_defer(self._clear):
+        if self._section.run_or_defer(self._clear):
             self._let_go()
         give_back()
 
@@ -445,9 +445,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         needs to call this on a timer.
         """
         gone = 0
-        if not self._exclusion.entered():
+        if not self._section.entered():
             while self._is_any_due():
-                gone += self._exclusion.run(self._expire_some, _SWEEP)
+                gone += self._section.run(self._expire_some, _EXPIRY_BATCH)
             self._disposer.dispose()
             self._settle()
         return gone
@@ -465,12 +465,12 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         requested = ByteLimit.parse(max_bytes, setting="max_bytes")
         budget = self.config.resolve(requested)
         self._requested = dataclasses.replace(requested)  # an object of its own: a request is known by its identity
-        if self._exclusion.run_or_defer(self._resize, budget):
+        if self._section.run_or_defer(self._resize, budget):
             self._let_go()
 
     def apply_budget(self, nbytes: int) -> None:
         """Put a number of bytes in force while `requested` stays as it is; for `MemoryPressure`, not for operators."""
-        if self._exclusion.run_or_defer(self._resize, nbytes):
+        if self._section.run_or_defer(self._resize, nbytes):
             self._let_go()
 
     # ---- telling ----
@@ -510,9 +510,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def stats(self) -> CacheStats:
         """One consistent snapshot; the contract is in `dagcache.stats`."""
         self._look_after(VIEW_SECONDS)
-        if self._exclusion.entered():
+        if self._section.entered():
             return self._snapshot()
-        return self._exclusion.run(self._snapshot)
+        return self._section.run(self._snapshot)
 
     def entries(self) -> list[EntryInfo]:
         """Every resident entry, as it is now."""
@@ -528,8 +528,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             AssertionError: something differs.
 
         """
-        if not self._exclusion.entered():
-            self._exclusion.run(self._check_invariants)
+        if not self._section.entered():
+            self._section.run(self._check_invariants)
 
     def __repr__(self) -> str:
         store = self._store
@@ -548,19 +548,19 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if not store.use_unlocked(copy, now):
             return False
         if now > store.next_due or self._disposer.is_due:
-            self._sweep(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
+            self._expire_idle(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
         self._weigh_again(copy)
         return True
 
     def _weigh_again(self, copy: LiveCopy | None) -> None:
         """Weigh what a lookup has found if that is due: it may have grown. Without the lock, but for the result."""
-        if copy is None or copy.uses < copy.due or self._exclusion.entered():
+        if copy is None or copy.uses < copy.due or self._section.entered():
             return
         nbytes = self._preparer.weigh_again(copy, self._latest)
         if nbytes is None or nbytes == copy.value_bytes:
             return
         try:
-            self._exclusion.run(self._reweigh, copy, nbytes)
+            self._section.run(self._reweigh, copy, nbytes)
         except Exception as error:
             report("reweigh", "the new weight of %r could not be accounted", copy.entry.key, error=error)
             self._counts.internal_errors += 1
@@ -569,10 +569,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         """As the hit path and `_use`, and tell."""
         if self._clock() >= copy.fresh and not self._use(copy):
             return False
-        self._tell(copy.entry.key, "live", copy.entry)
+        self._notify(copy.entry.key, "live", copy.entry)
         return True
 
-    def _tell(self, key: Any, tier: str, facts: Entry | Candidate | None = None, seconds: float = 0.0) -> None:
+    def _notify(self, key: Any, tier: str, facts: Entry | Candidate | None = None, seconds: float = 0.0) -> None:
         watcher = self._watcher
         if watcher is not None:
             watcher(key, tier, facts, seconds)
@@ -585,30 +585,30 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         value = self._resolve(key, _Wanted(loader, timeout=timeout)).value
         return None if value is UNSET else value
 
-    def _resolve(self, key: K, wanted: _Wanted) -> Landing:
+    def _resolve(self, key: K, wanted: _Wanted) -> FlightResult:
         hash(key)  # what is no key is refused before anything is touched
-        if self._exclusion.entered():
+        if self._section.entered():
             return self._bypass(key, wanted)
         if self._is_any_due():
-            self._sweep(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
+            self._expire_idle(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
         while True:
             flight = Flight()
-            with flight.underway:
-                step, found = self._exclusion.run(self._begin, key, flight, wanted)
+            with flight.pending:
+                step, found = self._section.run(self._begin, key, flight, wanted)
                 if step is _Step.HIT:
                     self._weigh_again(self._store.live.get(key))
                 if step is _Step.HIT or step is _Step.ABSENT:
-                    return cast("Landing", found)
+                    return cast("FlightResult", found)
                 if step is _Step.RECURSION:
                     raise RecursiveLoadError(f"a load waits, directly or in a ring of threads, for itself: {key!r}")
                 if step is _Step.COPY:
-                    landing = self._thaw_privately(key, *found)
+                    result = self._thaw_privately(key, *found)
                 elif step is _Step.FOLLOW:
-                    landing = self._follow(key, found, wanted)
+                    result = self._follow(key, found, wanted)
                 else:
-                    landing = self._lead(step, key, flight, found, wanted)
-            if landing.value is not ABANDONED:
-                return landing
+                    result = self._lead(step, key, flight, found, wanted)
+            if result.value is not ABANDONED:
+                return result
 
     def _begin(self, key: K, flight: Flight, wanted: _Wanted) -> tuple[_Step, Any]:
         """Under the lock: what there is, or which thread fetches it."""
@@ -619,14 +619,17 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             store.give_up_live(entry)
             entry = store.entries.get(key)
         if wanted.private and entry is not None and entry.frozen is not None and self._freezer is not None:
-            return _Step.COPY, (entry, Landing(None, entry.frozen.data, entry.content, nbytes=entry.thaws_to_bytes))
+            return _Step.COPY, (
+                entry,
+                FlightResult(None, entry.frozen.data, entry.content, nbytes=entry.thaws_to_bytes),
+            )
         if not wanted.private and entry is not None and entry.live is not None:
             counts.hits_live += 1
-            self._tell(key, "live", entry)
-            return _Step.HIT, Landing(entry.live.value, content=entry.content)
+            self._notify(key, "live", entry)
+            return _Step.HIT, FlightResult(entry.live.value, content=entry.content)
         if wanted.loader is None and (entry is None or wanted.private):
             counts.absent += 1
-            self._tell(key, "absent")
+            self._notify(key, "absent")
             return _Step.ABSENT, _ABSENT
         if wanted.private and entry is not None:
             return _Step.LOAD, None  # the live copy belongs to the other callers; the load is not registered
@@ -650,82 +653,82 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             return _Step.THAW, entry  # a signal handler interrupts its own thread's thaw: it gets a copy of its own
         return _Step.RECURSION, None
 
-    def _lead(self, step: _Step, key: K, flight: Flight, entry: Any, wanted: _Wanted) -> Landing:
+    def _lead(self, step: _Step, key: K, flight: Flight, entry: Any, wanted: _Wanted) -> FlightResult:
         """Thaw or load for all threads that wait. However this ends, they do not wait for ever."""
         try:
             return self._thaw(key, flight, entry) if step is _Step.THAW else self._load(key, flight, wanted)
         except BaseException:
-            self._exclusion.run_or_defer(self._flights.retire, key, flight)
+            self._section.run_or_defer(self._flights.retire, key, flight)
             raise
         finally:
-            if flight.landing is None:
+            if flight.result is None:
                 flight.abandon()
 
-    def _follow(self, key: K, flight: Flight, wanted: _Wanted) -> Landing:
+    def _follow(self, key: K, flight: Flight, wanted: _Wanted) -> FlightResult:
         """Wait for another thread's result; abandoned if there is none to share."""
         try:
-            landing = wanted.wait(flight)
+            result = wanted.wait(flight)
         finally:
             self._flights.unfollow()
-        if landing is None:
+        if result is None:
             if wanted.overtakes:
-                self._exclusion.run(self._overtake, key, flight)
-            return Landing(ABANDONED)
-        if landing.value is ABANDONED:
-            return landing
-        if landing.private or wanted.private:
-            if landing.frozen is None or self._freezer is None:
-                return Landing(ABANDONED)
-            return self._thaw_privately(key, None, landing)
-        self._exclusion.run(self._joined, key, flight)
-        return landing
+                self._section.run(self._overtake, key, flight)
+            return FlightResult(ABANDONED)
+        if result.value is ABANDONED:
+            return result
+        if result.private or wanted.private:
+            if result.frozen is None or self._freezer is None:
+                return FlightResult(ABANDONED)
+            return self._thaw_privately(key, None, result)
+        self._section.run(self._joined, key, flight)
+        return result
 
     def _overtake(self, key: K, flight: Flight) -> None:
         """A follower has waited for too long: the next one in leads."""
         if self._flights.is_current(key, flight):
-            self._flights.divert(key)
+            self._flights.invalidate(key)
 
     def _joined(self, key: K, flight: Flight) -> None:
         self._counts.joined(flight.thawing)
-        self._tell(key, "frozen" if flight.thawing else "miss", self._store.entries.get(key))
+        self._notify(key, "frozen" if flight.thawing else "miss", self._store.entries.get(key))
 
-    def _thaw(self, key: K, flight: Flight, entry: Entry) -> Landing:
+    def _thaw(self, key: K, flight: Flight, entry: Entry) -> FlightResult:
         """Lead a thaw; abandoned if the frozen copy is no good, whereupon each thread loads."""
         frozen = entry.frozen
         freezer = self._freezer
         if frozen is None or freezer is None:  # removed since, and its copies let go
-            self._exclusion.run(self._flights.retire, key, flight)
-            return Landing(ABANDONED)
+            self._section.run(self._flights.retire, key, flight)
+            return FlightResult(ABANDONED)
         # Until what has to go for it is gone as well: then as much died as was born, and no collection is due.
         with gc_relaxed():
             return self._thaw_and_offer(key, flight, entry, frozen.data)
 
-    def _thaw_and_offer(self, key: K, flight: Flight, entry: Entry, data: bytes) -> Landing:
+    def _thaw_and_offer(self, key: K, flight: Flight, entry: Entry, data: bytes) -> FlightResult:
         thawed = self._thaw_data(key, data)
         if thawed is None:
-            self._exclusion.run(self._thaw_failed, key, flight, entry)
-            return Landing(ABANDONED)
+            self._section.run(self._thaw_failed, key, flight, entry)
+            return FlightResult(ABANDONED)
         value, seconds = thawed
         del thawed  # the value's holders are counted
         own = own_references(value)
         weight = self._preparer.weigh_thawed(entry, value, data, seconds, self._store.budget)
         self._offer(self._keep_thawed, key, flight, entry, value, weight, seconds, own)
-        self._exclusion.run(self._thawed, key, flight, seconds)
-        landing = Landing(value, data, entry.content, nbytes=weight.nbytes)
-        flight.land(landing)
-        return landing
+        self._section.run(self._thawed, key, flight, seconds)
+        result = FlightResult(value, data, entry.content, nbytes=weight.nbytes)
+        flight.complete(result)
+        return result
 
-    def _thaw_privately(self, key: K, entry: Entry | None, found: Landing) -> Landing:
+    def _thaw_privately(self, key: K, entry: Entry | None, found: FlightResult) -> FlightResult:
         """Thaw a copy for one caller; abandoned if the bytes are no good."""
         with gc_relaxed():
             thawed = None if found.frozen is None else self._thaw_data(key, found.frozen)
             if thawed is None:
-                self._exclusion.run(self._thaw_failed, key, None, entry)
-                return Landing(ABANDONED)
+                self._section.run(self._thaw_failed, key, None, entry)
+                return FlightResult(ABANDONED)
             value, seconds = thawed
             del thawed  # the value's holders are counted
             own = own_references(value)
-            self._exclusion.run(self._served, key, value, found.nbytes, own, seconds)
+            self._section.run(self._served, key, value, found.nbytes, own, seconds)
             return found._replace(value=value)
 
     def _thaw_data(self, key: K, data: bytes) -> tuple[Any, float] | None:
@@ -744,7 +747,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _offer(self, keep: Callable[..., Rejection | None], key: K, *args: Any) -> Rejection | None:
         """Offer a value to the store; a fault of our own costs its place in the cache, the caller gets the value."""
         try:
-            return self._exclusion.run(keep, key, *args)
+            return self._section.run(keep, key, *args)
         except Exception as error:
             report("keep", "%r could not be kept: it is served", key, error=error)
             self._counts.internal_errors += 1
@@ -768,7 +771,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     def _count_thaw(self, key: K, seconds: float) -> None:
         self._counts.thawed(seconds)
-        self._tell(key, "frozen", self._store.entries.get(key), seconds)
+        self._notify(key, "frozen", self._store.entries.get(key), seconds)
 
     def _report_failed_thaw(self, key: K, error: Exception) -> None:
         if isinstance(error, ThawError) and error.__cause__ is None:
@@ -783,37 +786,37 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if entry is not None and self._store.entries.get(key) is entry:
             self._store.remove(key, RemovalCause.STALE, self._latest)
 
-    def _load(self, key: K, flight: Flight, wanted: _Wanted) -> Landing:
+    def _load(self, key: K, flight: Flight, wanted: _Wanted) -> FlightResult:
         """Lead a load."""
         with gc_relaxed():
             return self._load_and_offer(key, flight, wanted)
 
-    def _load_and_offer(self, key: K, flight: Flight, wanted: _Wanted) -> Landing:
+    def _load_and_offer(self, key: K, flight: Flight, wanted: _Wanted) -> FlightResult:
         assert wanted.loader is not None
         started = self._timer()
         try:
             loaded = wanted.loader(key)
         except Exception:
-            self._exclusion.run(self._load_failed, key, flight)
+            self._section.run(self._load_failed, key, flight)
             raise
         seconds = self._timer() - started
         if loaded is None:
-            self._exclusion.run(self._load_absent, key, flight)
+            self._section.run(self._load_absent, key, flight)
             return _ABSENT
         facts = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
         del loaded  # the value's holders are counted
         candidate = self._take(key, facts, seconds)
-        landing = Landing(facts.value, content=facts.content)
+        result = FlightResult(facts.value, content=facts.content)
         rejection = self._offer(self._keep_loaded, key, flight, candidate, facts.keep_if, wanted.private)
-        self._exclusion.run(self._loaded, key, flight, seconds, candidate)
+        self._section.run(self._loaded, key, flight, seconds, candidate)
         if rejection is Rejection.OVERSIZE and self.config.oversize == "raise" and candidate is not None:
             raise self._oversize(candidate)
         if rejection is Rejection.OVERTAKEN:
-            return landing  # for this caller only
+            return result  # for this caller only
         if candidate is not None:
-            landing = landing._replace(frozen=candidate.frozen, nbytes=candidate.live_bytes)
-        flight.land(landing._replace(private=wanted.private))
-        return landing
+            result = result._replace(frozen=candidate.frozen, nbytes=candidate.live_bytes)
+        flight.complete(result._replace(private=wanted.private))
+        return result
 
     def _take(self, key: K, facts: Loaded, seconds: float) -> Candidate | None:
         """Prepare a loaded value; a fault of our own costs its place in the cache, the caller gets the value."""
@@ -857,24 +860,24 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._flights.retire(key, flight)
         self._counts.loads += 1
         self._counts.load_seconds.observe(seconds)
-        self._tell(key, "miss", candidate, seconds)
+        self._notify(key, "miss", candidate, seconds)
 
     def _load_failed(self, key: K, flight: Flight) -> None:
         self._flights.retire(key, flight)
         self._counts.load_failures += 1
-        self._tell(key, "absent")
+        self._notify(key, "absent")
 
     def _load_absent(self, key: K, flight: Flight) -> None:
         self._flights.retire(key, flight)
         self._counts.absent += 1
-        self._tell(key, "absent")
+        self._notify(key, "absent")
 
-    def _bypass(self, key: K, wanted: _Wanted) -> Landing:
+    def _bypass(self, key: K, wanted: _Wanted) -> FlightResult:
         """A lookup by a thread that is in the middle of a change: it must not wait, and gets no place in the cache."""
         copy = None if wanted.private else self._store.live.get(key)
         if copy is not None:
             self._counts.hits_live += 1
-            return Landing(copy.value, content=copy.entry.content)
+            return FlightResult(copy.value, content=copy.entry.content)
         try:
             loaded = None if wanted.loader is None else wanted.loader(key)
         except Exception:
@@ -884,12 +887,14 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._counts.absent += 1
             return _ABSENT
         self._counts.loads += 1
-        return Landing(loaded.value, content=loaded.content) if isinstance(loaded, Loaded) else Landing(loaded)
+        return (
+            FlightResult(loaded.value, content=loaded.content) if isinstance(loaded, Loaded) else FlightResult(loaded)
+        )
 
     # ---- actions under the lock ----
 
     def _put(self, key: K, candidate: Candidate | None) -> None:
-        self._flights.divert(key)
+        self._flights.invalidate(key)
         if candidate is None:
             self._counts.reject(Rejection.SIZER)
             self._store.remove(key, RemovalCause.REPLACED, self._latest)
@@ -897,7 +902,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._counts.reject(self._store.admit(candidate, self._now()))
 
     def _delete(self, key: K, cause: RemovalCause) -> bool:
-        self._flights.divert(key)
+        self._flights.invalidate(key)
         return self._store.remove(key, cause, self._now())
 
     def _invalidate(self, key: K, only_if: Callable[[], bool] | None) -> None:
@@ -905,7 +910,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._delete(key, RemovalCause.STALE)
 
     def _clear(self) -> None:
-        self._flights.divert_all()
+        self._flights.invalidate_all()
         self._store.clear()
 
     def _reweigh(self, copy: LiveCopy, nbytes: int) -> None:
@@ -927,7 +932,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._disposer.check_invariants()
 
     def _snapshot(self) -> CacheStats:
-        return tell(
+        return build_stats(
             self.config.name,
             self._store,
             self._counts,
@@ -978,7 +983,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if self._disposer.is_disposing:
             return  # the disposal around this settles when it is done
         while self._store.exceeds(self._disposer.held_bytes):
-            if not self._exclusion.run(self._charge_held):
+            if not self._section.run(self._charge_held):
                 return
         self._store.note_held(self._disposer.held_bytes)
 
@@ -990,20 +995,20 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     def _look_after(self, seconds: float) -> None:
         """For so long, remove what is idle and dispose what left; and look at what waits."""
-        if self._exclusion.entered():
+        if self._section.entered():
             return
         allowance = Allowance(seconds, self._upkeep_timer)
-        self._sweep(allowance)
+        self._expire_idle(allowance)
         if self._disposer.is_awaited:
             self._dispose_within(allowance)
             self._settle()
 
-    def _sweep(self, allowance: Allowance) -> None:
+    def _expire_idle(self, allowance: Allowance) -> None:
         """Remove what is idle and dispose what left, until the time is up."""
-        if self._exclusion.entered() or self._disposer.is_disposing:
+        if self._section.entered() or self._disposer.is_disposing:
             return
         while self._is_any_due():
-            self._exclusion.run(self._expire_some, _SLICE)
+            self._section.run(self._expire_some, _EXPIRY_SLICE)
             if allowance.is_spent():
                 return
         if self._disposer.is_due:

@@ -114,7 +114,7 @@ def interrupt_before_every(step: int, **settings: Any) -> int:
             return number
         finally:
             sys.settrace(previous)
-        assert not cache._exclusion.entered()
+        assert not cache._section.entered()
         check_usable(cache, clock)
         number += step
 

@@ -154,7 +154,7 @@ def test_a_class_without_a_frozen_form_is_told_once(caplog: pytest.LogCaptureFix
             preparer._freeze(number, [])
     assert preparer.unfrozen == 6
     assert [record.levelno for record in caplog.records] == [logging.INFO, logging.INFO]
-    assert "test_intake_thaws.Brittle" in caplog.text
+    assert f"{__name__}.Brittle" in caplog.text
     assert "secret" not in caplog.text
 
 

@@ -198,7 +198,7 @@ def test_a_lookup_inside_of_a_change_gets_no_shared_object() -> None:
     """It loads instead."""
     cache, _ = make_cache()
     shared = cache.get_or_load("a", load)
-    found = cache._exclusion.run(lambda: cache.fetch("a", load, private=True))
+    found = cache._section.run(lambda: cache.fetch("a", load, private=True))
     assert found.value == shared
     assert found.value is not shared
 
