@@ -42,15 +42,12 @@ _PATIENCE = 2.0  # seconds for a directory that may be on another machine
 class Component:
     """The cache of one of Airflow's components, and what belongs to it. Thread-safe."""
 
-    def __init__(
-        self, settings: Settings, *, home: Path, serves: bool, version_of: Callable[[Any], tuple[str, int] | None]
-    ) -> None:
+    def __init__(self, settings: Settings, *, home: Path, serves: bool) -> None:
         freezer, shared = graphs.freezer()
         self.cache: DagCache[UUID, Any] = DagCache(
             settings.cache,
             freezer=freezer if settings.cache.frozen else None,
             clock=monotonic,
-            version_of=version_of,
             shared=shared,
             unproven_share=UNPROVEN_SHARE,
         )

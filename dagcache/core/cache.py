@@ -19,7 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
-from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, overload
+from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from dagcache.concurrency.allowance import LOOKUP_SECONDS, VIEW_SECONDS, Allowance
 from dagcache.concurrency.critical_section import CriticalSection
@@ -28,7 +28,8 @@ from dagcache.core import hit_path
 from dagcache.core.counters import LookupCounts, build_stats
 from dagcache.core.disposal import Disposer, OnRemoval
 from dagcache.core.entry import Candidate, Entry, LiveCopy
-from dagcache.core.preparation import Loaded, Preparer, Sizer, VersionOf
+from dagcache.core.loaded import Fetched, Loaded
+from dagcache.core.preparation import Preparer, Sizer
 from dagcache.core.single_flight import ABANDONED, Flight, FlightResult, Flights
 from dagcache.core.store import Store
 from dagcache.errors import ConfigError, OversizeError, RecursiveLoadError, ThawError
@@ -52,6 +53,8 @@ _ORPHANS: list[object] = []  # what forked children inherited: destroying it wou
 
 Watcher = Callable[[Hashable, str, "Entry | Candidate | None", float], None]
 """``watcher(key, tier, facts, seconds)``: see `DagCache.watch`."""
+VersionOf = Callable[[Any], "tuple[Hashable, float] | None"]
+"""``version_of(key)``: `Loaded.version` of keys that say it themselves."""
 
 
 class _Unset(enum.Enum):
@@ -60,15 +63,6 @@ class _Unset(enum.Enum):
 
 UNSET: Final = _Unset.UNSET
 _ABSENT: Final = FlightResult(UNSET)
-
-
-class Fetched(NamedTuple):
-    """A value, and which content of its key it is."""
-
-    value: Any
-    """None if there is none."""
-    content: Hashable = None
-    """What the loader said (`Loaded.content`)."""
 
 
 class _Step(enum.Enum):
@@ -140,8 +134,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             logged and counted. Any call of any thread may run it, a plain `get` too, and for entries that another
             thread has evicted: it must not take a lock that a caller of the cache may hold. Put the removal on a queue
             (``deque.append``) and see to that elsewhere; docs/architecture.md shows how.
-        version_of: ``version_of(key) -> (family, order) | None`` tells which keys are versions of one thing and which
-            is newer (``order``: a number). Only for orders that are certain.
+        version_of: ``version_of(key) -> (family, order) | None``, for keys that hold their version: it gives
+            `Loaded.version` to assigned values, and to loaded ones that come without it.
         breaker: takes cyclic values apart that left and that nobody holds; None leaves that to the collector.
         shared: objects of which the process has one each and to which many values refer (singletons, time zones): they
             are frozen by reference, weighed with nobody, and never taken apart. Held as long as the cache is.
@@ -182,9 +176,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         freezer = PickleFreezer(shared) if freezer is UNSET else freezer
         breaker = GenericBreaker(shared) if breaker is UNSET else breaker
         self._freezer = freezer if self.config.frozen else None
-        self._make_preparer = functools.partial(
-            Preparer, freezer=self._freezer, sizer=sizer, version_of=version_of, shared=shared
-        )
+        self._make_preparer = functools.partial(Preparer, freezer=self._freezer, sizer=sizer, shared=shared)
+        self._version_of = version_of
         self._make_disposer = functools.partial(Disposer, breaker=breaker, on_removal=on_removal)
         self._requested = self.config.max_bytes
         self._build(self.config.budget())
@@ -230,7 +223,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         return self._get_slowly(key, default)
 
     def get_or_load(
-        self, key: K, loader: Callable[[K], V | Loaded | None], *, timeout: float | None = None
+        self, key: K, loader: Callable[[K], V | Loaded[V] | None], *, timeout: float | None = None
     ) -> V | None:
         """The value under a key; if there is none, what `loader(key)` returns, which is kept if it deserves it.
 
@@ -256,12 +249,12 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def fetch(
         self,
         key: K,
-        loader: Callable[[K], V | Loaded | None] | None = None,
+        loader: Callable[[K], V | Loaded[V] | None] | None = None,
         *,
         private: bool = False,
         renew: bool = False,
         timeout: float | None = None,
-    ) -> Fetched:
+    ) -> Fetched[V | None]:
         """As `get_or_load`, and which content of the key the value is; without a loader nothing is loaded.
 
         Args:
@@ -278,7 +271,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
         """
         found = self._resolve(key, _Wanted(loader, private=private, renew=renew, timeout=timeout))
-        return Fetched(None if found.value is UNSET else found.value, found.content)
+        return Fetched(None if found.value is UNSET else cast("V", found.value), found.content)
 
     def __getitem__(self, key: K) -> V:
         """The value under a key, thawed if need be.
@@ -324,7 +317,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
         """
         hash(key)  # what is no key is refused before anything is touched
-        candidate = self._preparer.take(key, Loaded(value), 0.0, self._store.budget)
+        candidate = self._preparer.take(key, self._with_version(key, Loaded(value)), 0.0, self._store.budget)
         if candidate is not None and self.config.oversize == "raise" and not self._store.fits(candidate):
             raise self._oversize(candidate)
         self._section.run_or_defer(self._put, key, candidate)
@@ -818,14 +811,23 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         flight.complete(result._replace(private=wanted.private))
         return result
 
-    def _take(self, key: K, facts: Loaded, seconds: float) -> Candidate | None:
+    def _take(self, key: K, facts: Loaded[Any], seconds: float) -> Candidate | None:
         """Prepare a loaded value; a fault of our own costs its place in the cache, the caller gets the value."""
         try:
-            return self._preparer.take(key, facts, seconds, self._store.budget)
+            return self._preparer.take(key, self._with_version(key, facts), seconds, self._store.budget)
         except Exception as error:
             report("prepare", "%r could not be prepared: it is served and not kept", key, error=error)
             self._counts.internal_errors += 1
             return None
+
+    def _with_version(self, key: K, facts: Loaded[Any]) -> Loaded[Any]:
+        if self._version_of is None or facts.version is not None:
+            return facts
+        try:
+            return dataclasses.replace(facts, version=self._version_of(key))
+        except Exception as error:
+            report("version", "version_of failed on %r: it counts as no version", key, error=error)
+            return facts
 
     def _keep_loaded(
         self,

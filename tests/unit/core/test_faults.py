@@ -275,7 +275,7 @@ def test_what_is_due_is_expired_however_it_is_rounded() -> None:
 def test_a_signal_handler_may_weigh_while_its_thread_is_weighing() -> None:
     """The lock of the sizer must not wait for the thread that holds it."""
     sizer = LearnedSizer(walk=lambda _: Weight(100, 1, True))
-    preparer = Preparer(freezer=PickleFreezer(), sizer=None, version_of=None)
+    preparer = Preparer(freezer=PickleFreezer(), sizer=None)
 
     def weigh() -> None:
         sizer.size(object(), (1.0,))

@@ -147,7 +147,7 @@ class Refusing:
 
 def test_a_class_without_a_frozen_form_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """At a level that is seen; and never what the error says."""
-    preparer = Preparer(freezer=Refusing(), sizer=lambda _: SIZE, version_of=None)
+    preparer = Preparer(freezer=Refusing(), sizer=lambda _: SIZE)
     with caplog.at_level(logging.INFO, logger="dagcache"):
         for number in range(3):
             preparer._freeze(number, Brittle())
@@ -160,7 +160,7 @@ def test_a_class_without_a_frozen_form_is_told_once(caplog: pytest.LogCaptureFix
 
 def test_only_so_many_failures_are_remembered() -> None:
     """The oldest are forgotten: the memory of them is bounded."""
-    preparer = Preparer(freezer=PickleFreezer(), sizer=lambda _: SIZE, version_of=None)
+    preparer = Preparer(freezer=PickleFreezer(), sizer=lambda _: SIZE)
     for number in range(10_001):
         preparer.thaw_failed(number, ValueError())
     assert preparer._freeze(0, "forgotten") is not None
