@@ -424,7 +424,8 @@ def test_a_loaders_version_is_known_and_precedes_version_of() -> None:
     cache.get_or_load("a", lambda key: Loaded(Weighted(key), version=("by loader", 2)))
     cache.get_or_load("b", lambda key: Loaded(Weighted(key)))
     cache["c"] = Weighted("c")
-    assert [(entry.family, entry.order) for entry in cache.entries()] == [
+    versions = [(entry.family, entry.order) for entry in cache.entries()]
+    assert versions == [("by loader", 2), ("by key", 1), ("by key", 1)]
         ("by loader", 2),
         ("by key", 1),
         ("by key", 1),
