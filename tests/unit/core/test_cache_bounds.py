@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dagcache import ConfigError, OversizeError, Rejection, RemovalCause
+from dagcache import ConfigError, Loaded, OversizeError, Rejection, RemovalCause
 from tests.support.caches import KIB, MIB, Removals, Unfreezable, Weighted, fill, make_cache, never
 
 
