@@ -13,7 +13,6 @@ import functools
 import gc
 import logging
 import math
-import os
 import sys
 import threading
 import time
@@ -33,6 +32,7 @@ from dagcache.core.preparation import Preparer, Sizer
 from dagcache.core.single_flight import ABANDONED, Flight, FlightResult, Flights
 from dagcache.core.store import Store
 from dagcache.errors import ConfigError, OversizeError, RecursiveLoadError, ThawError
+from dagcache.forks import after_fork_in_child
 from dagcache.freezing.pickle_freezer import Freezer, PickleFreezer
 from dagcache.log_limits import report
 from dagcache.reclaim.census import CycleBreaker, GenericBreaker, own_references
@@ -182,6 +182,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._requested = self.config.max_bytes
         self._build(self.config.budget())
         _caches[id(self)] = self
+        after_fork_in_child(self._after_fork_in_child)
 
     def _build(self, budget: int) -> None:
         """Start empty: at birth, and in a forked child."""
@@ -1076,12 +1077,3 @@ def _never_fresh() -> float:
 
 _HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
 _caches: weakref.WeakValueDictionary[int, DagCache[Any, Any]] = weakref.WeakValueDictionary()
-
-
-def _after_fork_in_child() -> None:
-    for cache in list(_caches.values()):
-        cache._after_fork_in_child()  # noqa: SLF001 - the hook of this very class
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
-    os.register_at_fork(after_in_child=_after_fork_in_child)

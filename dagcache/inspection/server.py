@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dagcache.core.cache import DagCache
+from dagcache.forks import after_fork_in_child
 from dagcache.log_limits import report
 from dagcache.stats import EntryInfo
 
@@ -122,7 +123,7 @@ class AttributionServer:
         self._timeout = timeout
         self._listener: _Listener | None = None
         self._end: weakref.finalize[Any, Any] | None = None
-        _servers.add(self)
+        after_fork_in_child(self._after_fork_in_child)
 
     @property
     def path(self) -> Path | None:
@@ -352,15 +353,3 @@ def _by_dag(entries: Iterable[EntryInfo]) -> Iterable[dict[str, Any]]:
         dag["hits"] += entry.hits
         dag["idle_seconds"] = round(min(dag["idle_seconds"], entry.idle_seconds), 1)
     return dags.values()
-
-
-_servers: weakref.WeakSet[AttributionServer] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for server in list(_servers):
-        server._after_fork_in_child()  # noqa: SLF001 - the hook of this very class
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
-    os.register_at_fork(after_in_child=_after_fork_in_child)
