@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -45,11 +46,10 @@ class Component:
     def __init__(self, settings: Settings, *, home: Path, serves: bool) -> None:
         freezer, shared = graphs.freezer()
         self.cache: DagCache[UUID, Any] = DagCache(
-            settings.cache,
-            freezer=freezer if settings.cache.frozen else None,
+            replace(settings.cache, unproven_share=UNPROVEN_SHARE),
+            freezer=freezer,
             clock=monotonic,
             shared=shared,
-            unproven_share=UNPROVEN_SHARE,
         )
         self._settings = settings
         self.quarantine_seconds = settings.quarantine

@@ -18,6 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
+from types import MethodType
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from dagcache.concurrency.allowance import LOOKUP_SECONDS, VIEW_SECONDS, Allowance
@@ -25,13 +26,13 @@ from dagcache.concurrency.critical_section import CriticalSection
 from dagcache.config import CacheConfig
 from dagcache.core import hit_path
 from dagcache.core.counters import LookupCounts, build_stats
-from dagcache.core.disposal import Disposer, OnRemoval
-from dagcache.core.entry import Candidate, Entry, LiveCopy
+from dagcache.core.disposal import Disposer
+from dagcache.core.entry import Candidate, Entry, FrozenCopy, LiveCopy
 from dagcache.core.loaded import Fetched, Loaded
-from dagcache.core.preparation import Preparer, Sizer
+from dagcache.core.preparation import Preparer
 from dagcache.core.single_flight import ABANDONED, Flight, FlightResult, Flights
 from dagcache.core.store import Store
-from dagcache.errors import ConfigError, OversizeError, RecursiveLoadError, ThawError
+from dagcache.errors import OversizeError, RecursiveLoadError, ThawError
 from dagcache.forks import after_fork_in_child
 from dagcache.freezing.pickle_freezer import Freezer, PickleFreezer
 from dagcache.log_limits import report
@@ -40,7 +41,7 @@ from dagcache.reclaim.gc_pause import gc_relaxed
 from dagcache.sizing.estimate import Sized
 from dagcache.sizing.limits import ByteLimit, format_bytes
 from dagcache.sizing.memory import give_back
-from dagcache.stats import CacheStats, EntryInfo, Rejection, RemovalCause
+from dagcache.stats import CacheStats, EntryFacts, EntryInfo, LookupEvent, Rejection, RemovalCause
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -51,14 +52,15 @@ _EXPIRY_BATCH = 256  # the same, where all of them are to be looked at
 _ORPHANS: list[object] = []  # what forked children inherited: destroying it would copy its pages
 
 
-Watcher = Callable[[Hashable, str, "Entry | Candidate | None", float], None]
-"""``watcher(key, tier, facts, seconds)``: see `DagCache.watch`."""
-VersionOf = Callable[[Any], "tuple[Hashable, float] | None"]
-"""``version_of(key)``: `Loaded.version` of keys that say it themselves."""
+Watcher = Callable[[LookupEvent], object]
+"""See `DagCache.watch`."""
 
 
 class _Unset(enum.Enum):
     UNSET = enum.auto()
+
+    def __repr__(self) -> str:
+        return "<default>"
 
 
 UNSET: Final = _Unset.UNSET
@@ -119,16 +121,23 @@ class _Wanted:
         return self._until is not None and self._timer() >= self._until
 
 
-class DagCache(MutableMapping[K, V], Generic[K, V]):
+class _Shadowed(hit_path.Shadowed):
+    def _method_replaced(cls) -> None:  # noqa: N805 - of a metaclass
+        for cache in list(_caches.values()):
+            cache._shadow_methods()  # noqa: SLF001 - the class of this very class
+
+
+class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
     """A cache that is bounded by bytes and idle time, for values that are large and slow to build. Thread-safe.
 
     ``DagCache(max_bytes="512MiB", ttl=3600)``: keywords are the fields of `CacheConfig`, which may also be given whole.
 
     Args:
         config: the settings, instead of keywords.
+        max_bytes, ttl, name, mode, frozen, oversize, memory_limit, workers, unproven_share: fields of `CacheConfig`.
         sizer: ``sizer(value) -> bytes`` replaces the built-in weighing. It is called when a value comes in, and now and
             then by a thread that looks the value up, while other threads may use it.
-        freezer: how values are frozen; None turns the frozen tier off.
+        freezer: how values are frozen. None is another way to write ``frozen=False``, which `config` shows.
         clock: monotonic seconds.
         on_removal: ``on_removal(info, cause)`` is told of every entry that left, outside the lock; its errors are
             logged and counted. Any call of any thread may run it, a plain `get` too, and for entries that another
@@ -139,12 +148,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         breaker: takes cyclic values apart that left and that nobody holds; None leaves that to the collector.
         shared: objects of which the process has one each and to which many values refer (singletons, time zones): they
             are frozen by reference, weighed with nobody, and never taken apart. Held as long as the cache is.
-        unproven_share: a share of the budget, 0.0 to 1.0: beyond it newcomers are kept frozen only, and live from their
-            second use on. Where many values are loaded one after the other, as by a scheduler that starts, their live
-            copies would all have to go again, and the allocator would not get all of their memory back.
 
     Raises:
         ConfigError: (a ValueError) a setting cannot be read.
+        TypeError: both a config and fields of it are given.
 
     """
 
@@ -152,30 +159,45 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self,
         config: CacheConfig | None = None,
         *,
-        sizer: Sizer | None = None,
+        max_bytes: ByteLimit | str | int | _Unset = UNSET,
+        ttl: float | str | _Unset = UNSET,
+        name: str | _Unset = UNSET,
+        mode: str | _Unset = UNSET,
+        frozen: bool | str | _Unset = UNSET,
+        oversize: str | _Unset = UNSET,
+        memory_limit: ByteLimit | str | int | _Unset = UNSET,
+        workers: int | str | _Unset = UNSET,
+        unproven_share: float | str | _Unset = UNSET,
+        sizer: Callable[[V], int] | None = None,
         freezer: Freezer | _Unset | None = UNSET,
         clock: Callable[[], float] = time.monotonic,
-        on_removal: OnRemoval | None = None,
-        version_of: VersionOf | None = None,
+        on_removal: Callable[[EntryInfo[K], RemovalCause], object] | None = None,
+        version_of: Callable[[K], tuple[Hashable, float] | None] | None = None,
         breaker: CycleBreaker | _Unset | None = UNSET,
         shared: Iterable[object] = (),
-        unproven_share: float = 1.0,
-        **settings: Any,
     ) -> None:
-        if config is not None and settings:
-            raise TypeError(f"give a CacheConfig or its fields, not both: {', '.join(settings)}")
-        self.config = CacheConfig(**settings) if config is None else config
-        if not 0 <= unproven_share <= 1:
-            raise ConfigError("unproven_share", unproven_share, "a number from 0.0 to 1.0")
-        self.unproven_share = unproven_share
+        self.config = _config_of(
+            config,
+            freezer,
+            max_bytes=max_bytes,
+            ttl=ttl,
+            name=name,
+            mode=mode,
+            frozen=frozen,
+            oversize=oversize,
+            memory_limit=memory_limit,
+            workers=workers,
+            unproven_share=unproven_share,
+        )
         self._clock = clock
         self._latest = clock()
         self._timer = time.perf_counter
         self._upkeep_timer = time.perf_counter
         shared = tuple(shared)
-        freezer = PickleFreezer(shared) if freezer is UNSET else freezer
         breaker = GenericBreaker(shared) if breaker is UNSET else breaker
-        self._freezer = freezer if self.config.frozen else None
+        self._freezer: Freezer | None = None
+        if self.config.frozen:
+            self._freezer = PickleFreezer(shared) if freezer is UNSET else freezer
         self._make_preparer = functools.partial(Preparer, freezer=self._freezer, sizer=sizer, shared=shared)
         self._version_of = version_of
         self._make_disposer = functools.partial(Disposer, breaker=breaker, on_removal=on_removal)
@@ -187,7 +209,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _build(self, budget: int) -> None:
         """Start empty: at birth, and in a forked child."""
         enforce = self.config.mode == "enforce"
-        self._store = Store(budget=budget, ttl=self.config.ttl, enforce=enforce, unproven_share=self.unproven_share)
+        self._store = Store(
+            budget=budget, ttl=self.config.ttl, enforce=enforce, unproven_share=self.config.unproven_share
+        )
         self._flights = Flights()
         self._preparer = self._make_preparer()
         self._disposer = self._make_disposer(budget=budget if enforce else 0)
@@ -208,10 +232,18 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             load_slowly=self._load_slowly,
         )
         self._hit_counts = (*self._hit_counts, path.hits)
-        if _HAS_GIL and type(self).get is DagCache.get and type(self).get_or_load is DagCache.get_or_load:
-            # On the instance they shadow the methods and save a call; a subclass that overrides one keeps its own.
-            self.__dict__["get"] = path.get
-            self.__dict__["get_or_load"] = path.get_or_load
+        path.present_as(MethodType(_GET, self), MethodType(_GET_OR_LOAD, self))
+        self._hit_path = path
+        self._shadow_methods()
+
+    def _shadow_methods(self) -> None:
+        """Put the hit path before the methods; not where a subclass, or a test, has others in their place."""
+        for name in hit_path.NAMES:
+            self.__dict__.pop(name, None)
+        kind = type(self)
+        if _HAS_GIL and (kind.get, kind.get_or_load) == (_GET, _GET_OR_LOAD):
+            self.__dict__["get"] = self._hit_path.get
+            self.__dict__["get_or_load"] = self._hit_path.get_or_load
 
     # ---- lookups ----
 
@@ -223,6 +255,12 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         """The value under a key, thawed if need be, or the default. Never loads."""
         return self._get_slowly(key, default)
 
+    @overload
+    def get_or_load(self, key: K, loader: Callable[[K], V | Loaded[V]], *, timeout: float | None = None) -> V: ...
+    @overload
+    def get_or_load(
+        self, key: K, loader: Callable[[K], V | Loaded[V] | None], *, timeout: float | None = None
+    ) -> V | None: ...
     def get_or_load(
         self, key: K, loader: Callable[[K], V | Loaded[V] | None], *, timeout: float | None = None
     ) -> V | None:
@@ -247,6 +285,26 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         """
         return cast("V | None", self._load_slowly(key, loader, timeout))
 
+    @overload
+    def fetch(
+        self,
+        key: K,
+        loader: Callable[[K], V | Loaded[V]],
+        *,
+        private: bool = False,
+        renew: bool = False,
+        timeout: float | None = None,
+    ) -> Fetched[V]: ...
+    @overload
+    def fetch(
+        self,
+        key: K,
+        loader: Callable[[K], V | Loaded[V] | None] | None = None,
+        *,
+        private: bool = False,
+        renew: bool = False,
+        timeout: float | None = None,
+    ) -> Fetched[V | None]: ...
     def fetch(
         self,
         key: K,
@@ -419,6 +477,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._counts.thawed(seconds)
             self._store.pass_by(value, nbytes, own)
 
+    @overload
+    def setdefault(self: DagCache[K, D | None], key: K, default: None = None) -> D | None: ...
+    @overload
+    def setdefault(self, key: K, default: V) -> V: ...
     def setdefault(self, key: K, default: Any = None) -> Any:
         """The value under a key, or the default, which is assigned then: of several threads, one assigns."""
         return self.get_or_load(key, lambda _: Loaded(default))
@@ -480,14 +542,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         return self._requested
 
     def watch(self, watcher: Watcher | None) -> None:
-        """Tell a watcher of each lookup from now on, or nobody any more; hits cost nothing more while nobody is told.
+        """Report each lookup to a watcher from now on; None ends that. Hits cost nothing more without a watcher.
 
-        ``watcher(key, tier, facts, seconds)`` is called by the thread that looked up, maybe under the cache's lock: it
-        must be quick, must not raise, must not use the cache, and must not hold on to ``facts``. ``tier`` is
-        ``"live"``, ``"frozen"``, ``"miss"`` or ``"absent"`` (there was nothing, or the loader failed); ``facts`` is the
-        entry, the candidate if it was loaded, or None; ``seconds`` is what the load or thaw took,
-        0 if this lookup did none. ``pop`` is not told, nor what is looked up in the middle of a change. A forked child
-        tells nobody.
+        The thread that looks up calls ``watcher(event)``, maybe under the cache's lock: the watcher must be quick, must
+        not raise, and must not use the cache. Not reported: `pop`, and lookups in the middle of a change. A forked
+        child starts without a watcher.
 
         Raises:
             RuntimeError: there is a watcher already.
@@ -508,7 +567,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             return self._snapshot()
         return self._section.run(self._snapshot)
 
-    def entries(self) -> list[EntryInfo]:
+    def entries(self) -> list[EntryInfo[K]]:
         """Every resident entry, as it is now."""
         self._look_after(VIEW_SECONDS)
         entries = list(self._current())
@@ -566,10 +625,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._notify(copy.entry.key, "live", copy.entry)
         return True
 
-    def _notify(self, key: Any, tier: str, facts: Entry | Candidate | None = None, seconds: float = 0.0) -> None:
+    def _notify(self, key: Any, tier: str, known: Entry | Candidate | None = None, seconds: float = 0.0) -> None:
         watcher = self._watcher
         if watcher is not None:
-            watcher(key, tier, facts, seconds)
+            watcher(LookupEvent(key, tier, seconds, None if known is None else _facts_of(known)))
 
     def _get_slowly(self, key: K, default: Any = None) -> Any:
         value = self._resolve(key, _Wanted(None)).value
@@ -1075,5 +1134,21 @@ def _never_fresh() -> float:
     return math.inf
 
 
+def _facts_of(known: Entry | Candidate) -> EntryFacts:
+    frozen = known.frozen  # without the lock: it may leave in the middle of this
+    data = frozen.data if isinstance(frozen, FrozenCopy) else frozen
+    return EntryFacts(known.live_bytes, 0 if data is None else len(data), known.load_seconds, known.family, known.order)
+
+
+def _config_of(config: CacheConfig | None, freezer: object, **settings: Any) -> CacheConfig:
+    given = {name: value for name, value in settings.items() if value is not UNSET}
+    if config is not None and given:
+        raise TypeError(f"give a CacheConfig or its fields, not both: {', '.join(given)}")
+    made = CacheConfig(**given) if config is None else config
+    return dataclasses.replace(made, frozen=False) if freezer is None else made
+
+
+_GET: Final[Any] = DagCache.get
+_GET_OR_LOAD: Final[Any] = DagCache.get_or_load
 _HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
 _caches: weakref.WeakValueDictionary[int, DagCache[Any, Any]] = weakref.WeakValueDictionary()

@@ -152,7 +152,7 @@ class Entry(History):
             return self.live.nbytes if self.live is not None else 0
         return self.frozen.nbytes + (self.live.nbytes if self.live is not None else 0)
 
-    def info(self, now: float) -> EntryInfo:
+    def info(self, now: float) -> EntryInfo[Any]:
         """What an observer may know."""
         live, frozen = self.live, self.frozen  # without the lock: they may leave in the middle of this
         return EntryInfo(

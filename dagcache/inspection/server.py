@@ -319,11 +319,11 @@ def _has(value: object, fields: Mapping[str, Any]) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in fields.items())
 
 
-def _weight(entry: EntryInfo) -> int:
+def _weight(entry: EntryInfo[Any]) -> int:
     return entry.live_bytes + entry.frozen_bytes
 
 
-def _told(entry: EntryInfo) -> dict[str, Any]:
+def _told(entry: EntryInfo[Any]) -> dict[str, Any]:
     return {
         "key": str(entry.key),
         "dag_id": None if entry.family is None else str(entry.family),
@@ -339,7 +339,7 @@ def _told(entry: EntryInfo) -> dict[str, Any]:
     }
 
 
-def _by_dag(entries: Iterable[EntryInfo]) -> Iterable[dict[str, Any]]:
+def _by_dag(entries: Iterable[EntryInfo[Any]]) -> Iterable[dict[str, Any]]:
     dags: dict[str | None, dict[str, Any]] = {}
     for entry in entries:
         name = None if entry.family is None else str(entry.family)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from dagcache import DagCache
 from dagcache.core import hit_path
 from dagcache.core.entry import Candidate, Entry, LiveCopy
+from tests.support.caches import never
 
 
 class Path:
@@ -105,3 +109,41 @@ def test_what_is_no_key_is_a_type_error(look_up: Callable[[Any], Any]) -> None:
     """As with any dictionary."""
     with pytest.raises(TypeError, match="unhashable"):
         look_up([])
+
+
+def test_a_caches_fast_lookups_look_like_its_methods() -> None:
+    """To `help`, to a debugger and to a documentation tool."""
+    cache: DagCache[str, int] = DagCache(max_bytes=0)
+    for fast, method in ((cache.get, DagCache.get), (cache.get_or_load, DagCache.get_or_load)):
+        assert fast.__doc__ == method.__doc__
+        assert (fast.__name__, fast.__qualname__) == (method.__name__, method.__qualname__)
+        named = list(inspect.signature(fast).parameters.items())
+        assert named == list(inspect.signature(method).parameters.items())[1:]
+
+
+@pytest.mark.parametrize("name", hit_path.NAMES)
+def test_a_method_that_is_patched_on_the_class_is_called(name: str) -> None:
+    """By caches that were there before and by those that come; afterwards the hit path is back."""
+    before: DagCache[str, int] = DagCache(max_bytes=0)
+    before["a"] = 1
+    fast = before.get
+    with mock.patch.object(DagCache, name, return_value=7):
+        during: DagCache[str, int] = DagCache(max_bytes=0)
+        assert [getattr(cache, name)("a", never) for cache in (before, during)] == [7, 7]
+    during["a"] = 2
+    assert before.get is fast
+    assert [cache.get_or_load("a", never) for cache in (before, during)] == [1, 2]
+    assert during.stats().hits_live == 1
+
+
+def test_a_method_that_is_patched_on_a_subclass_is_called() -> None:
+    """The base class keeps its hit path."""
+
+    class Mine(DagCache[str, int]):
+        pass
+
+    mine, base = Mine(max_bytes=0), DagCache[str, int](max_bytes=0)
+    with mock.patch.object(Mine, "get", return_value=7):
+        assert mine.get("a") == 7
+        assert base.get("a") is None
+    assert mine.get("a") is None
