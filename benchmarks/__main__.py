@@ -38,10 +38,9 @@ PARTS = (
         (),
         (),
         "One lookup that finds its value, among 1000 UUID keys, single thread, CPU time, medians of 20 rounds and the "
-        "quartiles of the ratio round by round. The exact clock is asked at every hit, the coarse one only looked at. "
-        "The first hit on an entry in a twentieth of a second (coarse clock: a third) is noted, for idle times "
-        "and the policy: the third line is what hits cost if each of them is such a one. The Rust caches are faster on "
-        "a hit: a call into compiled code does with no Python function at all.",
+        "quartiles of the ratio round by round. The first hit on an entry in a twentieth of a "
+        "second is noted, for idle times and the policy: the third line is the cost of hits that are all noted. The "
+        "Rust caches are faster on a hit: a call into compiled code does with no Python function at all.",
     ),
     Part(
         "The policy",

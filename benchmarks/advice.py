@@ -31,7 +31,7 @@ from dagcache.database.loader import SerializedDagLoader
 from dagcache.errors import FreezeError
 from dagcache.freezing.zdict import Dictionary
 from dagcache.traces.reading import read_trace
-from tests.support.clock import StillClock
+from tests.support.clock import ManualClock
 
 MIB = 1 << 20
 _WARM_LAPS, _LAPS = 3, 4
@@ -202,8 +202,8 @@ def laps(ids: list[str]) -> dict[str, float]:
     from dagcache.airflow import component
     from dagcache.demo.sweep import look_up, scheduler_bag
 
-    clock = StillClock()
-    component.CoarseClock = lambda: clock  # type: ignore[attr-defined, assignment, misc]
+    clock = ManualClock()
+    vars(component)["monotonic"] = clock
     bag = scheduler_bag()
     bag.dagcache._timer = time.thread_time  # noqa: SLF001 - the clock that loads and thaws are timed by
     versions = [UUID(each) for each in ids]

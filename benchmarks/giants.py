@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.scheduler import made_by, playground, run_json, write_between
 from dagcache.core.cache import DagCache
-from dagcache.core.preparation import Loaded
+from dagcache.core.loaded import Loaded
 from dagcache.reclaim.gc_pause import gc_relaxed
 from dagcache.sizing.walk import weigh
 
@@ -75,7 +75,7 @@ class Rival:
     def ours(self, key: int, text: str) -> dict[str, float]:
         """CPU seconds of a miss, of its load alone and of an exact walk; and the cache's weight over that walk's."""
 
-        def load(_: int) -> Loaded:
+        def load(_: int) -> Loaded[Any]:
             started = time.thread_time()
             parsed = json.loads(text)
             self._sharing.share_strings(parsed)

@@ -70,7 +70,6 @@ def parts(budget: str) -> list[Contender]:
     settings: dict[str, object] = {"max_bytes": budget}
     return [
         with_budget(budget),
-        Contender("exact clock", settings, ("coarse-clock",)),
         Contender("no templates", settings, ("templates",)),
         Contender("gc_freeze", settings | {"gc_freeze": True}),
     ]

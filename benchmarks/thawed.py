@@ -25,7 +25,7 @@ from dagcache.airflow import graphs
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.core.cache import DagCache
 from dagcache.core.entry import ENTRY_OVERHEAD
-from dagcache.core.preparation import Loaded
+from dagcache.core.loaded import Loaded
 from dagcache.demo.synthetic import synthetic_dag
 
 _START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -63,7 +63,7 @@ class Bench:
         cache.check_invariants()
         return len(cache), loaded, thawed
 
-    def _load(self, text: str) -> Loaded:
+    def _load(self, text: str) -> Loaded[Any]:
         payload = json.loads(text)
         share_strings(payload)
         dag = self._from_dict(payload)
@@ -94,7 +94,7 @@ def _mapped(number: int, tasks: int) -> Any:
     return dag
 
 
-def _rows(bench: Callable[[str], Loaded], file: Path) -> Iterator[str]:
+def _rows(bench: Callable[[str], Loaded[Any]], file: Path) -> Iterator[str]:
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for line in lines:
             data = json.loads(line)["data"]

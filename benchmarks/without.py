@@ -7,19 +7,10 @@ this before Airflow builds its bag.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 VARIABLE = "DAGCACHE_BENCHMARK_WITHOUT"
-
-
-def _coarse_clock() -> None:
-    """Have hits ask the operating system for the time, without the thread that keeps a coarse clock."""
-    import dagcache.concurrency.coarse_clock
-    import dagcache.core.hit_path  # before the class has another name: it tells the clocks apart by it
-
-    vars(dagcache.concurrency.coarse_clock)["CoarseClock"] = lambda: time.monotonic
 
 
 def _templates() -> None:
@@ -35,7 +26,7 @@ def _templates() -> None:
     vars_of.__init__ = without
 
 
-PARTS: Mapping[str, Callable[[], None]] = {"coarse-clock": _coarse_clock, "templates": _templates}
+PARTS: Mapping[str, Callable[[], None]] = {"templates": _templates}
 
 
 def install() -> None:

@@ -46,6 +46,10 @@ class CacheConfig:
     """What to do with a value that weighs more than the budget: ``"bypass"`` (serve, do not keep) or ``"raise"``."""
     memory_limit: int
     """What percentages are of, in bytes; 0 = find out (container, else machine)."""
+    unproven_share: float
+    """A share of the budget, 0.0 to 1.0. Beyond it newcomers are kept frozen only, and live from their second use on.
+    Where many values are loaded one after the other, as by a scheduler that starts, their live copies would all have to
+    go again, and the allocator would not get all of their memory back."""
     workers: int
     """Worker processes that share the memory: a percentage is divided by their number."""
 
@@ -60,6 +64,7 @@ class CacheConfig:
         oversize: str = "bypass",
         memory_limit: ByteLimit | str | int = "auto",
         workers: int | str = 1,
+        unproven_share: float | str = 1.0,
     ) -> None:
         assign = object.__setattr__  # the one moment at which a frozen value is not yet
         assign(self, "max_bytes", ByteLimit.parse(max_bytes, setting="max_bytes"))
@@ -70,6 +75,7 @@ class CacheConfig:
         assign(self, "oversize", _choice(oversize, "oversize", ("bypass", "raise")))
         assign(self, "memory_limit", _memory(memory_limit))
         assign(self, "workers", _count(workers, "workers"))
+        assign(self, "unproven_share", _share(unproven_share, "unproven_share"))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **defaults: Any) -> CacheConfig:
@@ -143,3 +149,13 @@ def _count(value: object, setting: str) -> int:
     if isinstance(value, bool) or not text.isascii() or not text.isdigit() or not 1 <= int(text[:7]) <= 100_000:
         raise ConfigError(setting, value, "a whole number from 1 to 100000")
     return int(text)
+
+
+def _share(value: object, setting: str) -> float:
+    try:
+        share = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else -1.0
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ConfigError(setting, value, "a number from 0.0 to 1.0")
+    return share

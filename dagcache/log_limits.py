@@ -12,10 +12,11 @@ There is no lock: reports come from signal handlers, finalisers, forked children
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+
+from dagcache.forks import after_fork_in_child
 
 _SECONDS = 60.0
 _MOST_CAUSES = 128
@@ -159,5 +160,4 @@ _process = LogLimits(logging.getLogger("dagcache"))
 report = _process.report
 """`LogLimits.report`, with this process's limits and to the logger ``dagcache``."""
 
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
-    os.register_at_fork(after_in_child=_process.forget)
+after_fork_in_child(_process.forget)

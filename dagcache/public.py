@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dagcache.concurrency.coarse_clock import CoarseClock as CoarseClock
 from dagcache.config import CacheConfig as CacheConfig
 from dagcache.core.cache import DagCache as DagCache
-from dagcache.core.preparation import Loaded as Loaded
+from dagcache.core.loaded import Loaded as Loaded
 from dagcache.errors import ConfigError as ConfigError
 from dagcache.errors import DagCacheError as DagCacheError
 from dagcache.errors import FreezeError as FreezeError

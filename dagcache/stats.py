@@ -46,7 +46,9 @@ import enum
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
+
+K_co = TypeVar("K_co", covariant=True)
 
 DURATION_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Upper bounds of the duration histograms, in seconds."""
@@ -129,10 +131,10 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class EntryInfo:
+class EntryInfo(Generic[K_co]):
     """One resident entry, as an observer sees it."""
 
-    key: Any
+    key: K_co
     tier: str
     """``"live"`` (with or without a frozen copy) or ``"frozen"``."""
     live_bytes: int
@@ -151,6 +153,28 @@ class EntryInfo:
     """What the key is a version of (in Airflow, the DAG's id); None = unknown."""
     order: float = 0
     """Its place among its family's versions (in Airflow, the version's number)."""
+
+
+class EntryFacts(NamedTuple):
+    """The facts about an entry that explain what its lookups cost. Bytes and seconds."""
+
+    live_bytes: int
+    frozen_bytes: int
+    load_seconds: float
+    family: Hashable | None
+    order: float
+
+
+class LookupEvent(NamedTuple):
+    """One lookup, as `DagCache.watch` reports it. A tuple, since each hit makes one."""
+
+    key: Any
+    tier: str
+    """``"live"``, ``"frozen"``, ``"miss"``, or ``"absent"``: there was nothing, or the loader failed."""
+    seconds: float
+    """The time of the load or thaw; 0 if this lookup did none."""
+    facts: EntryFacts | None
+    """Of the entry, or of the loaded value; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def sweep(loader: SerializedDagLoader, cache: DagCache[UUID, dict[str, Any]], ve
     """Look every version up once."""
     sizes = {version.id: version.payload_bytes for version in versions}
 
-    def load(version_id: UUID) -> Loaded | None:
+    def load(version_id: UUID) -> Loaded[dict[str, Any]] | None:
         content = loader.load(version_id)
         return None if content is None else Loaded(content, serialized_bytes=sizes[version_id])
 

@@ -95,7 +95,7 @@ class CountingLRU:
         self._held: OrderedDict[int, Dag] = OrderedDict()
         self._entries = entries
 
-    def get_or_load(self, key: int, loader: Callable[[int], Loaded]) -> Dag:
+    def get_or_load(self, key: int, loader: Callable[[int], Loaded[Dag]]) -> Dag:
         """Keep the most recently used."""
         if key in self._held:
             self._held.move_to_end(key)
@@ -119,7 +119,7 @@ def sweep(name: str) -> None:
     cache = CACHES[name]()
     loads = 0
 
-    def loader(version: int) -> Loaded:
+    def loader(version: int) -> Loaded[Dag]:
         nonlocal loads
         loads += 1
         return Loaded(load(rows[version]), serialized_bytes=len(rows[version]))

@@ -10,19 +10,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
 import re
 import selectors
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry
 
 from dagcache.concurrency.time_limit import try_for
+from dagcache.forks import after_fork_in_child
 from dagcache.metrics.responses import answer, refusal
 
 _log = logging.getLogger("dagcache")
@@ -67,7 +66,7 @@ class MetricsServer:
             _Desk, functools.partial(answer, registry=registry), most_connections, timeout
         )
         self._desk: _Desk | None = None
-        _servers.add(self)
+        after_fork_in_child(self._after_fork_in_child)
 
     @property
     def port(self) -> int | None:
@@ -283,15 +282,3 @@ def _talk(connection: socket.socket, respond: Callable[[bytes], bytes]) -> Itera
         if not received:
             return
         ignored += len(received)
-
-
-_servers: weakref.WeakSet[MetricsServer] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for server in list(_servers):
-        server._after_fork_in_child()  # noqa: SLF001 - the hook of this very class
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -214,8 +214,8 @@ MUTANTS = [
     Mutant(
         "followers of an interrupted leader give up",
         "dagcache/core/cache.py",
-        "            if landing.value is not ABANDONED:\n                return landing",
-        "            return _ABSENT if landing.value is ABANDONED else landing",
+        "            if result.value is not ABANDONED:\n                return result",
+        "            return _ABSENT if result.value is ABANDONED else result",
     ),
     Mutant(
         "waiting in a ring is not noticed",
@@ -244,7 +244,7 @@ MUTANTS = [
     Mutant(
         "followers share the object of a private load",
         "dagcache/core/cache.py",
-        "        if landing.private or wanted.private:",
+        "        if result.private or wanted.private:",
         "        if wanted.private:",
     ),
     Mutant(
@@ -262,7 +262,7 @@ MUTANTS = [
     Mutant(
         "popping lets a load that is under way be kept",
         "dagcache/core/cache.py",
-        "            self._flights.divert(key)\n            self._counts.absent += 1",
+        "            self._flights.invalidate(key)\n            self._counts.absent += 1",
         "            self._counts.absent += 1",
     ),
     Mutant(

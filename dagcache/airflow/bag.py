@@ -31,8 +31,8 @@ from dagcache.airflow.payload import PayloadSizes
 from dagcache.airflow.quarantine import Quarantine, is_of_the_database
 from dagcache.airflow.rows import Content, Newest
 from dagcache.airflow.sharing import share_immutables, share_strings
-from dagcache.core.cache import DagCache, Fetched
-from dagcache.core.preparation import Loaded
+from dagcache.core.cache import DagCache
+from dagcache.core.loaded import Fetched, Loaded
 from dagcache.errors import RecursiveLoadError
 from dagcache.log_limits import report
 from dagcache.reclaim.gc_pause import gc_relaxed
@@ -41,7 +41,6 @@ _log = logging.getLogger("dagcache")
 T = TypeVar("T")
 # Of a context, not of a thread: greenlets share a thread, and each has a context of its own.
 _current: ContextVar[_Load | None] = ContextVar("the load under way", default=None)
-_version: ContextVar[tuple[UUID, str, int] | None] = ContextVar("the version that was loaded last", default=None)
 
 PATIENCE = 10.0
 """Seconds that a lookup waits for another thread's load of the same version; then it loads as well. The largest DAGs
@@ -89,7 +88,7 @@ class CachedLookups:
     """Mixed in before one of Airflow's bag classes, by `cached_bag`. Thread-safe."""
 
     component_name: ClassVar[str]
-    make_component: ClassVar[Callable[[Callable[[Any], Any]], Component]]
+    make_component: ClassVar[Callable[[], Component]]
     tell_hit: Callable[[], object]
 
     dagcache: DagCache[UUID, Any] | None = None
@@ -111,7 +110,7 @@ class CachedLookups:
         self._confirmed = Confirmations(float(conf.getint("core", "min_serialized_dag_update_interval")))
         snapshots.watch()
         self._payloads = PayloadSizes()
-        self._component = type(self).make_component(_version_of)
+        self._component = type(self).make_component()
         self._quarantine = Quarantine(self._component.quarantine_seconds)
         cache = self._component.cache
         self._dags = NothingToFind(cache)
@@ -251,7 +250,7 @@ class CachedLookups:
             self._confirmed.renew(asked, found, view.since)
             load.expect(found.get(load.key), view.since)
 
-    def _is_as_expected(self, load: _Load, found: Fetched) -> bool:
+    def _is_as_expected(self, load: _Load, found: Fetched[Any]) -> bool:
         """Whether what another lookup brought in may be served to this one."""
         if load.content is not None:
             return found.content == load.content
@@ -312,6 +311,7 @@ class _Load:
         "session",
         "since",
         "stored",
+        "version",
     )
 
     def __init__(
@@ -334,6 +334,8 @@ class _Load:
         self.stored: Any = None
         """The key under which the inherited code has stored the DAG."""
         self.serialized_bytes = 0
+        self.version: tuple[str, int] | None = None
+        """The DAG's id and the number of the version; None: unknown."""
         self._is_sound = False
         self._found: Content | None = None
         self._read_since = snapshots.UNKNOWN
@@ -347,7 +349,7 @@ class _Load:
         """What the session, or an earlier one, found the content to be, and when its view began."""
         self.content, self.since = content, since
 
-    def __call__(self, key: UUID) -> Loaded | None:
+    def __call__(self, key: UUID) -> Loaded[Any] | None:
         self.ran = True
         bag = self.bag
         if bag._quarantine and bag._quarantine.holds(key, time.monotonic()):  # noqa: SLF001 - a part of the bag
@@ -360,6 +362,7 @@ class _Load:
             dag,
             serialized_bytes=self.serialized_bytes,
             content=self._found,
+            version=self.version,
             keep_if=self._is_to_be_kept,
         )
 
@@ -378,8 +381,9 @@ class _Load:
         return self.bag._confirmed.confirm(self.key, self._found, self._read_since, cache)  # noqa: SLF001
 
     def _note_version(self, serdag: Any) -> None:
-        number = rows.number_of(self.key, self.reader) if self.newest is None else self.newest.number
-        _version.set((serdag.dag_version_id, serdag.dag_id, number))
+        if serdag.dag_version_id == self.key:
+            number = rows.number_of(self.key, self.reader) if self.newest is None else self.newest.number
+            self.version = serdag.dag_id, number
 
     def _note_size(self, serdag: Any) -> None:
         self.serialized_bytes = self.bag._payloads.bytes_of(serdag)  # noqa: SLF001
@@ -415,12 +419,6 @@ def _noted(serdag: Any, note: Callable[[Any], None]) -> None:
         note(serdag)
     except Exception:
         _log.debug("%s tells no size or number", serdag.dag_version_id, exc_info=True)
-
-
-def _version_of(key: UUID) -> tuple[str, int] | None:
-    """The DAG and the version's number, as the load that this thread has just done noted them."""
-    noted = _version.get()
-    return (noted[1], noted[2]) if noted is not None and noted[0] == key else None
 
 
 def _as_uuid(version_id: Any) -> Any:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
-import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 from dagcache.airflow import graphs
 from dagcache.airflow.settings import Settings
-from dagcache.concurrency.coarse_clock import CoarseClock
 from dagcache.concurrency.lock import Lock
 from dagcache.concurrency.time_limit import try_for
 from dagcache.config import CacheConfig
 from dagcache.core.cache import DagCache
+from dagcache.forks import after_fork_in_child
 from dagcache.inspection.server import AttributionServer
 from dagcache.log_limits import report
 from dagcache.metrics.endpoint import MetricsEndpoint
@@ -42,17 +43,13 @@ _PATIENCE = 2.0  # seconds for a directory that may be on another machine
 class Component:
     """The cache of one of Airflow's components, and what belongs to it. Thread-safe."""
 
-    def __init__(
-        self, settings: Settings, *, home: Path, serves: bool, version_of: Callable[[Any], tuple[str, int] | None]
-    ) -> None:
+    def __init__(self, settings: Settings, *, home: Path, serves: bool) -> None:
         freezer, shared = graphs.freezer()
         self.cache: DagCache[UUID, Any] = DagCache(
-            settings.cache,
-            freezer=freezer if settings.cache.frozen else None,
-            clock=CoarseClock(),
-            version_of=version_of,
+            replace(settings.cache, unproven_share=UNPROVEN_SHARE),
+            freezer=freezer,
+            clock=monotonic,
             shared=shared,
-            unproven_share=UNPROVEN_SHARE,
         )
         self._settings = settings
         self.quarantine_seconds = settings.quarantine
@@ -65,7 +62,7 @@ class Component:
         self.pressure: MemoryPressure | None = None
         self.recording: Recording | None = None
         self.attribution = AttributionServer(self.cache)
-        _components.add(self)
+        after_fork_in_child(self._after_fork_in_child)
 
     def start(self) -> None:
         """Start what a process needs beside the cache, once in each. Never raises, waits for seconds at most."""
@@ -180,15 +177,3 @@ def _origin(config: CacheConfig) -> str:
     shared = f", shared by {config.workers} workers" if config.workers > 1 else ""
     whole = "memory_limit" if config.memory_limit else f"the {memory_limit().source}'s memory"
     return f" ({config.max_bytes} of {whole}{shared})"
-
-
-_components: weakref.WeakSet[Component] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for component in list(_components):
-        component._after_fork_in_child()  # noqa: SLF001 - the hook of this very class
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
-    os.register_at_fork(after_in_child=_after_fork_in_child)

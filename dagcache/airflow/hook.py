@@ -112,8 +112,8 @@ def _bag_class(base: Any, component: str, settings: Settings) -> type:
     from dagcache.airflow.bag import cached_bag
     from dagcache.airflow.component import Component
 
-    def make_component(version_of: Any) -> Component:
-        made = Component(settings, home=_home(), serves=_serves(component), version_of=version_of)
+    def make_component() -> Component:
+        made = Component(settings, home=_home(), serves=_serves(component))
         if not _is_master():
             made.start()
         return made

@@ -23,7 +23,7 @@ R = TypeVar("R")
 _Afterwards = Callable[[], None]
 
 
-class Exclusion:
+class CriticalSection:
     """Runs actions one at a time.
 
     A lock that is lost (see `dagcache.concurrency.lock`) is replaced, as after a torn action.

@@ -28,8 +28,9 @@ import time
 from collections.abc import Callable
 from threading import get_ident
 from types import FrameType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 POLL_SECONDS = 1.0
@@ -76,19 +77,19 @@ class Lock:
         self._bell = threading.Lock()
         self._bell.acquire()
 
-    def run(self, action: Callable[..., R], *args: Any) -> R:
+    def run(self, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run an action alone; within an action of the same thread, at once."""
         overtaken = 0
-        while (result := self._attempt(action, args)) is _BUSY:
+        while (result := self._attempt(action, args, kwargs)) is _BUSY:
             if self.entered():
-                return action(*args)
+                return action(*args, **kwargs)
             self._wait(overtaken >= _PATIENCE)
             overtaken += 1
         return result
 
-    def try_run(self, action: Callable[..., object], *args: Any) -> bool:
+    def try_run(self, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
         """Run an action alone, or return False if another action is running, be it of this thread. Never waits."""
-        while self._attempt(action, args) is _BUSY:
+        while self._attempt(action, args, kwargs) is _BUSY:
             if not self._give_up_if_leaked():
                 return False
         return True
@@ -100,12 +101,12 @@ class Lock:
             return False
         return _is_on_stack(turn, sys._getframe()) is True  # noqa: SLF001 - the documented way to one's own frame
 
-    def _attempt(self, action: Callable[..., R], args: tuple[Any, ...]) -> R | _Result:
+    def _attempt(self, action: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R | _Result:
         turn = get_ident()  # a new int each time, compared by identity; its value is the holder's thread
         seat = self._seat
         try:
             if seat.setdefault(_HOLDER, turn) is turn:
-                return action(*args)
+                return action(*args, **kwargs)
         finally:
             # No call before the seat is free: see above.
             if _HOLDER in seat and seat[_HOLDER] is turn:

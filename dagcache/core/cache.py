@@ -13,25 +13,27 @@ import functools
 import gc
 import logging
 import math
-import os
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
-from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, overload
+from types import MethodType
+from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from dagcache.concurrency.allowance import LOOKUP_SECONDS, VIEW_SECONDS, Allowance
-from dagcache.concurrency.critical_section import Exclusion
+from dagcache.concurrency.critical_section import CriticalSection
 from dagcache.config import CacheConfig
 from dagcache.core import hit_path
-from dagcache.core.counters import LookupCounts, tell
-from dagcache.core.disposal import Disposer, OnRemoval
-from dagcache.core.entry import Candidate, Entry, LiveCopy
-from dagcache.core.preparation import Loaded, Preparer, Sizer, VersionOf
-from dagcache.core.single_flight import ABANDONED, Flight, Flights, Landing
+from dagcache.core.counters import LookupCounts, build_stats
+from dagcache.core.disposal import Disposer
+from dagcache.core.entry import Candidate, Entry, FrozenCopy, LiveCopy
+from dagcache.core.loaded import Fetched, Loaded
+from dagcache.core.preparation import Preparer
+from dagcache.core.single_flight import ABANDONED, Flight, FlightResult, Flights
 from dagcache.core.store import Store
-from dagcache.errors import ConfigError, OversizeError, RecursiveLoadError, ThawError
+from dagcache.errors import OversizeError, RecursiveLoadError, ThawError
+from dagcache.forks import after_fork_in_child
 from dagcache.freezing.pickle_freezer import Freezer, PickleFreezer
 from dagcache.log_limits import report
 from dagcache.reclaim.census import CycleBreaker, GenericBreaker, own_references
@@ -39,36 +41,30 @@ from dagcache.reclaim.gc_pause import gc_relaxed
 from dagcache.sizing.estimate import Sized
 from dagcache.sizing.limits import ByteLimit, format_bytes
 from dagcache.sizing.memory import give_back
-from dagcache.stats import CacheStats, EntryInfo, Rejection, RemovalCause
+from dagcache.stats import CacheStats, EntryFacts, EntryInfo, LookupEvent, Rejection, RemovalCause
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 D = TypeVar("D")
 
-_SLICE = 8  # entries that one turn under the lock looks at for their idle time, between two looks at the time
-_SWEEP = 256  # the same, where all of them are to be looked at
+_EXPIRY_SLICE = 8  # entries that one turn under the lock looks at for their idle time, between two looks at the time
+_EXPIRY_BATCH = 256  # the same, where all of them are to be looked at
 _ORPHANS: list[object] = []  # what forked children inherited: destroying it would copy its pages
 
 
-Watcher = Callable[[Hashable, str, "Entry | Candidate | None", float], None]
-"""``watcher(key, tier, facts, seconds)``: see `DagCache.watch`."""
+Watcher = Callable[[LookupEvent], object]
+"""See `DagCache.watch`."""
 
 
 class _Unset(enum.Enum):
     UNSET = enum.auto()
 
+    def __repr__(self) -> str:
+        return "<default>"
+
 
 UNSET: Final = _Unset.UNSET
-_ABSENT: Final = Landing(UNSET)
-
-
-class Fetched(NamedTuple):
-    """A value, and which content of its key it is."""
-
-    value: Any
-    """None if there is none."""
-    content: Hashable = None
-    """What the loader said (`Loaded.content`)."""
+_ABSENT: Final = FlightResult(UNSET)
 
 
 class _Step(enum.Enum):
@@ -107,7 +103,7 @@ class _Wanted:
         self.overtakes = False
         """Whether it has spent all of its time on one flight, which then gives way to it."""
 
-    def wait(self, flight: Flight) -> Landing | None:
+    def wait(self, flight: Flight) -> FlightResult | None:
         """Wait for another thread's flight; None if the time is up, which begins with the first wait."""
         if self._timeout is None:
             return flight.wait()
@@ -115,9 +111,9 @@ class _Wanted:
         if self._until is None:
             self._until = now + self._timeout
             self.overtakes = self._timeout > 0
-        landing = flight.wait(self._until - now)
-        self.overtakes = self.overtakes and landing is None
-        return landing
+        result = flight.wait(self._until - now)
+        self.overtakes = self.overtakes and result is None
+        return result
 
     @property
     def is_late(self) -> bool:
@@ -125,32 +121,37 @@ class _Wanted:
         return self._until is not None and self._timer() >= self._until
 
 
-class DagCache(MutableMapping[K, V], Generic[K, V]):
+class _Shadowed(hit_path.Shadowed):
+    def _method_replaced(cls) -> None:  # noqa: N805 - of a metaclass
+        for cache in list(_caches.values()):
+            cache._shadow_methods()  # noqa: SLF001 - the class of this very class
+
+
+class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
     """A cache that is bounded by bytes and idle time, for values that are large and slow to build. Thread-safe.
 
     ``DagCache(max_bytes="512MiB", ttl=3600)``: keywords are the fields of `CacheConfig`, which may also be given whole.
 
     Args:
         config: the settings, instead of keywords.
+        max_bytes, ttl, name, mode, frozen, oversize, memory_limit, workers, unproven_share: fields of `CacheConfig`.
         sizer: ``sizer(value) -> bytes`` replaces the built-in weighing. It is called when a value comes in, and now and
             then by a thread that looks the value up, while other threads may use it.
-        freezer: how values are frozen; None turns the frozen tier off.
-        clock: monotonic seconds; a `dagcache.CoarseClock` makes hits faster at the price of a thread.
+        freezer: how values are frozen. None is another way to write ``frozen=False``, which `config` shows.
+        clock: monotonic seconds.
         on_removal: ``on_removal(info, cause)`` is told of every entry that left, outside the lock; its errors are
             logged and counted. Any call of any thread may run it, a plain `get` too, and for entries that another
             thread has evicted: it must not take a lock that a caller of the cache may hold. Put the removal on a queue
             (``deque.append``) and see to that elsewhere; docs/architecture.md shows how.
-        version_of: ``version_of(key) -> (family, order) | None`` tells which keys are versions of one thing and which
-            is newer (``order``: a number). Only for orders that are certain.
+        version_of: ``version_of(key) -> (family, order) | None``, for keys that hold their version: it gives
+            `Loaded.version` to assigned values, and to loaded ones that come without it.
         breaker: takes cyclic values apart that left and that nobody holds; None leaves that to the collector.
         shared: objects of which the process has one each and to which many values refer (singletons, time zones): they
             are frozen by reference, weighed with nobody, and never taken apart. Held as long as the cache is.
-        unproven_share: a share of the budget, 0.0 to 1.0: beyond it newcomers are kept frozen only, and live from their
-            second use on. Where many values are loaded one after the other, as by a scheduler that starts, their live
-            copies would all have to go again, and the allocator would not get all of their memory back.
 
     Raises:
         ConfigError: (a ValueError) a setting cannot be read.
+        TypeError: both a config and fields of it are given.
 
     """
 
@@ -158,48 +159,65 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self,
         config: CacheConfig | None = None,
         *,
-        sizer: Sizer | None = None,
+        max_bytes: ByteLimit | str | int | _Unset = UNSET,
+        ttl: float | str | _Unset = UNSET,
+        name: str | _Unset = UNSET,
+        mode: str | _Unset = UNSET,
+        frozen: bool | str | _Unset = UNSET,
+        oversize: str | _Unset = UNSET,
+        memory_limit: ByteLimit | str | int | _Unset = UNSET,
+        workers: int | str | _Unset = UNSET,
+        unproven_share: float | str | _Unset = UNSET,
+        sizer: Callable[[V], int] | None = None,
         freezer: Freezer | _Unset | None = UNSET,
         clock: Callable[[], float] = time.monotonic,
-        on_removal: OnRemoval | None = None,
-        version_of: VersionOf | None = None,
+        on_removal: Callable[[EntryInfo[K], RemovalCause], object] | None = None,
+        version_of: Callable[[K], tuple[Hashable, float] | None] | None = None,
         breaker: CycleBreaker | _Unset | None = UNSET,
         shared: Iterable[object] = (),
-        unproven_share: float = 1.0,
-        **settings: Any,
     ) -> None:
-        if config is not None and settings:
-            raise TypeError(f"give a CacheConfig or its fields, not both: {', '.join(settings)}")
-        self.config = CacheConfig(**settings) if config is None else config
-        if not 0 <= unproven_share <= 1:
-            raise ConfigError("unproven_share", unproven_share, "a number from 0.0 to 1.0")
-        self.unproven_share = unproven_share
+        self.config = _config_of(
+            config,
+            freezer,
+            max_bytes=max_bytes,
+            ttl=ttl,
+            name=name,
+            mode=mode,
+            frozen=frozen,
+            oversize=oversize,
+            memory_limit=memory_limit,
+            workers=workers,
+            unproven_share=unproven_share,
+        )
         self._clock = clock
         self._latest = clock()
         self._timer = time.perf_counter
         self._upkeep_timer = time.perf_counter
         shared = tuple(shared)
-        freezer = PickleFreezer(shared) if freezer is UNSET else freezer
         breaker = GenericBreaker(shared) if breaker is UNSET else breaker
-        self._freezer = freezer if self.config.frozen else None
-        self._make_intake = functools.partial(
-            Preparer, freezer=self._freezer, sizer=sizer, version_of=version_of, shared=shared
-        )
+        self._freezer: Freezer | None = None
+        if self.config.frozen:
+            self._freezer = PickleFreezer(shared) if freezer is UNSET else freezer
+        self._make_preparer = functools.partial(Preparer, freezer=self._freezer, sizer=sizer, shared=shared)
+        self._version_of = version_of
         self._make_disposer = functools.partial(Disposer, breaker=breaker, on_removal=on_removal)
         self._requested = self.config.max_bytes
         self._build(self.config.budget())
         _caches[id(self)] = self
+        after_fork_in_child(self._after_fork_in_child)
 
     def _build(self, budget: int) -> None:
         """Start empty: at birth, and in a forked child."""
         enforce = self.config.mode == "enforce"
-        self._store = Store(budget=budget, ttl=self.config.ttl, enforce=enforce, unproven_share=self.unproven_share)
+        self._store = Store(
+            budget=budget, ttl=self.config.ttl, enforce=enforce, unproven_share=self.config.unproven_share
+        )
         self._flights = Flights()
-        self._preparer = self._make_intake()
+        self._preparer = self._make_preparer()
         self._disposer = self._make_disposer(budget=budget if enforce else 0)
         self._settles = False
         self._counts = LookupCounts()
-        self._exclusion = Exclusion(repair=self._repair, repaired=self._repaired, after=self._take_released)
+        self._section = CriticalSection(repair=self._repair, repaired=self._repaired, after=self._take_released)
         self._watcher: Watcher | None = None
         self._hit_counts: tuple[Callable[[], int], ...] = ()
         self._install_hit_path(self._clock, self._use)
@@ -214,10 +232,18 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             load_slowly=self._load_slowly,
         )
         self._hit_counts = (*self._hit_counts, path.hits)
-        if _HAS_GIL and type(self).get is DagCache.get and type(self).get_or_load is DagCache.get_or_load:
-            # On the instance they shadow the methods and save a call; a subclass that overrides one keeps its own.
-            self.__dict__["get"] = path.get
-            self.__dict__["get_or_load"] = path.get_or_load
+        path.present_as(MethodType(_GET, self), MethodType(_GET_OR_LOAD, self))
+        self._hit_path = path
+        self._shadow_methods()
+
+    def _shadow_methods(self) -> None:
+        """Put the hit path before the methods; not where a subclass, or a test, has others in their place."""
+        for name in hit_path.NAMES:
+            self.__dict__.pop(name, None)
+        kind = type(self)
+        if _HAS_GIL and (kind.get, kind.get_or_load) == (_GET, _GET_OR_LOAD):
+            self.__dict__["get"] = self._hit_path.get
+            self.__dict__["get_or_load"] = self._hit_path.get_or_load
 
     # ---- lookups ----
 
@@ -229,8 +255,14 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         """The value under a key, thawed if need be, or the default. Never loads."""
         return self._get_slowly(key, default)
 
+    @overload
+    def get_or_load(self, key: K, loader: Callable[[K], V | Loaded[V]], *, timeout: float | None = None) -> V: ...
+    @overload
     def get_or_load(
-        self, key: K, loader: Callable[[K], V | Loaded | None], *, timeout: float | None = None
+        self, key: K, loader: Callable[[K], V | Loaded[V] | None], *, timeout: float | None = None
+    ) -> V | None: ...
+    def get_or_load(
+        self, key: K, loader: Callable[[K], V | Loaded[V] | None], *, timeout: float | None = None
     ) -> V | None:
         """The value under a key; if there is none, what `loader(key)` returns, which is kept if it deserves it.
 
@@ -253,15 +285,35 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         """
         return cast("V | None", self._load_slowly(key, loader, timeout))
 
+    @overload
     def fetch(
         self,
         key: K,
-        loader: Callable[[K], V | Loaded | None] | None = None,
+        loader: Callable[[K], V | Loaded[V]],
         *,
         private: bool = False,
         renew: bool = False,
         timeout: float | None = None,
-    ) -> Fetched:
+    ) -> Fetched[V]: ...
+    @overload
+    def fetch(
+        self,
+        key: K,
+        loader: Callable[[K], V | Loaded[V] | None] | None = None,
+        *,
+        private: bool = False,
+        renew: bool = False,
+        timeout: float | None = None,
+    ) -> Fetched[V | None]: ...
+    def fetch(
+        self,
+        key: K,
+        loader: Callable[[K], V | Loaded[V] | None] | None = None,
+        *,
+        private: bool = False,
+        renew: bool = False,
+        timeout: float | None = None,
+    ) -> Fetched[V | None]:
         """As `get_or_load`, and which content of the key the value is; without a loader nothing is loaded.
 
         Args:
@@ -278,7 +330,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
         """
         found = self._resolve(key, _Wanted(loader, private=private, renew=renew, timeout=timeout))
-        return Fetched(None if found.value is UNSET else found.value, found.content)
+        return Fetched(None if found.value is UNSET else cast("V", found.value), found.content)
 
     def __getitem__(self, key: K) -> V:
         """The value under a key, thawed if need be.
@@ -324,10 +376,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
         """
         hash(key)  # what is no key is refused before anything is touched
-        candidate = self._preparer.take(key, Loaded(value), 0.0, self._store.budget)
+        candidate = self._preparer.take(key, self._with_version(key, Loaded(value)), 0.0, self._store.budget)
         if candidate is not None and self.config.oversize == "raise" and not self._store.fits(candidate):
             raise self._oversize(candidate)
-        self._exclusion.run_or_defer(self._put, key, candidate)
+        self._section.run_or_defer(self._put, key, candidate)
 
     def __delitem__(self, key: K) -> None:
         """Remove an entry; a load of its key that is under way will not be kept.
@@ -337,11 +389,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
         """
         hash(key)
-        if self._exclusion.entered():
+        if self._section.entered():
             if key not in self:
                 raise KeyError(key)
-            self._exclusion.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
-        elif not self._exclusion.run(self._delete, key, RemovalCause.EXPLICIT):
+            self._section.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
+        elif not self._section.run(self._delete, key, RemovalCause.EXPLICIT):
             raise KeyError(key)
 
     def invalidate(self, key: K, only_if: Callable[[], bool] | None = None) -> None:
@@ -351,7 +403,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         False, nothing is removed. It must be quick and must not use the cache.
         """
         hash(key)
-        self._exclusion.run_or_defer(self._invalidate, key, only_if)
+        self._section.run_or_defer(self._invalidate, key, only_if)
 
     @overload
     def pop(self, key: K) -> V: ...
@@ -387,27 +439,27 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _take_out(self, key: K) -> Any:
         """Look a value up and remove it, at one stroke; UNSET if there is none. Counts as one lookup."""
         hash(key)
-        if self._exclusion.entered():
+        if self._section.entered():
             value = self._bypass(key, _Wanted(None)).value
-            self._exclusion.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
+            self._section.run_or_defer(self._delete, key, RemovalCause.EXPLICIT)
             return value
-        value, frozen, nbytes = self._exclusion.run(self._withdraw, key)
+        value, frozen, nbytes = self._section.run(self._withdraw, key)
         if frozen is None or self._freezer is None:
             return value
         thawed = self._thaw_data(key, frozen)
         if thawed is None:
-            self._exclusion.run(self._withdrawn, None)
+            self._section.run(self._withdrawn, None)
             return UNSET
         value, seconds = thawed
         del thawed  # the value's holders are counted
         own = own_references(value)
-        self._exclusion.run(self._withdrawn, seconds, value, nbytes, own)
+        self._section.run(self._withdrawn, seconds, value, nbytes, own)
         return value
 
     def _withdraw(self, key: K) -> tuple[Any, bytes | None, int]:
         entry = self._store.find(key, self._now())
         if entry is None:
-            self._flights.divert(key)
+            self._flights.invalidate(key)
             self._counts.absent += 1
             return UNSET, None, 0
         live, frozen = entry.live, entry.frozen
@@ -425,6 +477,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._counts.thawed(seconds)
             self._store.pass_by(value, nbytes, own)
 
+    @overload
+    def setdefault(self: DagCache[K, D | None], key: K, default: None = None) -> D | None: ...
+    @overload
+    def setdefault(self, key: K, default: V) -> V: ...
     def setdefault(self, key: K, default: Any = None) -> Any:
         """The value under a key, or the default, which is assigned then: of several threads, one assigns."""
         return self.get_or_load(key, lambda _: Loaded(default))
@@ -434,7 +490,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
         Of what left before, too, everything is taken apart that no caller holds.
         """
-        if self._exclusion.run_or_defer(self._clear):
+        if self._section.run_or_defer(self._clear):
             self._let_go()
         give_back()
 
@@ -445,9 +501,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         needs to call this on a timer.
         """
         gone = 0
-        if not self._exclusion.entered():
+        if not self._section.entered():
             while self._is_any_due():
-                gone += self._exclusion.run(self._expire_some, _SWEEP)
+                gone += self._section.run(self._expire_some, _EXPIRY_BATCH)
             self._disposer.dispose()
             self._settle()
         return gone
@@ -465,12 +521,12 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         requested = ByteLimit.parse(max_bytes, setting="max_bytes")
         budget = self.config.resolve(requested)
         self._requested = dataclasses.replace(requested)  # an object of its own: a request is known by its identity
-        if self._exclusion.run_or_defer(self._resize, budget):
+        if self._section.run_or_defer(self._resize, budget):
             self._let_go()
 
     def apply_budget(self, nbytes: int) -> None:
         """Put a number of bytes in force while `requested` stays as it is; for `MemoryPressure`, not for operators."""
-        if self._exclusion.run_or_defer(self._resize, nbytes):
+        if self._section.run_or_defer(self._resize, nbytes):
             self._let_go()
 
     # ---- telling ----
@@ -486,14 +542,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         return self._requested
 
     def watch(self, watcher: Watcher | None) -> None:
-        """Tell a watcher of each lookup from now on, or nobody any more; hits cost nothing more while nobody is told.
+        """Report each lookup to a watcher from now on; None ends that. Hits cost nothing more without a watcher.
 
-        ``watcher(key, tier, facts, seconds)`` is called by the thread that looked up, maybe under the cache's lock: it
-        must be quick, must not raise, must not use the cache, and must not hold on to ``facts``. ``tier`` is
-        ``"live"``, ``"frozen"``, ``"miss"`` or ``"absent"`` (there was nothing, or the loader failed); ``facts`` is the
-        entry, the candidate if it was loaded, or None; ``seconds`` is what the load or thaw took,
-        0 if this lookup did none. ``pop`` is not told, nor what is looked up in the middle of a change. A forked child
-        tells nobody.
+        The thread that looks up calls ``watcher(event)``, maybe under the cache's lock: the watcher must be quick, must
+        not raise, and must not use the cache. Not reported: `pop`, and lookups in the middle of a change. A forked
+        child starts without a watcher.
 
         Raises:
             RuntimeError: there is a watcher already.
@@ -510,11 +563,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def stats(self) -> CacheStats:
         """One consistent snapshot; the contract is in `dagcache.stats`."""
         self._look_after(VIEW_SECONDS)
-        if self._exclusion.entered():
+        if self._section.entered():
             return self._snapshot()
-        return self._exclusion.run(self._snapshot)
+        return self._section.run(self._snapshot)
 
-    def entries(self) -> list[EntryInfo]:
+    def entries(self) -> list[EntryInfo[K]]:
         """Every resident entry, as it is now."""
         self._look_after(VIEW_SECONDS)
         entries = list(self._current())
@@ -528,8 +581,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             AssertionError: something differs.
 
         """
-        if not self._exclusion.entered():
-            self._exclusion.run(self._check_invariants)
+        if not self._section.entered():
+            self._section.run(self._check_invariants)
 
     def __repr__(self) -> str:
         store = self._store
@@ -548,19 +601,19 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if not store.use_unlocked(copy, now):
             return False
         if now > store.next_due or self._disposer.is_due:
-            self._sweep(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
+            self._expire_idle(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
         self._weigh_again(copy)
         return True
 
     def _weigh_again(self, copy: LiveCopy | None) -> None:
         """Weigh what a lookup has found if that is due: it may have grown. Without the lock, but for the result."""
-        if copy is None or copy.uses < copy.due or self._exclusion.entered():
+        if copy is None or copy.uses < copy.due or self._section.entered():
             return
         nbytes = self._preparer.weigh_again(copy, self._latest)
         if nbytes is None or nbytes == copy.value_bytes:
             return
         try:
-            self._exclusion.run(self._reweigh, copy, nbytes)
+            self._section.run(self._reweigh, copy, nbytes)
         except Exception as error:
             report("reweigh", "the new weight of %r could not be accounted", copy.entry.key, error=error)
             self._counts.internal_errors += 1
@@ -569,13 +622,13 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         """As the hit path and `_use`, and tell."""
         if self._clock() >= copy.fresh and not self._use(copy):
             return False
-        self._tell(copy.entry.key, "live", copy.entry)
+        self._notify(copy.entry.key, "live", copy.entry)
         return True
 
-    def _tell(self, key: Any, tier: str, facts: Entry | Candidate | None = None, seconds: float = 0.0) -> None:
+    def _notify(self, key: Any, tier: str, known: Entry | Candidate | None = None, seconds: float = 0.0) -> None:
         watcher = self._watcher
         if watcher is not None:
-            watcher(key, tier, facts, seconds)
+            watcher(LookupEvent(key, tier, seconds, None if known is None else _facts_of(known)))
 
     def _get_slowly(self, key: K, default: Any = None) -> Any:
         value = self._resolve(key, _Wanted(None)).value
@@ -585,30 +638,30 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         value = self._resolve(key, _Wanted(loader, timeout=timeout)).value
         return None if value is UNSET else value
 
-    def _resolve(self, key: K, wanted: _Wanted) -> Landing:
+    def _resolve(self, key: K, wanted: _Wanted) -> FlightResult:
         hash(key)  # what is no key is refused before anything is touched
-        if self._exclusion.entered():
+        if self._section.entered():
             return self._bypass(key, wanted)
         if self._is_any_due():
-            self._sweep(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
+            self._expire_idle(Allowance(LOOKUP_SECONDS, self._upkeep_timer))
         while True:
             flight = Flight()
-            with flight.underway:
-                step, found = self._exclusion.run(self._begin, key, flight, wanted)
+            with flight.pending:
+                step, found = self._section.run(self._begin, key, flight, wanted)
                 if step is _Step.HIT:
                     self._weigh_again(self._store.live.get(key))
                 if step is _Step.HIT or step is _Step.ABSENT:
-                    return cast("Landing", found)
+                    return cast("FlightResult", found)
                 if step is _Step.RECURSION:
                     raise RecursiveLoadError(f"a load waits, directly or in a ring of threads, for itself: {key!r}")
                 if step is _Step.COPY:
-                    landing = self._thaw_privately(key, *found)
+                    result = self._thaw_privately(key, *found)
                 elif step is _Step.FOLLOW:
-                    landing = self._follow(key, found, wanted)
+                    result = self._follow(key, found, wanted)
                 else:
-                    landing = self._lead(step, key, flight, found, wanted)
-            if landing.value is not ABANDONED:
-                return landing
+                    result = self._lead(step, key, flight, found, wanted)
+            if result.value is not ABANDONED:
+                return result
 
     def _begin(self, key: K, flight: Flight, wanted: _Wanted) -> tuple[_Step, Any]:
         """Under the lock: what there is, or which thread fetches it."""
@@ -619,14 +672,17 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             store.give_up_live(entry)
             entry = store.entries.get(key)
         if wanted.private and entry is not None and entry.frozen is not None and self._freezer is not None:
-            return _Step.COPY, (entry, Landing(None, entry.frozen.data, entry.content, nbytes=entry.thaws_to_bytes))
+            return _Step.COPY, (
+                entry,
+                FlightResult(None, entry.frozen.data, entry.content, nbytes=entry.thaws_to_bytes),
+            )
         if not wanted.private and entry is not None and entry.live is not None:
             counts.hits_live += 1
-            self._tell(key, "live", entry)
-            return _Step.HIT, Landing(entry.live.value, content=entry.content)
+            self._notify(key, "live", entry)
+            return _Step.HIT, FlightResult(entry.live.value, content=entry.content)
         if wanted.loader is None and (entry is None or wanted.private):
             counts.absent += 1
-            self._tell(key, "absent")
+            self._notify(key, "absent")
             return _Step.ABSENT, _ABSENT
         if wanted.private and entry is not None:
             return _Step.LOAD, None  # the live copy belongs to the other callers; the load is not registered
@@ -650,82 +706,82 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             return _Step.THAW, entry  # a signal handler interrupts its own thread's thaw: it gets a copy of its own
         return _Step.RECURSION, None
 
-    def _lead(self, step: _Step, key: K, flight: Flight, entry: Any, wanted: _Wanted) -> Landing:
+    def _lead(self, step: _Step, key: K, flight: Flight, entry: Any, wanted: _Wanted) -> FlightResult:
         """Thaw or load for all threads that wait. However this ends, they do not wait for ever."""
         try:
             return self._thaw(key, flight, entry) if step is _Step.THAW else self._load(key, flight, wanted)
         except BaseException:
-            self._exclusion.run_or_defer(self._flights.retire, key, flight)
+            self._section.run_or_defer(self._flights.retire, key, flight)
             raise
         finally:
-            if flight.landing is None:
+            if flight.result is None:
                 flight.abandon()
 
-    def _follow(self, key: K, flight: Flight, wanted: _Wanted) -> Landing:
+    def _follow(self, key: K, flight: Flight, wanted: _Wanted) -> FlightResult:
         """Wait for another thread's result; abandoned if there is none to share."""
         try:
-            landing = wanted.wait(flight)
+            result = wanted.wait(flight)
         finally:
             self._flights.unfollow()
-        if landing is None:
+        if result is None:
             if wanted.overtakes:
-                self._exclusion.run(self._overtake, key, flight)
-            return Landing(ABANDONED)
-        if landing.value is ABANDONED:
-            return landing
-        if landing.private or wanted.private:
-            if landing.frozen is None or self._freezer is None:
-                return Landing(ABANDONED)
-            return self._thaw_privately(key, None, landing)
-        self._exclusion.run(self._joined, key, flight)
-        return landing
+                self._section.run(self._overtake, key, flight)
+            return FlightResult(ABANDONED)
+        if result.value is ABANDONED:
+            return result
+        if result.private or wanted.private:
+            if result.frozen is None or self._freezer is None:
+                return FlightResult(ABANDONED)
+            return self._thaw_privately(key, None, result)
+        self._section.run(self._joined, key, flight)
+        return result
 
     def _overtake(self, key: K, flight: Flight) -> None:
         """A follower has waited for too long: the next one in leads."""
         if self._flights.is_current(key, flight):
-            self._flights.divert(key)
+            self._flights.invalidate(key)
 
     def _joined(self, key: K, flight: Flight) -> None:
         self._counts.joined(flight.thawing)
-        self._tell(key, "frozen" if flight.thawing else "miss", self._store.entries.get(key))
+        self._notify(key, "frozen" if flight.thawing else "miss", self._store.entries.get(key))
 
-    def _thaw(self, key: K, flight: Flight, entry: Entry) -> Landing:
+    def _thaw(self, key: K, flight: Flight, entry: Entry) -> FlightResult:
         """Lead a thaw; abandoned if the frozen copy is no good, whereupon each thread loads."""
         frozen = entry.frozen
         freezer = self._freezer
         if frozen is None or freezer is None:  # removed since, and its copies let go
-            self._exclusion.run(self._flights.retire, key, flight)
-            return Landing(ABANDONED)
+            self._section.run(self._flights.retire, key, flight)
+            return FlightResult(ABANDONED)
         # Until what has to go for it is gone as well: then as much died as was born, and no collection is due.
         with gc_relaxed():
             return self._thaw_and_offer(key, flight, entry, frozen.data)
 
-    def _thaw_and_offer(self, key: K, flight: Flight, entry: Entry, data: bytes) -> Landing:
+    def _thaw_and_offer(self, key: K, flight: Flight, entry: Entry, data: bytes) -> FlightResult:
         thawed = self._thaw_data(key, data)
         if thawed is None:
-            self._exclusion.run(self._thaw_failed, key, flight, entry)
-            return Landing(ABANDONED)
+            self._section.run(self._thaw_failed, key, flight, entry)
+            return FlightResult(ABANDONED)
         value, seconds = thawed
         del thawed  # the value's holders are counted
         own = own_references(value)
         weight = self._preparer.weigh_thawed(entry, value, data, seconds, self._store.budget)
         self._offer(self._keep_thawed, key, flight, entry, value, weight, seconds, own)
-        self._exclusion.run(self._thawed, key, flight, seconds)
-        landing = Landing(value, data, entry.content, nbytes=weight.nbytes)
-        flight.land(landing)
-        return landing
+        self._section.run(self._thawed, key, flight, seconds)
+        result = FlightResult(value, data, entry.content, nbytes=weight.nbytes)
+        flight.complete(result)
+        return result
 
-    def _thaw_privately(self, key: K, entry: Entry | None, found: Landing) -> Landing:
+    def _thaw_privately(self, key: K, entry: Entry | None, found: FlightResult) -> FlightResult:
         """Thaw a copy for one caller; abandoned if the bytes are no good."""
         with gc_relaxed():
             thawed = None if found.frozen is None else self._thaw_data(key, found.frozen)
             if thawed is None:
-                self._exclusion.run(self._thaw_failed, key, None, entry)
-                return Landing(ABANDONED)
+                self._section.run(self._thaw_failed, key, None, entry)
+                return FlightResult(ABANDONED)
             value, seconds = thawed
             del thawed  # the value's holders are counted
             own = own_references(value)
-            self._exclusion.run(self._served, key, value, found.nbytes, own, seconds)
+            self._section.run(self._served, key, value, found.nbytes, own, seconds)
             return found._replace(value=value)
 
     def _thaw_data(self, key: K, data: bytes) -> tuple[Any, float] | None:
@@ -744,7 +800,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _offer(self, keep: Callable[..., Rejection | None], key: K, *args: Any) -> Rejection | None:
         """Offer a value to the store; a fault of our own costs its place in the cache, the caller gets the value."""
         try:
-            return self._exclusion.run(keep, key, *args)
+            return self._section.run(keep, key, *args)
         except Exception as error:
             report("keep", "%r could not be kept: it is served", key, error=error)
             self._counts.internal_errors += 1
@@ -768,7 +824,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     def _count_thaw(self, key: K, seconds: float) -> None:
         self._counts.thawed(seconds)
-        self._tell(key, "frozen", self._store.entries.get(key), seconds)
+        self._notify(key, "frozen", self._store.entries.get(key), seconds)
 
     def _report_failed_thaw(self, key: K, error: Exception) -> None:
         if isinstance(error, ThawError) and error.__cause__ is None:
@@ -783,46 +839,55 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if entry is not None and self._store.entries.get(key) is entry:
             self._store.remove(key, RemovalCause.STALE, self._latest)
 
-    def _load(self, key: K, flight: Flight, wanted: _Wanted) -> Landing:
+    def _load(self, key: K, flight: Flight, wanted: _Wanted) -> FlightResult:
         """Lead a load."""
         with gc_relaxed():
             return self._load_and_offer(key, flight, wanted)
 
-    def _load_and_offer(self, key: K, flight: Flight, wanted: _Wanted) -> Landing:
+    def _load_and_offer(self, key: K, flight: Flight, wanted: _Wanted) -> FlightResult:
         assert wanted.loader is not None
         started = self._timer()
         try:
             loaded = wanted.loader(key)
         except Exception:
-            self._exclusion.run(self._load_failed, key, flight)
+            self._section.run(self._load_failed, key, flight)
             raise
         seconds = self._timer() - started
         if loaded is None:
-            self._exclusion.run(self._load_absent, key, flight)
+            self._section.run(self._load_absent, key, flight)
             return _ABSENT
         facts = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
         del loaded  # the value's holders are counted
         candidate = self._take(key, facts, seconds)
-        landing = Landing(facts.value, content=facts.content)
+        result = FlightResult(facts.value, content=facts.content)
         rejection = self._offer(self._keep_loaded, key, flight, candidate, facts.keep_if, wanted.private)
-        self._exclusion.run(self._loaded, key, flight, seconds, candidate)
+        self._section.run(self._loaded, key, flight, seconds, candidate)
         if rejection is Rejection.OVERSIZE and self.config.oversize == "raise" and candidate is not None:
             raise self._oversize(candidate)
         if rejection is Rejection.OVERTAKEN:
-            return landing  # for this caller only
+            return result  # for this caller only
         if candidate is not None:
-            landing = landing._replace(frozen=candidate.frozen, nbytes=candidate.live_bytes)
-        flight.land(landing._replace(private=wanted.private))
-        return landing
+            result = result._replace(frozen=candidate.frozen, nbytes=candidate.live_bytes)
+        flight.complete(result._replace(private=wanted.private))
+        return result
 
-    def _take(self, key: K, facts: Loaded, seconds: float) -> Candidate | None:
+    def _take(self, key: K, facts: Loaded[Any], seconds: float) -> Candidate | None:
         """Prepare a loaded value; a fault of our own costs its place in the cache, the caller gets the value."""
         try:
-            return self._preparer.take(key, facts, seconds, self._store.budget)
+            return self._preparer.take(key, self._with_version(key, facts), seconds, self._store.budget)
         except Exception as error:
             report("prepare", "%r could not be prepared: it is served and not kept", key, error=error)
             self._counts.internal_errors += 1
             return None
+
+    def _with_version(self, key: K, facts: Loaded[Any]) -> Loaded[Any]:
+        if self._version_of is None or facts.version is not None:
+            return facts
+        try:
+            return dataclasses.replace(facts, version=self._version_of(key))
+        except Exception as error:
+            report("version", "version_of failed on %r: it counts as no version", key, error=error)
+            return facts
 
     def _keep_loaded(
         self,
@@ -857,24 +922,24 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._flights.retire(key, flight)
         self._counts.loads += 1
         self._counts.load_seconds.observe(seconds)
-        self._tell(key, "miss", candidate, seconds)
+        self._notify(key, "miss", candidate, seconds)
 
     def _load_failed(self, key: K, flight: Flight) -> None:
         self._flights.retire(key, flight)
         self._counts.load_failures += 1
-        self._tell(key, "absent")
+        self._notify(key, "absent")
 
     def _load_absent(self, key: K, flight: Flight) -> None:
         self._flights.retire(key, flight)
         self._counts.absent += 1
-        self._tell(key, "absent")
+        self._notify(key, "absent")
 
-    def _bypass(self, key: K, wanted: _Wanted) -> Landing:
+    def _bypass(self, key: K, wanted: _Wanted) -> FlightResult:
         """A lookup by a thread that is in the middle of a change: it must not wait, and gets no place in the cache."""
         copy = None if wanted.private else self._store.live.get(key)
         if copy is not None:
             self._counts.hits_live += 1
-            return Landing(copy.value, content=copy.entry.content)
+            return FlightResult(copy.value, content=copy.entry.content)
         try:
             loaded = None if wanted.loader is None else wanted.loader(key)
         except Exception:
@@ -884,12 +949,14 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._counts.absent += 1
             return _ABSENT
         self._counts.loads += 1
-        return Landing(loaded.value, content=loaded.content) if isinstance(loaded, Loaded) else Landing(loaded)
+        return (
+            FlightResult(loaded.value, content=loaded.content) if isinstance(loaded, Loaded) else FlightResult(loaded)
+        )
 
     # ---- actions under the lock ----
 
     def _put(self, key: K, candidate: Candidate | None) -> None:
-        self._flights.divert(key)
+        self._flights.invalidate(key)
         if candidate is None:
             self._counts.reject(Rejection.SIZER)
             self._store.remove(key, RemovalCause.REPLACED, self._latest)
@@ -897,7 +964,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._counts.reject(self._store.admit(candidate, self._now()))
 
     def _delete(self, key: K, cause: RemovalCause) -> bool:
-        self._flights.divert(key)
+        self._flights.invalidate(key)
         return self._store.remove(key, cause, self._now())
 
     def _invalidate(self, key: K, only_if: Callable[[], bool] | None) -> None:
@@ -905,7 +972,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._delete(key, RemovalCause.STALE)
 
     def _clear(self) -> None:
-        self._flights.divert_all()
+        self._flights.invalidate_all()
         self._store.clear()
 
     def _reweigh(self, copy: LiveCopy, nbytes: int) -> None:
@@ -927,7 +994,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         self._disposer.check_invariants()
 
     def _snapshot(self) -> CacheStats:
-        return tell(
+        return build_stats(
             self.config.name,
             self._store,
             self._counts,
@@ -978,7 +1045,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if self._disposer.is_disposing:
             return  # the disposal around this settles when it is done
         while self._store.exceeds(self._disposer.held_bytes):
-            if not self._exclusion.run(self._charge_held):
+            if not self._section.run(self._charge_held):
                 return
         self._store.note_held(self._disposer.held_bytes)
 
@@ -990,20 +1057,20 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
 
     def _look_after(self, seconds: float) -> None:
         """For so long, remove what is idle and dispose what left; and look at what waits."""
-        if self._exclusion.entered():
+        if self._section.entered():
             return
         allowance = Allowance(seconds, self._upkeep_timer)
-        self._sweep(allowance)
+        self._expire_idle(allowance)
         if self._disposer.is_awaited:
             self._dispose_within(allowance)
             self._settle()
 
-    def _sweep(self, allowance: Allowance) -> None:
+    def _expire_idle(self, allowance: Allowance) -> None:
         """Remove what is idle and dispose what left, until the time is up."""
-        if self._exclusion.entered() or self._disposer.is_disposing:
+        if self._section.entered() or self._disposer.is_disposing:
             return
         while self._is_any_due():
-            self._exclusion.run(self._expire_some, _SLICE)
+            self._section.run(self._expire_some, _EXPIRY_SLICE)
             if allowance.is_spent():
                 return
         if self._disposer.is_due:
@@ -1067,14 +1134,21 @@ def _never_fresh() -> float:
     return math.inf
 
 
+def _facts_of(known: Entry | Candidate) -> EntryFacts:
+    frozen = known.frozen  # without the lock: it may leave in the middle of this
+    data = frozen.data if isinstance(frozen, FrozenCopy) else frozen
+    return EntryFacts(known.live_bytes, 0 if data is None else len(data), known.load_seconds, known.family, known.order)
+
+
+def _config_of(config: CacheConfig | None, freezer: object, **settings: Any) -> CacheConfig:
+    given = {name: value for name, value in settings.items() if value is not UNSET}
+    if config is not None and given:
+        raise TypeError(f"give a CacheConfig or its fields, not both: {', '.join(given)}")
+    made = CacheConfig(**given) if config is None else config
+    return dataclasses.replace(made, frozen=False) if freezer is None else made
+
+
+_GET: Final[Any] = DagCache.get
+_GET_OR_LOAD: Final[Any] = DagCache.get_or_load
 _HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
 _caches: weakref.WeakValueDictionary[int, DagCache[Any, Any]] = weakref.WeakValueDictionary()
-
-
-def _after_fork_in_child() -> None:
-    for cache in list(_caches.values()):
-        cache._after_fork_in_child()  # noqa: SLF001 - the hook of this very class
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -50,7 +50,7 @@ class LookupCounts:
         return self.loads + self.load_failures + self.joins + self.absent
 
 
-def tell(
+def build_stats(
     name: str,
     store: Store,
     counts: LookupCounts,

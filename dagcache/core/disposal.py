@@ -21,7 +21,7 @@ from dagcache.reclaim.census import CycleBreaker
 from dagcache.reclaim.waiting_room import WaitingRoom
 from dagcache.stats import EntryInfo, RemovalCause
 
-OnRemoval = Callable[[EntryInfo, RemovalCause], Any]
+OnRemoval = Callable[[EntryInfo[Any], RemovalCause], object]
 
 
 def _holders(cell: list[Any]) -> int:

@@ -10,7 +10,7 @@ from dagcache.eviction.access_history import History, Node
 from dagcache.stats import EntryInfo
 
 FRESH_SECONDS = 0.05
-"""A hit so soon after the last noted use is not noted: idle times are exact to this (plus a coarse clock's lag). Noting
+"""A hit so soon after the last noted use is not noted: idle times are exact to this. Noting
 one takes microseconds. Were it half a second, what stays live would seem to be used every second time only, in a sweep
 that takes less, and make way for what is not: a fifth more of the lookups thawed."""
 
@@ -152,7 +152,7 @@ class Entry(History):
             return self.live.nbytes if self.live is not None else 0
         return self.frozen.nbytes + (self.live.nbytes if self.live is not None else 0)
 
-    def info(self, now: float) -> EntryInfo:
+    def info(self, now: float) -> EntryInfo[Any]:
         """What an observer may know."""
         live, frozen = self.live, self.frozen  # without the lock: they may leave in the middle of this
         return EntryInfo(

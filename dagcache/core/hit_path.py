@@ -1,20 +1,46 @@
 """The hit path: a look into a dictionary, at the clock, and a count. No lock, no method lookup, no attribute of self.
 
-It is a pair of closures because that is what makes it cost less than twice a bare ``dict.get``; `docs/benchmarks.md`
-has the figures. The count is exact because CPython never switches threads, nor runs a signal handler, between reading
-and writing back in ``hits += 1``; a free-threaded interpreter does, so there the cache does not use this path.
+A pair of closures is the fastest form; `docs/benchmarks.md` has the figures. They shadow two methods of the cache, on
+the instance, which saves another call. `Shadowed` has them step back while a class has other methods in their place, as
+with ``mock.patch.object(DagCache, "get")``.
+
+The count is exact because CPython never switches threads, nor runs a signal handler, between reading and writing back
+in ``hits += 1``. A free-threaded interpreter does, so the cache does not use this path there.
 """
 
 from __future__ import annotations
 
+import functools
+from abc import ABCMeta
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from dagcache.concurrency.coarse_clock import CoarseClock
 from dagcache.core.entry import LiveCopy
 
 Get = Callable[..., Any]
+
+NAMES = ("get", "get_or_load")
+"""The methods that a hit path shadows."""
+
+
+class Shadowed(ABCMeta):
+    """A class that reports, to ``_method_replaced``, when one of its shadowed methods is replaced or put back."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        cls._report(name)
+
+    def __delattr__(cls, name: str) -> None:
+        super().__delattr__(name)
+        cls._report(name)
+
+    def _report(cls, name: str) -> None:
+        if name in NAMES:
+            cls._method_replaced()
+
+    def _method_replaced(cls) -> None:
+        """Let the class's instances look which methods they shadow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +53,11 @@ class HitPath:
     """``get_or_load(key, loader, *, timeout=None)``"""
     hits: Callable[[], int]
     """How many lookups were served here."""
+
+    def present_as(self, get: Get, get_or_load: Get) -> None:
+        """Give the functions the names, documentation and signatures of the methods that they shadow."""
+        functools.update_wrapper(self.get, get)
+        functools.update_wrapper(self.get_or_load, get_or_load)
 
 
 def build(
@@ -41,8 +72,6 @@ def build(
 
     `use` notes a use that is not fresh any more and says whether the copy may still be served.
     """
-    if isinstance(clock, CoarseClock):
-        return _build_coarse(live, clock, use=use, get_slowly=get_slowly, load_slowly=load_slowly)
     hits = 0
 
     def get(key: Hashable, default: Any = None) -> Any:
@@ -65,44 +94,6 @@ def build(
             pass  # looking further in here would chain a loader's error to this one
         else:
             if clock() < copy.fresh or use(copy):
-                hits += 1
-                return copy.value
-        return load_slowly(key, loader, timeout)
-
-    return HitPath(get, get_or_load, lambda: hits)
-
-
-def _build_coarse(
-    live: dict[Hashable, LiveCopy],
-    clock: CoarseClock,
-    *,
-    use: Callable[[LiveCopy], bool],
-    get_slowly: Get,
-    load_slowly: Get,
-) -> HitPath:
-    """As `build`, with an attribute to look at instead of a clock to call: the call is what the coarse clock saves."""
-    hits = 0
-
-    def get(key: Hashable, default: Any = None) -> Any:
-        nonlocal hits
-        try:
-            copy = live[key]
-        except KeyError:
-            pass  # looking further in here would chain a loader's error to this one
-        else:
-            if clock.now < copy.fresh or use(copy):
-                hits += 1
-                return copy.value
-        return get_slowly(key, default)
-
-    def get_or_load(key: Hashable, loader: Any, *, timeout: float | None = None) -> Any:
-        nonlocal hits
-        try:
-            copy = live[key]
-        except KeyError:
-            pass  # looking further in here would chain a loader's error to this one
-        else:
-            if clock.now < copy.fresh or use(copy):
                 hits += 1
                 return copy.value
         return load_slowly(key, loader, timeout)

@@ -10,11 +10,11 @@ import functools
 import logging
 import random
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any
 
 from dagcache.concurrency.lock import Lock
 from dagcache.core.entry import Candidate, Entry, LiveCopy
+from dagcache.core.loaded import Loaded
 from dagcache.core.reweighing import Reweighing
 from dagcache.errors import FreezeError
 from dagcache.freezing.pickle_freezer import Freezer, Frozen
@@ -26,7 +26,6 @@ from dagcache.sizing.walk import weigh
 _log = logging.getLogger("dagcache")
 
 Sizer = Callable[[Any], int]
-VersionOf = Callable[[Any], "tuple[Hashable, Any] | None"]
 
 _MOST_BYTES = 2**60  # what is more is no weight; and products of it would overflow
 _MOST_UNTHAWED = 10_000  # keys of which it is remembered that a thaw failed; the oldest are forgotten
@@ -38,25 +37,6 @@ _MOST_NODES_OF_KEY = 10_000
 _WORTH_FREEZING = 0.5  # of the live weight: above that a frozen copy saves too little for holding both
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a loader may return instead of a bare value, to say more of it.
-
-    ``Loaded(None)`` is the value ``None``, cached as any other; a bare ``None`` means: there is none.
-    """
-
-    value: Any
-    serialized_bytes: int = 0
-    """What the value weighs where it comes from; also helps to estimate what it weighs live."""
-    features: tuple[float, ...] = ()
-    """Further numbers that grow with the live weight (the count of tasks, say); always as many of them."""
-    content: Hashable = None
-    """Which content of the key the value is, a hash for instance: `DagCache.fetch` returns it with the value."""
-    keep_if: Callable[[], bool] | None = None
-    """Called under the cache's lock, just before the value would be kept: it must be quick and must not use the cache.
-    If it returns False, the value is for this caller only: neither kept nor given to the threads that wait for it."""
-
-
 class Preparer:
     """Prepares values. Thread-safe."""
 
@@ -65,12 +45,10 @@ class Preparer:
         *,
         freezer: Freezer | None,
         sizer: Sizer | None,
-        version_of: VersionOf | None,
         shared: tuple[object, ...] = (),
     ) -> None:
         self._freezer = freezer
         self._sizer = sizer
-        self._version_of = version_of
         self._shared = shared  # their ids are only theirs while they are held
         self._walk = functools.partial(weigh, shared=frozenset(map(id, shared)))
         # What a value weighs that a loader built says little of what its thawed copy weighs: dicts and lists are as
@@ -104,7 +82,7 @@ class Preparer:
         """
         return max(self._learned.error_ratio, self._learned_of_thawed.error_ratio, key=abs)
 
-    def take(self, key: Hashable, loaded: Loaded, load_seconds: float, budget: int) -> Candidate | None:
+    def take(self, key: Hashable, loaded: Loaded[Any], load_seconds: float, budget: int) -> Candidate | None:
         """Prepare a value for admission; None if it cannot be weighed. Budget in bytes, 0 = unbounded."""
         self._reweighing.earn(load_seconds)
         frozen = self._freeze(key, loaded.value)
@@ -114,7 +92,7 @@ class Preparer:
         data = None if frozen is None else frozen.data
         if data is not None and len(data) > _WORTH_FREEZING * live_bytes:
             data = None
-        family, order = self._version(key)
+        family, order = self._version(key, loaded)
         serialized_bytes = self._serialized(key, loaded)
         value = loaded.value
         own = own_references(value, holders=2)  # ours, and what was loaded
@@ -214,7 +192,7 @@ class Preparer:
         return True
 
     def _weigh(
-        self, key: Hashable, loaded: Loaded, frozen: Frozen | None, load_seconds: float, budget: int
+        self, key: Hashable, loaded: Loaded[Any], frozen: Frozen | None, load_seconds: float, budget: int
     ) -> int | None:
         try:
             if self._sizer is not None:
@@ -230,7 +208,7 @@ class Preparer:
             report("sizer", "the sizer failed on %r: it is served and not kept", key, error=error)
             return None
 
-    def _serialized(self, key: Hashable, loaded: Loaded) -> int:
+    def _serialized(self, key: Hashable, loaded: Loaded[Any]) -> int:
         try:
             return _whole_bytes(loaded.serialized_bytes or 0)
         except Exception as error:
@@ -238,19 +216,16 @@ class Preparer:
             report("serialized bytes", message, key, error=error)
             return 0
 
-    def _version(self, key: Hashable) -> tuple[Hashable | None, Any]:
-        if self._version_of is None:
+    def _version(self, key: Hashable, loaded: Loaded[Any]) -> tuple[Hashable | None, float]:
+        if loaded.version is None:
             return None, 0
         try:
-            version = self._version_of(key)
-            if version is None:
-                return None, 0
-            family, order = version
+            family, order = loaded.version
             hash(family)
             if order != order or not isinstance(order, (int, float)):
                 raise TypeError(f"the order of a version must be a number, not {order!r}")
         except Exception as error:
-            report("version_of", "version_of failed on %r: it counts as no version", key, error=error)
+            report("version", "the version of %r is unusable: it counts as no version", key, error=error)
             return None, 0
         return family, order
 

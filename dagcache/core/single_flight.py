@@ -4,7 +4,7 @@ Followers share a *value* and nothing else. A flight that ends without one (the 
 was invalidated, the leader was interrupted) is *abandoned*: each follower starts over with its own loader, and so gets
 an error, or an absence, of its own.
 
-The leader holds the lock `Flight.underway` in a ``with`` statement from before any other thread can know of the flight.
+The leader holds the lock `Flight.pending` in a ``with`` statement from before any other thread can know of the flight.
 The interpreter itself releases it. So however the leader's frame ends, an interrupt between any two instructions
 included, the followers notice.
 
@@ -25,7 +25,7 @@ ABANDONED = object()
 """The value of a flight that ended without a value to share."""
 
 
-class Landing(NamedTuple):
+class FlightResult(NamedTuple):
     """What a flight ended with."""
 
     value: object
@@ -39,48 +39,48 @@ class Landing(NamedTuple):
     """What the value weighs."""
 
 
-_ABANDONED = Landing(ABANDONED)
+_ABANDONED = FlightResult(ABANDONED)
 
 
 class Flight:
     """One load or thaw under way."""
 
-    __slots__ = ("_gate", "landing", "leader", "thawing", "underway")
+    __slots__ = ("_gate", "leader", "pending", "result", "thawing")
 
     def __init__(self) -> None:
         self.leader = threading.current_thread()
-        self.underway = threading.Lock()
+        self.pending = threading.Lock()
         self._gate = threading.Lock()  # an event at a tenth of the cost of threading.Event
         self._gate.acquire()
         self.thawing = False
-        self.landing: Landing | None = None
+        self.result: FlightResult | None = None
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether it has ended, or has lost the thread that was to end it."""
-        return self.landing is not None or not self.underway.locked() or not self.leader.is_alive()
+        return self.result is not None or not self.pending.locked() or not self.leader.is_alive()
 
-    def land(self, landing: Landing) -> None:
-        """End the flight and wake the followers. The first landing counts."""
-        if self.landing is None:
-            self.landing = landing
+    def complete(self, result: FlightResult) -> None:
+        """End the flight and wake the followers. The first result counts."""
+        if self.result is None:
+            self.result = result
         self._open()
 
     def abandon(self) -> None:
         """End the flight without a value, unless it has landed already."""
-        self.land(_ABANDONED)
+        self.complete(_ABANDONED)
 
-    def wait(self, seconds: float | None = None) -> Landing | None:
+    def wait(self, seconds: float | None = None) -> FlightResult | None:
         """Block until the flight is over, or for some seconds; then None."""
         until = None if seconds is None else time.monotonic() + seconds
-        while not self.over:
+        while not self.is_over:
             pause = _POLL_SECONDS if until is None else min(_POLL_SECONDS, until - time.monotonic())
             if pause < 0:
                 return None
             if self._gate.acquire(timeout=pause):
                 self._open()  # for the next follower
         self.abandon()
-        return self.landing
+        return self.result
 
     def _open(self) -> None:
         with suppress(RuntimeError):  # it is open already
@@ -103,7 +103,7 @@ class Flights:
     def get(self, key: Hashable) -> Flight | None:
         """The flight under way for a key; None if there is none, or if it is over."""
         flight = self._by_key.get(key)
-        return None if flight is None or flight.over else flight
+        return None if flight is None or flight.is_over else flight
 
     def register(self, key: Hashable, flight: Flight) -> None:
         """Register a flight; its thread leads it."""
@@ -120,16 +120,16 @@ class Flights:
         del self._by_key[key]
         return True
 
-    def divert(self, key: Hashable) -> None:
+    def invalidate(self, key: Hashable) -> None:
         """Detach the flight of a key that was assigned or removed: its value is not kept, its followers start over."""
         flight = self._by_key.pop(key, None)
         if flight is not None:
             flight.abandon()
 
-    def divert_all(self) -> None:
+    def invalidate_all(self) -> None:
         """Detach the flights of all keys, as `divert` does."""
         for key in list(self._by_key):
-            self.divert(key)
+            self.invalidate(key)
 
     def follow(self, flight: Flight) -> bool:
         """Note that this thread is about to wait for a flight.
@@ -140,7 +140,7 @@ class Flights:
         me = threading.current_thread()
         ahead = [flight]
         for other in ahead:  # it grows on the way
-            if other.over:
+            if other.is_over:
                 continue
             if other.leader is me:
                 return False

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dagcache.core.cache import DagCache
+from dagcache.forks import after_fork_in_child
 from dagcache.log_limits import report
 from dagcache.stats import EntryInfo
 
@@ -122,7 +123,7 @@ class AttributionServer:
         self._timeout = timeout
         self._listener: _Listener | None = None
         self._end: weakref.finalize[Any, Any] | None = None
-        _servers.add(self)
+        after_fork_in_child(self._after_fork_in_child)
 
     @property
     def path(self) -> Path | None:
@@ -318,11 +319,11 @@ def _has(value: object, fields: Mapping[str, Any]) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in fields.items())
 
 
-def _weight(entry: EntryInfo) -> int:
+def _weight(entry: EntryInfo[Any]) -> int:
     return entry.live_bytes + entry.frozen_bytes
 
 
-def _told(entry: EntryInfo) -> dict[str, Any]:
+def _told(entry: EntryInfo[Any]) -> dict[str, Any]:
     return {
         "key": str(entry.key),
         "dag_id": None if entry.family is None else str(entry.family),
@@ -338,7 +339,7 @@ def _told(entry: EntryInfo) -> dict[str, Any]:
     }
 
 
-def _by_dag(entries: Iterable[EntryInfo]) -> Iterable[dict[str, Any]]:
+def _by_dag(entries: Iterable[EntryInfo[Any]]) -> Iterable[dict[str, Any]]:
     dags: dict[str | None, dict[str, Any]] = {}
     for entry in entries:
         name = None if entry.family is None else str(entry.family)
@@ -352,15 +353,3 @@ def _by_dag(entries: Iterable[EntryInfo]) -> Iterable[dict[str, Any]]:
         dag["hits"] += entry.hits
         dag["idle_seconds"] = round(min(dag["idle_seconds"], entry.idle_seconds), 1)
     return dags.values()
-
-
-_servers: weakref.WeakSet[AttributionServer] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for server in list(_servers):
-        server._after_fork_in_child()  # noqa: SLF001 - the hook of this very class
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -9,7 +9,6 @@ next block to open lets the collector run first. That needs no thread.
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import time
 import weakref
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from dagcache.concurrency.lock import Lock
+from dagcache.forks import after_fork_in_child
 
 LONGEST_WAIT = 0.1
 """Seconds that a collection waits that the host's thresholds call for, while blocks open one after the other."""
@@ -220,8 +220,7 @@ def _restart_in_child() -> None:
         switch.restart_in_child()
 
 
-if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
-    os.register_at_fork(after_in_child=_restart_in_child)
+after_fork_in_child(_restart_in_child)
 
 
 def collector_is_off() -> bool:

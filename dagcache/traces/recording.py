@@ -32,11 +32,11 @@ from types import TracebackType
 from typing import Any, Final, Literal, final
 
 from dagcache.core.cache import DagCache
-from dagcache.core.entry import Candidate, Entry
 from dagcache.errors import ConfigError
 from dagcache.own_version import own_version
 from dagcache.sizing.limits import ByteLimit, format_bytes
 from dagcache.sizing.memory import memory_limit
+from dagcache.stats import EntryFacts, LookupEvent
 
 _log = logging.getLogger("dagcache")
 
@@ -54,9 +54,6 @@ _MOST_KNOWN = 50_000  # ids whose facts need not be repeated
 _LONGEST_ID = 200  # characters of a plain one
 _END_BYTES = 100  # kept free for the last line
 _PATIENCE = 5.0  # seconds for the last write, when the recording is closed
-
-_Facts = tuple[int, int, float, Any, Any]
-"""Live bytes, frozen bytes, seconds of the last load, family, order."""
 
 
 def record(
@@ -118,7 +115,7 @@ class Recording:
         self._cache = weakref.ref(cache)
         self._started = time.monotonic()
         self._pid = os.getpid()
-        self._queue: deque[tuple[float, Hashable, str, float, _Facts | None]] = deque()
+        self._queue: deque[tuple[float, LookupEvent]] = deque()
         self._lost = 0
         self._ending = threading.Event()
         self._watching = threading.Lock()  # held while the cache tells us
@@ -165,11 +162,11 @@ class Recording:
     ) -> None:
         self.close()
 
-    def _note(self, key: Hashable, tier: str, facts: Entry | Candidate | None, seconds: float) -> None:
+    def _note(self, event: LookupEvent) -> None:
         """What the cache calls, in the middle of a lookup."""
         try:
             if len(self._queue) < _MOST_WAITING:
-                self._queue.append((time.monotonic() - self._started, key, tier, seconds, _told_by(facts)))
+                self._queue.append((time.monotonic() - self._started, event))
             else:
                 self._lost += 1
         except Exception:  # out of memory: a lookup has worse troubles than a gap in a trace
@@ -264,9 +261,10 @@ class _Format:
 
     def __init__(self, *, plain: bool) -> None:
         self._salt = b"" if plain else secrets.token_bytes(16)
-        self._said: dict[str, _Facts] = {}
+        self._said: dict[str, EntryFacts] = {}
 
-    def row(self, at: float, key: Hashable, tier: str, seconds: float, facts: _Facts | None) -> bytes:
+    def row(self, at: float, event: LookupEvent) -> bytes:
+        key, tier, seconds, facts = event
         name = self._name(key)
         row: list[Any] = [round(at, 3), name, TIERS[tier], round(seconds, 6) or 0]
         if facts is not None and self._said.get(name) != facts:
@@ -288,15 +286,6 @@ class _Format:
         return blake2b(text.encode("utf-8", "replace"), key=self._salt, person=kind, digest_size=6).hexdigest()
 
 
-def _told_by(facts: Entry | Candidate | None) -> _Facts | None:
-    """The numbers only: an entry held in a queue would hold its graph."""
-    if facts is None:
-        return None
-    frozen: Any = facts.frozen
-    frozen_bytes = 0 if frozen is None else len(frozen if isinstance(facts, Candidate) else frozen.data)
-    return facts.live_bytes, frozen_bytes, facts.load_seconds, facts.family, facts.order
-
-
 def _line(content: object) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode() + b"\n"
 
@@ -313,7 +302,7 @@ def _header(cache: DagCache[Any, Any], *, plain: bool) -> dict[str, object]:
         "ttl": cache.config.ttl,
         "mode": cache.config.mode,
         "frozen": cache.config.frozen,
-        "unproven_share": cache.unproven_share,
+        "unproven_share": cache.config.unproven_share,
         "memory_limit": cache.config.memory_limit or memory.bytes,
         "memory_source": "config" if cache.config.memory_limit else memory.source,
         "workers": cache.config.workers,

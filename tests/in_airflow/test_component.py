@@ -36,7 +36,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
     def start() -> Component:
         settings = read_settings(texts.get, "scheduler")
-        component = Component(settings, home=tmp_path, serves=True, version_of=lambda _: None)
+        component = Component(settings, home=tmp_path, serves=True)
         made.append(component)
         component.start()
         return component

@@ -88,7 +88,7 @@ class CacheMachine(RuleBasedStateMachine):
             return -1
         return value.nbytes
 
-    def removed(self, info: EntryInfo, cause: RemovalCause) -> None:
+    def removed(self, info: EntryInfo[Any], cause: RemovalCause) -> None:
         """Hear of a removal: is it justified? An entry that is gone must not be expected any more."""
         if cause is RemovalCause.EXPIRED:
             assert info.idle_seconds > TTL

@@ -172,7 +172,7 @@ def test_a_value_that_is_not_to_be_kept_is_not_shared() -> None:
     cache, _ = make_cache()
     leading = threading.Event()
 
-    def doubtful(_key: object) -> Loaded:
+    def doubtful(_key: object) -> Loaded[Any]:
         leading.set()
         until(lambda: waiting(cache) == 4)
         return Loaded(Weighted("doubtful"), keep_if=lambda: False)

@@ -53,9 +53,9 @@ class Removals:
     """A listener that remembers what it was told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[EntryInfo, RemovalCause]] = []
+        self.told: list[tuple[EntryInfo[Any], RemovalCause]] = []
 
-    def __call__(self, info: EntryInfo, cause: RemovalCause) -> None:
+    def __call__(self, info: EntryInfo[Any], cause: RemovalCause) -> None:
         """Remember."""
         self.told.append((info, cause))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dagcache.concurrency.coarse_clock import CoarseClock
-
 
 class ManualClock:
     """Seconds that pass when told to, in either direction."""
@@ -18,11 +16,3 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.now += seconds
-
-
-class StillClock(ManualClock, CoarseClock):
-    """One that can stand in for the clock of a component: to be started and closed, and moved by hand all the same."""
-
-    def __init__(self, now: float = 1000.0) -> None:
-        CoarseClock.__init__(self)
-        ManualClock.__init__(self, now)

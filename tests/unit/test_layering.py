@@ -17,7 +17,8 @@ import dagcache
 ROOT = Path(dagcache.__file__).parent
 
 LEVELS = [
-    ["errors", "log_limits", "own_version"],
+    ["errors", "forks", "own_version"],
+    ["log_limits"],
     ["concurrency"],
     ["sizing"],
     ["config", "stats", "eviction", "reclaim"],

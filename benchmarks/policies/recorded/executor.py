@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import time
@@ -30,7 +31,7 @@ class DrawnSeconds(InstantExecutor):
 
     def start(self) -> None:
         """Have loads timed in CPU seconds: what else the machine does is not to be in the trace."""
-        for each in component._components:  # noqa: SLF001 - of this process
+        for each in (found for found in gc.get_objects() if isinstance(found, component.Component)):
             each.cache._timer = time.thread_time  # noqa: SLF001
 
     def sync(self) -> None:

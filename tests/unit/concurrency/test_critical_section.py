@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dagcache.concurrency.critical_section import Exclusion
+from dagcache.concurrency.critical_section import CriticalSection
 from dagcache.concurrency.lock import POLL_SECONDS
 from tests.support.leaks import leak
 
@@ -18,7 +18,7 @@ class Watched:
 
     def __init__(self, afterwards: Callable[[], None] | None = None, poll_seconds: float = POLL_SECONDS) -> None:
         self.seen: list[str] = []
-        self.exclusion = Exclusion(
+        self.exclusion = CriticalSection(
             repair=lambda: self.seen.append("repair"),
             repaired=lambda: self.seen.append(f"repaired, inside: {self.exclusion.entered()}"),
             after=lambda: afterwards,
@@ -173,7 +173,7 @@ def test_a_repair_that_fails_is_tried_again() -> None:
         if len(attempts) == 1:
             raise MemoryError
 
-    exclusion = Exclusion(repair=repair, repaired=lambda: None, after=lambda: None)
+    exclusion = CriticalSection(repair=repair, repaired=lambda: None, after=lambda: None)
     with pytest.raises(KeyError):
         exclusion.run(fail)
     with pytest.raises(MemoryError):

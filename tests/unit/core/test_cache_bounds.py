@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dagcache import ConfigError, OversizeError, Rejection, RemovalCause
+from dagcache import ConfigError, Loaded, OversizeError, Rejection, RemovalCause
 from tests.support.caches import KIB, MIB, Removals, Unfreezable, Weighted, fill, make_cache, never
 
 
@@ -405,4 +405,25 @@ def test_a_version_hint_that_makes_no_sense_counts_as_none(hint: Any) -> None:
     cache, _ = make_cache(version_of=hint)
     fill(cache, range(3))
     assert len(cache) == 3
+    cache.check_invariants()
+
+
+@pytest.mark.parametrize("version", [7, ([], 1), ("a", "new"), ("a", float("nan"))])
+def test_a_loaded_version_that_makes_no_sense_counts_as_none(version: Any) -> None:
+    """The entry is kept as any other."""
+    cache, _ = make_cache()
+    for key in range(3):
+        cache.get_or_load(key, lambda key: Loaded(Weighted(key), version=version))
+    assert len(cache) == 3
+    cache.check_invariants()
+
+
+def test_a_loaders_version_is_known_and_precedes_version_of() -> None:
+    """The key need not say of which thing it is a version."""
+    cache, _ = make_cache(version_of=lambda key: ("by key", 1))
+    cache.get_or_load("a", lambda key: Loaded(Weighted(key), version=("by loader", 2)))
+    cache.get_or_load("b", lambda key: Loaded(Weighted(key)))
+    cache["c"] = Weighted("c")
+    versions = [(entry.family, entry.order) for entry in cache.entries()]
+    assert versions == [("by loader", 2), ("by key", 1), ("by key", 1)]
     cache.check_invariants()

@@ -123,7 +123,7 @@ def test_a_failing_listener_is_logged_and_counted(caplog: pytest.LogCaptureFixtu
     """Nothing is lost: the removal stands and the other removals are told."""
     told = []
 
-    def listener(info: EntryInfo, _cause: RemovalCause) -> None:
+    def listener(info: EntryInfo[Any], _cause: RemovalCause) -> None:
         told.append(info.key)
         raise ValueError("no")
 
@@ -140,7 +140,7 @@ def test_a_failing_listener_is_logged_and_counted(caplog: pytest.LogCaptureFixtu
 def test_a_listener_may_use_the_cache() -> None:
     """It is called outside the lock."""
 
-    def listener(info: EntryInfo, _cause: RemovalCause) -> None:
+    def listener(info: EntryInfo[Any], _cause: RemovalCause) -> None:
         cache[("gone", info.key)] = Weighted(info.key)
 
     cache, _ = make_cache(on_removal=listener)

@@ -231,7 +231,7 @@ def test_popping_a_key_that_is_only_being_loaded_diverts_the_load(inside: bool) 
 
     def slow(key: object) -> Weighted:
         if inside:
-            cache._exclusion.run(pop)
+            cache._section.run(pop)
         else:
             pop()
         return Weighted("older")

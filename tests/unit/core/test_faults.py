@@ -162,7 +162,7 @@ def test_what_cannot_be_hashed_is_refused_before_anything_is_touched(how: str) -
     }
     with pytest.raises(TypeError, match="unhashable"):
         doors[how]()
-    assert not cache._exclusion._torn
+    assert not cache._section._torn
 
 
 class Wrapped(DagCache[Any, Any]):
@@ -182,7 +182,7 @@ def test_a_subclass_refuses_what_cannot_be_hashed_as_early(look_up: Callable[[Wr
     cache = Wrapped()
     with pytest.raises(TypeError, match="unhashable"):
         look_up(cache, [])
-    assert not cache._exclusion._torn
+    assert not cache._section._torn
 
 
 def test_views_skip_what_leaves_while_they_are_read() -> None:
@@ -275,7 +275,7 @@ def test_what_is_due_is_expired_however_it_is_rounded() -> None:
 def test_a_signal_handler_may_weigh_while_its_thread_is_weighing() -> None:
     """The lock of the sizer must not wait for the thread that holds it."""
     sizer = LearnedSizer(walk=lambda _: Weight(100, 1, True))
-    preparer = Preparer(freezer=PickleFreezer(), sizer=None, version_of=None)
+    preparer = Preparer(freezer=PickleFreezer(), sizer=None)
 
     def weigh() -> None:
         sizer.size(object(), (1.0,))
@@ -297,7 +297,7 @@ def test_nothing_is_logged_under_the_lock(caplog: pytest.LogCaptureFixture) -> N
 
     class Handler(logging.Handler):
         def emit(self, _: logging.LogRecord) -> None:
-            entered.append(cache._exclusion.entered())
+            entered.append(cache._section.entered())
 
     def tear() -> None:
         raise LookupError
@@ -306,7 +306,7 @@ def test_nothing_is_logged_under_the_lock(caplog: pytest.LogCaptureFixture) -> N
     logger.addHandler(handler)
     try:
         with pytest.raises(LookupError):
-            cache._exclusion.run(tear)
+            cache._section.run(tear)
         cache.check_invariants()
     finally:
         logger.removeHandler(handler)
@@ -320,7 +320,7 @@ def test_a_repair_that_is_interrupted_loses_nothing(monkeypatch: pytest.MonkeyPa
     fill(cache, range(10))
     with monkeypatch.context() as patch:
         patch.setattr(cache._store, "_weigh", _out_of_memory)
-        cache._exclusion._torn = True
+        cache._section._torn = True
         with pytest.raises(MemoryError):
             cache.check_invariants()
         assert list(cache) == list(range(10))
@@ -332,10 +332,10 @@ def test_a_repair_needs_no_clock() -> None:
     """A clock that fails is one of the things that tear a change."""
     cache, _ = make_cache()
     fill(cache, range(3))
-    cache._exclusion._torn = True
+    cache._section._torn = True
     cache._clock = _out_of_memory
     cache.check_invariants()
-    assert not cache._exclusion._torn
+    assert not cache._section._torn
 
 
 def test_an_entry_that_leaves_while_it_is_described_is_described() -> None:
@@ -439,7 +439,7 @@ def test_what_no_entry_is_left_of_before_its_thaw_begins_is_loaded(monkeypatch: 
     thaw = cache._thaw
 
     def late(key: Any, flight: Any, entry: Any) -> Any:
-        cache._exclusion.run(cache._store.remove, key, RemovalCause.SIZE, 0.0)
+        cache._section.run(cache._store.remove, key, RemovalCause.SIZE, 0.0)
         return thaw(key, flight, entry)
 
     monkeypatch.setattr(cache, "_thaw", late)

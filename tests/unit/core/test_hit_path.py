@@ -1,37 +1,31 @@
-"""The hit path by itself, with each kind of clock."""
+"""The hit path by itself."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from dagcache import CoarseClock
+from dagcache import DagCache
 from dagcache.core import hit_path
 from dagcache.core.entry import Candidate, Entry, LiveCopy
-
-
-class StoppedClock(CoarseClock):
-    """A coarse clock that tests set; it has no ticker."""
-
-    def __call__(self) -> float:
-        """Never, on the hit path: looking at it is what saves the call."""
-        raise AssertionError("the coarse clock was called")
+from tests.support.caches import never
 
 
 class Path:
     """A hit path over one table; what it does beside is written down."""
 
-    def __init__(self, coarse: bool) -> None:
+    def __init__(self) -> None:
         self.live: dict[Any, LiveCopy] = {}
         self.seconds = 0.0
         self.used: list[LiveCopy] = []
         self.usable = True
-        self.coarse = StoppedClock()
         self.built = hit_path.build(
             self.live,
-            self.coarse if coarse else lambda: self.seconds,
+            lambda: self.seconds,
             use=self.use,
             get_slowly=lambda key, default: ("slowly", key, default),
             load_slowly=lambda key, loader, timeout: ("slowly", loader(key), timeout),
@@ -49,16 +43,12 @@ class Path:
         copy.fresh = fresh
         return copy
 
-    def set_time(self, seconds: float) -> None:
-        """For either clock."""
-        self.seconds = self.coarse.now = seconds
 
-
-@pytest.fixture(params=[False, True], ids=["exact", "coarse"])
-def path(request: pytest.FixtureRequest) -> Path:
-    """A path with each clock."""
-    made = Path(request.param)
-    made.set_time(10.0)
+@pytest.fixture
+def path() -> Path:
+    """A path at ten seconds."""
+    made = Path()
+    made.seconds = 10.0
     return made
 
 
@@ -121,9 +111,39 @@ def test_what_is_no_key_is_a_type_error(look_up: Callable[[Any], Any]) -> None:
         look_up([])
 
 
-def test_a_coarse_clock_that_does_not_tick_notes_every_use() -> None:
-    """It stands at infinity: no copy is fresh, and the exact time decides."""
-    path = Path(coarse=True)
-    copy = path.put("a", "value", fresh=1e300)
-    assert path.built.get("a") == "value"
-    assert path.used == [copy]
+def test_a_caches_fast_lookups_look_like_its_methods() -> None:
+    """To `help`, to a debugger and to a documentation tool."""
+    cache: DagCache[str, int] = DagCache(max_bytes=0)
+    for fast, method in ((cache.get, DagCache.get), (cache.get_or_load, DagCache.get_or_load)):
+        assert fast.__doc__ == method.__doc__
+        assert (fast.__name__, fast.__qualname__) == (method.__name__, method.__qualname__)
+        named = list(inspect.signature(fast).parameters.items())
+        assert named == list(inspect.signature(method).parameters.items())[1:]
+
+
+@pytest.mark.parametrize("name", hit_path.NAMES)
+def test_a_method_that_is_patched_on_the_class_is_called(name: str) -> None:
+    """By caches that were there before and by those that come; afterwards the hit path is back."""
+    before: DagCache[str, int] = DagCache(max_bytes=0)
+    before["a"] = 1
+    fast = before.get
+    with mock.patch.object(DagCache, name, return_value=7):
+        during: DagCache[str, int] = DagCache(max_bytes=0)
+        assert [getattr(cache, name)("a", never) for cache in (before, during)] == [7, 7]
+    during["a"] = 2
+    assert before.get is fast
+    assert [cache.get_or_load("a", never) for cache in (before, during)] == [1, 2]
+    assert during.stats().hits_live == 1
+
+
+def test_a_method_that_is_patched_on_a_subclass_is_called() -> None:
+    """The base class keeps its hit path."""
+
+    class Mine(DagCache[str, int]):
+        pass
+
+    mine, base = Mine(max_bytes=0), DagCache[str, int](max_bytes=0)
+    with mock.patch.object(Mine, "get", return_value=7):
+        assert mine.get("a") == 7
+        assert base.get("a") is None
+    assert mine.get("a") is None

@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from dagcache.core.preparation import Loaded, Preparer
+from dagcache.core.loaded import Loaded
+from dagcache.core.preparation import Preparer
 from dagcache.sizing.walk import weigh
 from tests.support.caches import make_cache
 
@@ -15,7 +16,7 @@ def test_what_a_value_weighs_where_it_comes_from_helps_to_estimate_it() -> None:
     """Values without a frozen form need not all be walked, if the loader says how long they were."""
 
     def walks(stated: bool) -> int:
-        preparer = Preparer(freezer=None, sizer=None, version_of=None)
+        preparer = Preparer(freezer=None, sizer=None)
         for number in range(200):
             length = 100 + number % 50
             value = list(range(1000, 1000 + length))

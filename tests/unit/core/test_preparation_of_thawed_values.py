@@ -147,20 +147,20 @@ class Refusing:
 
 def test_a_class_without_a_frozen_form_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """At a level that is seen; and never what the error says."""
-    preparer = Preparer(freezer=Refusing(), sizer=lambda _: SIZE, version_of=None)
+    preparer = Preparer(freezer=Refusing(), sizer=lambda _: SIZE)
     with caplog.at_level(logging.INFO, logger="dagcache"):
         for number in range(3):
             preparer._freeze(number, Brittle())
             preparer._freeze(number, [])
     assert preparer.unfrozen == 6
     assert [record.levelno for record in caplog.records] == [logging.INFO, logging.INFO]
-    assert "test_intake_thaws.Brittle" in caplog.text
+    assert f"{__name__}.Brittle" in caplog.text
     assert "secret" not in caplog.text
 
 
 def test_only_so_many_failures_are_remembered() -> None:
     """The oldest are forgotten: the memory of them is bounded."""
-    preparer = Preparer(freezer=PickleFreezer(), sizer=lambda _: SIZE, version_of=None)
+    preparer = Preparer(freezer=PickleFreezer(), sizer=lambda _: SIZE)
     for number in range(10_001):
         preparer.thaw_failed(number, ValueError())
     assert preparer._freeze(0, "forgotten") is not None

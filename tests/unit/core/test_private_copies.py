@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dagcache import DagCache, Loaded, Rejection
+from dagcache.core.loaded import Fetched
 from tests.stress.test_threads import in_threads, until, waiting
 from tests.support.caches import KIB, Unfreezable, Weighted, fill, make_cache, never, stated_weight
 
@@ -79,7 +80,7 @@ def test_without_a_loader_there_is_no_private_copy_of_a_value_without_a_frozen_f
     """The live copy belongs to the other callers."""
     cache, _ = make_cache()
     cache.get_or_load("a", Unfreezable)
-    assert cache.fetch("a", private=True) == (None, None)
+    assert cache.fetch("a", private=True) == Fetched(None)
     assert cache.stats().absent == 1
 
 
@@ -184,21 +185,21 @@ def test_a_lookup_tells_the_content_that_the_loader_told(is_private: bool) -> No
     """When it loads, hits, thaws or waits for another thread's load."""
     cache, _ = make_cache()
 
-    def loader(key: object) -> Loaded:
+    def loader(key: object) -> Loaded[Any]:
         until(lambda: waiting(cache) == 3)
         return Loaded(Weighted(key), content=("hash", 1))
 
     found = in_threads(4, lambda _: cache.fetch("a", loader, private=is_private))
     found += [cache.fetch("a", never, private=not is_private), cache.fetch("a", private=is_private)]
     assert [one.content for one in found] == [("hash", 1)] * 6
-    assert cache.fetch("b") == (None, None)
+    assert cache.fetch("b") == Fetched(None)
 
 
 def test_a_lookup_inside_of_a_change_gets_no_shared_object() -> None:
     """It loads instead."""
     cache, _ = make_cache()
     shared = cache.get_or_load("a", load)
-    found = cache._exclusion.run(lambda: cache.fetch("a", load, private=True))
+    found = cache._section.run(lambda: cache.fetch("a", load, private=True))
     assert found.value == shared
     assert found.value is not shared
 

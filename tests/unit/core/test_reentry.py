@@ -43,7 +43,7 @@ def meddle_in(cache: DagCache[Any, Any], callback: Any) -> None:
     inside: list[bool] = []
 
     def under_the_lock() -> None:
-        if not cache._exclusion.entered():
+        if not cache._section.entered():
             stored.meddle = under_the_lock  # this was the hit path, which has no lock: wait for the next comparison
             return
         inside.append(True)
@@ -119,7 +119,7 @@ def test_a_change_from_inside_that_fails_is_logged(caplog: pytest.LogCaptureFixt
     cache, _ = make_cache()
 
     def callback() -> None:
-        cache._exclusion.run_or_defer(lambda: [][0])
+        cache._section.run_or_defer(lambda: [][0])
 
     with caplog.at_level(logging.ERROR, logger="dagcache"):
         meddle_in(cache, callback)
@@ -282,7 +282,7 @@ def test_exceptions_thrown_into_a_thread_leave_no_lock_and_no_flight_behind(monk
             assert (strikes := strikes + 1) < 3000, "the thread does not end"
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stop))
             thread.join(0.01)
-        assert not cache._exclusion.entered()
+        assert not cache._section.entered()
         cache.check_invariants()
     for key in range(40):
         assert cache.get_or_load(key, lambda key: Weighted(key)) is not None
@@ -306,7 +306,7 @@ def test_a_forked_child_has_a_working_empty_cache() -> None:
         release.wait(30)
         return Weighted(key)
 
-    holder = threading.Thread(target=cache._exclusion.run, args=(hold,))
+    holder = threading.Thread(target=cache._section.run, args=(hold,))
     holder.start()
     assert inside.wait(30)
     child = os.fork()

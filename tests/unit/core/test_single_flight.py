@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from dagcache.core import single_flight as module
-from dagcache.core.single_flight import ABANDONED, Flight, Flights, Landing
+from dagcache.core.single_flight import ABANDONED, Flight, FlightResult, Flights
 
 
 def in_a_thread(action: Callable[[], object]) -> None:
@@ -22,27 +22,27 @@ def in_a_thread(action: Callable[[], object]) -> None:
 def test_a_landed_flight_gives_its_landing() -> None:
     """To everybody who waits, also twice."""
     flight = Flight()
-    with flight.underway:
-        flight.land(Landing("value", b"frozen", "content"))
-    assert flight.wait() == flight.wait() == Landing("value", b"frozen", "content")
+    with flight.pending:
+        flight.complete(FlightResult("value", b"frozen", "content"))
+    assert flight.wait() == flight.wait() == FlightResult("value", b"frozen", "content")
 
 
 def test_the_first_landing_counts() -> None:
     """Whoever lands it again changes nothing."""
     flight = Flight()
-    flight.land(Landing("first"))
-    flight.land(Landing("second"))
+    flight.complete(FlightResult("first"))
+    flight.complete(FlightResult("second"))
     flight.abandon()
-    assert flight.wait() == Landing("first")
+    assert flight.wait() == FlightResult("first")
 
 
 def test_a_wait_ends_when_its_time_is_up() -> None:
     """The flight goes on."""
     flight = Flight()
-    with flight.underway:
+    with flight.pending:
         assert flight.wait(0) is None
         assert flight.wait(0.001) is None
-        assert not flight.over
+        assert not flight.is_over
 
 
 def test_a_flight_that_is_diverted_frees_its_followers() -> None:
@@ -50,14 +50,14 @@ def test_a_flight_that_is_diverted_frees_its_followers() -> None:
     flights, flight = Flights(), Flight()
     flights.register("a", flight)
     waited: list[object] = []
-    with flight.underway:
+    with flight.pending:
         threads = [threading.Thread(target=lambda: waited.append(flight.wait())) for _ in range(5)]
         for thread in threads:
             thread.start()
-        flights.divert("a")
+        flights.invalidate("a")
         for thread in threads:
             thread.join(30)
-    assert waited == [Landing(ABANDONED)] * 5
+    assert waited == [FlightResult(ABANDONED)] * 5
     assert not flights.retire("a", flight)
 
 
@@ -66,14 +66,14 @@ def test_a_flight_that_its_leader_let_go_of_is_abandoned() -> None:
     flight = Flight()
 
     def lead() -> None:
-        with flight.underway:
-            assert not flight.over
+        with flight.pending:
+            assert not flight.is_over
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         lead()
-    assert flight.over
-    assert flight.wait() == Landing(ABANDONED)
+    assert flight.is_over
+    assert flight.wait() == FlightResult(ABANDONED)
 
 
 def test_a_flight_whose_leader_is_gone_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,20 +83,20 @@ def test_a_flight_whose_leader_is_gone_is_abandoned(monkeypatch: pytest.MonkeyPa
 
     def lead() -> None:
         led.append(Flight())
-        led[0].underway.acquire()
+        led[0].pending.acquire()
 
     in_a_thread(lead)
-    assert led[0].over
-    assert led[0].wait() == Landing(ABANDONED)
+    assert led[0].is_over
+    assert led[0].wait() == FlightResult(ABANDONED)
 
 
 def test_a_flight_that_has_landed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if its leader holds the lock for long after that."""
     monkeypatch.setattr(module, "_POLL_SECONDS", 0)
     flight = Flight()
-    with flight.underway:
-        flight.land(Landing("value"))
-        assert flight.wait() == Landing("value")
+    with flight.pending:
+        flight.complete(FlightResult("value"))
+        assert flight.wait() == FlightResult("value")
 
 
 def test_only_flights_under_way_are_found() -> None:
@@ -105,10 +105,10 @@ def test_only_flights_under_way_are_found() -> None:
     flights.register("a", flight)
     flights.register("b", other)
     assert flights.get("a") is None
-    with flight.underway, other.underway:
+    with flight.pending, other.pending:
         assert flights.get("a") is flight
         assert flights.get("c") is None
-        other.land(Landing("value"))
+        other.complete(FlightResult("value"))
         assert flights.get("b") is None
     assert len(flights) == 2
 
@@ -124,18 +124,18 @@ def test_a_flight_is_current_until_it_is_retired_or_overtaken() -> None:
     assert not flights.retire("a", flight)
     assert flights.retire("a", newer)
     flights.register("a", flight)
-    flights.divert("a")
+    flights.invalidate("a")
     assert not flights.retire("a", flight)
     flights.register("a", flight)
-    flights.divert_all()
+    flights.invalidate_all()
     assert not flights.retire("a", flight)
-    flights.divert("never there")
+    flights.invalidate("never there")
 
 
 def test_a_leader_does_not_follow_itself() -> None:
     """It would wait for ever; nothing is noted."""
     flights, flight = Flights(), Flight()
-    with flight.underway:
+    with flight.pending:
         assert not flights.follow(flight)
     assert not flights._waiting
 
@@ -146,20 +146,20 @@ def test_a_ring_of_threads_is_not_closed() -> None:
 
     def other() -> None:
         b.leader = threading.current_thread()
-        b.underway.acquire()
+        b.pending.acquire()
         assert flights.follow(a)
         asked.set()
         done.wait(30)
         flights.unfollow()
 
     asked, done = threading.Event(), threading.Event()
-    with a.underway:
+    with a.pending:
         thread = threading.Thread(target=other)
         thread.start()
         try:
             assert asked.wait(30)
             assert not flights.follow(b)
-            a.land(Landing("value"))
+            a.complete(FlightResult("value"))
             assert flights.follow(b), "a has landed: its follower moves on, and there is no ring"
         finally:
             done.set()
@@ -172,9 +172,9 @@ def test_a_ring_of_threads_is_not_closed() -> None:
 def test_a_flight_that_is_over_may_be_followed_by_its_own_leader() -> None:
     """There is nothing left to wait for."""
     flights, flight = Flights(), Flight()
-    flight.land(Landing("value"))
+    flight.complete(FlightResult("value"))
     assert flights.follow(flight)
-    assert flight.wait() == Landing("value")
+    assert flight.wait() == FlightResult("value")
 
 
 def test_waiting_goes_on_while_the_leader_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,21 +188,21 @@ def test_waiting_goes_on_while_the_leader_is_at_work(monkeypatch: pytest.MonkeyP
         def acquire(self, *, timeout: float) -> bool:
             self.looks += 1
             if self.looks == 5:
-                flight.landing = Landing("value")
+                flight.result = FlightResult("value")
             return self.looks == 5
 
         def release(self) -> None:
             pass
 
     flight._gate = Busy()  # type: ignore[assignment]
-    with flight.underway:
-        assert flight.wait() == Landing("value")
+    with flight.pending:
+        assert flight.wait() == FlightResult("value")
 
 
 def test_a_handler_that_waits_in_the_middle_of_a_wait_leaves_the_waits_note() -> None:
     """Else a ring that the outer wait closes would not be seen."""
     flights, outer, inner, mine = Flights(), Flight(), Flight(), Flight()
-    with outer.underway, inner.underway, mine.underway:
+    with outer.pending, inner.pending, mine.pending:
         outer.leader = inner.leader = threading.main_thread()
         followed: list[bool] = []
 

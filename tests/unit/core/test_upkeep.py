@@ -180,7 +180,7 @@ def test_a_listener_that_uses_the_cache_is_not_called_within_its_own_call() -> N
     """However much is due: the disposal that called it goes on with that."""
     depth, depths = 0, []
 
-    def listen(info: EntryInfo, _: RemovalCause) -> None:
+    def listen(info: EntryInfo[Any], _: RemovalCause) -> None:
         nonlocal depth
         depth += 1
         depths.append(depth)

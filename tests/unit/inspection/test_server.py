@@ -366,7 +366,7 @@ def test_in_a_forked_child_the_socket_is_closed_and_can_be_had_anew(cache: DagCa
     assert inherited is not None
     inherited.closed.set()
     inherited._socket.shutdown(socket.SHUT_RDWR)  # in a child there is no thread
-    server_module._after_fork_in_child()
+    server._after_fork_in_child()
     assert (inherited._socket.fileno(), server.path) == (-1, None)
     assert server.start()
     server.close()
@@ -375,7 +375,7 @@ def test_in_a_forked_child_the_socket_is_closed_and_can_be_had_anew(cache: DagCa
 def test_a_fork_does_not_disturb_a_server_that_does_not_listen(cache: DagCache[Any, Any]) -> None:
     """There is nothing to close."""
     server = AttributionServer(cache)
-    server_module._after_fork_in_child()
+    server._after_fork_in_child()
     assert server.path is None
 
 

@@ -622,14 +622,14 @@ def test_what_a_child_does_first(serve: Serve) -> None:
     desk = server._desk
     assert desk is not None
     with its_thread_ends(server):
-        server_module._after_fork_in_child()
+        server._after_fork_in_child()
     assert server.port is None
     assert desk._listener.fileno() == -1
     assert server.start()
     assert HTTPStatus.OK.phrase.encode() in talk(server, GET)
     with closing(connect(server)), its_thread_ends(server):
-        server_module._after_fork_in_child()
-    server_module._after_fork_in_child()
+        server._after_fork_in_child()
+    server._after_fork_in_child()
     assert server.port is None
 
 

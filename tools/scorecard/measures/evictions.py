@@ -58,7 +58,7 @@ def remembered(cache: DagCache[int, Any]) -> dict[str, int]:
         "deadlines": len(store._deadlines),
         "flights": len(cache._flights) + len(cache._flights._waiting),
         "waiting": len(cache._disposer._room or ()) + len(cache._disposer._due),
-        "deferred": len(cache._exclusion._deferred),
+        "deferred": len(cache._section._deferred),
     }
 
 

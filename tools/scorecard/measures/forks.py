@@ -16,7 +16,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from dagcache import CoarseClock, DagCache
+from dagcache import DagCache
 from dagcache.metrics.collector import CacheCollector
 from dagcache.metrics.scrape import scrape
 from dagcache.metrics.server import MetricsServer
@@ -28,7 +28,7 @@ _THREADS = 3
 
 def fork_under_load(number: int) -> dict[str, Any]:
     """How the children ended, and whether the port is free for the next one at once, though a child lives on."""
-    cache: DagCache[Any, Any] = DagCache(max_bytes=MIB, sizer=stated_weight, clock=CoarseClock(), name="busy")
+    cache: DagCache[Any, Any] = DagCache(max_bytes=MIB, sizer=stated_weight, name="busy")
     registry = CollectorRegistry()
     registry.register(CacheCollector([cache]))
     server = MetricsServer(registry, host="127.0.0.1", ports=(0,))

@@ -31,7 +31,7 @@ def storm(number: int) -> dict[str, Any]:
     cache: DagCache[Any, Any] = DagCache(max_bytes=MIB, sizer=stated_weight)
     repairs: list[str] = []
     leaks: list[str] = []
-    cache._exclusion._lock._on_leak = lambda: leaks.append("leak")
+    cache._section._lock._on_leak = lambda: leaks.append("leak")
 
     def count(record: logging.LogRecord) -> bool:
         repairs.extend(["repair"] * ("recomputed" in record.getMessage()))
@@ -60,7 +60,7 @@ def storm(number: int) -> dict[str, Any]:
         "leaks": len(leaks),
         "internal_errors": cache.stats().internal_errors,
         "flights": len(cache._flights) + len(cache._flights._waiting),
-        "locked": cache._exclusion.entered(),
+        "locked": cache._section.entered(),
     }
 
 
@@ -86,7 +86,7 @@ def by_signal(cache: DagCache[Any, Any], number: int) -> int:
                 until_struck(turn)
             except Strike:
                 struck += 1
-            assert not cache._exclusion.entered()
+            assert not cache._section.entered()
             if turn % 50 == 0:
                 cache.check_invariants()
     return struck

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 
-from dagcache import CoarseClock
-from dagcache.concurrency import coarse_clock as clock_module
+import pytest
+
+from dagcache import forks
 from dagcache.core import cache as cache_module
 from dagcache.reclaim import gc_pause
 from dagcache.reclaim.gc_pause import gc_paused, gc_relaxed
@@ -20,7 +22,7 @@ def test_a_childs_caches_start_empty_with_the_budget_in_force() -> None:
     fill(second, range(3))
     first.resize(2 * MIB)
     old_get, inherited = first.get, first._store
-    cache_module._after_fork_in_child()
+    forks.run_steps()
     assert (len(first), len(second)) == (0, 0)
     assert (first.max_bytes, second.max_bytes) == (2 * MIB, MIB)
     assert old_get(0) is None
@@ -31,14 +33,6 @@ def test_a_childs_caches_start_empty_with_the_budget_in_force() -> None:
     assert first.stats().lookups == 4
     first.check_invariants()
     cache_module._ORPHANS.remove(inherited)
-
-
-def test_a_childs_coarse_clocks_stand_at_infinity() -> None:
-    """Until they are called."""
-    coarse = CoarseClock()
-    coarse.now = 7.0
-    clock_module._after_fork_in_child()
-    assert coarse.now == float("inf")
 
 
 def test_a_child_ends_all_pauses_of_the_collector() -> None:
@@ -88,3 +82,65 @@ def test_ending_a_pause_twice_ends_it_once() -> None:
         pause.__exit__()
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_steps_run_in_the_order_of_their_registration() -> None:
+    """Functions and methods alike."""
+    ran: list[object] = []
+    steps = [Stepping(ran, 1), Stepping(ran, 2)]
+    for step in steps:
+        forks.after_fork_in_child(step.step)
+    forks.run_steps()
+    assert ran == [1, 2]
+
+
+def test_a_step_does_not_keep_its_object_alive() -> None:
+    """It is gone with the object, and so is its place in the registry."""
+    ran: list[object] = []
+    registered = len(forks._steps)
+    step = Stepping(ran, 1)
+    forks.after_fork_in_child(step.step)
+    assert len(forks._steps) == registered + 1
+    del step
+    gc.collect()
+    assert len(forks._steps) <= registered
+    forks.run_steps()
+    assert not ran
+
+
+def test_a_step_that_fails_is_a_line_in_the_log_and_the_next_ones_run(caplog: pytest.LogCaptureFixture) -> None:
+    """Not the text of the error: it may hold content of a DAG."""
+    ran: list[object] = []
+    failing, sound = Stepping(ran, ValueError("secret")), Stepping(ran, 2)
+    forks.after_fork_in_child(failing.step)
+    forks.after_fork_in_child(sound.step)
+    forks.run_steps()
+    assert ran == [2]
+    assert [record.getMessage() for record in caplog.records] == ["a step of a forked child failed: ValueError"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_runs_the_steps_and_its_parent_does_not() -> None:
+    """The interpreter calls them."""
+    ran: list[object] = []
+    step = Stepping(ran, 1)
+    forks.after_fork_in_child(step.step)
+    child = os.fork()
+    if not child:
+        os._exit(0 if ran == [1] else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not ran
+
+
+class Stepping:
+    """An object with a step."""
+
+    def __init__(self, ran: list[object], outcome: object) -> None:
+        self._ran = ran
+        self._outcome = outcome
+
+    def step(self) -> None:
+        """Note that it ran, or fail."""
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        self._ran.append(self._outcome)

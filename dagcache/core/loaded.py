@@ -1,0 +1,41 @@
+"""The records that cross the public border: a loader's answer, and the answer of `DagCache.fetch`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+V_co = TypeVar("V_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[V_co]):
+    """A loaded value with further facts: a loader may return it instead of the bare value.
+
+    ``Loaded(None)`` is the value ``None``, cached as any other. A bare ``None`` means that there is no value.
+    """
+
+    value: V_co
+    serialized_bytes: int = 0
+    """The size of the serialised value at its source, bytes. It also helps to estimate the live weight."""
+    features: tuple[float, ...] = ()
+    """Further numbers that grow with the live weight (the count of tasks, say); always as many of them."""
+    content: Hashable = None
+    """An identity of the content, a hash for instance: `DagCache.fetch` returns it with the value."""
+    keep_if: Callable[[], bool] | None = None
+    """Called under the cache's lock, just before the value would be kept: it must be quick and must not use the cache.
+    If it returns False, the value is for this caller only: neither kept nor given to the threads that wait for it."""
+    version: tuple[Hashable, float] | None = None
+    """``(family, order)``: keys of one family are versions of one thing, and the greater order is the newer version.
+    None: unknown. Only for orders that are certain: an older version is evicted before other entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched(Generic[V_co]):
+    """A value with the identity of its content."""
+
+    value: V_co
+    """None if there is no value."""
+    content: Hashable = None
+    """`Loaded.content`, as the loader gave it."""

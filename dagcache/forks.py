@@ -1,0 +1,62 @@
+"""Steps of a forked child: new locks, no inherited sockets, an empty cache.
+
+A child has one thread. A lock that another thread of the parent held stays locked in it, and a socket that it inherits
+belongs to the parent. Modules and objects register the steps that put this right. The module stands below all others:
+log limits, too, start over in a child.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import os
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from types import MethodType
+from typing import Any
+
+_Step = Callable[[], object]
+
+_numbers = itertools.count()
+_steps: dict[int, Callable[[], _Step | None]] = {}
+"""By number, in the order of registration. A dictionary, since its single operations are atomic: a thread may register
+a step, and an object die, while another thread forks."""
+
+
+def after_fork_in_child(step: _Step) -> None:
+    """Run a step in each child that this process forks, in the order of registration. Thread-safe.
+
+    A bound method does not keep its object alive: the step goes with the object. A function stays for good. An
+    Exception in a step is one line in the log, and the other steps run.
+    """
+    number = next(_numbers)
+    if isinstance(step, MethodType):
+        _steps[number] = weakref.WeakMethod(step, functools.partial(_forget, number, _steps))
+    else:
+        _steps[number] = lambda: step
+
+
+def _forget(number: int, steps: dict[int, Any], _: object) -> None:
+    steps.pop(number, None)
+
+
+def run_steps() -> None:
+    """Run all steps. The interpreter calls this in each child; tests call it without one."""
+    for find in list(_steps.values()):
+        step = find()
+        if step is not None:
+            _run(step)
+
+
+def _run(step: _Step) -> None:
+    try:
+        step()
+    except Exception as error:
+        with suppress(Exception):  # a handler of the host may fail in a child
+            logging.getLogger("dagcache").error("a step of a forked child failed: %s", type(error).__name__)
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
+    os.register_at_fork(after_in_child=run_steps)

@@ -1,0 +1,1 @@
+"""Tests of the types of the public API."""
