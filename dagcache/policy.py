@@ -1,8 +1,9 @@
 """Former name of `dagcache.eviction.policy`."""
 
-from dagcache.eviction.access_history import History, Node
+from dagcache.eviction.access_history import AccessHistory, Node
 from dagcache.eviction.policy import Policy
 
+History = AccessHistory
 Seat = Node
 
 __all__ = ["History", "Policy", "Seat"]

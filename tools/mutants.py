@@ -178,8 +178,10 @@ MUTANTS = [
     Mutant(
         "hits do not re-arm the TTL",
         "dagcache/core/store.py",
-        "        entry.used = now\n        entry.touch(self._policy_clock.use(now))\n        self._freshen(copy, now)",
-        "        self._freshen(copy, now)",
+        "        entry.used = now\n"
+        "        entry.touch(self._policy_clock.use(now))\n"
+        "        self._defer_noting(copy, now)",
+        "        self._defer_noting(copy, now)",
     ),
     Mutant(
         "an expired entry is served on the hit path",
@@ -190,20 +192,20 @@ MUTANTS = [
     Mutant(
         "an entry that was used is watched no longer",
         "dagcache/core/expiry.py",
-        "                else:\n                    self.watch(entry)",
+        "                else:\n                    self.schedule(entry)",
         "",
     ),
     Mutant(
         "the TTL counts from the load",
         "dagcache/core/expiry.py",
         "return self.ttl > 0 and now > entry.used + self.ttl",
-        "return self.ttl > 0 and now > entry.brought + self.ttl",
+        "return self.ttl > 0 and now > entry.last_filled + self.ttl",
     ),
     Mutant(
         "a load resurrects what was deleted meanwhile",
         "dagcache/core/cache.py",
-        "        if not is_current:\n            self._store.pass_by",
-        "        if not is_current and key in self._store.entries:\n            self._store.pass_by",
+        "        if not is_current:\n            self._store.pass_through",
+        "        if not is_current and key in self._store.entries:\n            self._store.pass_through",
     ),
     Mutant(
         "a load overwrites what was assigned meanwhile",
@@ -340,13 +342,13 @@ MUTANTS = [
     Mutant(
         "a use a lap later is taken for one at once",
         "dagcache/eviction/policy.py",
-        "node.hits_since_arrival() - node.is_proven()",
-        "node.hits_since_arrival()",
+        "node.hits_since_admission() - node.is_proven()",
+        "node.hits_since_admission()",
     ),
     Mutant(
         "newcomers are turned away by a ranking of long ago",
         "dagcache/eviction/policy.py",
-        "now - self._ranked > _JUST_NOW * gap or ",
+        "            or now - self._ranked > _JUST_NOW * gap\n",
         "",
     ),
     Mutant(
@@ -358,13 +360,13 @@ MUTANTS = [
     Mutant(
         "newcomers that would be guests are turned away",
         "dagcache/eviction/policy.py",
-        " or not self._is_no_guest(node, window):",
-        ":",
+        "            or not self._is_barred_from_probation(node, window)\n",
+        "",
     ),
     Mutant(
         "how bad a resident will be once it is used does not count",
         "dagcache/eviction/policy.py",
-        "max(*scores, *(node.history.gap * node.weight for node in nodes))",
+        "max(*scores, *(node.history.gap * node.cost_density for node in nodes))",
         "max(scores)",
     ),
     Mutant(

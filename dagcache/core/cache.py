@@ -423,7 +423,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
             self._counts.absent += 1
         else:
             self._counts.thawed(seconds)
-            self._store.pass_by(value, nbytes, own)
+            self._store.pass_through(value, nbytes, own)
 
     def setdefault(self, key: K, default: Any = None) -> Any:
         """The value under a key, or the default, which is assigned then: of several threads, one assigns."""
@@ -756,10 +756,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if self._flights.retire(key, flight):
             self._store.keep_thawed(entry, value, weight, seconds, own, self._now())
         else:
-            self._store.pass_by(value, weight.nbytes, own)
+            self._store.pass_through(value, weight.nbytes, own)
 
     def _served(self, key: K, value: Any, nbytes: int, own: int, seconds: float) -> None:
-        self._store.pass_by(value, nbytes, own)
+        self._store.pass_through(value, nbytes, own)
         self._count_thaw(key, seconds)
 
     def _thawed(self, key: K, flight: Flight, seconds: float) -> None:
@@ -838,10 +838,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
         if candidate is None:
             return self._counts.reject(Rejection.SIZER)
         if private and candidate.frozen is None:  # there is nothing but the object, which is the caller's
-            self._store.pass_by(candidate.value, candidate.live_bytes, candidate.own_references)
+            self._store.pass_through(candidate.value, candidate.live_bytes, candidate.own_references)
             return None
         if not is_current:
-            self._store.pass_by(candidate.value, candidate.live_bytes, candidate.own_references)
+            self._store.pass_through(candidate.value, candidate.live_bytes, candidate.own_references)
             return self._counts.reject(Rejection.OVERTAKEN)
         return self._counts.reject(self._store.admit(candidate, self._now(), private=private))
 

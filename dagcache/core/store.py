@@ -33,7 +33,8 @@ from dagcache.core.expiry import Deadlines
 from dagcache.core.versions import VersionIndex
 from dagcache.eviction.access_history import Node
 from dagcache.eviction.cost_model import CostModel
-from dagcache.eviction.policy import Ghosts, Policy
+from dagcache.eviction.ghosts import Ghosts
+from dagcache.eviction.policy import Policy
 from dagcache.eviction.policy_clock import PolicyClock
 from dagcache.sizing.estimate import Sized
 from dagcache.stats import WEIGHT_BOUNDS, Histogram, Rejection, RemovalCause
@@ -56,23 +57,23 @@ _UNLIMITED = 2**62
 class Released:
     """What left the store and is the caller's to destroy and to report."""
 
-    removed: deque[tuple[Entry, RemovalCause]] = field(default_factory=deque)
+    entries: deque[tuple[Entry, RemovalCause]] = field(default_factory=deque)
     """With the copies that they had."""
-    copies: list[LiveCopy] = field(default_factory=list)
+    demoted: list[LiveCopy] = field(default_factory=list)
     """Of entries that stay."""
-    passed: list[tuple[Any, int, int | None]] = field(default_factory=list)
+    rejected: list[tuple[Any, int, int | None]] = field(default_factory=list)
     """Values that are served and not kept live, their bytes, and how many references their own parts have to them:
     garbage once their callers drop them."""
 
     def __bool__(self) -> bool:
-        return bool(self.removed or self.copies or self.passed)
+        return bool(self.entries or self.demoted or self.rejected)
 
     @property
     def nbytes(self) -> int:
         """What all of it weighs, bytes."""
-        removed = sum(entry.copies_bytes for entry, _ in self.removed)
-        copies = sum(copy.nbytes for copy in self.copies)
-        return removed + copies + sum(nbytes for _, nbytes, _ in self.passed)
+        entries = sum(entry.copies_bytes for entry, _ in self.entries)
+        demoted = sum(copy.nbytes for copy in self.demoted)
+        return entries + demoted + sum(nbytes for _, nbytes, _ in self.rejected)
 
 
 @dataclass(slots=True)
@@ -158,7 +159,7 @@ class Store:
             return False
         self._note_use(entry, now)
         if entry.live is not None:
-            self._freshen(entry.live, now)
+            self._defer_noting(entry.live, now)
         return True
 
     def use_unlocked(self, copy: LiveCopy, now: float) -> bool:
@@ -168,7 +169,7 @@ class Store:
             return False
         entry.used = now
         entry.touch(self._policy_clock.use(now))
-        self._freshen(copy, now)
+        self._defer_noting(copy, now)
         return True
 
     def expired(self, entry: Entry, now: float) -> bool:
@@ -202,8 +203,8 @@ class Store:
             self._ghosts.recall(hash(candidate.key), entry)
         self._note_use(entry, now)
         entry.hits -= 1  # a load is a use, but no hit
-        rejection = self._seat_entry(entry, candidate, now, private)
-        entry.brought = self._policy_clock.at(now)
+        rejection = self._offer_to_tiers(entry, candidate, now, private)
+        entry.last_filled = self._policy_clock.at(now)
         if rejection is not None:
             self._remember(entry)
         return rejection
@@ -216,17 +217,17 @@ class Store:
         ``own``: the references to it from its own parts.
         """
         if entry.live is not None or entry.frozen is None or self.entries.get(entry.key) is not entry:
-            self.pass_by(value, weight.nbytes, own)
+            self.pass_through(value, weight.nbytes, own)
             return False
         entry.thawed_bytes, entry.thawed_bytes_are_exact = weight.nbytes, weight.exact
         entry.thaw_seconds = self._thaw_costs.smooth(seconds, weight.nbytes)
         kept = self._make_live(entry, value, own, now)
-        entry.brought = self._policy_clock.at(now)
+        entry.last_filled = self._policy_clock.at(now)
         return kept
 
-    def pass_by(self, value: object, nbytes: int, own: int | None) -> None:
+    def pass_through(self, value: object, nbytes: int, own: int | None) -> None:
         """Note a value that is served and not kept."""
-        self._released.passed.append((value, nbytes, own))
+        self._released.rejected.append((value, nbytes, own))
 
     def reweigh(self, copy: LiveCopy, nbytes: int, now: float) -> None:
         """Account for a live value that was found to weigh another number of bytes; what does not fit any more leaves.
@@ -322,7 +323,7 @@ class Store:
         for entry in entries:
             entry.superseded = False
             self._weigh(entry, 1)
-            self._version_index.join(entry)
+            self._version_index.add(entry)
             if entry.frozen is not None:
                 self._frozen_policy.admit(entry.frozen, used=0, budget=_UNLIMITED, now=self._policy_clock.at(now))
             if entry.live is not None:
@@ -377,7 +378,7 @@ class Store:
         entry.used = now
         entry.touch(self._policy_clock.use(now))
 
-    def _freshen(self, copy: LiveCopy, now: float) -> None:
+    def _defer_noting(self, copy: LiveCopy, now: float) -> None:
         """Let hits go unnoted for a moment; but not on a guest, of whom the policy counts every use."""
         copy.uses += 1
         copy.fresh = 0.0 if copy.on_probation else now + self._moment
@@ -385,31 +386,31 @@ class Store:
     def _is_resident(self, entry: Entry) -> bool:
         return self.entries.get(entry.key) is entry
 
-    def _seat_entry(self, entry: Entry, candidate: Candidate, now: float, private: bool) -> Rejection | None:
+    def _offer_to_tiers(self, entry: Entry, candidate: Candidate, now: float, private: bool) -> Rejection | None:
         """Give an entry its copies; the smallest form first, for that is what keeps it."""
         if not self.fits(candidate):
-            self.pass_by(candidate.value, candidate.live_bytes, candidate.own_references)
+            self.pass_through(candidate.value, candidate.live_bytes, candidate.own_references)
             return Rejection.OVERSIZE
         cost = self._load_costs.smooth(candidate.load_seconds, candidate.live_bytes)
         if candidate.frozen is None:
             kept = self._make_live(entry, candidate.value, candidate.own_references, now, cost)
             return None if kept else Rejection.POLICY
         copy = FrozenCopy(entry, candidate.frozen, 0.0)
-        copy.weight = copy.nbytes / cost
+        copy.cost_density = copy.nbytes / cost
         # Live copies give way to frozen ones, so all that the frozen tier must fit into is the whole budget.
         time = self._policy_clock.at(now)
         victims = self._frozen_policy.admit(copy, used=self._frozen_tier_bytes, budget=self._limit(), now=time)
         if victims is None:
-            self.pass_by(candidate.value, candidate.live_bytes, candidate.own_references)
+            self.pass_through(candidate.value, candidate.live_bytes, candidate.own_references)
             return Rejection.POLICY
         self._evict(victims)
         self._make_room(copy.nbytes, now)
         entry.frozen = copy
-        self._enlist(entry)
+        self._add(entry)
         if not private and self._may_be_live(entry):
             self._make_live(entry, candidate.value, candidate.own_references, now)
         else:
-            self.pass_by(candidate.value, candidate.live_bytes, candidate.own_references)
+            self.pass_through(candidate.value, candidate.live_bytes, candidate.own_references)
         return None
 
     def _may_be_live(self, entry: Entry) -> bool:
@@ -427,13 +428,13 @@ class Store:
         time = self._policy_clock.at(now)
         victims = self._live_policy.admit(copy, used=self.used - self._frozen_tier_bytes, budget=room, now=time)
         if victims is None:
-            self.pass_by(value, nbytes, own)
+            self.pass_through(value, nbytes, own)
             return False
         self._evict(victims)
-        self._freshen(copy, now)
+        self._defer_noting(copy, now)
         if entry.frozen is None:
             entry.live = copy
-            self._enlist(entry)
+            self._add(entry)
         else:
             self._weigh(entry, -1)
             entry.live = copy
@@ -468,7 +469,7 @@ class Store:
         self.live.pop(entry.key, None)
         self.counts.demotions += 1
         self.counts.demoted_bytes += copy.value_bytes
-        self._released.copies.append(copy)
+        self._released.demoted.append(copy)
 
     def _remove(self, entry: Entry, cause: RemovalCause, let_go: Node | None = None) -> None:
         """The one way by which an entry leaves. `let_go` is the node that its policy has already given up."""
@@ -480,18 +481,18 @@ class Store:
         self.counts.evicted_bytes[cause] += entry.copies_bytes
         self._weigh(entry, -1)
         del self.entries[entry.key]
-        self._version_index.part(entry)
+        self._version_index.remove(entry)
         if entry.live is not None:
             self.live.pop(entry.key, None)
-        self._released.removed.append((entry, cause))
-        self._deadlines.forget_the_gone(self.entries.values(), len(self.entries))
+        self._released.entries.append((entry, cause))
+        self._deadlines.drop_removed(self.entries.values(), len(self.entries))
         self._ghosts.trim(self._ghost_limit())
 
-    def _enlist(self, entry: Entry) -> None:
+    def _add(self, entry: Entry) -> None:
         self.entries[entry.key] = entry
         self._weigh(entry, 1)
-        self._version_index.join(entry)
-        self._deadlines.watch(entry)
+        self._version_index.add(entry)
+        self._deadlines.schedule(entry)
 
     def _weigh(self, entry: Entry, sign: int) -> None:
         """The ledger: an entry's bytes as they are now, added or taken away."""

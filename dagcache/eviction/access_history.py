@@ -12,7 +12,7 @@ AGREEMENT = 1.5
 """Pauses agree if the longer is less than so many times the shorter."""
 
 
-class History:
+class AccessHistory:
     """The access history of one key, shared by the entry's places in all tiers.
 
     Written without a lock by every thread that uses the entry: a lost update costs a count or
@@ -27,30 +27,40 @@ class History:
         agreed: how many pauses in a row agreed with the one before, 0 - 2.
         hits: uses since the history began, approximately.
         superseded: a newer version of the same family is known.
-        brought: when the value was last loaded or thawed; -inf = never.
+        last_filled: when the value was last loaded or thawed; -inf = never.
 
     """
 
-    __slots__ = ("agreed", "brought", "gap", "hits", "mark", "pause", "paused", "superseded", "used")
+    __slots__ = (
+        "burst_start",
+        "gap",
+        "hits",
+        "last_filled",
+        "matching_pauses",
+        "pause",
+        "paused",
+        "superseded",
+        "used",
+    )
 
     def __init__(self, now: float) -> None:
         self.used = now
-        self.mark = now
+        self.burst_start = now
         self.gap = 0.0
         self.paused = False
         self.pause = 0.0
-        self.agreed = 0
+        self.matching_pauses = 0
         self.hits = 0
         self.superseded = False
-        self.brought = -inf
+        self.last_filled = -inf
 
     def touch(self, now: float) -> None:
         """Note a use at `now` (seconds). Any thread, no lock."""
         self.hits += 1
-        gap = now - self.mark
+        gap = now - self.burst_start
         if gap <= BURST:
             return
-        self.mark = now
+        self.burst_start = now
         surprising = 0 < SURPRISE * self.gap < gap
         # One long gap says nothing about the next one; two in a row are a new rhythm.
         if self.paused or not surprising:
@@ -58,14 +68,14 @@ class History:
         self.paused = surprising
         if surprising:
             agrees = self.pause < AGREEMENT * gap and gap < AGREEMENT * self.pause
-            self.agreed = min(self.agreed + 1, 2) if agrees else 0
+            self.matching_pauses = min(self.matching_pauses + 1, 2) if agrees else 0
             self.pause = gap
 
-    def inherit(self, previous: History) -> None:
+    def inherit(self, previous: AccessHistory) -> None:
         """Go on with the history of a replaced value of the same key."""
-        self.mark, self.gap = previous.mark, previous.gap
-        self.paused, self.pause, self.agreed = previous.paused, previous.pause, previous.agreed
-        self.hits, self.brought = previous.hits, previous.brought
+        self.burst_start, self.gap = previous.burst_start, previous.gap
+        self.paused, self.pause, self.matching_pauses = previous.paused, previous.pause, previous.matching_pauses
+        self.hits, self.last_filled = previous.hits, previous.last_filled
 
 
 class Node:
@@ -85,21 +95,21 @@ class Node:
 
     """
 
-    __slots__ = ("arrived", "history", "hits_before", "index", "nbytes", "on_probation", "weight")
+    __slots__ = ("admitted_at", "cost_density", "history", "hits_before", "index", "nbytes", "on_probation")
 
-    def __init__(self, history: History, nbytes: int, weight: float) -> None:
+    def __init__(self, history: AccessHistory, nbytes: int, cost_density: float) -> None:
         self.history = history
         self.nbytes = nbytes
-        self.weight = weight
-        self.arrived = -inf
+        self.cost_density = cost_density
+        self.admitted_at = -inf
         self.on_probation = False
         self.index = -1
         self.hits_before = 0
 
-    def hits_since_arrival(self) -> int:
+    def hits_since_admission(self) -> int:
         """How often the entry was used since it took this node."""
         return self.history.hits - self.hits_before
 
     def is_proven(self) -> bool:
-        """Whether it was used again later than in the burst that brought it here."""
-        return self.history.gap > 0 and self.history.mark > self.arrived
+        """Whether it was used again later than in the burst that last_filled it here."""
+        return self.history.gap > 0 and self.history.burst_start > self.admitted_at

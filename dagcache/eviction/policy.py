@@ -15,10 +15,7 @@ from itertools import chain, islice, takewhile
 from math import inf
 from typing import NamedTuple
 
-from dagcache.eviction.access_history import BURST, SURPRISE, History, Node
-from dagcache.eviction.ghosts import Ghosts
-
-__all__ = ["BURST", "Ghosts", "History", "Node", "Policy"]
+from dagcache.eviction.access_history import BURST, SURPRISE, Node
 
 FULL_SCAN = 256
 """Residents: up to so many all are ranked, at every eighth choice of a victim; in between the worst of them."""
@@ -31,9 +28,9 @@ POOL = 128
 REVIEW = 64
 """Guests whose probation is reviewed per choice, oldest first."""
 
-_WINDOW_SHARE = 0.05  # of the budget, for guests
-_WINDOW_SHARE_MAX = 0.5  # even when a mean newcomer is large
-_WINDOW_ENTRIES = 8  # mean newcomers that the window should hold
+_PROBATION_SHARE = 0.05  # of the budget, for guests
+_PROBATION_SHARE_MAX = 0.5  # even when a mean newcomer is large
+_PROBATION_ENTRIES = 8  # mean newcomers that the window should hold
 _DEAD_GAPS = 2.0  # a superseded entry idle for longer than so many gaps is garbage
 _FEWEST_TRIALS = 1e-9  # never 0, however long nothing had to be tried: it is divided by
 _DECAY = 0.99  # per admission, of what was learned about newcomers
@@ -58,7 +55,7 @@ class Policy:
 
     Pure and deterministic: no clock, no I/O, no randomness; `now` is always seconds on the owner's
     clock. Not thread-safe: called under the cache's lock. Before `admit`, the owner has restored
-    the newcomer's history from the ghosts and touched it; afterwards it sets `history.brought`.
+    the newcomer's history from the ghosts and touched it; afterwards it sets `history.last_filled`.
     """
 
     def __init__(self) -> None:
@@ -70,19 +67,19 @@ class Policy:
         self._worst_score = 0.0
         self._ranked = -inf
         self._passes = 0
-        self._window: OrderedDict[Node, None] = OrderedDict()
-        self._window_bytes = 0
+        self._probation: OrderedDict[Node, None] = OrderedDict()
+        self._probation_bytes = 0
         # Guests that came while bursts were the rule: safe for a moment, then in the window.
-        self._grace: OrderedDict[Node, None] = OrderedDict()
+        self._burst_hold: OrderedDict[Node, None] = OrderedDict()
         self._rereads = 0.0
         self._trials = _FEWEST_TRIALS
         self._mean_newcomer = 0.0
 
     def __len__(self) -> int:
-        return len(self._residents) + len(self._window) + len(self._grace)
+        return len(self._residents) + len(self._probation) + len(self._burst_hold)
 
     def __iter__(self) -> Iterator[Node]:
-        return chain(self._residents, self._window, self._grace)
+        return chain(self._residents, self._probation, self._burst_hold)
 
     def admit(self, node: Node, *, used: int, budget: int, now: float) -> list[Node] | None:
         """Decide on a newcomer while `used` of at most `budget` bytes are taken in its tier.
@@ -106,7 +103,7 @@ class Policy:
         """Choose victims, worst first, worth at least `need` bytes (or all); they are no longer held."""
         victims: list[Node] = []
         while need > 0 and len(self):
-            for node in self._worst_residents(need, now) or list(self._guests()):
+            for node in self._worst_residents(need, now) or list(self._on_probation()):
                 if need <= 0:
                     break
                 self.leave(node)
@@ -117,7 +114,7 @@ class Policy:
     def leave(self, node: Node) -> None:
         """Take out a node that is held here."""
         if node.on_probation:
-            again = node.hits_since_arrival() - node.is_proven()  # a use that proves a guest came later than at once
+            again = node.hits_since_admission() - node.is_proven()  # a use that proves a guest came later than at once
             self._rereads += min(max(0, again), _HITS_COUNTED)
             self._leave_probation(node)
         else:
@@ -128,9 +125,9 @@ class Policy:
         change = nbytes - node.nbytes
         if not node.on_probation:
             self._resident_bytes += change
-        elif node in self._window:
-            self._window_bytes += change
-        node.weight *= nbytes / max(node.nbytes, 1)
+        elif node in self._probation:
+            self._probation_bytes += change
+        node.cost_density *= nbytes / max(node.nbytes, 1)
         node.nbytes = nbytes
 
     def clear(self) -> None:
@@ -141,14 +138,14 @@ class Policy:
         self._residents.clear()
         self._pool.clear()
         self._reuses = self._passes = 0
-        self._window.clear()
-        self._grace.clear()
-        self._resident_bytes = self._window_bytes = 0
+        self._probation.clear()
+        self._burst_hold.clear()
+        self._resident_bytes = self._probation_bytes = 0
 
     def next_victim(self, now: float) -> Node | None:
         """About the worst node, for a gauge: cheap, changes nothing; None if there is no node."""
         if not self._residents:
-            return next(self._guests(), None)
+            return next(self._on_probation(), None)
         few = len(self._residents) <= FULL_SCAN
         nodes = self._residents if few else list(self._pool) or self._residents[:SLICE]
         scores = self._scores(nodes, now)
@@ -159,10 +156,10 @@ class Policy:
         assert all(self._residents[node.index] is node for node in self._residents)
         assert len({node.index for node in self._residents}) == len(self._residents)
         assert not any(node.on_probation for node in self._residents)
-        assert all(node.on_probation and node.index == -1 for node in self._guests())
-        assert not self._window.keys() & self._grace.keys()
+        assert all(node.on_probation and node.index == -1 for node in self._on_probation())
+        assert not self._probation.keys() & self._burst_hold.keys()
         assert self._resident_bytes == sum(node.nbytes for node in self._residents)
-        assert self._window_bytes == sum(node.nbytes for node in self._window)
+        assert self._probation_bytes == sum(node.nbytes for node in self._probation)
         assert len(self._pool) <= 2 * POOL
         assert all(not node.on_probation and self._residents[node.index] is node for node in self._pool)
         assert self._rereads >= 0
@@ -171,8 +168,8 @@ class Policy:
     # ---- the decision ----
 
     def _learn_from(self, node: Node, budget: int, now: float) -> bool:
-        """Learn from the newcomer; whether it was brought in the same burst already."""
-        repeated = now - node.history.brought <= BURST
+        """Learn from the newcomer; whether it was last_filled in the same burst already."""
+        repeated = now - node.history.last_filled <= BURST
         self._rereads = self._rereads * _DECAY + repeated
         self._trials = max(self._trials * _DECAY, _FEWEST_TRIALS)
         if node.nbytes <= budget:
@@ -184,36 +181,36 @@ class Policy:
         """Find room for `need` bytes that are missing; None: not worth it."""
         if need <= 0:
             return _Placement([], None)
-        self._review_guests(now)
-        window = self._window_limit(budget)
-        leavers = _first_bytes(self._window, min(need, self._window_bytes - window))
+        self._review_probation(now)
+        window = self._probation_limit(budget)
+        leavers = _first_bytes(self._probation, min(need, self._probation_bytes - window))
         missing = need - _total(leavers)
         gap = node.history.gap
         if missing <= 0:
-            return _Placement(leavers, None if gap else self._window)
+            return _Placement(leavers, None if gap else self._probation)
         if self._surely_loses(node, window, now):
             return None
         worst = self._worst_residents(need, now)
         if gap:
-            losers = _first_bytes(self._worse_than(gap * node.weight, worst, now), missing)
+            losers = _first_bytes(self._worse_than(gap * node.cost_density, worst, now), missing)
             if _total(losers) >= missing:
                 return _Placement(leavers + losers, None)
-        return self._place_guest(node, need, window, worst)
+        return self._place_on_probation(node, need, window, worst)
 
-    def _place_guest(self, node: Node, need: int, window: float, worst: list[Node]) -> _Placement | None:
+    def _place_on_probation(self, node: Node, need: int, window: float, worst: list[Node]) -> _Placement | None:
         """Find room for a newcomer on probation, if its chance of being used again justifies that."""
-        if self._is_no_guest(node, window):
+        if self._is_barred_from_probation(node, window):
             return None
         bursts_are_the_rule = self._bursts_are_the_rule()
-        crowding = self._window_bytes + node.nbytes - window
-        leavers = _first_bytes(self._window, min(crowding, need) if bursts_are_the_rule else crowding)
-        others = islice(self._window, len(leavers), None)
+        crowding = self._probation_bytes + node.nbytes - window
+        leavers = _first_bytes(self._probation, min(crowding, need) if bursts_are_the_rule else crowding)
+        others = islice(self._probation, len(leavers), None)
         victims = leavers + _first_bytes(chain(worst, others), need - _total(leavers))
         if _total(victims) < need:
             return None
-        return _Placement(victims, self._grace if bursts_are_the_rule else self._window)
+        return _Placement(victims, self._burst_hold if bursts_are_the_rule else self._probation)
 
-    def _is_no_guest(self, node: Node, window: float) -> bool:
+    def _is_barred_from_probation(self, node: Node, window: float) -> bool:
         """Whether a newcomer is not even put on probation: it is too large, or lost before, and bursts are rare."""
         rereads_per_trial = self._rereads / self._trials
         hopeless = node.nbytes > window or (node.history.gap > 0 and rereads_per_trial < _HOPELESS)
@@ -226,15 +223,19 @@ class Policy:
     def _surely_loses(self, node: Node, window: float, now: float) -> bool:
         """Whether a newcomer is worse than all residents of a ranking made just now, without ranking them again."""
         gap = node.history.gap
-        if self._passes <= 0 or now - self._ranked > _JUST_NOW * gap or not self._is_no_guest(node, window):
+        if (
+            self._passes <= 0
+            or now - self._ranked > _JUST_NOW * gap
+            or not self._is_barred_from_probation(node, window)
+        ):
             return False
         self._passes -= 1
-        return gap * node.weight > self._worst_score
+        return gap * node.cost_density > self._worst_score
 
-    def _window_limit(self, budget: int) -> float:
+    def _probation_limit(self, budget: int) -> float:
         """Bytes that guests may take."""
-        wanted = min(_WINDOW_SHARE_MAX * budget, _WINDOW_ENTRIES * self._mean_newcomer)
-        return max(_WINDOW_SHARE * budget, wanted)
+        wanted = min(_PROBATION_SHARE_MAX * budget, _PROBATION_ENTRIES * self._mean_newcomer)
+        return max(_PROBATION_SHARE * budget, wanted)
 
     def _worst_residents(self, need: int, now: float) -> list[Node]:
         """Residents in order of eviction_score, worst first: all, or a good sample of several times `need` bytes.
@@ -268,7 +269,7 @@ class Policy:
     def _rank(self, nodes: list[Node], now: float) -> list[Node]:
         """The nodes, worst first; remembers how bad any of them is, or will be as soon as it is used again."""
         scores = self._scores(nodes, now)
-        self._worst_score = max(*scores, *(node.history.gap * node.weight for node in nodes))
+        self._worst_score = max(*scores, *(node.history.gap * node.cost_density for node in nodes))
         self._ranked = now
         self._passes = _REUSES
         return _worst_first(nodes, scores)
@@ -277,7 +278,7 @@ class Policy:
         """Whom to look at again: the worst, and those who were just used, for they will be as bad in a moment."""
         candidates = dict.fromkeys(worst[:count])
         if self._bursts_are_the_rule():
-            just_used = takewhile(lambda node: now - node.history.mark <= _AGAIN, reversed(worst[count:]))
+            just_used = takewhile(lambda node: now - node.history.burst_start <= _AGAIN, reversed(worst[count:]))
             candidates.update(dict.fromkeys(islice(just_used, POOL)))
         return candidates
 
@@ -290,26 +291,26 @@ class Policy:
     def _scores(self, nodes: Iterable[Node], now: float) -> list[float]:
         return _eviction_score(nodes, now, _AGAIN if self._bursts_are_the_rule() else -inf)
 
-    def _review_guests(self, now: float) -> None:
+    def _review_probation(self, now: float) -> None:
         """Move guests on whose grace is over, and make residents of those that proved themselves."""
-        while self._grace:
-            node = next(iter(self._grace))
-            if now - node.arrived <= _AGAIN:
+        while self._burst_hold:
+            node = next(iter(self._burst_hold))
+            if now - node.admitted_at <= _AGAIN:
                 break
             self._leave_probation(node)
-            self._enter_probation(node, self._window)
-        for node in list(islice(self._window, REVIEW)):
+            self._enter_probation(node, self._probation)
+        for node in list(islice(self._probation, REVIEW)):
             if node.is_proven():
                 self.leave(node)
                 self._enter_residents(node)
 
     # ---- bookkeeping ----
 
-    def _guests(self) -> Iterator[Node]:
-        return chain(self._window, self._grace)
+    def _on_probation(self) -> Iterator[Node]:
+        return chain(self._probation, self._burst_hold)
 
     def _enter(self, node: Node, home: OrderedDict[Node, None] | None, now: float) -> None:
-        node.arrived = now
+        node.admitted_at = now
         node.hits_before = node.history.hits
         if home is None:
             self._enter_residents(node)
@@ -337,16 +338,16 @@ class Policy:
     def _enter_probation(self, node: Node, home: OrderedDict[Node, None]) -> None:
         node.on_probation = True
         home[node] = None
-        if home is self._window:
-            self._window_bytes += node.nbytes
+        if home is self._probation:
+            self._probation_bytes += node.nbytes
 
     def _leave_probation(self, node: Node) -> None:
         node.on_probation = False
-        if node in self._window:
-            del self._window[node]
-            self._window_bytes -= node.nbytes
+        if node in self._probation:
+            del self._probation[node]
+            self._probation_bytes -= node.nbytes
         else:
-            del self._grace[node]
+            del self._burst_hold[node]
 
 
 def _eviction_score(nodes: Iterable[Node], now: float, again: float) -> list[float]:
@@ -360,15 +361,15 @@ def _eviction_score(nodes: Iterable[Node], now: float, again: float) -> list[flo
     for node in nodes:
         history = node.history
         gap = history.gap
-        idle = now - history.mark
+        idle = now - history.burst_start
         if idle < gap:
-            scores.append((gap - 0.5 * idle) * node.weight if idle > again else 0.0)
+            scores.append((gap - 0.5 * idle) * node.cost_density if idle > again else 0.0)
         elif history.superseded and idle > _DEAD_GAPS * gap:
             scores.append(inf)
-        elif history.agreed >= _RHYTHM and SURPRISE * gap < idle < history.pause:
-            scores.append((history.pause - 0.5 * idle) * node.weight)
+        elif history.matching_pauses >= _RHYTHM and SURPRISE * gap < idle < history.pause:
+            scores.append((history.pause - 0.5 * idle) * node.cost_density)
         else:
-            scores.append((idle - 0.5 * gap) * node.weight)
+            scores.append((idle - 0.5 * gap) * node.cost_density)
     return scores
 
 

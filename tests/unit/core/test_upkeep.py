@@ -205,7 +205,7 @@ def removals(*keys: str) -> Released:
     for key in keys:
         entry = Entry(Candidate(key=key, value=None, live_bytes=10), 0.0)
         entry.live = LiveCopy(entry, [key], 10, 1.0, None)
-        released.removed.append((entry, RemovalCause.SIZE))
+        released.entries.append((entry, RemovalCause.SIZE))
     return released
 
 
