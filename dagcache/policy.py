@@ -1,6 +1,7 @@
 """Former name of `dagcache.eviction.policy`."""
 
-from dagcache.eviction.access_history import AccessHistory, Node
+from dagcache.eviction.access_history import AccessHistory
+from dagcache.eviction.node import Node
 from dagcache.eviction.policy import Policy
 
 History = AccessHistory

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dagcache.eviction.access_history import AccessHistory, Node
+from dagcache.eviction.access_history import AccessHistory
 from dagcache.eviction.ghosts import Ghosts
+from dagcache.eviction.node import Node
 from dagcache.eviction.policy import Policy
 
 GHOSTS_PER_RESIDENT = 4

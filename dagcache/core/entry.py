@@ -6,7 +6,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from dagcache.eviction.access_history import AccessHistory, Node
+from dagcache.eviction.access_history import AccessHistory
+from dagcache.eviction.node import Node
 from dagcache.stats import EntryInfo
 
 FRESH_SECONDS = 0.05

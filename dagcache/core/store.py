@@ -31,9 +31,9 @@ from dagcache.core.entry import (
 )
 from dagcache.core.expiry import Deadlines
 from dagcache.core.versions import VersionIndex
-from dagcache.eviction.access_history import Node
 from dagcache.eviction.cost_model import CostModel
 from dagcache.eviction.ghosts import Ghosts
+from dagcache.eviction.node import Node
 from dagcache.eviction.policy import Policy
 from dagcache.eviction.policy_clock import PolicyClock
 from dagcache.sizing.estimate import Sized

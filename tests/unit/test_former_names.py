@@ -28,7 +28,8 @@ def test_a_former_name_leads_to_the_same_object(former: str, names: list[str], h
 
 def test_former_class_names_lead_to_the_same_classes() -> None:
     """`History` and `Seat` of `dagcache.policy`, `Outcome` of `dagcache.simulation`."""
-    from dagcache.eviction.access_history import AccessHistory, Node
+    from dagcache.eviction.access_history import AccessHistory
+    from dagcache.eviction.node import Node
     from dagcache.policy import History, Seat
     from dagcache.simulation import Outcome
     from dagcache.traces.replay import ReplayResult

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dagcache.eviction.access_history import BURST, AccessHistory, Node
+from dagcache.eviction.access_history import BURST, AccessHistory
+from dagcache.eviction.node import Node
 
 
 def test_uses_within_a_burst_are_one_use() -> None:

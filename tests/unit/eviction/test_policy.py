@@ -8,9 +8,11 @@ from math import inf
 
 import pytest
 
-import dagcache.eviction.policy as policy_module
-from dagcache.eviction.access_history import BURST, AccessHistory, Node
-from dagcache.eviction.policy import FULL_SCAN, POOL, RANKED, SLICE, Policy, _eviction_score
+import dagcache.eviction.ranking as ranking_module
+from dagcache.eviction.access_history import BURST, AccessHistory
+from dagcache.eviction.node import Node
+from dagcache.eviction.policy import Policy
+from dagcache.eviction.ranking import FULL_SCAN, POOL, RANKED, SLICE, eviction_scores
 
 UNIT = 100
 
@@ -185,7 +187,7 @@ def test_guests_displace_guests_first_in_first_out() -> None:
     guests = [make_node(last_used=float(now)) for now in range(10, 80)]
     left = [node for guest in guests for node in admit_when_full(policy, guest, now=guest.history.burst_start) or []]
     assert left[-10:] == guests[len(guests) - 10 - _guests_held(policy) : len(guests) - _guests_held(policy)]
-    assert _guests_held(policy) * UNIT <= policy._probation_limit(100 * UNIT)
+    assert _guests_held(policy) * UNIT <= policy._admission._probation_limit(100 * UNIT)
 
 
 def _guests_held(policy: Policy) -> int:
@@ -363,12 +365,12 @@ def _looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many nodes are scored together, call by call."""
     numbers: list[int] = []
 
-    def score(nodes: Iterable[Node], now: float, again: float) -> list[float]:
+    def score(nodes: Iterable[Node], now: float, spared: float) -> list[float]:
         many = list(nodes)
         numbers.append(len(many))
-        return _eviction_score(many, now, again)
+        return eviction_scores(many, now, spared)
 
-    monkeypatch.setattr(policy_module, "_eviction_score", score)
+    monkeypatch.setattr(ranking_module, "eviction_scores", score)
     return numbers
 
 
@@ -466,7 +468,7 @@ def test_a_newcomer_passed_through_leaves_no_trace() -> None:
     newcomer = make_node(last_used=100.0, gap=60.0)
     assert admit_when_full(policy, newcomer, now=100.0) is None
     assert newcomer.index == -1
-    assert newcomer not in policy._pool
+    assert newcomer not in policy._ranking._pool
 
 
 def test_a_victim_is_not_kept_alive_by_the_pool() -> None:
@@ -474,8 +476,8 @@ def test_a_victim_is_not_kept_alive_by_the_pool() -> None:
     policy = Policy()
     fill(policy, [make_node(last_used=float(i), gap=5_000.0) for i in range(FULL_SCAN * 2)])
     victims = policy.shed(10 * UNIT, now=2_000.0)
-    assert policy._pool
-    assert not set(victims) & set(policy._pool)
+    assert policy._ranking._pool
+    assert not set(victims) & set(policy._ranking._pool)
     assert not set(victims) & set(policy)
 
 
@@ -504,7 +506,7 @@ def test_filling_a_large_cache_keeps_the_pool_small() -> None:
     """Newcomers that need no room are never looked at, so they must not pile up as candidates."""
     policy = Policy()
     fill(policy, [make_node(gap=60.0) for _ in range(FULL_SCAN * 8)])
-    assert len(policy._pool) <= 2 * POOL
+    assert len(policy._ranking._pool) <= 2 * POOL
     policy.check_invariants()
 
 
