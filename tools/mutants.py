@@ -64,8 +64,8 @@ MUTANTS = [
     Mutant(
         "a value that has grown beyond the budget makes no room",
         "dagcache/core/store.py",
-        "        self._weigh(entry, 1)\n        self._make_room(0, now)\n\n    # ---- letting go",
-        "        self._weigh(entry, 1)\n\n    # ---- letting go",
+        "        self.ledger.enter(entry)\n        self._make_room(0, now)\n\n    # ---- removal",
+        "        self.ledger.enter(entry)\n\n    # ---- removal",
     ),
     Mutant(
         "the new weight of a copy that is gone is accounted",
@@ -93,15 +93,15 @@ MUTANTS = [
     ),
     Mutant(
         "what callers hold of what left takes no room from the residents",
-        "dagcache/core/store.py",
-        "return min(held, self._budget() // HELD_PART)",
+        "dagcache/core/ledger.py",
+        "return min(held, self.enforced_budget // HELD_PART)",
         "return 0",
     ),
     Mutant(
         "what callers hold may take all the room from the residents",
-        "dagcache/core/store.py",
-        "return min(held, self._budget() // HELD_PART)",
-        "return min(held, self._budget())",
+        "dagcache/core/ledger.py",
+        "return min(held, self.enforced_budget // HELD_PART)",
+        "return min(held, self.enforced_budget)",
     ),
     Mutant(
         "a disposal does not ask for the time",
@@ -141,7 +141,7 @@ MUTANTS = [
     ),
     Mutant(
         "the ledger forgets frozen bytes",
-        "dagcache/core/store.py",
+        "dagcache/core/ledger.py",
         "self.frozen_bytes += sign * len(entry.frozen.data)",
         "self.frozen_bytes += len(entry.frozen.data) if sign > 0 else 0",
     ),
@@ -155,7 +155,7 @@ MUTANTS = [
         "replacing gives the old weight back twice",
         "dagcache/core/store.py",
         "            self._remove(previous, RemovalCause.REPLACED)",
-        "            self._remove(previous, RemovalCause.REPLACED)\n            self._weigh(previous, -1)",
+        "            self._remove(previous, RemovalCause.REPLACED)\n            self.ledger.leave(previous)",
     ),
     Mutant(
         "an oversize replacement leaves the stale value",
@@ -166,12 +166,12 @@ MUTANTS = [
     Mutant(
         "room is made for one byte too few",
         "dagcache/core/store.py",
-        "            surplus = self.used + nbytes - self._limit()",
-        "            surplus = self.used + nbytes - self._limit() - 1",
+        "            surplus = self.used + nbytes - self.ledger.limit",
+        "            surplus = self.used + nbytes - self.ledger.limit - 1",
     ),
     Mutant(
         "overhead is not accounted",
-        "dagcache/core/store.py",
+        "dagcache/core/ledger.py",
         "        self.overhead_bytes += sign * entry.overhead_bytes\n",
         "",
     ),

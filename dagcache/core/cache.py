@@ -985,7 +985,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V]):
     def _let_go(self) -> None:
         """Bury everything, and take apart all that is free, whatever that takes."""
         self._disposer.empty()
-        self._store.held = 0
+        self._store.forget_held()
         self._settle()
 
     def _look_after(self, seconds: float) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from dagcache.concurrency.allowance import never
 from dagcache.core.entry import Entry, LiveCopy
-from dagcache.core.store import Released
+from dagcache.core.released import Released
 from dagcache.log_limits import report
 from dagcache.reclaim.census import CycleBreaker
 from dagcache.reclaim.waiting_room import WaitingRoom

@@ -319,7 +319,7 @@ def test_a_repair_that_is_interrupted_loses_nothing(monkeypatch: pytest.MonkeyPa
     cache, _ = make_cache()
     fill(cache, range(10))
     with monkeypatch.context() as patch:
-        patch.setattr(cache._store, "_weigh", _out_of_memory)
+        patch.setattr(cache._store.ledger, "enter", _out_of_memory)
         cache._exclusion._torn = True
         with pytest.raises(MemoryError):
             cache.check_invariants()
