@@ -1,6 +1,7 @@
 """Former name of `dagcache.traces.replay`."""
 
-from dagcache.traces.replay import Lookup as Lookup
-from dagcache.traces.replay import Outcome as Outcome
-from dagcache.traces.replay import replay as replay
-from dagcache.traces.replay import replay_lru as replay_lru
+from dagcache.traces.replay import Lookup, ReplayResult, replay, replay_lru
+
+Outcome = ReplayResult
+
+__all__ = ["Lookup", "Outcome", "replay", "replay_lru"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.policies.choice import time_choices
 from benchmarks.policies.scoreboard import as_json, case_table, choice_table, policy_table, summary
-from benchmarks.policies.simulate import POLICIES, RECORDED_SETS, Outcome, all_cases, quick_cases, run_cases
+from benchmarks.policies.simulate import POLICIES, RECORDED_SETS, CaseResult, all_cases, quick_cases, run_cases
 
 RESIDENTS = (1_000, 10_000, 100_000)
 
@@ -40,7 +40,7 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(quick: bool, jobs: int) -> list[Outcome]:
+def _run(quick: bool, jobs: int) -> list[CaseResult]:
     cases = quick_cases() if quick else all_cases()
     outcomes = []
     start = time.monotonic()

@@ -67,7 +67,9 @@ def _full_cache(residents: int) -> Predicted:
 
 
 def _scan(cache: Predicted, now: float) -> object:
-    return max(cache.policy, key=lambda node: abs(now - node.history.mark - node.history.gap) * node.weight)
+    return max(
+        cache.policy, key=lambda node: abs(now - node.history.burst_start - node.history.gap) * node.cost_density
+    )
 
 
 def _microseconds(action: Callable[..., object], *arguments: object) -> float:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dagcache.eviction.policy import Ghosts, History, Node, Policy
+from dagcache.eviction.access_history import AccessHistory
+from dagcache.eviction.ghosts import Ghosts
+from dagcache.eviction.node import Node
+from dagcache.eviction.policy import Policy
 
 GHOSTS_PER_RESIDENT = 4
 FEWEST_GHOSTS = 64
 
 
-class _KeyedSeat(Node):
+class _KeyedNode(Node):
     __slots__ = ("key",)
 
-    def __init__(self, key: int, history: History, nbytes: int, weight: float) -> None:
-        super().__init__(history, nbytes, weight)
+    def __init__(self, key: int, history: AccessHistory, nbytes: int, cost_density: float) -> None:
+        super().__init__(history, nbytes, cost_density)
         self.key = key
 
 
@@ -25,7 +28,7 @@ class Predicted:
         self.policy = Policy()
         self.ghosts = Ghosts()
         self.ghosts_per_resident = ghosts_per_resident
-        self.nodes: dict[int, _KeyedSeat] = {}
+        self.nodes: dict[int, _KeyedNode] = {}
 
     def request(self, key: int, size: int, cost: float, now: float) -> bool:
         """Look a key up, offer it to the policy if it is absent; whether it was there."""
@@ -33,12 +36,12 @@ class Predicted:
         if node is not None:
             node.history.touch(now)
             return True
-        history = History(now)
+        history = AccessHistory(now)
         self.ghosts.recall(hash(key), history)
         history.touch(now)
-        node = _KeyedSeat(key, history, size, size / max(cost, 1e-6))
+        node = _KeyedNode(key, history, size, size / max(cost, 1e-6))
         victims = self.policy.admit(node, used=self.used, budget=self.budget, now=now)
-        history.brought = now
+        history.last_filled = now
         if victims is None:
             self.ghosts.remember(hash(key), history)
         else:
@@ -50,7 +53,7 @@ class Predicted:
         return False
 
     def _remove(self, victim: Node) -> None:
-        assert isinstance(victim, _KeyedSeat)
+        assert isinstance(victim, _KeyedNode)
         del self.nodes[victim.key]
         self.used -= victim.nbytes
         self.ghosts.remember(hash(victim.key), victim.history)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from benchmarks.policies.choice import Timing
-from benchmarks.policies.simulate import OURS, Outcome, by_family, geometric_mean
+from benchmarks.policies.simulate import OURS, CaseResult, by_family, geometric_mean
 
 Row = dict[str, float]
 
 
-def summary(outcomes: Sequence[Outcome]) -> dict[str, Row]:
+def summary(outcomes: Sequence[CaseResult]) -> dict[str, Row]:
     """Per policy: the geometric mean of cost / offline cost per family and over all, and the worst case."""
     families = by_family(outcomes)
     rows: dict[str, Row] = {}
@@ -32,7 +32,7 @@ def policy_table(rows: Mapping[str, Row]) -> str:
     return _markdown(["policy", *columns], cells)
 
 
-def case_table(outcomes: Iterable[Outcome]) -> str:
+def case_table(outcomes: Iterable[CaseResult]) -> str:
     """Case by case as a Markdown table: ours, two that are known best, and whichever rival was cheapest."""
     cells = []
     for outcome in outcomes:
@@ -51,7 +51,7 @@ def choice_table(timings: Iterable[Timing]) -> str:
     return _markdown(["residents", "mean us", "p99 us", "full scan us"], cells)
 
 
-def as_json(outcomes: Sequence[Outcome], timings: Iterable[Timing]) -> dict[str, object]:
+def as_json(outcomes: Sequence[CaseResult], timings: Iterable[Timing]) -> dict[str, object]:
     """Every figure, for machines."""
     sets = dict.fromkeys(outcome.cases for outcome in outcomes)
     return {
@@ -61,7 +61,7 @@ def as_json(outcomes: Sequence[Outcome], timings: Iterable[Timing]) -> dict[str,
     }
 
 
-def _mean_ratio(policy: str, outcomes: Iterable[Outcome]) -> float:
+def _mean_ratio(policy: str, outcomes: Iterable[CaseResult]) -> float:
     return geometric_mean(outcome.ratio(policy) for outcome in outcomes)
 
 

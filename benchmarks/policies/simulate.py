@@ -42,7 +42,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CaseResult:
     """What the misses of each policy cost in one case, in seconds of loads."""
 
     cases: str
@@ -76,7 +76,7 @@ def quick_cases() -> list[Case]:
     ]
 
 
-def run_cases(cases: Iterable[Case], policies: Sequence[str], jobs: int) -> Iterator[Outcome]:
+def run_cases(cases: Iterable[Case], policies: Sequence[str], jobs: int) -> Iterator[CaseResult]:
     """Outcomes in the order of the cases, computed in `jobs` processes."""
     tasks = zip(cases, repeat(tuple(policies)))
     if jobs == 1:
@@ -86,14 +86,14 @@ def run_cases(cases: Iterable[Case], policies: Sequence[str], jobs: int) -> Iter
         yield from pool.imap(_run_task, tasks)
 
 
-def run_case(case: Case, policies: Iterable[str]) -> Outcome:
+def run_case(case: Case, policies: Iterable[str]) -> CaseResult:
     """Run every policy over one case."""
     scenario = SETS[case.cases][case.scenario]
     trace = trace_of(case.cases, case.scenario)
     budget = int(case.share * trace.working_set)
     costs = {policy: miss_cost(POLICIES[policy](budget), trace) for policy in policies}
     offline = offline_cost(trace, budget)
-    return Outcome(case.cases, scenario.family, trace.name, case.share, offline, costs)
+    return CaseResult(case.cases, scenario.family, trace.name, case.share, offline, costs)
 
 
 def miss_cost(cache: Cache, trace: Trace) -> float:
@@ -116,15 +116,15 @@ def geometric_mean(values: Iterable[float]) -> float:
     return exp(sum(logs) / len(logs))
 
 
-def by_family(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+def by_family(outcomes: Iterable[CaseResult]) -> dict[str, list[CaseResult]]:
     """Outcomes per family, in the order of their first appearance."""
-    families: dict[str, list[Outcome]] = defaultdict(list)
+    families: dict[str, list[CaseResult]] = defaultdict(list)
     for outcome in outcomes:
         families[outcome.family].append(outcome)
     return dict(families)
 
 
-def _run_task(task: tuple[Case, tuple[str, ...]]) -> Outcome:
+def _run_task(task: tuple[Case, tuple[str, ...]]) -> CaseResult:
     return run_case(*task)
 
 

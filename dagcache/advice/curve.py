@@ -16,7 +16,7 @@ from uuid import UUID
 
 from dagcache.advice.sizes import Size
 from dagcache.advice.working_set import RUNS_PER_LOOP, Moment, Use, active, sweep
-from dagcache.traces.replay import Lookup, Outcome, replay, replay_lru
+from dagcache.traces.replay import Lookup, ReplayResult, replay, replay_lru
 
 STOCK_ENTRIES = 512
 """What the scheduler's own cache holds in Airflow 3.3.2."""
@@ -125,7 +125,7 @@ def mean(points: Sequence[Point]) -> Point:
     )
 
 
-def _point(found: Window, max_bytes: int, run: Callable[[list[Lookup]], Outcome]) -> Point:
+def _point(found: Window, max_bytes: int, run: Callable[[list[Lookup]], ReplayResult]) -> Point:
     """What came after the warm laps: all, less the warm laps replayed alone, since a replay is always the same."""
     all_of_it, before = run(found.lookups), run(found.lookups[: found.warm])
     lookups = max(1, all_of_it.lookups - before.lookups)

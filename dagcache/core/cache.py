@@ -475,7 +475,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             self._counts.absent += 1
         else:
             self._counts.thawed(seconds)
-            self._store.pass_by(value, nbytes, own)
+            self._store.pass_through(value, nbytes, own)
 
     @overload
     def setdefault(self: DagCache[K, D | None], key: K, default: None = None) -> D | None: ...
@@ -812,10 +812,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         if self._flights.retire(key, flight):
             self._store.keep_thawed(entry, value, weight, seconds, own, self._now())
         else:
-            self._store.pass_by(value, weight.nbytes, own)
+            self._store.pass_through(value, weight.nbytes, own)
 
     def _served(self, key: K, value: Any, nbytes: int, own: int, seconds: float) -> None:
-        self._store.pass_by(value, nbytes, own)
+        self._store.pass_through(value, nbytes, own)
         self._count_thaw(key, seconds)
 
     def _thawed(self, key: K, flight: Flight, seconds: float) -> None:
@@ -903,10 +903,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         if candidate is None:
             return self._counts.reject(Rejection.SIZER)
         if private and candidate.frozen is None:  # there is nothing but the object, which is the caller's
-            self._store.pass_by(candidate.value, candidate.live_bytes, candidate.own_references)
+            self._store.pass_through(candidate.value, candidate.live_bytes, candidate.own_references)
             return None
         if not is_current:
-            self._store.pass_by(candidate.value, candidate.live_bytes, candidate.own_references)
+            self._store.pass_through(candidate.value, candidate.live_bytes, candidate.own_references)
             return self._counts.reject(Rejection.OVERTAKEN)
         return self._counts.reject(self._store.admit(candidate, self._now(), private=private))
 
@@ -1052,7 +1052,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
     def _let_go(self) -> None:
         """Bury everything, and take apart all that is free, whatever that takes."""
         self._disposer.empty()
-        self._store.held = 0
+        self._store.forget_held()
         self._settle()
 
     def _look_after(self, seconds: float) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from dagcache.concurrency.allowance import never
 from dagcache.core.entry import Entry, LiveCopy
-from dagcache.core.store import Released
+from dagcache.core.released import Released
 from dagcache.log_limits import report
 from dagcache.reclaim.census import CycleBreaker
 from dagcache.reclaim.waiting_room import WaitingRoom
@@ -185,8 +185,8 @@ class Disposer:
     def _dispose_next(self, batch: _Batch) -> None:
         """One entry with its live copy, or one value."""
         released = batch.released
-        if released.removed and not released.copies:
-            entry, cause = released.removed.popleft()
+        if released.entries and not released.demoted:
+            entry, cause = released.entries.popleft()
             batch.nbytes -= entry.frozen.nbytes if entry.frozen is not None else 0
             try:
                 self._report(entry, cause, batch.now)
@@ -194,15 +194,15 @@ class Disposer:
                 # An entry and its copies know each other: without this the collector would have to find them.
                 copy, entry.live, entry.frozen = entry.live, None, None
                 if copy is not None:
-                    released.copies.append(copy)
+                    released.demoted.append(copy)
                 del copy  # the copy's holders are counted
-        if released.copies:
-            cell = [released.copies.pop()]
+        if released.demoted:
+            cell = [released.demoted.pop()]
             nbytes = cell[0].nbytes
             self._part_with(cell)
             batch.nbytes -= nbytes
-        elif released.passed:
-            value, nbytes, own = released.passed.pop()
+        elif released.rejected:
+            value, nbytes, own = released.rejected.pop()
             value_cell = [value]
             del value
             self._release(value_cell, nbytes, own)

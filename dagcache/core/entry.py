@@ -6,7 +6,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from dagcache.eviction.access_history import History, Node
+from dagcache.eviction.access_history import AccessHistory
+from dagcache.eviction.node import Node
 from dagcache.stats import EntryInfo
 
 FRESH_SECONDS = 0.05
@@ -86,12 +87,12 @@ class FrozenCopy(Node):
 
     __slots__ = ("data",)
 
-    def __init__(self, entry: Entry, data: bytes, weight: float) -> None:
-        super().__init__(entry, len(data) + entry.overhead_bytes, weight)
+    def __init__(self, entry: Entry, data: bytes, cost_density: float) -> None:
+        super().__init__(entry, len(data) + entry.overhead_bytes, cost_density)
         self.data = data
 
 
-class Entry(History):
+class Entry(AccessHistory):
     """A key, its history, and its copies: at least one while it is resident."""
 
     __slots__ = (

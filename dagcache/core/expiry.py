@@ -31,7 +31,7 @@ class Deadlines:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def watch(self, entry: Entry) -> None:
+    def schedule(self, entry: Entry) -> None:
         """Look at an entry when its idle time could be up."""
         if self.ttl:
             heapq.heappush(self._heap, (entry.used + self.ttl, next(self._ticket), entry))
@@ -52,10 +52,10 @@ class Deadlines:
                 if self.expired(entry, now):
                     yield entry
                 else:
-                    self.watch(entry)
+                    self.schedule(entry)
         self.next_due = self._heap[0][0] if self._heap else inf
 
-    def forget_the_gone(self, residents: Iterable[Entry], count_of_residents: int) -> None:
+    def drop_removed(self, residents: Iterable[Entry], count_of_residents: int) -> None:
         """Drop what is watched in vain, once that is more than half: entries that left are not to be held for a TTL."""
         if len(self._heap) > 2 * count_of_residents + 64:
             self.rebuild(residents)

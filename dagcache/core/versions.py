@@ -24,18 +24,18 @@ class VersionIndex:
     costs the same however many there are.
     """
 
-    __slots__ = ("_version_index",)
+    __slots__ = ("_families",)
 
     def __init__(self) -> None:
-        self._version_index: dict[Hashable, _Family] = {}
+        self._families: dict[Hashable, _Family] = {}
 
-    def join(self, entry: Entry) -> None:
+    def add(self, entry: Entry) -> None:
         """An entry became resident."""
         if entry.family is None:
             return
-        family = self._version_index.get(entry.family)
+        family = self._families.get(entry.family)
         if family is None:
-            family = self._version_index[entry.family] = _Family(entry)
+            family = self._families[entry.family] = _Family(entry)
         elif entry.order > family.order:
             family.newest.superseded = True
             family.newest = entry
@@ -46,18 +46,18 @@ class VersionIndex:
             family.newest = entry  # the same version, loaded anew
         family.members += 1
 
-    def part(self, entry: Entry) -> None:
+    def remove(self, entry: Entry) -> None:
         """A resident entry leaves."""
         if entry.family is None:
             return
-        family = self._version_index[entry.family]
+        family = self._families[entry.family]
         family.members -= 1
         if not family.members:
-            del self._version_index[entry.family]
+            del self._families[entry.family]
 
     def clear(self) -> None:
         """No entry is resident."""
-        self._version_index.clear()
+        self._families.clear()
 
     def check_invariants(self, residents: Iterable[Entry]) -> None:
         """Raise AssertionError unless the families count exactly the residents and know the newest of them."""
@@ -65,7 +65,7 @@ class VersionIndex:
         for entry in residents:
             if entry.family is not None:
                 members[entry.family] = members.get(entry.family, 0) + 1
-                order = self._version_index[entry.family].order
+                order = self._families[entry.family].order
                 assert entry.order <= order
                 assert entry.superseded == (entry.order < order)
-        assert members == {key: family.members for key, family in self._version_index.items()}
+        assert members == {key: family.members for key, family in self._families.items()}

@@ -6,7 +6,7 @@ from itertools import islice
 from math import isqrt
 from struct import Struct
 
-from dagcache.eviction.access_history import History
+from dagcache.eviction.access_history import AccessHistory
 
 _RECORD = Struct("dddd?B")
 
@@ -26,29 +26,29 @@ class Ghosts:
     def __len__(self) -> int:
         return len(self._records)
 
-    def remember(self, key_hash: int, history: History) -> None:
+    def remember(self, key_hash: int, history: AccessHistory) -> None:
         """Keep the history of a key that left or was never let in."""
         self._records.pop(key_hash, None)
         self._records[key_hash] = _RECORD.pack(
-            history.mark,
+            history.burst_start,
             history.gap,
-            history.brought,
+            history.last_filled,
             history.pause,
             history.paused,
-            history.agreed,
+            history.matching_pauses,
         )
 
-    def recall(self, key_hash: int, history: History) -> None:
+    def recall(self, key_hash: int, history: AccessHistory) -> None:
         """Restore what is known of a returning key into its new history, and forget the ghost."""
         record = self._records.pop(key_hash, None)
         if record is not None:
             (
-                history.mark,
+                history.burst_start,
                 history.gap,
-                history.brought,
+                history.last_filled,
                 history.pause,
                 history.paused,
-                history.agreed,
+                history.matching_pauses,
             ) = _RECORD.unpack(record)
 
     def trim(self, limit: int) -> None:

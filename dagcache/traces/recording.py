@@ -10,7 +10,7 @@ The longer form comes whenever the facts about an id differ from what was last s
 ``m`` or ``a``: live, frozen, miss, absent. The last line is an object again; a trace without one was cut short.
 
 Ids are keyed hashes, and the key is forgotten with the recording: a trace tells no names, and two traces cannot be
-brought together. Lookups only append to a queue; a thread of the recording's own hashes, formats and writes.
+last_filled together. Lookups only append to a queue; a thread of the recording's own hashes, formats and writes.
 """
 
 from __future__ import annotations

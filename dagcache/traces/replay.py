@@ -16,7 +16,7 @@ from dagcache.core.entry import Candidate
 from dagcache.core.store import Store
 from dagcache.sizing.estimate import Sized
 
-_SWEEP = 256  # entries that one lookup looks at for their idle time, as in a cache
+_EXPIRED_PER_LOOKUP = 256  # entries that one lookup looks at for their idle time, as in a cache
 _STAND_IN = object()
 
 
@@ -40,7 +40,7 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReplayResult:
     """What a cache made of the lookups: ``live_hits + frozen_hits + misses == lookups``."""
 
     max_bytes: int
@@ -60,7 +60,9 @@ class Outcome:
         return (self.live_hits + self.frozen_hits) / self.lookups if self.lookups else 0.0
 
 
-def replay(lookups: Iterable[Lookup], max_bytes: int, ttl: float = DEFAULT_TTL, unproven_share: float = 1.0) -> Outcome:
+def replay(
+    lookups: Iterable[Lookup], max_bytes: int, ttl: float = DEFAULT_TTL, unproven_share: float = 1.0
+) -> ReplayResult:
     """Replay lookups, in their order, in a cache that is empty at first.
 
     Args:
@@ -73,10 +75,10 @@ def replay(lookups: Iterable[Lookup], max_bytes: int, ttl: float = DEFAULT_TTL, 
     cache = _Cache(max_bytes, ttl, unproven_share)
     for lookup in lookups:
         cache.look_up(lookup)
-    return cache.outcome()
+    return cache.result()
 
 
-def replay_lru(lookups: Iterable[Lookup], entries: int = 512) -> Outcome:
+def replay_lru(lookups: Iterable[Lookup], entries: int = 512) -> ReplayResult:
     """Replay lookups in a cache of the so many most recently used values, all of them live: what Airflow's own does."""
     held: OrderedDict[Hashable, int] = OrderedDict()
     used = peak = count = misses = 0
@@ -93,7 +95,7 @@ def replay_lru(lookups: Iterable[Lookup], entries: int = 512) -> Outcome:
         if len(held) > entries:
             used -= held.popitem(last=False)[1]
         peak = max(peak, used)
-    return Outcome(0, count, count - misses, 0, misses, seconds, peak)
+    return ReplayResult(0, count, count - misses, 0, misses, seconds, peak)
 
 
 class _Cache:
@@ -114,7 +116,7 @@ class _Cache:
             return
         store = self._store
         if now > store.next_due:
-            store.expire(now, _SWEEP)
+            store.expire(now, _EXPIRED_PER_LOOKUP)
         entry = store.find(lookup.key, now)
         if entry is None:
             self._seconds += lookup.load_seconds
@@ -127,9 +129,9 @@ class _Cache:
         store.take_released()
         self._peak = max(self._peak, store.used)
 
-    def outcome(self) -> Outcome:
+    def result(self) -> ReplayResult:
         """What came of it."""
-        return Outcome(
+        return ReplayResult(
             max_bytes=self._store.budget,
             lookups=self._lookups,
             live_hits=self._live_hits,
@@ -149,7 +151,7 @@ class _Cache:
         if not self._store.use_unlocked(copy, now):
             return False
         while now > self._store.next_due:
-            self._store.expire(now, _SWEEP)
+            self._store.expire(now, _EXPIRED_PER_LOOKUP)
         return True
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from dagcache import DagCache, EntryInfo, FreezeError, RemovalCause, ThawError
-from dagcache.core.store import HELD_PART
+from dagcache.core.ledger import HELD_PART
 from dagcache.freezing.pickle_freezer import Frozen, PickleFreezer
 from tests.support.caches import KIB, Unfreezable, Weighted
 from tests.support.clock import ManualClock

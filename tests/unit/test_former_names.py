@@ -13,9 +13,8 @@ import pytest
         ("attribution", ["AttributionServer", "ask"], "inspection.server"),
         ("loader", ["SerializedDagLoader", "VersionRow"], "database.loader"),
         ("policy", ["Policy"], "eviction.policy"),
-        ("policy", ["History"], "eviction.access_history"),
         ("recorded", ["read_trace"], "traces.reading"),
-        ("simulation", ["replay", "replay_lru"], "traces.replay"),
+        ("simulation", ["Lookup", "replay", "replay_lru"], "traces.replay"),
         ("trace", ["record"], "traces.recording"),
         ("freezing", ["PickleFreezer"], "freezing.pickle_freezer"),
         ("reclaim", ["GenericBreaker", "Outcome"], "reclaim.census"),
@@ -27,9 +26,12 @@ def test_a_former_name_leads_to_the_same_object(former: str, names: list[str], h
     assert [getattr(was, name) for name in names] == [getattr(is_now, name) for name in names]
 
 
-def test_the_policys_nodes_had_another_name() -> None:
-    """They were seats."""
-    from dagcache.eviction.access_history import Node
-    from dagcache.policy import Seat
+def test_former_class_names_lead_to_the_same_classes() -> None:
+    """`History` and `Seat` of `dagcache.policy`, `Outcome` of `dagcache.simulation`."""
+    from dagcache.eviction.access_history import AccessHistory
+    from dagcache.eviction.node import Node
+    from dagcache.policy import History, Seat
+    from dagcache.simulation import Outcome
+    from dagcache.traces.replay import ReplayResult
 
-    assert Seat is Node
+    assert (History, Seat, Outcome) == (AccessHistory, Node, ReplayResult)

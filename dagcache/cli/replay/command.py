@@ -23,7 +23,7 @@ from dagcache.errors import ConfigError, TraceError
 from dagcache.sizing.durations import parse_seconds
 from dagcache.sizing.limits import ByteLimit, format_bytes
 from dagcache.traces.reading import Trace, read_trace
-from dagcache.traces.replay import Lookup, Outcome, replay, replay_lru
+from dagcache.traces.replay import Lookup, ReplayResult, replay, replay_lru
 
 HELP = "what other budgets would have cost, by a recording of lookups"
 EXAMPLE = "dagcache replay /var/lib/dagcache/traces/scheduler-20260131T120000Z-7-a1b2c3.jsonl --max-bytes 64MiB,5%,1GiB"
@@ -73,7 +73,7 @@ class _Rival:
     """One cache, and what it made of the lookups."""
 
     name: str
-    outcome: Outcome
+    outcome: ReplayResult
     entries: int | None = None
     """How many it may hold, where that is its bound."""
 

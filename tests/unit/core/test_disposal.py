@@ -7,7 +7,7 @@ from typing import Any
 
 from dagcache.core.disposal import Disposer
 from dagcache.core.entry import Candidate, Entry, LiveCopy
-from dagcache.core.store import Released
+from dagcache.core.released import Released
 from dagcache.reclaim.census import Outcome
 from dagcache.stats import RemovalCause
 from tests.support.caches import Removals
@@ -35,7 +35,7 @@ def test_what_left_is_taken_apart_at_the_burial_and_counts_as_waiting_before() -
     breaker = Breaker()
     disposer = Disposer(breaker=breaker, on_removal=None)
     copy = live_copy(["a"])
-    disposer.take(Released(copies=[copy], passed=[(["b"], 7, None)]), 0.0)
+    disposer.take(Released(demoted=[copy], rejected=[(["b"], 7, None)]), 0.0)
     assert disposer.waiting_bytes == copy.nbytes + 7
     del copy  # the disposal leaves a copy that is in use its value
     disposer.dispose()
@@ -48,7 +48,7 @@ def test_a_copy_that_a_lookup_has_just_found_keeps_its_value() -> None:
     disposer = Disposer(breaker=Breaker(), on_removal=None)
     copies = [live_copy(["a"]), live_copy(["b"])]
     found = copies[0]
-    disposer.take(Released(copies=copies), 0.0)
+    disposer.take(Released(demoted=copies), 0.0)
     disposer.dispose()
     assert found.value == ["a"]
 
@@ -56,7 +56,7 @@ def test_a_copy_that_a_lookup_has_just_found_keeps_its_value() -> None:
 def test_without_a_breaker_nothing_waits() -> None:
     """There is nothing to be done about it."""
     disposer = Disposer(breaker=None, on_removal=None)
-    disposer.take(Released(copies=[live_copy(["a"])], passed=[(["b"], 7, None)]), 0.0)
+    disposer.take(Released(demoted=[live_copy(["a"])], rejected=[(["b"], 7, None)]), 0.0)
     disposer.dispose()
     assert (disposer.waiting_bytes, disposer.is_awaited, disposer.unbroken_cycles) == (0, False, 0)
 
@@ -85,7 +85,7 @@ def test_a_report_says_what_the_entry_was_and_why_it_left() -> None:
     removals = Removals()
     disposer = Disposer(breaker=None, on_removal=removals)
     entry = Entry(Candidate(key="a", value="value", live_bytes=7), 100.0)
-    disposer.take(Released(removed=deque([(entry, RemovalCause.STALE)])), 130.0)
+    disposer.take(Released(entries=deque([(entry, RemovalCause.STALE)])), 130.0)
     due = [disposer.is_due]
     disposer.dispose()
     due.append(disposer.is_due)

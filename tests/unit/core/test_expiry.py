@@ -21,7 +21,7 @@ def watching(*entries: Entry, ttl: float = 10) -> Deadlines:
     """Deadlines of these entries."""
     deadlines = Deadlines(ttl)
     for entry in entries:
-        deadlines.watch(entry)
+        deadlines.schedule(entry)
     return deadlines
 
 
@@ -88,9 +88,9 @@ def test_what_is_watched_in_vain_is_forgotten_once_it_is_much() -> None:
     """More than twice the residents and a few: then exactly the residents are watched."""
     entries = [make_entry(used) for used in range(70)]
     deadlines = watching(*entries)
-    deadlines.forget_the_gone(entries[:3], 3)
+    deadlines.drop_removed(entries[:3], 3)
     assert len(deadlines) == 70
-    deadlines.forget_the_gone(entries[1:3], 2)
+    deadlines.drop_removed(entries[1:3], 2)
     assert len(deadlines) == 2
     assert deadlines.next_due == 11
 

@@ -265,7 +265,7 @@ def test_what_is_due_is_expired_however_it_is_rounded() -> None:
     assert not now - used > ttl, "not the numbers that this is about"
     deadlines = Deadlines(ttl)
     entry = Entry(Candidate("a", None, 1), used)
-    deadlines.watch(entry)
+    deadlines.schedule(entry)
     assert list(deadlines.due(now, lambda _: True, 1)) == [entry]
 
 
@@ -319,7 +319,7 @@ def test_a_repair_that_is_interrupted_loses_nothing(monkeypatch: pytest.MonkeyPa
     cache, _ = make_cache()
     fill(cache, range(10))
     with monkeypatch.context() as patch:
-        patch.setattr(cache._store, "_weigh", _out_of_memory)
+        patch.setattr(cache._store.ledger, "enter", _out_of_memory)
         cache._section._torn = True
         with pytest.raises(MemoryError):
             cache.check_invariants()

@@ -151,13 +151,15 @@ def fill_slowly(cache: Any, clock: Any, keys: range) -> None:
         fill(cache, [key])
 
 
-@pytest.mark.parametrize("torn", ["_weigh", "_evict", "_demote", "_enlist"])
+@pytest.mark.parametrize("torn", ["ledger.enter", "ledger.leave", "_evict", "_demote", "_add"])
 def test_an_interrupt_at_any_point_of_a_change_is_mended(torn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever step of the store it strikes, every total is right afterwards and nothing is over the budget."""
     for strike in range(1, 6):
         cache, clock = make_cache(max_bytes=MIB, ttl=1000, version_of=lambda key: ("family", key))
         fill(cache, range(15))
-        original = getattr(cache._store, torn)
+        part = cache._store.ledger if torn.startswith("ledger.") else cache._store
+        name = torn.removeprefix("ledger.")
+        original = getattr(part, name)
         calls = 0
 
         def interrupted(*args: Any, original: Any = original, strike: int = strike) -> Any:
@@ -167,10 +169,10 @@ def test_an_interrupt_at_any_point_of_a_change_is_mended(torn: str, monkeypatch:
                 raise KeyboardInterrupt
             return original(*args)
 
-        monkeypatch.setattr(cache._store, torn, interrupted)
+        monkeypatch.setattr(part, name, interrupted)
         with pytest.raises(KeyboardInterrupt):
             fill_slowly(cache, clock, range(15, 60))
-        monkeypatch.setattr(cache._store, torn, original)
+        monkeypatch.setattr(part, name, original)
         cache.check_invariants()
         fill(cache, range(60))
         cache.check_invariants()

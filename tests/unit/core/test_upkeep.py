@@ -11,7 +11,7 @@ from dagcache import DagCache, EntryInfo, RemovalCause
 from dagcache.concurrency.allowance import LOOKUP_SECONDS, VIEW_SECONDS, Allowance, never
 from dagcache.core.disposal import Disposer
 from dagcache.core.entry import Candidate, Entry, LiveCopy
-from dagcache.core.store import Released
+from dagcache.core.released import Released
 from dagcache.reclaim.census import Outcome
 from tests.support.caches import KIB, MIB, Removals, Unfreezable, Weighted, fill, make_cache
 from tests.support.clock import ManualClock
@@ -205,7 +205,7 @@ def removals(*keys: str) -> Released:
     for key in keys:
         entry = Entry(Candidate(key=key, value=None, live_bytes=10), 0.0)
         entry.live = LiveCopy(entry, [key], 10, 1.0, None)
-        released.removed.append((entry, RemovalCause.SIZE))
+        released.entries.append((entry, RemovalCause.SIZE))
     return released
 
 

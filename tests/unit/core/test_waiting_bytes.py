@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dagcache import DagCache
-from dagcache.core.store import HELD_PART
+from dagcache.core.ledger import HELD_PART
 from dagcache.pressure import MemoryPressure
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, fill, make_cache
 from tests.support.clock import ManualClock

@@ -4,40 +4,41 @@ from __future__ import annotations
 
 from math import inf
 
-from dagcache.eviction.policy import Ghosts, History
+from dagcache.eviction.access_history import AccessHistory
+from dagcache.eviction.ghosts import Ghosts
 
 
-def make_history(mark: float, gap: float = 0.0, brought: float = -inf) -> History:
+def make_history(burst_start: float, gap: float = 0.0, last_filled: float = -inf) -> AccessHistory:
     """Build a history as it stands when its key leaves."""
-    history = History(mark)
-    history.gap, history.brought = gap, brought
+    history = AccessHistory(burst_start)
+    history.gap, history.last_filled = gap, last_filled
     return history
 
 
 def test_a_returning_key_gets_its_history_back() -> None:
-    """Mark, gap, pauses and the time it was brought are restored exactly."""
+    """Burst start, gap, pauses and the time of the last load are restored exactly."""
     ghosts = Ghosts()
-    left = make_history(12.345, gap=0.1, brought=12.5)
-    left.paused, left.pause, left.agreed = True, 1.1, 2
+    left = make_history(12.345, gap=0.1, last_filled=12.5)
+    left.paused, left.pause, left.matching_pauses = True, 1.1, 2
     ghosts.remember(7, left)
-    history = History(99.0)
+    history = AccessHistory(99.0)
     ghosts.recall(7, history)
-    assert (history.mark, history.gap, history.brought) == (12.345, 0.1, 12.5)
-    assert (history.paused, history.pause, history.agreed) == (True, 1.1, 2)
+    assert (history.burst_start, history.gap, history.last_filled) == (12.345, 0.1, 12.5)
+    assert (history.paused, history.pause, history.matching_pauses) == (True, 1.1, 2)
 
 
 def test_an_unknown_key_keeps_its_new_history() -> None:
     """Recalling what was never there changes nothing."""
-    history = History(99.0)
+    history = AccessHistory(99.0)
     Ghosts().recall(7, history)
-    assert (history.mark, history.gap, history.brought) == (99.0, 0.0, -inf)
+    assert (history.burst_start, history.gap, history.last_filled) == (99.0, 0.0, -inf)
 
 
 def test_a_ghost_is_recalled_once() -> None:
     """The returning entry carries the history from then on."""
     ghosts = Ghosts()
     ghosts.remember(7, make_history(1.0))
-    ghosts.recall(7, History(2.0))
+    ghosts.recall(7, AccessHistory(2.0))
     assert len(ghosts) == 0
 
 
@@ -50,9 +51,9 @@ def test_a_key_that_leaves_twice_is_remembered_as_it_was_last() -> None:
     ghosts.remember(-1, make_history(3.0))
     assert len(ghosts) == 51
     ghosts.trim(20)
-    history = History(9.0)
+    history = AccessHistory(9.0)
     ghosts.recall(-1, history)
-    assert history.mark == 3.0
+    assert history.burst_start == 3.0
 
 
 def test_trimming_forgets_the_oldest_and_little_more_than_it_must() -> None:
@@ -62,9 +63,9 @@ def test_trimming_forgets_the_oldest_and_little_more_than_it_must() -> None:
         ghosts.remember(key_hash, make_history(float(key_hash)))
     ghosts.trim(100)
     assert 90 <= len(ghosts) <= 100
-    history = History(999.0)
+    history = AccessHistory(999.0)
     ghosts.recall(199 - 89, history)
-    assert history.mark == 110.0
+    assert history.burst_start == 110.0
 
 
 def test_trimming_within_the_limit_forgets_nothing() -> None:

@@ -13,7 +13,7 @@ from dagcache import DagCache
 from dagcache.core.entry import Entry
 from dagcache.freezing.pickle_freezer import Frozen
 from dagcache.traces import replay as replaying
-from dagcache.traces.replay import Lookup, Outcome, replay, replay_lru
+from dagcache.traces.replay import Lookup, ReplayResult, replay, replay_lru
 from tests.support.caches import KIB
 from tests.support.clock import ManualClock
 
@@ -82,7 +82,7 @@ class Real:
         self.seconds += self.current.load_seconds
         return self.current
 
-    def run(self, lookups: list[Lookup]) -> Outcome:
+    def run(self, lookups: list[Lookup]) -> ReplayResult:
         """What it made of them, by its own statistics."""
         start = self.clock.now
         for current in lookups:
@@ -91,7 +91,7 @@ class Real:
             self.cache.get_or_load(current.key, self.load)
             self.peak = max(self.peak, self.cache._store.used)
         stats = self.cache.stats()
-        return Outcome(
+        return ReplayResult(
             stats.max_bytes,
             stats.lookups,
             stats.hits_live,
@@ -182,7 +182,7 @@ def test_no_lookups_are_an_outcome() -> None:
 
 def test_the_hit_ratio_counts_both_tiers() -> None:
     """Whatever was not loaded."""
-    assert Outcome(0, 10, 3, 2, 5, 1.0, 1).hit_ratio == 0.5
+    assert ReplayResult(0, 10, 3, 2, 5, 1.0, 1).hit_ratio == 0.5
 
 
 def test_the_most_recently_used_are_kept_by_count() -> None:

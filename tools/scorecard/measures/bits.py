@@ -56,7 +56,7 @@ def _damage(cache: DagCache[str, Any], whole: bytes, bit: int) -> None:
     assert entry.frozen is not None
     before = len(entry.frozen.data)
     entry.frozen.data = bytes(damaged)
-    cache._store.frozen_bytes += len(damaged) - before
+    cache._store.ledger.frozen_bytes += len(damaged) - before
     cache._section._torn = True  # have the totals recomputed: this was behind the store's back
 
 

@@ -54,7 +54,7 @@ def remembered(cache: DagCache[int, Any]) -> dict[str, int]:
     return {
         "entries": len(store.entries),
         "ghosts": len(store._ghosts),
-        "families": len(store._version_index._version_index),
+        "families": len(store._version_index._families),
         "deadlines": len(store._deadlines),
         "flights": len(cache._flights) + len(cache._flights._waiting),
         "waiting": len(cache._disposer._room or ()) + len(cache._disposer._due),

@@ -1,0 +1,33 @@
+"""Released copies and values: out of the store, and still to be reported and destroyed by its owner."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagcache.core.entry import Entry, LiveCopy
+from dagcache.stats import RemovalCause
+
+
+@dataclass(slots=True)
+class Released:
+    """The copies and values that left the store in one change."""
+
+    entries: deque[tuple[Entry, RemovalCause]] = field(default_factory=deque)
+    """Removed entries, with the copies that they had."""
+    demoted: list[LiveCopy] = field(default_factory=list)
+    """Live copies of entries that stay."""
+    rejected: list[tuple[Any, int, int | None]] = field(default_factory=list)
+    """Values that passed through: the value, its bytes, and the number of references to it from its own parts. They
+    are garbage once their callers drop them."""
+
+    def __bool__(self) -> bool:
+        return bool(self.entries or self.demoted or self.rejected)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything released."""
+        entries = sum(entry.copies_bytes for entry, _ in self.entries)
+        demoted = sum(copy.nbytes for copy in self.demoted)
+        return entries + demoted + sum(nbytes for _, nbytes, _ in self.rejected)
