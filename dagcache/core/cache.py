@@ -34,8 +34,9 @@ from dagcache.core.store import Store
 from dagcache.errors import ConfigError, OversizeError, RecursiveLoadError, ThawError
 from dagcache.freezing.pickle_freezer import Freezer, PickleFreezer
 from dagcache.log_limits import report
-from dagcache.reclaim.census import CycleBreaker, GenericBreaker, own_references
+from dagcache.reclaim.breaker import CycleBreaker, GenericBreaker
 from dagcache.reclaim.gc_pause import gc_relaxed
+from dagcache.reclaim.reference_counts import own_references
 from dagcache.sizing.estimate import Sized
 from dagcache.sizing.limits import ByteLimit, format_bytes
 from dagcache.sizing.memory import give_back

@@ -11,7 +11,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     """The breaker, imported when it is first asked for: its own module imports a neighbour of it."""
     if name in ("GenericBreaker", "Outcome"):
-        from dagcache.reclaim import census
+        from dagcache.reclaim import breaker
 
-        return getattr(census, name)
+        return getattr(breaker, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,7 +23,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from dagcache.concurrency.allowance import never
-from dagcache.reclaim.census import CycleBreaker, Outcome, WaitingReference, tell_of_failure
+from dagcache.reclaim.breaker import CycleBreaker, Outcome, report_failure
+from dagcache.reclaim.weak_references import WaitingReference
 
 STRONG_BYTES = 2 * 2**20
 """Of the newest, at most: a value beyond makes the oldest of them wait by weak reference."""
@@ -294,7 +295,7 @@ class WaitingRoom:
         try:
             return self._breaker.release(cell)
         except Exception as error:
-            tell_of_failure(error)
+            report_failure(error)
             return Outcome.SKIPPED
 
     def _bound(self) -> None:
