@@ -11,7 +11,7 @@ import gc
 import itertools
 import operator
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from dagcache.reclaim.attribute_dicts import DICTS_BORROW, lent
 from dagcache.reclaim.entered_types import is_entered
@@ -75,7 +75,7 @@ class Census:
                 parts += borrowing.values()
             if closed and not closed.isdisjoint(map(type, frontier)):
                 is_closed = list(map(closed.__contains__, map(type, frontier)))
-                dicts = list(_dicts(gc.get_referents(*itertools.compress(frontier, is_closed))))
+                dicts = _tracked_dicts(gc.get_referents(*itertools.compress(frontier, is_closed)))
                 attributes.update(zip(map(id, dicts), dicts, strict=True))
                 frontier = list(itertools.compress(frontier, map(operator.not_, is_closed)))
             frontier = _unseen(filter(gc.is_tracked, gc.get_referents(*frontier)), seen)
@@ -106,8 +106,10 @@ def _note(seen: dict[int, object], item: object) -> bool:
     return is_entered[type(item)]
 
 
-def _dicts(items: list[object]) -> Iterator[object]:
-    return itertools.compress(items, map(operator.is_, map(type, items), itertools.repeat(dict)))
+def _tracked_dicts(items: list[object]) -> list[object]:
+    """The dicts among the items, without those that cannot lead to a cycle."""
+    dicts = itertools.compress(items, map(operator.is_, map(type, items), itertools.repeat(dict)))
+    return list(filter(gc.is_tracked, dicts))
 
 
 def _entered(parts: list[object]) -> list[object]:
