@@ -298,8 +298,8 @@ MUTANTS = [
     Mutant(
         "a value that is only referred to weakly is kept alive",
         "dagcache/reclaim/waiting_room.py",
-        "            ticket.weaken()  # if",
-        "            pass  # if",
+        "            ticket.weaken()  # so",
+        "            pass  # so",
     ),
     Mutant(
         "a torn section is not repaired",
