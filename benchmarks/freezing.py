@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dagcache.freezing.pickle_freezer import PickleFreezer
-from dagcache.reclaim.census import GenericBreaker, Outcome
+from dagcache.reclaim.breaker import GenericBreaker, Outcome
 from dagcache.reclaim.gc_pause import gc_paused
 from tests.support.graphs import SHARED, as_json, from_json, make_dag
 

@@ -21,7 +21,7 @@ from benchmarks.scheduler import made_by, playground, run_json, write_between
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.database.loader import SerializedDagLoader
 from dagcache.freezing.pickle_freezer import PickleFreezer
-from dagcache.reclaim.census import GenericBreaker
+from dagcache.reclaim.breaker import GenericBreaker
 from dagcache.reclaim.gc_pause import gc_paused
 from dagcache.sizing.walk import weigh
 

@@ -1,12 +1,12 @@
-"""One line in the log per cause and minute: what fails at each lookup would otherwise fill it.
+"""Rate limits for the log: one line per cause and minute, however often a fault strikes.
 
-    report("thaw", "%r could not be thawed: it is loaded anew", key, error=error)
+    report("thaw", "%r could not be thawed and is loaded again", key, error=error)
 
-The first occurrence of a cause is logged at once, with a traceback. After that there is one line a minute, written by
-the first occurrence in it, which says how many there were since the line before. A line names the type of an error and
-never shows its text, which may hold content of a DAG.
+The first occurrence of a cause is logged immediately, with a traceback. After that, the first occurrence in each
+minute writes a line with the number of occurrences since the line before. A line names the type of an error but never
+shows its text, which may hold content of a DAG.
 
-There is no lock: reports come from signal handlers, finalisers, forked children and interrupted threads.
+It uses no lock: reports come from signal handlers, finalisers, forked children and interrupted threads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _Cause = tuple[str, str]
 
 
 class _Line:
-    """A line that was written at a moment, and what has come since."""
+    """A written line: its time, and the number of occurrences since then."""
 
     __slots__ = ("at", "more", "successor")
 
@@ -44,10 +44,10 @@ class LogLimits:
     Counts are exact under the global lock; a free-threaded interpreter may miss a few.
 
     Args:
-        logger: what the lines go to.
+        logger: the destination of the lines.
         clock: monotonic seconds.
         seconds: the interval.
-        most_causes: that are told apart at a time; those beyond share one line.
+        most_causes: the number of causes with a line of their own at one time; others share one line.
 
     """
 
@@ -74,21 +74,21 @@ class LogLimits:
         error: BaseException | None = None,
         level: int = logging.ERROR,
     ) -> None:
-        """Write a line, or count it. Never raises an Exception, also if a handler of the host's does.
+        """Write a line, or count it. Never raises an Exception, even if one of the host's log handlers does.
 
         Args:
-            cause: what failed, as one of a few constants; errors of different types are different causes.
-            message: with placeholders as `logging` has them. It must not show what a DAG holds.
-            args: for the placeholders.
-            error: what was raised; its type is told, and its traceback with the first line.
-            level: as `logging` has them.
+            cause: the operation that failed, as one of a few constants; each type of error is a cause of its own.
+            message: with placeholders in the style of `logging`. It must not show content of a DAG.
+            args: values for the placeholders.
+            error: the error that was raised. Each line names its type; the first line has its traceback.
+            level: as in `logging`.
 
         """
         with suppress(Exception):
             self._report(cause, message, args, error, level)
 
     def forget(self) -> None:
-        """Start over: the next occurrence of each cause is a first one."""
+        """Forget all lines: the next occurrence of each cause is a first one."""
         self._lines = {}
 
     def _report(
@@ -115,7 +115,7 @@ class LogLimits:
         )
 
     def _turn(self, cause: _Cause, now: float) -> _Line | None:
-        """The line before the one that the caller is to write, which for a first one is as of now; None: none."""
+        """The line before the one that the caller has to write (as of now, if it is the first). None: write no line."""
         fresh = _Line(now)
         last = self._lines.get(cause)
         if last is None:
@@ -127,14 +127,14 @@ class LogLimits:
             last.more += 1
             return None
         successor = last.successor.setdefault(None, fresh)
-        self._lines[cause] = successor  # by every thread: the one whose turn it is may be interrupted here
+        self._lines[cause] = successor  # by every thread: the one that writes may be interrupted here
         if successor is fresh:
             return last
         successor.more += 1
         return None
 
     def _with_room(self, cause: _Cause, now: float) -> _Cause:
-        """The cause, or what stands for all causes that there is no room for."""
+        """The cause, or the common one of all causes beyond the maximum."""
         if len(self._lines) >= self._most and now - self._swept >= self._seconds:
             self._swept = now
             for other, line in self._lines.copy().items():
@@ -144,7 +144,7 @@ class LogLimits:
 
 
 def _without_texts(error: BaseException, depth: int = _MOST_CHAINED) -> BaseException:
-    """What stands for an error in a log: its type's name and its traceback, and those of what led to it."""
+    """A substitute for an error in a log: the name of its type and its traceback, and those of its causes."""
     kind = type(error)
     shown: BaseException = type(kind.__name__, (Exception,), {"__module__": kind.__module__})()
     shown.__traceback__ = error.__traceback__
@@ -158,6 +158,6 @@ def _without_texts(error: BaseException, depth: int = _MOST_CHAINED) -> BaseExce
 
 _process = LogLimits(logging.getLogger("dagcache"))
 report = _process.report
-"""`LogLimits.report`, with this process's limits and to the logger ``dagcache``."""
+"""`LogLimits.report` with the limits of this process, to the logger ``dagcache``."""
 
 after_fork_in_child(_process.forget)

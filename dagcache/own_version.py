@@ -1,4 +1,4 @@
-"""Which dagcache this is."""
+"""The version of the installed dagcache."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 from importlib.metadata import version
 
 UNKNOWN = "unknown"
-"""What a copy of the files is that no installer has registered: one that is vendored, or on PYTHONPATH."""
+"""The version of a copy that no installer has registered: a vendored one, or one on PYTHONPATH."""
 
 
 @functools.cache

@@ -1,12 +1,12 @@
 """Memory pressure: the budget follows the memory that is still free.
 
-Two uses are compared with their limits: that of the process (anonymous and shared-memory pages), and that of the
+Two uses are compared with their limits: that of the process (anonymous and shared-memory pages) and that of the
 container, which may run other processes. The kernel's pressure stall information (PSI) adds how long tasks wait for
 memory. Pages of files that the kernel can drop are never counted.
 
-- Above the high mark, or stalled: the budget shrinks below what is held, by a twentieth of the configured budget or by
-  what is over the mark, whichever is more, down to a tenth of the configured budget. That in general still holds every
-  frozen copy (live copies go first). Shrinking waits for nothing but the effect of the step before.
+- Above the high mark, or stalled: the budget shrinks below the held bytes, by a twentieth of the configured budget or
+  by the excess over the mark, whichever is more, down to a tenth of the configured budget. Live copies go first, and a
+  tenth usually still holds every frozen copy. Shrinking waits only for the effect of the step before.
 - Below the low mark, a minute after the high mark was last exceeded: the budget grows back, a twentieth every 30 s.
 - Between the marks, five minutes after the high mark was last exceeded: the budget grows back, a twentieth every five
   minutes, as long as a further step fits below the high mark. So a short peak does not leave a small cache for days.
@@ -48,11 +48,11 @@ from dagcache.sizing.memory import (
 _log = logging.getLogger("dagcache")
 
 STEP = 0.05
-"""Of the configured budget: the least that is taken at once, and what is given back at once."""
+"""Share of the configured budget: the smallest step down, and the step up."""
 FLOOR = 0.10
-"""Of the configured budget: what the cache keeps in any case."""
+"""Share of the configured budget that the cache always keeps."""
 SHRINK_SECONDS = 5.0
-"""Between two steps down: what was freed must be seen in the memory first."""
+"""Between two steps down: the memory must show the effect of the first."""
 STALL_SECONDS = 10.0
 """Between two steps down because of stalls alone, which are averages over ten seconds."""
 GROW_SECONDS = 30.0
@@ -71,7 +71,7 @@ streams a file without a pause for 5 - 13 %, and one whose mapped file does not 
 systemd-oomd kills at 60 %."""
 
 SHORTEST_INTERVAL = 0.1
-"""Seconds between two looks, at least: a look takes about a millisecond of processor time."""
+"""The least number of seconds between two steps: a step takes about a millisecond of processor time."""
 
 _ABSURDLY_SMALL = 1024**2
 _SHARES = "a share of the memory limit above 0 and at most 1, as 0.9"
@@ -79,16 +79,16 @@ _INTERVALS = f"a number of seconds from {SHORTEST_INTERVAL} to {MAX_SECONDS} (10
 
 
 class PressureState(enum.Enum):
-    """The action that the watch over memory takes."""
+    """The current action of the memory monitor."""
 
     OFF = "off"
-    """None: no watch runs, or the memory limit cannot be read."""
+    """None: no monitor runs, or the memory limit cannot be read."""
     CALM = "calm"
     """None: the configured budget is in force."""
     SHRINKING = "shrinking"
     """Above the high mark, or stalled: the budget goes down."""
     FLOOR = "floor"
-    """Above the high mark, or stalled, with nothing left to give: something else fills the memory."""
+    """Above the high mark, or stalled, with the budget at its minimum: something else fills the memory."""
     SHRUNK = "shrunk"
     """The budget is held below the configured one."""
     GROWING = "growing"
@@ -98,28 +98,28 @@ class PressureState(enum.Enum):
 class MemoryPressure:
     """Resizes a cache by the memory in use; a cache without one keeps its budget. ``step`` never raises.
 
-    ``step`` looks once; ``watch`` does so in a daemon thread. Not thread-safe: after ``watch``, leave ``step`` to it.
+    ``step`` acts once; ``watch`` does so in a daemon thread. Not thread-safe: after ``watch``, do not call ``step``.
 
-    The configured budget is the last one that was asked for (``cache.requested``). A percentage is resolved at each
+    The configured budget is the last one that was requested (``cache.requested``). A percentage is resolved at each
     step, so that the budget follows a container that is resized in place; a shrunken budget then keeps its bytes, or
     falls to the new configured budget. ``cache.resize`` puts its budget in force at once and starts over. If the
     configured budget is 0 (unbounded), the held bytes stand in for it when shrinking starts (at least a twentieth of
     the limit); growing back to that unbinds the cache.
 
     Args:
-        cache: whose budget it is.
+        cache: the cache that is resized.
         limit: the memory that ``resident`` may reach, in bytes, read at every step. By default the cache's
             ``memory_limit``, else the limit of the container or the machine, divided by ``workers``.
         resident: the memory in use, in bytes; by default the process's anonymous and shared-memory pages.
         container: the uses and limits of the groups that the process belongs to. By default those of its control
-            groups, and none where ``limit`` or the cache's ``memory_limit`` is set: what is set replaces what is found.
+            groups, and none where ``limit`` or the cache's ``memory_limit`` is set: a setting replaces detection.
         stall: the waits for memory. By default the kernel's, and none where a limit is set, as for ``container``.
         high: the share of a limit above which the budget shrinks, above 0 and at most 1.
         low: the share of a limit below which it grows back soon, above 0 and at most ``high``.
         clock: monotonic seconds.
 
     Raises:
-        ConfigError: (a ValueError) ``high`` or ``low`` is no such share.
+        ConfigError: (a ValueError) ``high`` or ``low`` is not such a share.
 
     """
 
@@ -151,27 +151,27 @@ class MemoryPressure:
         self._direction = PressureState.CALM
         self._exceeded = self._moved = self._grown = -math.inf
         self._doubt = 1
-        self._told_of_floor = False
+        self._floor_reported = False
         self._watcher: tuple[int, threading.Event] | None = None
         self.state = PressureState.OFF
 
     @property
     def configured(self) -> int:
-        """The budget that growing ends at, in bytes, as of the last step; 0 = unbounded."""
+        """The budget at which growth ends, in bytes, as of the last step; 0 = unbounded."""
         return self._configured
 
     def step(self) -> PressureState:
-        """Look once and act; the action that is under way now."""
+        """Compare memory with its limits once and act. Returns the current action."""
         try:
             self.state = self._step()
         except Exception as error:
             self.state = PressureState.OFF
-            message = "memory pressure of the cache %r is unknown"
+            message = "could not determine memory pressure for cache %r"
             report("pressure", message, self._name, error=error, level=logging.WARNING)
         return self.state
 
     def watch(self, interval: float = 5.0) -> None:
-        """Step every ``interval`` seconds, from a daemon thread that ends with this object; again once per process.
+        """Step every ``interval`` seconds in a daemon thread, which ends with this object. Call it again after a fork.
 
         Raises:
             ConfigError: (a ValueError) the interval is below 0.1 s, above 100 years, or not a number.
@@ -187,7 +187,7 @@ class MemoryPressure:
         try:
             thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending
-            _log.warning("memory pressure of the cache %r is not watched: %s", self._name, error)
+            _log.warning("memory pressure of cache %r is not monitored: %s", self._name, error)
             return
         self._watcher = (os.getpid(), stopped)
         weakref.finalize(self, _stop, os.getpid(), stopped)
@@ -203,7 +203,7 @@ class MemoryPressure:
         self._follow_configuration()
         limit = self._limit()
         if not limit >= _ABSURDLY_SMALL:  # not "<": NaN is absurd, too
-            message = "memory pressure is not looked at: %r bytes are no memory limit"
+            message = "memory pressure is not monitored: a memory limit of %r bytes is not valid"
             report("memory limit", message, limit, level=logging.WARNING)
             return PressureState.OFF
         uses = [MemoryUse(self._resident(), limit), *self._container()]
@@ -221,7 +221,7 @@ class MemoryPressure:
         return self._grow(is_low)
 
     def _follow_configuration(self) -> None:
-        """Take over what was asked for since the last step, and what a percentage comes to now."""
+        """Adopt a budget that was requested since the last step, and resolve a percentage again."""
         requested = self._cache.requested
         budget = self._cache.config.resolve(requested)
         if requested is not self._requested:
@@ -230,7 +230,7 @@ class MemoryPressure:
             self._configure(budget, applied=budget)
         elif budget != self._configured:
             with suppress(Exception):  # a handler of the host's
-                message = "the memory limit has changed: max_bytes = %s of the cache %r is %s, was %s"
+                message = "the memory limit has changed: max_bytes = %s of cache %r is now %s, was %s"
                 before = format_bytes(self._configured)
                 _log.info(message, requested, self._name, format_bytes(budget), before)
             is_shrunk = self._applied != self._configured
@@ -252,7 +252,7 @@ class MemoryPressure:
         effective = min(self._applied or held, held)
         budget = max(floor, effective - max(self._portion, excess))
         if self._applied and budget >= self._applied:
-            self._tell_of_floor()
+            self._report_floor()
             return PressureState.FLOOR
         if self._exceeded - self._grown < self._probe_seconds:
             self._doubt = min(2 * self._doubt, MOST_DOUBT)
@@ -294,11 +294,11 @@ class MemoryPressure:
         self._moved = self._clock()
         if direction is not self._direction:
             self._direction = direction
-            self._told_of_floor = False
+            self._floor_reported = False
             level = logging.WARNING if direction is PressureState.SHRINKING else logging.INFO
             before = format_bytes(self._applied) if self._applied else "no limit"
             with suppress(Exception):  # a handler of the host's
-                _log.log(level, "memory pressure: the cache %r is %s from %s", self._name, direction.value, before)
+                _log.log(level, "memory pressure: cache %r is %s from %s", self._name, direction.value, before)
         self._cache.apply_budget(budget)
         self._applied = budget
 
@@ -306,12 +306,12 @@ class MemoryPressure:
     def _name(self) -> str:
         return self._cache.config.name
 
-    def _tell_of_floor(self) -> None:
-        """Say it, once until the direction changes."""
-        if not self._told_of_floor:
-            self._told_of_floor = True
+    def _report_floor(self) -> None:
+        """Log it, once until the direction changes."""
+        if not self._floor_reported:
+            self._floor_reported = True
             with suppress(Exception):  # a handler of the host's
-                _log.warning("the cache %r is as small as it gets; the memory is used elsewhere", self._name)
+                _log.warning("cache %r is at its minimum; memory is used elsewhere", self._name)
 
 
 def _share_of_memory(config: CacheConfig) -> int:
@@ -334,7 +334,7 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 def _stop(pid: int, stopped: threading.Event) -> None:
-    if pid == os.getpid():  # in a forked child the event's lock may be held by a thread that is not there
+    if pid == os.getpid():  # in a forked child, a thread that no longer exists may hold the event's lock
         stopped.set()
 
 

@@ -36,8 +36,9 @@ from dagcache.errors import OversizeError, RecursiveLoadError, ThawError
 from dagcache.forks import after_fork_in_child
 from dagcache.freezing.pickle_freezer import Freezer, PickleFreezer
 from dagcache.log_limits import report
-from dagcache.reclaim.census import CycleBreaker, GenericBreaker, own_references
+from dagcache.reclaim.breaker import CycleBreaker, GenericBreaker
 from dagcache.reclaim.gc_pause import gc_relaxed
+from dagcache.reclaim.reference_counts import own_references
 from dagcache.sizing.estimate import Sized
 from dagcache.sizing.limits import ByteLimit, format_bytes
 from dagcache.sizing.memory import give_back

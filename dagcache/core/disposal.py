@@ -17,7 +17,7 @@ from dagcache.concurrency.allowance import never
 from dagcache.core.entry import Entry, LiveCopy
 from dagcache.core.released import Released
 from dagcache.log_limits import report
-from dagcache.reclaim.census import CycleBreaker
+from dagcache.reclaim.breaker import CycleBreaker
 from dagcache.reclaim.waiting_room import WaitingRoom
 from dagcache.stats import EntryInfo, RemovalCause
 

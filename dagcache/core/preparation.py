@@ -19,7 +19,7 @@ from dagcache.core.reweighing import Reweighing
 from dagcache.errors import FreezeError
 from dagcache.freezing.pickle_freezer import Freezer, Frozen
 from dagcache.log_limits import report
-from dagcache.reclaim.census import own_references
+from dagcache.reclaim.reference_counts import own_references
 from dagcache.sizing.estimate import LearnedSizer, Sized
 from dagcache.sizing.walk import weigh
 

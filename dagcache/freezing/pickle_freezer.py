@@ -24,7 +24,7 @@ from dagcache.freezing.proven_classes import Proven
 from dagcache.freezing.reducers import ClassRule, dict_setter
 from dagcache.freezing.templates import COPY
 from dagcache.freezing.zdict import Dictionary
-from dagcache.reclaim.census import GenericBreaker
+from dagcache.reclaim.breaker import GenericBreaker
 from dagcache.reclaim.gc_pause import gc_paused, gc_relaxed
 
 __all__ = ["LEVEL", "Freezer", "Frozen", "PickleFreezer", "gc_paused"]

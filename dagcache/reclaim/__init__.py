@@ -1,4 +1,4 @@
-"""Memory of evicted values: the census that proves that nothing refers to them, and the pauses of the collector.
+"""Release of dropped values: the census that proves that nothing refers to them, and pauses of the collector.
 
 Imports only `dagcache.concurrency` and `dagcache.log_limits`.
 """
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """The breaker, imported when it is first asked for: its own module imports a neighbour of it."""
+    """The breaker, imported on first use: code that needs only the pauses of the collector does not pay for it."""
     if name in ("GenericBreaker", "Outcome"):
-        from dagcache.reclaim import census
+        from dagcache.reclaim import breaker
 
-        return getattr(census, name)
+        return getattr(breaker, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""Keep what stays out of the garbage collector's sight (``gc.freeze``), so that its pauses do not grow with the cache.
+"""A heap that the garbage collector ignores (``gc.freeze``), so that its pauses do not grow with the cache.
 
-An option, because it concerns the whole process: what is in a frozen heap when it becomes garbage is found only by the
-hourly thaw. Airflow's LocalExecutor unfreezes the heap after each fork; then it is frozen again here.
+It is an option, because it concerns the whole process: garbage in a frozen heap is found only by the hourly thaw.
+Airflow's LocalExecutor unfreezes the heap after each fork; the next freeze here restores it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ SECONDS_PER_THAW = 3600.0
 
 
 class HeapFreeze:
-    """Freezes the heap at once, again after some loads, and thaws it for a full collection once an hour.
+    """Freezes the heap on creation and again after some loads; thaws it for a full collection once an hour.
 
-    Each freeze is preceded by a collection, which sees only what is not frozen, so that no garbage is kept.
+    A collection of all objects that are not frozen precedes each freeze, so that no garbage is kept.
     Thread-safe.
     """
 
@@ -31,7 +31,7 @@ class HeapFreeze:
         _freeze()
 
     def after_load(self) -> None:
-        """Count a load, and do what is due after enough of them; without waiting for another thread that is at it."""
+        """Count a load, and freeze again after enough of them, unless another thread does so already."""
         self._loads += 1
         if self._loads >= LOADS_PER_FREEZE:
             self._lock.try_run(self._freeze_again)

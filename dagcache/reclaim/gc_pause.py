@@ -1,9 +1,9 @@
-"""Blocks during which the automatic garbage collector is off, or seldom runs: they nest, are shared, and always end.
+"""Blocks during which the automatic garbage collector is off or seldom runs. They nest, are shared, and always end.
 
-What is thawed or loaded in such a block is no garbage, and each collection would walk it. But the collector is the
-host's: its garbage must not pile up however many threads open blocks one after the other, so that some block is always
-open. A collection that is due therefore waits for `LONGEST_WAIT` at most, or until `SELDOM` objects have come; then the
-next block to open lets the collector run first. That needs no thread.
+Objects that are thawed or loaded in such a block are not garbage, and each collection would walk them. But the
+collector belongs to the host, whose garbage must not pile up even if threads open blocks one after the other, so that
+some block is always open. A due collection therefore waits for `LONGEST_WAIT` at most, or until there are `SELDOM` new
+objects. Then the next block to open lets the collector run first. This needs no thread.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from dagcache.concurrency.lock import Lock
 from dagcache.forks import after_fork_in_child
 
 LONGEST_WAIT = 0.1
-"""Seconds that a collection waits that the host's thresholds call for, while blocks open one after the other."""
+"""Seconds that a collection waits, once it is due by the host's thresholds, while blocks open one after the other."""
 
 SELDOM = 100_003
-"""Container objects, more made than freed, between two collections of the youngest: some tens of MiB at most.
+"""New container objects, net of freed ones, between two collections of the youngest: some tens of MiB at most.
 
-No round number: who finds this threshold has found ours.
+Not a round number, so that this threshold can be recognised as ours.
 """
 
-# What makes the collector see that a collection is due. No list: these are recycled without its knowledge. Without a
-# global lock each thread tells it of its objects in batches of 512.
+# Objects to create so that the collector notices that a collection is due. Sets, because lists are recycled without its
+# knowledge. Without a global lock each thread counts its objects in batches of 512.
 _NUDGES = 1 if getattr(sys, "_is_gil_enabled", lambda: True)() else 600
 
 _Block = weakref.ref["_With"]
@@ -44,7 +44,7 @@ class _Switch(ABC):
 
     @abstractmethod
     def set(self, on: bool) -> None:
-        """Change the collector, or change it back, unless that was done; to be repeated if it was interrupted."""
+        """Change the collector, or change it back, unless that is done already. Repeat the call after an interrupt."""
 
     def open(self, block: _Block) -> None:
         """Begin a block."""
@@ -52,11 +52,12 @@ class _Switch(ABC):
         self._lock.run(self._open, block)
 
     def close(self, block: _Block) -> None:
-        """End a block; nothing changes if that was done already, or if it was opened before a fork."""
+        """End a block, unless it has ended already or was opened before a fork."""
         self._lock.run(self._close, block)
 
-    # Noted before the switching and struck off after it. So what is interrupted in between is done when the block dies,
-    # and a block that a signal handler opens and closes in between is always an inner one, which switches nothing.
+    # A block is noted before the switch and removed after it. If an interrupt strikes in between, the death of the
+    # block finishes the job. A block that a signal handler opens and closes in between is always an inner one, which
+    # switches nothing.
 
     def _open(self, block: _Block) -> None:
         self._blocks[id(block)] = block
@@ -69,20 +70,20 @@ class _Switch(ABC):
             return
         if len(blocks) == 1 or not any(other() for other in blocks.values() if other is not block):
             self.set(False)
-            blocks.clear()  # some that died may be left: their death was reported in the middle of an interrupt
+            blocks.clear()  # dead blocks may be left, if an interrupt struck while their death was reported
         else:
             del blocks[id(block)]
 
     def settle(self) -> None:
-        """Have the collector as it should be with the blocks that are open now."""
+        """Set the collector to its state for the blocks that are open now."""
         self._lock.run(lambda: self.set(bool(self._blocks)))
 
     def suspend(self) -> None:
-        """Change the collector back although blocks are open, until somebody settles it again."""
+        """Change the collector back although blocks are open, until the next `settle`."""
         self._lock.run(self.set, False)
 
     def restart_in_child(self) -> None:
-        """A fork may find blocks open in threads that the child does not have, and the lock held by one."""
+        """Drop blocks, and perhaps a held lock, of threads that do not exist in the child."""
         self._blocks.clear()
         self._lock = Lock()
         self.settle()
@@ -121,7 +122,7 @@ class _Seldom(_Switch):
         youngest, *older = now = gc.get_threshold()
         if youngest == SELDOM:
             youngest = self._hosts[0]
-        # Read each time: what the host sets during a block is what it finds afterwards.
+        # Read each time: a threshold that the host sets during a block must survive it.
         self._hosts = (youngest, *older)  # type: ignore[assignment]
         wanted = (max(youngest, SELDOM), *older) if on and youngest else self._hosts  # 0: never
         if now != wanted:
@@ -129,12 +130,12 @@ class _Seldom(_Switch):
 
 
 class _Turns:
-    """Lets the collector run although blocks are open, when it is high time. Thread-safe."""
+    """Lets the collector run although blocks are open, once a collection has waited too long. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._due_since: float | None = None
-        self._left = 0  # objects that the last turn did not see to, as without a global lock
+        self._left = 0  # objects that the last turn left, as it may without a global lock
 
     def give_if_due(self) -> None:
         """Have a collection if one has been due for too long. Runs finalisers."""
@@ -143,7 +144,7 @@ class _Turns:
         self._due_since = None
         for switch in _switches:
             switch.suspend()
-        # Not under a lock: a collection runs finalisers, and these are not ours.
+        # Not under a lock: a collection runs foreign finalisers.
         [set() for _ in range(_NUDGES)]
         self._left = gc.get_count()[0]
         for switch in _switches:
@@ -174,9 +175,9 @@ class _With:
 
     _switch: ClassVar[_Switch]
 
-    # An asynchronous exception may strike before the block is set up or when it is being left: then the death of this
-    # object ends the block, by its weak reference. A `__del__` would run every time, and swallow what strikes in it.
-    # And another one may strike right then: then a spare reference ends it.
+    # An asynchronous exception may strike while the block is set up or left. Then the death of this object ends the
+    # block, by its weak reference. A `__del__` would run every time, and swallow an exception that strikes in it. A
+    # second exception may strike at that moment: then the spare reference ends the block.
     def __enter__(self) -> None:
         close = self._switch.close
         noted: _Block = weakref.ref(self, close)
@@ -193,7 +194,7 @@ class _With:
 class gc_paused(_With):  # noqa: N801 - used as a function is: `with gc_paused():`
     """Keep the automatic collector off during a ``with`` block; explicit ``gc.collect()`` still works.
 
-    For short blocks without foreign code, during which no collection must run: nothing bounds a single one.
+    For short blocks without foreign code, during which no collection must run: the length of one block is not bounded.
 
     Any number of blocks may be open, nested or in several threads: the first to open switches the collector
     off, the last to close switches it on again if it was on. An object serves one block at a time. It costs
@@ -205,10 +206,10 @@ class gc_paused(_With):  # noqa: N801 - used as a function is: `with gc_paused()
 
 
 class gc_relaxed(_With):  # noqa: N801 - as above
-    """Let the automatic collector run seldom during a ``with`` block that may take its time, as a load or a thaw may.
+    """Let the automatic collector run seldom during a ``with`` block that may be long, such as a load or a thaw.
 
-    Garbage that the host makes meanwhile is still collected, however long the block takes: once there are `SELDOM` new
-    objects. It nests and is shared as a pause is. A threshold that somebody else sets meanwhile stays.
+    However long the block takes, garbage of the host is still collected once there are `SELDOM` new objects. It nests
+    and is shared as a pause is. A threshold that other code sets meanwhile stays.
     """
 
     __slots__ = ()
@@ -224,5 +225,5 @@ after_fork_in_child(_restart_in_child)
 
 
 def collector_is_off() -> bool:
-    """Whether the automatic collector is off by somebody else's wish, not (or not only) for one of these pauses."""
+    """Whether other code has switched the automatic collector off, not (or not only) one of these pauses."""
     return not (gc.isenabled() or _off.by_us) or not gc.get_threshold()[0]

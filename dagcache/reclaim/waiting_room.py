@@ -1,14 +1,13 @@
-"""Where values wait that left the cache while a caller held them, until they can be taken apart.
+"""The waiting room: values that left the cache while a caller held them wait here until they can be taken apart.
 
-Callers hold what a lookup gave them, so a third to a half of what leaves is held at that moment. Taking it apart is
-tried again when it may be free. The sign for that costs no walk: the value's reference count has fallen to what its
-own parts account for. The exact census of the breaker decides; a wrong sign costs time and no more.
+A third to a half of the values are held by a caller when they leave. Taking one apart is tried again once there is a
+sign that it may be free: its reference count has fallen to the references from its own parts. The sign costs no walk.
+The exact census of the breaker decides, so a wrong sign only costs time.
 
-The newest wait by strong reference, up to 2 MiB and a quarter of the budget: what passes through is dropped at once by
-most callers, and is then taken apart during the next thaw, so that as many objects die as are made and no collection is
-due. All others wait by weak reference. That keeps nothing alive, so a value that is held for hours costs a ticket; and
-nothing has to be forgotten while it is held. Values without weak references wait by strong reference, within bounds of
-their own.
+The newest values wait by strong reference, up to 2 MiB and a quarter of the budget. Most callers drop a value that
+passes through at once. It is then taken apart during the next thaw, so that as many objects die as are made and no
+collection is due. All others wait by weak reference. That keeps nothing alive: a value that is held for hours costs a
+ticket, and need not be forgotten. Values without weak references wait by strong reference, within bounds of their own.
 """
 
 from __future__ import annotations
@@ -23,32 +22,33 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from dagcache.concurrency.allowance import never
-from dagcache.reclaim.census import CycleBreaker, Outcome, WaitingReference, tell_of_failure
+from dagcache.reclaim.breaker import CycleBreaker, Outcome, report_failure
+from dagcache.reclaim.weak_references import WaitingReference
 
 STRONG_BYTES = 2 * 2**20
-"""Of the newest, at most: a value beyond makes the oldest of them wait by weak reference."""
+"""The most bytes of the newest values; beyond, the oldest of them wait by weak reference."""
 STRONG_PART = 4
-"""Neither the newest nor those without weak references weigh more than this part of the budget (a quarter)."""
+"""The newest values, and those without weak references, each take at most this part of the budget (a quarter)."""
 MOST_STRONG = 64
-"""The newest, however little they weigh: each is looked at."""
+"""The most values among the newest, however small: each look visits them."""
 STUBBORN_BYTES = 16 * 2**20
-"""Of values of types without weak references, at most: a value beyond makes the oldest of them be given up."""
+"""The most bytes of values without weak references; beyond, the oldest of them are given up."""
 MOST_STUBBORN = 256
-"""Of these, however little they weigh."""
+"""The most values without weak references, however small."""
 SIGNS_PER_LOOK = 16
-"""Reference counts that are read in one look: half a microsecond each."""
+"""Reference counts that one look reads: half a microsecond each."""
 TRIES_PER_LOOK = 2
-"""Censuses in one look: more than values come, and a bounded stop."""
+"""Censuses in one look: more than new values arrive between looks, and a bounded delay."""
 LONGEST_PAUSE = 64
-"""Looks at a value between two tries, while a part of it is held."""
+"""The most looks at a value between two tries, while a part of it is held."""
 _MOST_ROUNDS = 3
-"""Of trying everything: a value may be held by another one that waits."""
+"""Rounds of trying all values: one may be held by another one that waits."""
 
 _UNKNOWN = sys.maxsize
 
 
 class _Ticket:
-    """A value that waits. ``weights`` has its bytes, by the ticket's id, for as long as the value is there."""
+    """A waiting value. ``weights`` has its bytes, by the id of the ticket, for as long as the value exists."""
 
     __slots__ = (
         "__weakref__",
@@ -83,7 +83,7 @@ class _Ticket:
         if self.is_weak:
             return True
         try:
-            # A callback that runs no line of Python: an interrupt in it would be swallowed.
+            # A callback without Python code: an interrupt in it would be swallowed.
             self._reference = WaitingReference(self._cell[0], functools.partial(self._weights.pop, id(self)))
         except TypeError:
             return False
@@ -92,7 +92,7 @@ class _Ticket:
 
     @property
     def waits(self) -> bool:
-        """Whether its value is still there. Makes no reference to it, which could be the last one."""
+        """Whether its value still exists. Makes no reference to it, which could become the last one."""
         return bool(self._cell) if self._reference is None else id(self) in self._weights
 
     def value_cell(self) -> list[object]:
@@ -108,13 +108,13 @@ class _Ticket:
         return holders <= self.own and (holders < self._failed_at or self._passes > self._pause)
 
     def note_failure(self, holders: int) -> None:
-        """It is held: if the sign was there, a part of it is."""
+        """The value is held; if there was a sign, a part of it is."""
         self._failed_at = holders
         self._passes = 0
         self._pause = min(2 * self._pause + 1, LONGEST_PAUSE)
 
     def leave(self) -> None:
-        """It waits no more."""
+        """End the wait."""
         self._cell = []
         self._reference = None
         self._weights.pop(id(self), None)
@@ -141,26 +141,26 @@ class WaitingRoom:
         self._weights: dict[int, int] = {}
         self._looks = 0
         self._interval = LONGEST_PAUSE
-        """Looks between two tries against the sign."""
+        """Looks between two tries without a sign."""
         self._admitted = 0
         self.taken_apart = 0
         """Values that the census found free."""
         self.given_up = 0
         """Values that were left to the collector."""
         self.budget = budget
-        """Bytes, 0 = unbounded: of this, the strong references take a part at most, from the next call on."""
+        """The cache's budget in bytes, 0 = unbounded. It bounds values with strong references from the next call on."""
 
     def __len__(self) -> int:
         return sum(map(len, self._queues))
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to look at, nor any bytes."""
+        """Whether no ticket and no bytes are left."""
         return not (self._weights or len(self))
 
     @property
     def waiting(self) -> int:
-        """How many values wait here and are still there."""
+        """The number of waiting values that still exist."""
         return len(self._weights)
 
     @property
@@ -170,11 +170,11 @@ class WaitingRoom:
 
     @property
     def died(self) -> int:
-        """How many values have died without a census, when their holders dropped them."""
+        """The number of values that died without a census, when their holders dropped them."""
         return self._admitted - self.taken_apart - self.given_up - self.waiting
 
     def admit(self, value_cell: list[object], nbytes: int, own: int | None) -> None:
-        """Take over the value in a one-element list, and take it apart at once if it seems free.
+        """Adopt the value in a one-element list, and take it apart at once if it seems free.
 
         ``own``: the references to it from its own parts, None if they are unknown.
         """
@@ -194,7 +194,7 @@ class WaitingRoom:
         self._bound()
 
     def look(self, is_spent: Callable[[], bool] = never) -> None:
-        """Take a couple of values apart that seem free now; of each kind one, once ``is_spent`` says so."""
+        """Take apart some values that seem free; only one of each queue once ``is_spent`` returns true."""
         self._looks += 1
         for queue in self._queues:
             self._look_into(queue, is_spent, blindly=self._looks % (self._interval + 1) == 0)
@@ -202,7 +202,7 @@ class WaitingRoom:
             self._forget_the_lost()
 
     def empty(self) -> None:
-        """Take apart whatever is free now, without waiting for a sign. Takes a census of all that waits."""
+        """Take apart every value that is free now, without waiting for a sign. Takes a census of each waiting value."""
         self._bound()
         for _ in range(_MOST_ROUNDS):
             freed = [self._try_all(queue) for queue in self._queues]
@@ -210,7 +210,7 @@ class WaitingRoom:
                 break
 
     def check_invariants(self) -> None:
-        """Recompute what is waiting from the tickets; raises AssertionError where it differs. Not beside a look."""
+        """Recompute the waiting bytes from the tickets. Raises AssertionError on a difference. Not beside a look."""
         tickets = [ticket for queue in self._queues for ticket in queue if ticket.waits]
         assert self._weights == {id(ticket): ticket.nbytes for ticket in tickets}
         assert self.died >= 0
@@ -234,7 +234,7 @@ class WaitingRoom:
                     return
 
     def _see_to(self, ticket: _Ticket, *, blindly: bool) -> bool:
-        """Try a value if it is due; whether it was tried."""
+        """Try a value if it is due. Returns whether it was tried."""
         cell = ticket.value_cell()
         if not cell:
             return False
@@ -243,14 +243,14 @@ class WaitingRoom:
             self._try(ticket, cell, holders)
             return True
         if blindly and holders > ticket.own:
-            # Use may add to the references from the value's own parts; then the sign never comes.
+            # Use of a value may add references between its parts; then the sign never comes.
             freed = self._try(ticket, cell, holders)
             self._interval = self._interval // 2 if freed else min(2 * self._interval + 1, LONGEST_PAUSE)
             return True
         return False
 
     def _try_all(self, queue: deque[_Ticket]) -> bool:
-        """Try each value of a queue; whether one was free."""
+        """Try each value of a queue. Returns whether one was free."""
         freed = False
         for _ in range(len(queue)):
             try:
@@ -279,11 +279,11 @@ class WaitingRoom:
         self._in_hand.pop(id(ticket), None)
 
     def _try(self, ticket: _Ticket, cell: list[object], holders: int) -> bool:
-        """Have the breaker release a value; whether it was free."""
+        """Have the breaker release a value. Returns whether it was free."""
         outcome = self._release(cell)
         if outcome is Outcome.HELD and cell:
             ticket.note_failure(holders)
-            ticket.weaken()  # if all that is left are weak references, it may die of ours
+            ticket.weaken()  # so that the value can die with its last other holder
         else:
             self.taken_apart += outcome is Outcome.FREED
             self.given_up += outcome is not Outcome.FREED
@@ -294,11 +294,11 @@ class WaitingRoom:
         try:
             return self._breaker.release(cell)
         except Exception as error:
-            tell_of_failure(error)
+            report_failure(error)
             return Outcome.SKIPPED
 
     def _bound(self) -> None:
-        """See to the oldest if there are too many by strong reference."""
+        """Weaken or give up the oldest values if too many wait by strong reference."""
         most_strong = _bound_within(self.budget, STRONG_BYTES)
         most_stubborn = _bound_within(self.budget, STUBBORN_BYTES)
         with suppress(IndexError):  # another thread was faster
@@ -312,9 +312,9 @@ class WaitingRoom:
                     ticket.leave()
 
     def _forget_the_lost(self) -> None:
-        """An interrupt at the wrong moment loses a ticket: its value is the collector's, and its bytes go here.
+        """Remove the bytes of tickets that an interrupt has lost; their values are left to the collector.
 
-        Not at the first look: another thread may have a ticket between two places.
+        Not at the first look: another thread may have a ticket in hand.
         """
         for key, reference in list(self._in_hand.items()):
             if reference() is None:

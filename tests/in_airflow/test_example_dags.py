@@ -17,7 +17,7 @@ import pytest
 
 from dagcache.airflow import graphs
 from dagcache.airflow.sharing import share_immutables, share_strings
-from dagcache.reclaim.census import GenericBreaker, Outcome
+from dagcache.reclaim.breaker import GenericBreaker, Outcome
 from tests.support.lockstep import assert_same_graph
 
 FOLDERS = ("airflow.example_dags", "airflow.providers.standard.example_dags")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dagcache.reclaim.census import Outcome
+from dagcache.reclaim.breaker import Outcome
 from tools.scorecard.measures.holding import censuses, evictions
 
 pytestmark = pytest.mark.usefixtures("no_collector")

@@ -17,7 +17,7 @@ import pytest
         ("simulation", ["Lookup", "replay", "replay_lru"], "traces.replay"),
         ("trace", ["record"], "traces.recording"),
         ("freezing", ["PickleFreezer"], "freezing.pickle_freezer"),
-        ("reclaim", ["GenericBreaker", "Outcome"], "reclaim.census"),
+        ("reclaim", ["GenericBreaker", "Outcome"], "reclaim.breaker"),
     ],
 )
 def test_a_former_name_leads_to_the_same_object(former: str, names: list[str], home: str) -> None:

@@ -127,14 +127,14 @@ def test_shrinking_starts_from_what_is_held() -> None:
 
 
 def test_shrinking_ends_at_the_floor_and_keeps_every_version(caplog: pytest.LogCaptureFixture) -> None:
-    """Live copies go, frozen ones stay; that more is used elsewhere is said once."""
+    """Live copies go, frozen ones stay; the line about use elsewhere appears once."""
     machine = Machine()
     before = len(machine.cache)
     states = [machine.look(LIMIT) for _ in range(10)]
     assert states == [PressureState.SHRINKING] + [PressureState.FLOOR] * 9
     assert machine.cache.max_bytes == FLOOR * BUDGET
     assert len(machine.cache) == before
-    assert caplog.text.count("the memory is used elsewhere") == 1
+    assert caplog.text.count("memory is used elsewhere") == 1
 
 
 def test_steps_down_are_apart(given_back: list[float]) -> None:
@@ -398,8 +398,8 @@ def test_a_percentage_follows_the_memory_limit(memory: list[int], caplog: pytest
         assert machine.look(0) is PressureState.CALM
         assert machine.cache.max_bytes == machine.pressure.configured == limit // 4
     assert [record.getMessage() for record in caplog.records] == [
-        "the memory limit has changed: max_bytes = 25% of the cache 'scheduler' is 2.0 GiB, was 512.0 MiB",
-        "the memory limit has changed: max_bytes = 25% of the cache 'scheduler' is 256.0 MiB, was 2.0 GiB",
+        "the memory limit has changed: max_bytes = 25% of cache 'scheduler' is now 2.0 GiB, was 512.0 MiB",
+        "the memory limit has changed: max_bytes = 25% of cache 'scheduler' is now 256.0 MiB, was 2.0 GiB",
     ]
 
 
@@ -607,8 +607,8 @@ def test_what_is_done_is_logged_when_the_direction_changes(caplog: pytest.LogCap
     for _ in range(3):
         machine.look(0, seconds=100)
     assert [record.getMessage() for record in caplog.records] == [
-        "memory pressure: the cache 'scheduler' is shrinking from 100.0 MiB",
-        f"memory pressure: the cache 'scheduler' is growing from {caplog.records[1].args[-1]}",  # type: ignore[index]
+        "memory pressure: cache 'scheduler' is shrinking from 100.0 MiB",
+        f"memory pressure: cache 'scheduler' is growing from {caplog.records[1].args[-1]}",  # type: ignore[index]
     ]
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
@@ -775,7 +775,7 @@ def test_no_more_threads_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: p
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         pressure = watched(lambda: 0)
-    assert "is not watched: can't start new thread" in caplog.text
+    assert "is not monitored: can't start new thread" in caplog.text
     assert pressure.state is PressureState.OFF
     pressure.watch(interval=SHORTEST_INTERVAL)
     assert watchers()

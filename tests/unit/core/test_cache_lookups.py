@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dagcache import DagCache, Loaded, RecursiveLoadError, Rejection, RemovalCause
-from dagcache.reclaim.census import GenericBreaker, Outcome
+from dagcache.reclaim.breaker import GenericBreaker, Outcome
 from dagcache.reclaim.gc_pause import SELDOM
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, fill, make_cache, never, stated_weight
 

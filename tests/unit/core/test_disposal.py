@@ -8,7 +8,7 @@ from typing import Any
 from dagcache.core.disposal import Disposer
 from dagcache.core.entry import Candidate, Entry, LiveCopy
 from dagcache.core.released import Released
-from dagcache.reclaim.census import Outcome
+from dagcache.reclaim.breaker import Outcome
 from dagcache.stats import RemovalCause
 from tests.support.caches import Removals
 

@@ -16,7 +16,7 @@ import pytest
 import dagcache
 from dagcache import DagCache, FreezeError, RemovalCause, ThawError
 from dagcache.freezing.pickle_freezer import Frozen, PickleFreezer
-from dagcache.reclaim.census import GenericBreaker, Outcome
+from dagcache.reclaim.breaker import GenericBreaker, Outcome
 from tests.support.caches import KIB, Unfreezable, Weighted, make_cache
 from tests.support.clock import ManualClock
 

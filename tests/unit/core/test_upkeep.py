@@ -12,7 +12,7 @@ from dagcache.concurrency.allowance import LOOKUP_SECONDS, VIEW_SECONDS, Allowan
 from dagcache.core.disposal import Disposer
 from dagcache.core.entry import Candidate, Entry, LiveCopy
 from dagcache.core.released import Released
-from dagcache.reclaim.census import Outcome
+from dagcache.reclaim.breaker import Outcome
 from tests.support.caches import KIB, MIB, Removals, Unfreezable, Weighted, fill, make_cache
 from tests.support.clock import ManualClock
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dagcache.reclaim import waiting_room
-from dagcache.reclaim.census import GenericBreaker, Outcome
+from dagcache.reclaim.breaker import GenericBreaker, Outcome
 from dagcache.reclaim.waiting_room import (
     LONGEST_PAUSE,
     MOST_STRONG,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dagcache.freezing.pickle_freezer import PickleFreezer
-from dagcache.reclaim.census import CycleBreaker, GenericBreaker
+from dagcache.reclaim.breaker import CycleBreaker, GenericBreaker
 from tests.support.graphs import SHARED, from_json, make_json
 
 _TEXTS = 20

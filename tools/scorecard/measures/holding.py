@@ -25,7 +25,7 @@ from typing import Any
 
 from dagcache import DagCache
 from dagcache.freezing.pickle_freezer import PickleFreezer
-from dagcache.reclaim.census import GenericBreaker, Outcome
+from dagcache.reclaim.breaker import GenericBreaker, Outcome
 from tests.support.clock import ManualClock
 from tests.support.graphs import SHARED
 from tests.support.holders import STRONG, Holder, mapped_dag

@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from dagcache import DagCache
-from dagcache.reclaim.census import Outcome
+from dagcache.reclaim.breaker import Outcome
 from dagcache.reclaim.gc_freeze import HeapFreeze
 from tools.scorecard.measures.graphs import Source, source
 
