@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable
@@ -19,49 +18,19 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
-from urllib.parse import unquote
 
 from dagcache.airflow.options import OPTIONS, SECTION
 from dagcache.errors import ConfigError
+from dagcache.redaction import MASK, Secrets, is_ambiguous
 
 DATABASE_SECONDS = 10.0
 """What the metadata database is given to answer."""
 
 _ENVIRONMENT = f"AIRFLOW__{SECTION.upper()}__"
-_PASSWORD = re.compile(r"://[^/\s]*?:([^\s]*)@")
-_PASSWORD_OF_NO_URL = re.compile(r":([^\s]*)@")
-_PASSWORD_BY_NAME = re.compile(r"[?&;\s](?:password|passwd|pwd|sslpassword)=([^&;\s]+)", re.IGNORECASE)
-_URL_WITH_USER = re.compile(r"\S+://\S*@\S*")
 _CONNECTION = "sql_alchemy_conn"
 _LONGEST = 300  # characters of somebody else's message
 _SOURCES = {"env var": "environment", "airflow.cfg": "airflow.cfg"}
 _HIDDEN = {"cmd", "secret"}
-
-
-class Secrets:
-    """Texts that must not be told."""
-
-    def __init__(self) -> None:
-        self._texts: set[str] = set()
-
-    def add(self, text: str) -> None:
-        """Hide a text, as it is and as URLs write it."""
-        self._texts.update(form for form in (text, unquote(text)) if form)
-        # Where a password holds what divides an URL, a driver may take a part of it for the host.
-        self._texts.update(part for part in re.split("[@:/]", text) if part)
-
-    def add_passwords_of(self, url: str) -> None:
-        """Hide what stands where an URL has its passwords."""
-        user = _PASSWORD.search(url) or _PASSWORD_OF_NO_URL.search(url)
-        for match in (*([user] if user else []), *_PASSWORD_BY_NAME.finditer(url)):
-            self.add(match[1])
-
-    def hide(self, text: str) -> str:
-        """The text without them, and without any URL that names a user."""
-        text = _URL_WITH_USER.sub("***", text)
-        for secret in sorted(self._texts, key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return text
 
 
 class Teller:
@@ -78,7 +47,7 @@ class Teller:
 
     def tell_failure(self, fact: str, error: BaseException, **content: Any) -> None:
         """One line about what went wrong."""
-        text = " ".join(self.secrets.hide(str(error)).split())[:_LONGEST]
+        text = " ".join(self.secrets.mask(str(error)).split())[:_LONGEST]
         self.tell(fact, error=f"{type(error).__name__}: {text}", **content)
 
 
@@ -88,7 +57,7 @@ def main() -> None:
     os.dup2(2, 1)  # Airflow logs to stdout
     teller = Teller(out)
     for url in _connections_told():
-        teller.secrets.add_passwords_of(url)
+        teller.secrets.add_url(url)
     for fact, find_out in (
         ("airflow", tell_airflow),
         ("settings", tell_settings),
@@ -124,7 +93,7 @@ def tell_airflow(teller: Teller) -> None:
     from airflow.configuration import AIRFLOW_HOME, conf
 
     for name in (_CONNECTION, f"{_CONNECTION}_async"):
-        teller.secrets.add_passwords_of(_connection(conf, name))
+        teller.secrets.add_url(_connection(conf, name))
     teller.tell("airflow", version=__version__, home=str(AIRFLOW_HOME))
 
 
@@ -149,7 +118,7 @@ def tell_settings(teller: Teller) -> None:
         source = sources.get(option.name, "default")
         if source == "hidden":
             teller.secrets.add(text or "")
-            text = "***"
+            text = MASK
         value = option.default if text is None else text
         rows.append({"name": option.name, "value": value, "source": source, "error": error})
     known = {option.name for option in OPTIONS}
@@ -227,7 +196,7 @@ def _settled(teller: Teller, component: str) -> dict[str, Any]:
     try:
         settings = settings_of(component)
     except ConfigError as error:
-        return {"refused": teller.secrets.hide(str(error))}
+        return {"refused": teller.secrets.mask(str(error))}
     memory = memory_limit()
     return {
         "enabled": settings.enabled,
@@ -256,12 +225,13 @@ def _default_targets() -> Path:
 def tell_database(teller: Teller) -> None:
     """Whether the metadata database answers, through a session of Airflow's own."""
     from airflow import settings
+    from airflow.configuration import conf
 
     url = settings.engine.url
     dialect = url.get_backend_name()
-    # Without the user; and an @ in what is taken for the host is the end of a password.
-    host = None if url.host is None or "@" in url.host else url.host
-    where = {"dialect": dialect, "host": host, "port": url.port, "database": url.database}
+    where: dict[str, Any] = {"dialect": dialect, "host": None, "port": None, "database": None}
+    if dialect == "sqlite" or not is_ambiguous(_connection(conf, _CONNECTION)):
+        where.update(host=url.host, port=url.port, database=url.database)  # not the user name
     if url.password:
         teller.secrets.add(str(url.password))
     if dialect == "sqlite" and not Path(url.database or "").is_file():

@@ -6,7 +6,6 @@ rolled back. Airflow writes to the same tables all the time; a reader that held 
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
@@ -22,11 +21,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from dagcache.errors import LoadError
+from dagcache.redaction import AMBIGUOUS, Secrets, is_ambiguous, is_secret_name
 
 _FORMS = "postgresql+psycopg2://user:password@host/airflow, mysql+mysqldb://..., or sqlite:////path/to/airflow.db"
+_FILE = ("sqlite:///", "sqlite+pysqlite:///")  # no host and no user: an @ is a part of the path
 _CONNECT_SECONDS = 10
 _STEPS_BETWEEN_LOOKS = 100_000  # of SQLite's machine, some milliseconds
-_SECRET = re.compile("pass|pwd|secret|token|key|cred", re.IGNORECASE)
 
 _metadata = sa.MetaData()
 _Moment = sa.DateTime(timezone=True)
@@ -93,6 +93,7 @@ class MetadataDatabase:
 
     def __init__(self, url_or_engine: str | URL | Engine, *, timeout: float = 30.0) -> None:
         self._timeout = timeout
+        self._secrets = Secrets()
         self._owned = not isinstance(url_or_engine, Engine)
         if isinstance(url_or_engine, Engine):
             self._engine = url_or_engine
@@ -100,10 +101,15 @@ class MetadataDatabase:
         else:
             self._url = _understood(url_or_engine)
             self._engine = _engine(self._url, timeout)
+        for secret in _secrets_in(self._url):
+            self._secrets.add(secret)
 
     @property
     def name(self) -> str:
-        """Its URL without the password and without what follows the database's name."""
+        """The URL without its password and query; ``postgresql://***`` if its parts are ambiguous."""
+        named = f"{self._url.host}{self._url.database}"
+        if "@" in named and self._url.get_backend_name() != "sqlite":
+            return f"{self._url.drivername}://***"
         return self._url.set(query={}).render_as_string(hide_password=True)
 
     @property
@@ -159,7 +165,7 @@ class MetadataDatabase:
             yield
         except (SQLAlchemyError, sqlite3.Error, ValueError, TypeError) as error:
             # "from None": the original may show anything, and so may what it was caused by.
-            raise LoadError(f"{self.name}: {self._without_secrets(_first_line(error))}") from None
+            raise LoadError(f"{self.name}: {self._secrets.mask(_first_line(error))}") from None
 
     def check(self) -> str:
         """See whether it is what Airflow 3 writes, and say what it is: ``"Airflow 3.3"``.
@@ -195,11 +201,6 @@ class MetadataDatabase:
             absent += [f"the column {table.name}.{name}" for name in table.c.keys() if name not in there]  # noqa: SIM118
         return absent
 
-    def _without_secrets(self, text: str) -> str:
-        for secret in _secrets(self._url):
-            text = text.replace(secret, "***")
-        return text
-
 
 def seconds(moment: datetime | None) -> float | None:
     """A moment of the database as seconds since 1970; where it knows no time zones, Airflow writes UTC."""
@@ -221,20 +222,14 @@ def _understood(url: str | URL) -> URL:
     except ImportError:
         problem = f"the driver of {parsed.drivername if parsed else 'the database'} is not installed"
     else:
-        if not dialect.is_async and (dialect.name == "sqlite" or not _has_stray_at(text)):
+        if not dialect.is_async and (text.startswith(_FILE) or not is_ambiguous(text)):
             return parsed
         problem = (
             f"{parsed.drivername} is an asynchronous driver; accepted: {_FORMS}"
             if dialect.is_async
-            else "the database's URL has more than one @: in a password it is written %40, as / is %2F"
+            else f"the database's URL has {AMBIGUOUS}"
         )
     raise LoadError(problem)
-
-
-def _has_stray_at(text: str) -> bool:
-    """An unquoted @ or / in a password makes a part of it the host or the database's name, which are shown."""
-    _, _, rest = text.partition("://")
-    return rest.partition("?")[0].count("@") > 1 or "@" in rest.partition("?")[0].partition("/")[2]
 
 
 def _engine(url: URL, timeout: float) -> Engine:
@@ -274,13 +269,12 @@ def _preamble(dialect: str, timeout: float) -> tuple[str, ...]:
     return ()
 
 
-def _secrets(url: URL) -> list[str]:
-    plain = [str(url.password)] if url.password else []
-    for name, values in url.normalized_query.items():
-        if _SECRET.search(name):
-            plain += values
-    spellings = {form for secret in plain for form in (secret, quote(secret, safe=""), quote_plus(secret))}
-    return sorted(filter(None, spellings), key=len, reverse=True)
+def _secrets_in(url: URL) -> list[str]:
+    parameters = url.normalized_query.items()
+    return [
+        str(url.password or ""),
+        *(value for name, values in parameters if is_secret_name(name) for value in values),
+    ]
 
 
 def _first_line(error: Exception) -> str:

@@ -17,7 +17,7 @@ import dagcache
 ROOT = Path(dagcache.__file__).parent
 
 LEVELS = [
-    ["errors", "log_limits", "own_version"],
+    ["errors", "log_limits", "own_version", "redaction"],
     ["concurrency"],
     ["sizing"],
     ["config", "stats", "eviction", "reclaim"],
