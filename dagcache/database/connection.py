@@ -269,12 +269,11 @@ def _preamble(dialect: str, timeout: float) -> tuple[str, ...]:
     return ()
 
 
-def _secrets_in(url: URL) -> list[str]:
-    parameters = url.normalized_query.items()
-    return [
-        str(url.password or ""),
-        *(value for name, values in parameters if is_secret_name(name) for value in values),
-    ]
+def _secrets_in(url: URL) -> Iterator[str]:
+    yield str(url.password or "")
+    for name, values in url.normalized_query.items():
+        if is_secret_name(name):
+            yield from values
 
 
 def _first_line(error: Exception) -> str:

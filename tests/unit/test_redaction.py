@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -44,11 +45,11 @@ late_passwords = st.tuples(st.sampled_from(["1", "12", "8080"]), st.sampled_from
 """Passwords that begin as a port does: a parser may take them for one."""
 
 
-def shown_or_refused(url: str) -> str:
+def shown_or_refused(url: str, show: Callable[[str], object] = shown_url) -> str:
     """How a URL is shown, or the message that refuses it."""
     try:
-        return shown_url(url)
-    except ValueError as error:
+        return str(show(url))
+    except (ValueError, LoadError) as error:
         return str(error)
 
 
@@ -86,13 +87,11 @@ def test_a_refusal_shows_no_part_of_the_url(secret: str) -> None:
         f"ftp://{secret}",
         f"http:/{secret}",
         f"http://[{secret}",
-        f"http://h:{secret}".replace("@", ""),
+        "http://h:" + secret.replace("@", ""),
     ):
-        try:
-            assert MARKER not in shown_url(url)
-        except ValueError as error:
-            assert MARKER not in str(error)
-            assert "not an http:// or https:// URL" in str(error)
+        shown = shown_or_refused(url)
+        assert MARKER not in shown
+        assert shown.startswith("not an http:// or https:// URL")
 
 
 @pytest.mark.parametrize(
@@ -133,10 +132,7 @@ def test_a_database_is_named_without_its_password(password: str) -> None:
         f"postgresql+psycopg2://user:{password}@host:5432/db?sslpassword={MARKER}",
         f"postgresql+psycopg2://host/db?user=a&password={password}",
     ):
-        try:
-            assert MARKER not in repr(MetadataDatabase(url))
-        except LoadError as error:
-            assert MARKER not in str(error)
+        assert MARKER not in shown_or_refused(url, MetadataDatabase)
 
 
 @given(password=passwords | late_passwords)
