@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
-from dagcache.airflow.options import OPTIONS, SECTION
+from dagcache.airflow.provider_info import OPTIONS, SECTION
 from dagcache.errors import ConfigError
 from dagcache.redaction import MASK, Secrets, is_ambiguous
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dagcache.airflow.options import OPTIONS
-from dagcache.config import CacheConfig
+from dagcache.airflow.provider_info import OPTIONS
+from dagcache.config import CacheConfig, parse_switch
 from dagcache.errors import ConfigError
 from dagcache.metrics.ports import parse_ports
 from dagcache.sizing.durations import parse_seconds
@@ -72,10 +72,10 @@ def read_settings(get: Callable[[str], str | None], component: str, workers: int
         ),
         high_watermark=high,
         low_watermark=low,
-        gc_freeze=_switch(texts, "gc_freeze"),
+        gc_freeze=parse_switch(texts["gc_freeze"], "gc_freeze"),
         metrics_host=texts["metrics_host"].strip(),
         metrics_ports=parse_ports(texts["metrics_port"]),
-        attribution=_switch(texts, "attribution"),
+        attribution=parse_switch(texts["attribution"], "attribution"),
         metrics_targets=texts["metrics_targets"].strip(),
         trace=texts["trace"].strip(),
         trace_max_bytes=parse_max_bytes(texts["trace_max_bytes"], "trace_max_bytes"),
@@ -99,10 +99,3 @@ def _share(texts: dict[str, str], name: str) -> float:
     if not 0 < share <= 1:
         raise ConfigError(name, texts[name], "a share of the memory limit above 0 and at most 1, as 0.9")
     return share
-
-
-def _switch(texts: dict[str, str], name: str) -> bool:
-    try:
-        return CacheConfig(frozen=texts[name]).frozen
-    except ConfigError as error:
-        raise ConfigError(name, texts[name], error.accepted) from error
