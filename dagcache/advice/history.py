@@ -24,7 +24,7 @@ _BATCH = 5_000
 MOST_RUNS = 200_000
 """How many runs are looked at, at most, the newest first: some 40 MB."""
 
-Told = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _count_until(versions: Sequence[Version], at: float) -> int:
     return bisect_right(versions, at, key=lambda version: version.created)
 
 
-def read_history(loader: SerializedDagLoader, *, days: float, told: Told) -> History:
+def read_history(loader: SerializedDagLoader, *, days: float, progress: Progress) -> History:
     """Read versions and runs; memory is bounded by the number of versions (300 bytes each) and `MOST_RUNS`.
 
     Raises:
@@ -126,16 +126,16 @@ def read_history(loader: SerializedDagLoader, *, days: float, told: Told) -> His
     """
     database = loader.database
     history = History()
-    with database.told():
-        _read_versions(loader, history, told)
+    with database.load_errors():
+        _read_versions(loader, history, progress)
     if not history.versions:
         raise LoadError(f"{database.name}: expected DAG versions with a serialised DAG; found none")
-    with database.told():
-        _read_runs(database, history, days * _DAY, told)
+    with database.load_errors():
+        _read_runs(database, history, days * _DAY, progress)
     return history
 
 
-def _read_versions(loader: SerializedDagLoader, history: History, told: Told) -> None:
+def _read_versions(loader: SerializedDagLoader, history: History, progress: Progress) -> None:
     total = loader.database.rows(sa.select(sa.func.count()).select_from(sa.table("dag_version")))[0][0]
     names: dict[str, str] = {}
     for done, row in enumerate(loader.versions(batch=_BATCH, sizes=False)):
@@ -143,12 +143,12 @@ def _read_versions(loader: SerializedDagLoader, history: History, told: Told) ->
             dag_id = names.setdefault(row.dag_id, row.dag_id)
             history.versions.setdefault(dag_id, []).append(Version(row.id, row.version_number, row.created_at))
         if done % _BATCH == 0:
-            told("versions", done, total)
+            progress("versions", done, total)
     for versions in history.versions.values():
         versions.sort(key=lambda version: (version.created, version.number))
 
 
-def _read_runs(database: MetadataDatabase, history: History, period: float, told: Told) -> None:
+def _read_runs(database: MetadataDatabase, history: History, period: float, progress: Progress) -> None:
     newest = max(versions[-1].created for versions in history.versions.values())
     columns = (DAG_RUN.c.start_date, DAG_RUN.c.end_date, DAG_RUN.c.last_scheduling_decision)
     moments = database.rows(sa.select(*(sa.func.max(column) for column in columns)))[0]
@@ -161,7 +161,7 @@ def _read_runs(database: MetadataDatabase, history: History, period: float, told
             history.since = max(history.since, min(run.start for run in history.runs))
             break
         if done % _BATCH == 0:
-            told("runs", done, 0)
+            progress("runs", done, 0)
         _take(row, history, passed_over)
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from dagcache.advice import curve, recommend, working_set
 from dagcache.advice.curve import Point, Window
-from dagcache.advice.history import History, Told, read_history
+from dagcache.advice.history import History, Progress, read_history
 from dagcache.advice.recommend import Advice
 from dagcache.advice.sampling import Sampled, sample_sizes
 from dagcache.advice.sizes import Size, Speed, measure_speed
@@ -100,7 +100,7 @@ def advise(
     workers: int,
     budgets: Sequence[int] = (),
     loop_seconds: float = 1.0,
-    told: Told,
+    progress: Progress,
     speed: Speed | None = None,
 ) -> Report:
     """Read the database and say what to set.
@@ -111,7 +111,7 @@ def advise(
         workers: of the API server, each with a cache of its own; 0 = it has none.
         budgets: bytes, to replay instead of those that are found to be worth a look.
         loop_seconds: how long one loop of the scheduler is taken to last.
-        told: ``told(step, done, of)`` is told how far it is; ``of`` is 0 if nobody knows.
+        progress: called as ``progress(step, done, of)`` after each step; ``of`` is 0 if the total is unknown.
         speed: of this machine; None: it is measured.
 
     Raises:
@@ -119,18 +119,18 @@ def advise(
 
     """
     airflow = loader.database.check()
-    history = read_history(loader, days=days, told=told)
-    return _Study(loader, history, loop_seconds, told, speed or measure_speed()).report(airflow, workers, budgets)
+    history = read_history(loader, days=days, progress=progress)
+    return _Study(loader, history, loop_seconds, progress, speed or measure_speed()).report(airflow, workers, budgets)
 
 
 class _Study:
     """One database's figures, as they come together."""
 
     def __init__(
-        self, loader: SerializedDagLoader, history: History, loop_seconds: float, told: Told, speed: Speed
+        self, loader: SerializedDagLoader, history: History, loop_seconds: float, progress: Progress, speed: Speed
     ) -> None:
         self._history = history
-        self._told = told
+        self._progress = progress
         self._speed = speed
         self._loop_seconds = loop_seconds
         known = {version.id: dag_id for dag_id, versions in history.versions.items() for version in versions}
@@ -139,7 +139,7 @@ class _Study:
         dags = {use.version_id: use.dag_id for use in self._uses}
         dags |= {versions[-1].id: dag_id for dag_id, versions in history.versions.items()}
         first = {use.version_id for use in self._now}
-        self._sampled: Sampled = sample_sizes(loader, dags, first=first, speed=speed, told=told)
+        self._sampled: Sampled = sample_sizes(loader, dags, first=first, speed=speed, progress=progress)
         self._sizes = self._sampled.sizes
         self._orders = {
             version.id: version.number
@@ -211,7 +211,7 @@ class _Study:
         for number, max_bytes in enumerate(chosen):
             points = []
             for done, window in enumerate(windows):
-                self._told("replay", number * len(windows) + done, len(chosen) * len(windows))
+                self._progress("replay", number * len(windows) + done, len(chosen) * len(windows))
                 points.append(curve.point(window, max_bytes, DEFAULT_TTL))
             rows.append(Row(max_bytes, points[0], curve.mean(points[1:]) if points[1:] else None))
         return tuple(rows)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from dagcache.advice.history import Told
+from dagcache.advice.history import Progress
 from dagcache.advice.sizes import Size, Speed, features
 from dagcache.database.loader import SerializedDagLoader, VersionRow
 from dagcache.errors import LoadError
@@ -39,7 +39,7 @@ class Sampled:
 
 
 def sample_sizes(
-    loader: SerializedDagLoader, dags: dict[UUID, str], *, first: Collection[UUID], speed: Speed, told: Told
+    loader: SerializedDagLoader, dags: dict[UUID, str], *, first: Collection[UUID], speed: Speed, progress: Progress
 ) -> Sampled:
     """Predict the sizes of versions, ``dags`` telling what each is a version of; those of ``first`` before all others.
 
@@ -48,10 +48,10 @@ def sample_sizes(
 
     """
     found = Sampled()
-    rows = _lengths(loader, _spread(dags, first, _MOST_LENGTHS), told)
+    rows = _lengths(loader, _spread(dags, first, _MOST_LENGTHS), progress)
     found.measured = len(rows)
     found.payload_bytes = {row.id: row.payload_bytes for row in rows.values()}
-    known = _read(loader, _choose(rows), speed, found, told)
+    known = _read(loader, _choose(rows), speed, found, progress)
     if not known:
         raise LoadError(
             f"{loader.database.name}: expected serialised DAGs; none of the {found.damaged} that were read is one"
@@ -69,11 +69,11 @@ def _spread(dags: dict[UUID, str], first: Collection[UUID], most: int) -> list[U
     return list(chosen)[:most]
 
 
-def _lengths(loader: SerializedDagLoader, versions: list[UUID], told: Told) -> dict[UUID, VersionRow]:
+def _lengths(loader: SerializedDagLoader, versions: list[UUID], progress: Progress) -> dict[UUID, VersionRow]:
     rows: dict[UUID, VersionRow] = {}
     for start in range(0, len(versions), _CHUNK):
-        told("lengths", start, len(versions))
-        with loader.database.told():
+        progress("lengths", start, len(versions))
+        with loader.database.load_errors():
             rows.update(loader.sizes(versions[start : start + _CHUNK]))
     return rows
 
@@ -89,13 +89,13 @@ def _choose(rows: dict[UUID, VersionRow]) -> list[VersionRow]:
 
 
 def _read(
-    loader: SerializedDagLoader, rows: list[VersionRow], speed: Speed, found: Sampled, told: Told
+    loader: SerializedDagLoader, rows: list[VersionRow], speed: Speed, found: Sampled, progress: Progress
 ) -> dict[UUID, Size]:
     known: dict[UUID, Size] = {}
     dictionary = Dictionary()
     early = []  # measured while there was no dictionary: a cache has one for all but its first values
     for done, row in enumerate(rows):
-        told("payloads", done, len(rows))
+        progress("payloads", done, len(rows))
         if not dictionary.words:
             early.append(row)
         try:
@@ -112,7 +112,7 @@ def _read(
 def _measure(
     loader: SerializedDagLoader, row: VersionRow, speed: Speed, dictionary: Dictionary, known: dict[UUID, Size]
 ) -> None:
-    with loader.database.told():
+    with loader.database.load_errors():
         payload = loader.load(row.id)
     if payload is not None:
         known[row.id] = speed.size(features(payload, dictionary))

@@ -90,7 +90,7 @@ class CachedLookups:
 
     component_name: ClassVar[str]
     make_component: ClassVar[Callable[[Callable[[Any], Any]], Component]]
-    tell_hit: Callable[[], object]
+    count_hit: Callable[[], object]
 
     dagcache: DagCache[UUID, Any] | None = None
     """The cache; None if it could not be built: then this is Airflow's own bag."""
@@ -132,7 +132,7 @@ class CachedLookups:
         look_up = self._look_up if is_current else self._look_up_and_compare
         dag = self._guarded(load, look_up)
         if dag is not None and not load.ran:
-            self.tell_hit()
+            self.count_hit()
         return dag
 
     def get_latest_version_of_dag(self, dag_id: str, *, session: Any) -> Any:
@@ -439,12 +439,12 @@ def cached_bag(base: type, component: str, make_component: Callable[..., Compone
             "__module__": __name__,
             "component_name": component,
             "make_component": staticmethod(make_component),
-            "tell_hit": _hit_teller(base),
+            "count_hit": _hit_counter(base),
         },
     )
 
 
-def _hit_teller(base: Any) -> Callable[[Any], object]:
+def _hit_counter(base: Any) -> Callable[[Any], object]:
     """How a bag of this class counts a hit for Airflow's own statistics."""
     if hasattr(base, "_on_cache_hit"):
         return lambda bag: bag._on_cache_hit()  # noqa: SLF001 - Airflow 3.3.2
@@ -453,8 +453,8 @@ def _hit_teller(base: Any) -> Callable[[Any], object]:
     if stats is None:
         return lambda bag: None  # Airflow 3.1 counts nothing
 
-    def tell(bag: Any) -> None:
+    def count(bag: Any) -> None:
         if getattr(bag, "_use_cache", False):  # Airflow 3.2 counts in the API server only
             stats.incr("api_server.dag_bag.cache_hit")
 
-    return tell
+    return count

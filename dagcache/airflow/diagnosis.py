@@ -33,68 +33,68 @@ _SOURCES = {"env var": "environment", "airflow.cfg": "airflow.cfg"}
 _HIDDEN = {"cmd", "secret"}
 
 
-class Teller:
+class Reporter:
     """Writes facts, and what went wrong without secrets. Nothing else is searched for them: one may be a usual word."""
 
     def __init__(self, out: TextIO) -> None:
         self.secrets = Secrets()
         self._out = out
 
-    def tell(self, fact: str, **content: Any) -> None:
+    def report(self, fact: str, **content: Any) -> None:
         """One line."""
         self._out.write(json.dumps({"fact": fact, **content}, default=str) + "\n")
         self._out.flush()
 
-    def tell_failure(self, fact: str, error: BaseException, **content: Any) -> None:
+    def report_failure(self, fact: str, error: BaseException, **content: Any) -> None:
         """One line about what went wrong."""
         text = " ".join(self.secrets.mask(str(error)).split())[:_LONGEST]
-        self.tell(fact, error=f"{type(error).__name__}: {text}", **content)
+        self.report(fact, error=f"{type(error).__name__}: {text}", **content)
 
 
 def main() -> None:
     """Tell all facts; what cannot be found out is told as a fact of its own."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # Airflow logs to stdout
-    teller = Teller(out)
-    for url in _connections_told():
-        teller.secrets.add_url(url)
+    reporter = Reporter(out)
+    for url in _connections_as_written():
+        reporter.secrets.add_url(url)
     for fact, find_out in (
-        ("airflow", tell_airflow),
-        ("settings", tell_settings),
-        ("components", tell_components),
-        ("database", tell_database),
+        ("airflow", report_airflow),
+        ("settings", report_settings),
+        ("components", report_components),
+        ("database", report_database),
     ):
-        _attempt(teller, fact, find_out)
+        _attempt(reporter, fact, find_out)
     out.close()
     os._exit(0)  # whoever still waits for a database does so in a daemon thread
 
 
-def _attempt(teller: Teller, fact: str, find_out: Callable[[Teller], None], **content: Any) -> None:
+def _attempt(reporter: Reporter, fact: str, find_out: Callable[[Reporter], None], **content: Any) -> None:
     try:
-        find_out(teller)
+        find_out(reporter)
     except Exception as error:
-        teller.tell_failure(fact, error, **content)
+        reporter.report_failure(fact, error, **content)
 
 
-def _connections_told() -> list[str]:
+def _connections_as_written() -> list[str]:
     """The connections in the environment and in airflow.cfg, as they are written: Airflow may fail to read them."""
-    told = [value for name, value in os.environ.items() if _CONNECTION in name.lower()]
+    found = [value for name, value in os.environ.items() if _CONNECTION in name.lower()]
     home = os.environ.get("AIRFLOW_HOME", "~/airflow")
     path = Path(os.environ.get("AIRFLOW_CONFIG", f"{home}/airflow.cfg")).expanduser()
     with suppress(OSError, UnicodeDecodeError):
         lines = path.read_text(encoding="utf-8").splitlines()
-        told += [line.partition("=")[2].strip() for line in lines if _CONNECTION in line.lower()]
-    return told
+        found += [line.partition("=")[2].strip() for line in lines if _CONNECTION in line.lower()]
+    return found
 
 
-def tell_airflow(teller: Teller) -> None:
+def report_airflow(reporter: Reporter) -> None:
     """The version, and where the home is."""
     from airflow import __version__
     from airflow.configuration import AIRFLOW_HOME, conf
 
     for name in (_CONNECTION, f"{_CONNECTION}_async"):
-        teller.secrets.add_url(_connection(conf, name))
-    teller.tell("airflow", version=__version__, home=str(AIRFLOW_HOME))
+        reporter.secrets.add_url(_connection(conf, name))
+    reporter.report("airflow", version=__version__, home=str(AIRFLOW_HOME))
 
 
 def _connection(conf: Any, name: str) -> str:
@@ -107,7 +107,7 @@ def _connection(conf: Any, name: str) -> str:
 # ---- settings ----
 
 
-def tell_settings(teller: Teller) -> None:
+def report_settings(reporter: Reporter) -> None:
     """Each option, its text, and who says so; and what is set that is no option."""
     from airflow.configuration import conf
 
@@ -117,12 +117,12 @@ def tell_settings(teller: Teller) -> None:
         text, error = _read(conf, option.name)
         source = sources.get(option.name, "default")
         if source == "hidden":
-            teller.secrets.add(text or "")
+            reporter.secrets.add(text or "")
             text = MASK
         value = option.default if text is None else text
         rows.append({"name": option.name, "value": value, "source": source, "error": error})
     known = {option.name for option in OPTIONS}
-    teller.tell("settings", settings=rows, unknown=sorted((set(sources) | _in_environment()) - known))
+    reporter.report("settings", settings=rows, unknown=sorted((set(sources) | _in_environment()) - known))
 
 
 def _read(conf: Any, name: str) -> tuple[str | None, str]:
@@ -153,20 +153,20 @@ def _in_environment() -> set[str]:
 # ---- the hook ----
 
 
-def tell_components(teller: Teller) -> None:
+def report_components(reporter: Reporter) -> None:
     """For each component: which class it builds its bag of, and why it is not ours; what the budget comes to."""
     import_module("airflow.settings")  # by now it has loaded its policies, if it ever will
     loaded = "dagcache.airflow.bootstrap" in sys.modules
-    teller.tell("bootstrap", loaded=loaded)
+    reporter.report("bootstrap", loaded=loaded)
     from dagcache.airflow.bootstrap import SITES
 
     for module, component in SITES.items():
 
-        def find_out(teller: Teller, module: str = module, component: str = component) -> None:
+        def find_out(reporter: Reporter, module: str = module, component: str = component) -> None:
             hook = _hooked(module) if loaded else {}
-            teller.tell("component", component=component, module=module, **hook, **_settled(teller, component))
+            reporter.report("component", component=component, module=module, **hook, **_settled(reporter, component))
 
-        _attempt(teller, "component", find_out, component=component, module=module)
+        _attempt(reporter, "component", find_out, component=component, module=module)
 
 
 def _hooked(module: str) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _full_name(found: Any) -> str:
     return f"{found.__module__}.{found.__qualname__}" if isinstance(found, type) else repr(found)
 
 
-def _settled(teller: Teller, component: str) -> dict[str, Any]:
+def _settled(reporter: Reporter, component: str) -> dict[str, Any]:
     """The settings of a component as it would use them, or why it cannot."""
     from dagcache.airflow.hook import settings_of
     from dagcache.sizing.memory import memory_limit
@@ -196,7 +196,7 @@ def _settled(teller: Teller, component: str) -> dict[str, Any]:
     try:
         settings = settings_of(component)
     except ConfigError as error:
-        return {"refused": teller.secrets.mask(str(error))}
+        return {"refused": reporter.secrets.mask(str(error))}
     memory = memory_limit()
     return {
         "enabled": settings.enabled,
@@ -222,7 +222,7 @@ def _default_targets() -> Path:
 # ---- the database ----
 
 
-def tell_database(teller: Teller) -> None:
+def report_database(reporter: Reporter) -> None:
     """Whether the metadata database answers, through a session of Airflow's own."""
     from airflow import settings
     from airflow.configuration import conf
@@ -233,15 +233,15 @@ def tell_database(teller: Teller) -> None:
     if dialect == "sqlite" or not is_ambiguous(_connection(conf, _CONNECTION)):
         where.update(host=url.host, port=url.port, database=url.database)  # not the user name
     if url.password:
-        teller.secrets.add(str(url.password))
+        reporter.secrets.add(str(url.password))
     if dialect == "sqlite" and not Path(url.database or "").is_file():
-        teller.tell("database", error="there is no such file", **where)  # asking SQLite would create it
+        reporter.report("database", error="there is no such file", **where)  # asking SQLite would create it
         return
     failure = _within(DATABASE_SECONDS, _ask_database)
     if failure is None:
-        teller.tell("database", **where)
+        reporter.report("database", **where)
     else:
-        teller.tell_failure("database", failure, **where)
+        reporter.report_failure("database", failure, **where)
 
 
 def _ask_database() -> None:

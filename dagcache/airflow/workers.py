@@ -37,8 +37,8 @@ def count_workers(
     words = list(getattr(sys, "argv", ()) if argv is None else argv)  # embedded, there may be none
     if gunicorn is None:
         gunicorn = "gunicorn.arbiter" in sys.modules
-    told = [configured, *_outranking(words, environment, gunicorn=gunicorn)]
-    return min(max(1, [number for number in told if number is not None][-1]), _MOST)
+    counts = [configured, *_outranking(words, environment, gunicorn=gunicorn)]
+    return min(max(1, [number for number in counts if number is not None][-1]), _MOST)
 
 
 def _outranking(words: Sequence[str], environment: Mapping[str, str], *, gunicorn: bool) -> list[int | None]:

@@ -154,7 +154,7 @@ class MetadataDatabase:
             return list(connection.execute(statement).all())
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def load_errors(self) -> Iterator[None]:
         """Whatever goes wrong with the database inside the block is a `LoadError` without a secret in it.
 
         Raises:
@@ -174,32 +174,32 @@ class MetadataDatabase:
             LoadError: it cannot be reached, or has not got the tables; the message says which.
 
         """
-        with self.told():
+        with self.load_errors():
             inspector = sa.inspect(self._engine)
             found = set(inspector.get_table_names())
-            absent = self._absent(inspector, found)
-        if absent:
+            missing = self._missing(inspector, found)
+        if missing:
             old = "serialized_dag" in found and "dag_version" not in found
             raise LoadError(
-                f"{self.name}: expected the metadata database of Airflow 3.1 - 3.3, with {', '.join(absent)};"
+                f"{self.name}: expected the metadata database of Airflow 3.1 - 3.3, with {', '.join(missing)};"
                 f" found {'an Airflow 2 database' if old else _some(found)}"
             )
         if ALEMBIC_VERSION.name not in found:
             return "Airflow 3, of an unknown revision"
-        with self.told():
+        with self.load_errors():
             heads = [str(row[0]) for row in self.rows(sa.select(ALEMBIC_VERSION.c.version_num))]
         known = [_AIRFLOWS[head] for head in heads if head in _AIRFLOWS]
         return f"Airflow {known[0]}" if known else f"Airflow 3, revision {', '.join(heads) or 'unknown'}"
 
-    def _absent(self, inspector: Any, found: set[str]) -> list[str]:
-        absent = []
+    def _missing(self, inspector: Any, found: set[str]) -> list[str]:
+        missing = []
         for table in (DAG_VERSION, SERIALIZED_DAG, DAG_RUN, DAG):
             if table.name not in found:
-                absent.append(f"the table {table.name}")
+                missing.append(f"the table {table.name}")
                 continue
             there = {column["name"] for column in inspector.get_columns(table.name)}
-            absent += [f"the column {table.name}.{name}" for name in table.c.keys() if name not in there]  # noqa: SIM118
-        return absent
+            missing += [f"the column {table.name}.{name}" for name in table.c.keys() if name not in there]  # noqa: SIM118
+        return missing
 
 
 def seconds(moment: datetime | None) -> float | None:
