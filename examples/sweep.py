@@ -45,7 +45,7 @@ class Task:
 def check(name: str) -> str:
     """Validate a field's name, as deserialisers do."""
     if not name.isidentifier():
-        raise ValueError(f"{name!r} is no field of a task")
+        raise ValueError(f"{name!r} is not a field of a task")
     return name
 
 

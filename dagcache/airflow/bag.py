@@ -107,7 +107,7 @@ class CachedLookups:
 
         self._dags: Any
         if not isinstance(self._dags, MutableMapping):
-            raise TypeError(f"the bag's _dags is no mapping but a {type(self._dags).__name__}")
+            raise TypeError(f"the bag's _dags is a {type(self._dags).__name__}, not a mapping")
         self._confirmed = Confirmations(float(conf.getint("core", "min_serialized_dag_update_interval")))
         snapshots.watch()
         self._payloads = PayloadSizes()
@@ -185,7 +185,7 @@ class CachedLookups:
             load.error = None  # the error's frames lead to the load, and to the session
             if is_airflows:
                 raise
-            report("lookup", "dagcache failed on %s: loaded the way Airflow does", load.key, error=error)
+            report("lookup", "dagcache failed on version %s: Airflow's own load serves it", load.key, error=error)
             return self._load_as_airflow(load)
 
     def _look_up(self, load: _Load) -> Any:
@@ -401,7 +401,7 @@ def _unless_it_fails(step: Callable[..., T], *args: Any) -> T | None:
     except Exception as error:
         if is_of_the_database(error):
             raise
-        report(step.__name__, "a step of a load failed: %s", step.__name__, error=error, level=logging.WARNING)
+        report(step.__name__, "load step %s failed", step.__name__, error=error, level=logging.WARNING)
         return None
 
 
@@ -414,7 +414,7 @@ def _noted(serdag: Any, note: Callable[[Any], None]) -> None:
     try:
         note(serdag)
     except Exception:
-        _log.debug("%s tells no size or number", serdag.dag_version_id, exc_info=True)
+        _log.debug("version %s: its size or number is unknown", serdag.dag_version_id, exc_info=True)
 
 
 def _version_of(key: UUID) -> tuple[str, int] | None:

@@ -100,7 +100,7 @@ def _watch(spec: ModuleSpec) -> None:
         if loader is not None and type(loader) is not _Handover:
             spec.loader = _Handover(loader, spec)  # type: ignore[assignment] # it is whatever that one is
     except Exception:
-        _complain("dagcache is off, for an import cannot be watched: Airflow's own cache serves")
+        _complain("dagcache is off, because an import cannot be watched: Airflow's own cache serves")
 
 
 class _Handover:

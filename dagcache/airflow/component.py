@@ -97,16 +97,16 @@ class Component:
     def _start(self) -> None:
         settings = self._settings
         if self.cache.config.mode == "enforce":
-            self._start_part("the watch over memory", self._watch_memory)
+            self._start_part("the memory pressure watch", self._watch_memory)
         if self._serves and settings.attribution:
-            self._start_part("telling its owner who fills it", self.attribution.start)
+            self._start_part("the per-DAG usage socket", self.attribution.start)
         if self._serves and settings.metrics_ports:
             self._start_part("metrics", self._expose)
         if settings.gc_freeze:
             self._start_part("gc_freeze", self._freeze_heap)
         if settings.trace:
-            self._start_part("recording", self._record)
-        self._start_part("a line that says what it does", self._announce)
+            self._start_part("trace recording", self._record)
+        self._start_part("the start-up log line", self._announce)
 
     def _start_part(self, what: str, start: Callable[[], object]) -> None:
         """One part; without it, the others are started all the same."""
@@ -136,7 +136,7 @@ class Component:
 
     def _record(self) -> None:
         if not try_for(_PATIENCE, self._open_recording, "dagcache-trace-file"):
-            message = "no lookups are recorded yet: %s does not answer"
+            message = "trace recording is delayed: directory %s does not respond"
             report("recording, waits", message, self._settings.trace, level=logging.WARNING)
 
     def _open_recording(self) -> None:
@@ -146,7 +146,9 @@ class Component:
             self.recording = record(self.cache, path, max_bytes=settings.trace_max_bytes, ids=settings.trace_ids)
         except Exception as error:
             reason = getattr(error, "strerror", None) or error
-            report("recording", "no lookups are recorded in %s: %s", settings.trace, reason, level=logging.WARNING)
+            report(
+                "recording", "trace recording in %s is unavailable: %s", settings.trace, reason, level=logging.WARNING
+            )
         else:
             message = "dagcache records the lookups of the %s in %s"
             report(

@@ -113,7 +113,9 @@ def _reduce_link(instance: Any) -> tuple[Any, ...]:
     for position, link in enumerate(_registered_links()):
         if link is instance:
             return registered_link, (position, kind)
-    raise FreezeError(f"a {_full_name(kind)} cannot be frozen: it is not Airflow's, and may be the process's", kind)
+    raise FreezeError(
+        f"a {_full_name(kind)} cannot be frozen: its class is not Airflow's, and its state may be shared", kind
+    )
 
 
 def registered_link(position: int, kind: type) -> object:
@@ -125,7 +127,7 @@ def registered_link(position: int, kind: type) -> object:
     """
     link = _registered_links()[position]
     if type(link) is not kind:
-        raise LookupError(f"link {position} of the plugins is no {_full_name(kind)} any more")
+        raise LookupError(f"link {position} of the plugins is not a {_full_name(kind)}")
     return link
 
 
@@ -184,7 +186,7 @@ def _decoder() -> Any:
     for name in _DECODERS:
         with suppress(ImportError, AttributeError):
             return importlib.import_module(name).decode_timetable
-    raise ImportError("this version of Airflow decodes timetables elsewhere")
+    raise ImportError(f"no decoder of timetables in {' or '.join(_DECODERS)}")
 
 
 def _types_in(payload: Any) -> Iterator[str]:

@@ -40,7 +40,7 @@ def install(module: ModuleType, component: str) -> bool:
     base: Any = getattr(module, name) if name else None
     fault = unknown_shape(base) or unknown_model()
     if fault:
-        _log.error("dagcache is off in the %s: this Airflow is not known (%s)", component, fault)
+        _log.error("dagcache is off in the %s: unsupported version of Airflow (%s)", component, fault)
         return False
     try:
         settings = settings_of(component)
@@ -94,7 +94,9 @@ def settings_of(component: str) -> Settings:
         try:
             text: str | None = conf.get("dagcache", name, fallback=None)
         except Exception as error:
-            raise ConfigError(name, "?", f"what Airflow can read (in airflow.cfg, % is written %%): {error}") from error
+            raise ConfigError(
+                name, "?", f"a value that Airflow can read (in airflow.cfg, % is written %%): {error}"
+            ) from error
         return text
 
     return read_settings(get, component, count_workers(_configured_workers()) if component == "api_server" else 1)

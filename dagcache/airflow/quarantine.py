@@ -55,7 +55,7 @@ class Quarantine:
         # The error's text may hold content of the DAG; a developer finds it in the database.
         self._limits.report(
             str(version),
-            "DAG version %s cannot be read (%s): it is served as missing for %g s",
+            "DAG version %s cannot be read (%s): served as missing for %g s",
             version,
             type(error).__name__,
             self._seconds,

@@ -218,7 +218,7 @@ def _understood(url: str | URL) -> URL:
         dialect = parsed.get_dialect()
         dialect.import_dbapi()
     except (SQLAlchemyError, ValueError, TypeError, AttributeError):
-        problem = f"the database's URL is not understood; accepted: {_FORMS}"
+        problem = f"the database URL is not understood; accepted: {_FORMS}"
     except ImportError:
         problem = f"the driver of {parsed.drivername if parsed else 'the database'} is not installed"
     else:
@@ -227,7 +227,7 @@ def _understood(url: str | URL) -> URL:
         problem = (
             f"{parsed.drivername} is an asynchronous driver; accepted: {_FORMS}"
             if dialect.is_async
-            else f"the database's URL has {AMBIGUOUS}"
+            else f"the database URL has {AMBIGUOUS}"
         )
     raise LoadError(problem)
 
@@ -248,7 +248,7 @@ def _sqlite(url: URL, timeout: float) -> Callable[[], sqlite3.Connection]:
     name = unquote((url.database or "").removeprefix("file:"))
     path = Path(name)
     if not name or not path.is_file():
-        raise LoadError(f"expected a file of SQLite; {f'there is no file {name}' if name else 'none is named'}")
+        raise LoadError(f"expected an SQLite file; {f'there is no file {name}' if name else 'none is named'}")
     uri = f"file:{quote(str(path.resolve()))}?mode=ro"
 
     def connect() -> sqlite3.Connection:
