@@ -1,7 +1,7 @@
-"""What stands behind a bag: the cache, and in each process that uses it the endpoint and the watch over memory.
+"""The cache behind a bag, with the endpoint, the memory pressure watch and the other parts of each process.
 
-Threads and sockets are started where the bag is built and by the first load in a process, not in a child that was
-merely forked: an executor's children inherit the bag and do not use it.
+Threads and sockets start where the bag is built, and at the first load in a process. A fork alone does not start them:
+the children of an executor inherit the bag and do not use it.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from dagcache.traces.recording import Recording, new_file_in, record
 _log = logging.getLogger("dagcache")
 
 UNPROVEN_SHARE = 0.25
-"""Of the budget. A scheduler that starts loads all versions before it looks any of them up again: were they all live at
-first, a process with 98 MiB for 10,000 frozen versions would have grown by 141 MiB."""
+"""The share of the budget for live copies without a second lookup. A starting scheduler loads all versions before it
+repeats a lookup. With all of them live at first, a process with 98 MiB for 10,000 frozen versions grew by 141 MiB."""
 
-_PATIENCE = 2.0  # seconds for a directory that may be on another machine
+_PATIENCE = 2.0  # seconds; the directory may be on another machine
 
 
 class Component:
-    """The cache of one of Airflow's components, and what belongs to it. Thread-safe."""
+    """The cache of one of Airflow's components, and the parts beside it. Thread-safe."""
 
     def __init__(
         self, settings: Settings, *, home: Path, serves: bool, version_of: Callable[[Any], tuple[str, int] | None]
@@ -68,18 +68,18 @@ class Component:
         _components.add(self)
 
     def start(self) -> None:
-        """Start what a process needs beside the cache, once in each. Never raises, waits for seconds at most."""
+        """Start the parts beside the cache, once in each process. Never raises; waits for seconds at most."""
         if self._pid != os.getpid():
             self._starting.try_run(self._start_once)
 
     def loaded(self) -> None:
-        """See to what is due after a load."""
+        """Do the work that is due after a load."""
         self.start()
         if self._heap is not None:
             self._heap.after_load()
 
     def close(self) -> None:
-        """Stop listening, watching and recording."""
+        """Stop the parts beside the cache."""
         self.attribution.close()
         if self.exposition is not None:
             self.exposition.close()
@@ -109,7 +109,7 @@ class Component:
         self._start_part("the start-up log line", self._announce)
 
     def _start_part(self, what: str, start: Callable[[], object]) -> None:
-        """One part; without it, the others are started all the same."""
+        """Start one part; its failure does not affect the other parts."""
         try:
             start()
         except Exception as error:
@@ -176,7 +176,7 @@ class Component:
 
 
 def _origin(config: CacheConfig) -> str:
-    """Where a budget comes from, if it is not an absolute one."""
+    """The source of a relative budget; empty for an absolute one."""
     if not config.max_bytes.is_relative:
         return ""
     shared = f", shared by {config.workers} workers" if config.workers > 1 else ""

@@ -1,10 +1,10 @@
-"""What `dagcache doctor` wants to know of Airflow: asked in a process of its own, told line by line.
+"""Facts about Airflow for `dagcache doctor`, reported line by line by a separate process.
 
-``python -m dagcache.airflow.diagnosis`` writes one line of JSON per fact, ``{"fact": name, ...}``, each as soon as it
-is known: whoever asked may lose patience, with a database that does not answer above all. No line tells a password.
+``python -m dagcache.airflow.diagnosis`` writes one line of JSON per fact, ``{"fact": name, ...}``, as soon as the fact
+is known: the caller has a time limit, and a database may not answer. No line shows a password.
 
-Nothing here may import `dagcache.airflow.bootstrap` before it is known whether Airflow has: importing it is what puts
-the hook in.
+This module must not import `dagcache.airflow.bootstrap` before it knows whether Airflow has done so: that import
+installs the hook.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from dagcache.errors import ConfigError
 from dagcache.redaction import MASK, Secrets, is_ambiguous
 
 DATABASE_SECONDS = 10.0
-"""What the metadata database is given to answer."""
+"""The time limit for an answer of the metadata database."""
 
 _ENVIRONMENT = f"AIRFLOW__{SECTION.upper()}__"
 _CONNECTION = "sql_alchemy_conn"
-_LONGEST = 300  # characters of somebody else's message
+_LONGEST = 300  # characters of an error message from other code
 _SOURCES = {"env var": "environment", "airflow.cfg": "airflow.cfg"}
 _HIDDEN = {"cmd", "secret"}
 
 
 class Reporter:
-    """Writes facts, and what went wrong without secrets. Nothing else is searched for them: one may be a usual word."""
+    """A writer of facts and errors. Only errors are masked: a password may be a common word that facts contain."""
 
     def __init__(self, out: TextIO) -> None:
         self.secrets = Secrets()
         self._out = out
 
     def report(self, fact: str, **content: Any) -> None:
-        """One line."""
+        """Write one line."""
         self._out.write(json.dumps({"fact": fact, **content}, default=str) + "\n")
         self._out.flush()
 
     def report_failure(self, fact: str, error: BaseException, **content: Any) -> None:
-        """One line about what went wrong."""
+        """Write one line about an error, with secrets masked."""
         text = " ".join(self.secrets.mask(str(error)).split())[:_LONGEST]
         self.report(fact, error=f"{type(error).__name__}: {text}", **content)
 
 
 def main() -> None:
-    """Tell all facts; what cannot be found out is told as a fact of its own."""
+    """Report all facts; a failure to find one out is reported in its place."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # Airflow logs to stdout
     reporter = Reporter(out)
@@ -66,7 +66,7 @@ def main() -> None:
     ):
         _attempt(reporter, fact, find_out)
     out.close()
-    os._exit(0)  # whoever still waits for a database does so in a daemon thread
+    os._exit(0)  # a daemon thread may still wait for the database
 
 
 def _attempt(reporter: Reporter, fact: str, find_out: Callable[[Reporter], None], **content: Any) -> None:
@@ -77,7 +77,7 @@ def _attempt(reporter: Reporter, fact: str, find_out: Callable[[Reporter], None]
 
 
 def _connections_as_written() -> list[str]:
-    """The connections in the environment and in airflow.cfg, as they are written: Airflow may fail to read them."""
+    """The connections in the environment and in airflow.cfg, as written: Airflow may fail to read them."""
     found = [value for name, value in os.environ.items() if _CONNECTION in name.lower()]
     home = os.environ.get("AIRFLOW_HOME", "~/airflow")
     path = Path(os.environ.get("AIRFLOW_CONFIG", f"{home}/airflow.cfg")).expanduser()
@@ -88,7 +88,7 @@ def _connections_as_written() -> list[str]:
 
 
 def report_airflow(reporter: Reporter) -> None:
-    """The version, and where the home is."""
+    """Report the version and the home of Airflow."""
     from airflow import __version__
     from airflow.configuration import AIRFLOW_HOME, conf
 
@@ -108,7 +108,7 @@ def _connection(conf: Any, name: str) -> str:
 
 
 def report_settings(reporter: Reporter) -> None:
-    """Each option, its text, and who says so; and what is set that is no option."""
+    """Report each option with its text and source, and the names that are set and unknown."""
     from airflow.configuration import conf
 
     sources = _sources(conf)
@@ -133,7 +133,7 @@ def _read(conf: Any, name: str) -> tuple[str | None, str]:
 
 
 def _sources(conf: Any) -> dict[str, str]:
-    """Where each option that is set is set."""
+    """The source of each option that is set."""
     try:
         shown = conf.as_dict(display_source=True, display_sensitive=True, raw=True).get(SECTION, {})
     except Exception:
@@ -154,8 +154,8 @@ def _in_environment() -> set[str]:
 
 
 def report_components(reporter: Reporter) -> None:
-    """For each component: which class it builds its bag of, and why it is not ours; what the budget comes to."""
-    import_module("airflow.settings")  # by now it has loaded its policies, if it ever will
+    """Report for each component the class of its bag, the reason if it is not ours, and the budget."""
+    import_module("airflow.settings")  # loads Airflow's policies, and with them the entry point
     loaded = "dagcache.airflow.bootstrap" in sys.modules
     reporter.report("bootstrap", loaded=loaded)
     from dagcache.airflow.bootstrap import SITES
@@ -189,7 +189,7 @@ def _full_name(found: Any) -> str:
 
 
 def _settled(reporter: Reporter, component: str) -> dict[str, Any]:
-    """The settings of a component as it would use them, or why it cannot."""
+    """The settings that a component uses, or the reason for refusing them."""
     from dagcache.airflow.hook import settings_of
     from dagcache.sizing.memory import memory_limit
 
@@ -223,7 +223,7 @@ def _default_targets() -> Path:
 
 
 def report_database(reporter: Reporter) -> None:
-    """Whether the metadata database answers, through a session of Airflow's own."""
+    """Report whether the metadata database answers in one of Airflow's sessions."""
     from airflow import settings
     from airflow.configuration import conf
 
@@ -253,7 +253,7 @@ def _ask_database() -> None:
 
 
 def _within(seconds: float, ask: Callable[[], None]) -> BaseException | None:
-    """Ask in a thread of its own; what went wrong, or None."""
+    """Ask in a separate thread; the error, or None."""
     failures: list[BaseException] = []
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""From the texts of ``[dagcache]`` to values, all of them checked."""
+"""The settings of ``[dagcache]`` as checked values."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ MODES = ("enforce", "observe", "off")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator has set, for one component."""
+    """The settings of one component."""
 
     enabled: bool
-    """False with ``mode = off``: then the rest is at its defaults, however it was set."""
+    """False with ``mode = off``; the other settings then have their defaults, whatever is set."""
     cache: CacheConfig
     high_watermark: float
-    """Share of the memory limit above which the cache shrinks."""
+    """The share of the memory limit above which the cache shrinks."""
     low_watermark: float
-    """Share of the memory limit below which it grows back."""
+    """The share of the memory limit below which the cache grows back."""
     gc_freeze: bool
     metrics_host: str
     metrics_ports: tuple[int, ...]
-    """The ports to try in turn; none: no endpoint."""
+    """The ports to try in turn; empty: no endpoint."""
     attribution: bool
-    """Whether to tell the process's owner which DAGs fill the cache."""
+    """Whether to open the per-DAG usage socket."""
     metrics_targets: str
     """The directory for ``file_sd``; empty: below AIRFLOW_HOME."""
     trace: str
-    """The directory for traces; empty: nothing is recorded."""
+    """The directory for traces; empty: no recording."""
     trace_max_bytes: int
-    """How large a trace may become, in bytes; 0 = no limit."""
+    """The limit of a trace in bytes; 0 = no limit."""
     trace_ids: str
-    """How ids are written: ``"hashed"`` or ``"plain"``."""
+    """The form of ids in a trace: ``"hashed"`` or ``"plain"``."""
     quarantine: float
-    """For how long a version whose content cannot be read is served as missing, in seconds; 0 = not at all."""
+    """Seconds for which a version with unreadable content is served as missing; 0 = off."""
 
 
 def read_settings(get: Callable[[str], str | None], component: str, workers: int = 1) -> Settings:
