@@ -42,8 +42,8 @@ _SHAREABLE = (list, dict, set, frozenset, tuple, dt.timedelta, dt.tzinfo)
 def shared_objects() -> list[object]:
     """Objects that exist once per process, and to which the graphs of all DAGs refer.
 
-    These are the defaults of Airflow's serialised classes (class attributes, defaults of arguments) with their parts, the
-    time zone UTC and the sentinel NOTSET. An object that is missing here is copied with each DAG, as pickle does.
+    These are the defaults of Airflow's serialised classes (class attributes, defaults of arguments) with their parts,
+    the time zone UTC and the sentinel NOTSET. An object that is missing here is copied with each DAG, as pickle does.
     """
     found: dict[int, object] = {}
     for module in _modules(_DEFINITIONS):

@@ -73,8 +73,8 @@ def has_unwritten(session: Any) -> bool:
 def reading(session: Any) -> Iterator[Session]:
     """A session without row objects, in the transaction of the caller's session.
 
-    Airflow's sessions keep row objects beyond a commit. A row object keeps its parsed content, which may then differ from
-    the database. This session only reads, and leaves no row objects behind.
+    Airflow's sessions keep row objects beyond a commit. A row object keeps its parsed content, which may then differ
+    from the database. This session only reads, and leaves no row objects behind.
     """
     with Session(session.connection(), autoflush=False, join_transaction_mode="rollback_only") as reader:
         yield reader

@@ -40,8 +40,8 @@ def share_strings(parsed: Any) -> None:
 def share_immutables(dag: Any) -> None:
     """Replace equal parameters and equal time spans of a graph's tasks by one object. No other code may hold them yet.
 
-    Equality includes the types of all parts. Not shared are parameters of a mutable class, those with a list or an object
-    as a value, and those with a value that JSON does not have.
+    Equality includes the types of all parts. Not shared are parameters of a mutable class, those with a list or an
+    object as a value, and those with a value that JSON does not have.
     """
     once = dict[Hashable, Any]().setdefault
     is_immutable = _IsImmutable()
