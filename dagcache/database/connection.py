@@ -1,7 +1,7 @@
-"""Airflow's metadata database, opened to be read: no write, no commit, nothing that hangs, no password shown.
+"""A read-only connection to Airflow's metadata database: no write, no commit, bounded waits, no password shown.
 
-Every statement runs in a transaction of its own that is read-only where the database knows such a thing, and that is
-rolled back. Airflow writes to the same tables all the time; a reader that held a snapshot would be in its way.
+Every statement runs in a separate transaction that is rolled back, and that is read-only where the database supports
+it. Airflow writes to the same tables all the time, and a long snapshot of a reader would disturb it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dagcache.redaction import AMBIGUOUS, Secrets, is_ambiguous, is_secret_name
 _FORMS = "postgresql+psycopg2://user:password@host/airflow, mysql+mysqldb://..., or sqlite:////path/to/airflow.db"
 _FILE = ("sqlite:///", "sqlite+pysqlite:///")  # no host and no user: an @ is a part of the path
 _CONNECT_SECONDS = 10
-_STEPS_BETWEEN_LOOKS = 100_000  # of SQLite's machine, some milliseconds
+_STEPS_BETWEEN_LOOKS = 100_000  # steps of SQLite's virtual machine: some milliseconds
 
 _metadata = sa.MetaData()
 _Moment = sa.DateTime(timezone=True)
@@ -43,7 +43,7 @@ SERIALIZED_DAG = sa.Table(
     "serialized_dag",
     _metadata,
     sa.Column("dag_version_id", sa.Uuid()),
-    sa.Column("data", sa.Text),  # JSON, or JSONB: read as text, for a driver's own parser has no limits
+    sa.Column("data", sa.Text),  # JSON or JSONB, read as text: a driver's parser has no limits
     sa.Column("data_compressed", sa.LargeBinary),
     sa.Column("dag_hash", sa.String(32)),
 )
@@ -82,12 +82,12 @@ class MetadataDatabase:
     """A database of Airflow 3.1 - 3.3. Thread-safe.
 
     Args:
-        url_or_engine: as SQLAlchemy writes it, ``"postgresql+psycopg2://user:password@host/airflow"``; or an engine,
-            which is used as it is and never disposed of. A file of SQLite is opened with ``mode=ro``.
-        timeout: seconds that one statement may take, and that is waited for a lock or a free connection.
+        url_or_engine: a URL of SQLAlchemy, ``"postgresql+psycopg2://user:password@host/airflow"``; or an engine, which
+            is used as it is and not disposed of. An SQLite file is opened with ``mode=ro``.
+        timeout: seconds for one statement, and for the wait for a lock or a free connection.
 
     Raises:
-        LoadError: the URL is not understood, its driver is not installed, or there is no such file.
+        LoadError: the URL is invalid or ambiguous, its driver is not installed, or the file does not exist.
 
     """
 
@@ -121,16 +121,16 @@ class MetadataDatabase:
         return f"<MetadataDatabase {self.name}>"
 
     def close(self) -> None:
-        """Give all connections up, if they are its own."""
+        """Close all connections, unless they belong to an engine of the caller."""
         if self._owned:
             self._engine.dispose()
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection in a transaction that only reads and is rolled back.
+        """A connection in a read-only transaction that is rolled back.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: as it comes.
+            sqlalchemy.exc.SQLAlchemyError: unchanged; its text may show a password.
 
         """
         with self._engine.connect() as connection:
@@ -145,7 +145,7 @@ class MetadataDatabase:
         """All rows of a statement.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: as it comes.
+            sqlalchemy.exc.SQLAlchemyError: unchanged; its text may show a password.
 
         """
         if self.dialect in ("mysql", "mariadb"):
@@ -155,23 +155,23 @@ class MetadataDatabase:
 
     @contextmanager
     def load_errors(self) -> Iterator[None]:
-        """Whatever goes wrong with the database inside the block is a `LoadError` without a secret in it.
+        """A block in which each error of the database becomes a `LoadError` without secrets.
 
         Raises:
-            LoadError: with the first line of what the driver says.
+            LoadError: with the first line of the driver's message.
 
         """
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error, ValueError, TypeError) as error:
-            # "from None": the original may show anything, and so may what it was caused by.
+            # "from None": the original error and its causes may show secrets.
             raise LoadError(f"{self.name}: {self._secrets.mask(_first_line(error))}") from None
 
     def check(self) -> str:
-        """See whether it is what Airflow 3 writes, and say what it is: ``"Airflow 3.3"``.
+        """Check that this is a database of Airflow 3, and return its version: ``"Airflow 3.3"``.
 
         Raises:
-            LoadError: it cannot be reached, or has not got the tables; the message says which.
+            LoadError: the database cannot be reached, or tables or columns are missing; the message names them.
 
         """
         with self.load_errors():
@@ -203,14 +203,14 @@ class MetadataDatabase:
 
 
 def seconds(moment: datetime | None) -> float | None:
-    """A moment of the database as seconds since 1970; where it knows no time zones, Airflow writes UTC."""
+    """A time in the database as seconds since 1970. Without a time zone it is UTC, as Airflow writes it."""
     if moment is None:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _understood(url: str | URL) -> URL:
-    """Parse a URL; what is wrong with it is told without showing any of it, for a part of it may be a password."""
+    """Parse a URL. An error shows no part of it, because the part may be a password."""
     text = url.render_as_string(hide_password=False) if isinstance(url, URL) else url
     parsed = None
     try:
@@ -261,7 +261,7 @@ def _sqlite(url: URL, timeout: float) -> Callable[[], sqlite3.Connection]:
 
 
 def _preamble(dialect: str, timeout: float) -> tuple[str, ...]:
-    """What makes a transaction harmless. For it alone: behind a pooler the next one is somebody else's."""
+    """The statements that make a transaction harmless. They end with it: a pooler may give the connection to others."""
     if dialect == "postgresql":
         return "SET TRANSACTION READ ONLY", f"SET LOCAL statement_timeout = {timeout * 1000:.0f}"
     if dialect in ("mysql", "mariadb"):
