@@ -18,7 +18,7 @@ _LEAST = 16 * MIB
 _TTLS = (DEFAULT_TTL, 21_600, 43_200, 90_000)
 _SWEEPS = 10
 _SHARE_OF_GAPS = 0.95
-_API_LIVE = 64  # what the API server's own cache holds in Airflow 3.3
+_API_LIVE = 64  # entries of the API server's own cache in Airflow 3.3
 
 
 @dataclass(frozen=True, slots=True)

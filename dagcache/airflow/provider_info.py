@@ -55,32 +55,32 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "string",
         "auto",
         "2GiB",
-        "What percentages and watermarks are of. auto: the container's limit (cgroup v2 or v1), else the machine's"
-        " memory. Or bytes: then the container's use is not looked at.",
+        "The memory that percentages and watermarks refer to. auto: the container's limit (cgroup v2 or v1), else the"
+        " machine's memory. Or bytes: the container's memory use is then ignored.",
     ),
     Option(
         "high_watermark",
         "float",
         "0.90",
         "0.85",
-        "The cache shrinks while the memory that the process or its container uses, without what the kernel can"
-        " reclaim, is above this share of the memory limit.",
+        "The cache shrinks while the memory use of the process or its container, without reclaimable memory, is above"
+        " this share of the memory limit.",
     ),
     Option(
         "low_watermark",
         "float",
         "0.80",
         "0.75",
-        "The cache grows back soon, up to max_bytes, while that memory is below this share of the memory limit, and"
-        " slowly between the two shares.",
+        "The cache grows back quickly, up to max_bytes, while that memory use is below this share of the memory limit,"
+        " and slowly between the two shares.",
     ),
     Option(
         "gc_freeze",
         "boolean",
         "False",
         "True",
-        "Move all objects that are there when the cache starts, and the live DAGs it keeps, out of the garbage"
-        " collector's sight (gc.freeze): shorter pauses; what they lose later is not collected.",
+        "Hide the objects that exist when the cache starts, and the live DAGs it keeps, from the garbage collector"
+        " (gc.freeze). Pauses are shorter; garbage among these objects is not collected.",
     ),
     Option(
         "metrics_host",
@@ -101,45 +101,46 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "boolean",
         "True",
         "False",
-        "Tell the user whose process it is, through a local socket that only that user and root can open, which DAGs"
-        " fill the cache (dagcache top --dags).",
+        "Serve the bytes of each DAG in the cache on a local socket that only the owner of the process and root can"
+        " open (dagcache top --dags).",
     ),
     Option(
         "metrics_targets",
         "string",
         "",
         "/var/run/dagcache/targets",
-        "Where each process writes its endpoint down for Prometheus' file_sd. Empty: dagcache/targets in AIRFLOW_HOME.",
+        "The directory where each process announces its endpoint for Prometheus' file_sd. Empty: dagcache/targets in"
+        " AIRFLOW_HOME.",
     ),
     Option(
         "trace",
         "string",
         "",
         "/var/lib/dagcache/traces",
-        "The directory in which each process records its lookups, for dagcache replay. Empty: nothing is recorded.",
+        "The directory in which each process records its lookups, for dagcache replay. Empty: no recording.",
     ),
     Option(
         "trace_max_bytes",
         "string",
         "64MiB",
         "256MiB",
-        "How large the trace of a process may become: then recording ends. 0: no limit.",
+        "The size of a process's trace at which recording ends. 0: no limit.",
     ),
     Option(
         "trace_ids",
         "string",
         "hashed",
         "plain",
-        "hashed: a trace names no DAG and no version. plain: it does.",
+        "hashed: a trace has hashes in place of the ids of DAGs and versions. plain: it has the ids.",
     ),
     Option(
         "quarantine",
         "string",
         "0",
         "5m",
-        "For how long a DAG version whose content cannot be read is served as missing, so that it does not stop the"
-        " scheduler: Airflow then goes on with the other DAGs, and fails queued tasks of this one. 0: as in Airflow,"
-        " the error ends the scheduler's loop.",
+        "The time for which a DAG version with unreadable content is served as missing, so that it does not stop the"
+        " scheduler. Airflow continues with the other DAGs, and fails queued tasks of this one. 0: as in Airflow, the"
+        " error ends the scheduler's loop.",
     ),
 )
 

@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dagcache.demo.sweep", description=__doc__)
     parser.add_argument("--sweeps", type=int, default=4, help="how often to look every version up (default: 4)")
     parser.add_argument("--limit", type=int, help="only the first N versions")
-    parser.add_argument("--entries", type=int, help="what Airflow's own bag may hold, instead of its 512 versions")
+    parser.add_argument("--entries", type=int, help="the bound of Airflow's own bag, instead of 512 versions")
     parser.add_argument("--json", action="store_true", help="one JSON object per sweep")
     chosen = parser.parse_args(argv)
     for sweep in sweeps(chosen.sweeps, chosen.limit, chosen.entries):
