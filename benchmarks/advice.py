@@ -184,7 +184,7 @@ def in_use(home: Path) -> list[str]:
     from dagcache.advice.working_set import active, uses
 
     with SerializedDagLoader(f"sqlite:///{home}/airflow.db") as loader:
-        history = read_history(loader, days=7, told=lambda step, done, of: None)
+        history = read_history(loader, days=7, progress=lambda step, done, of: None)
     return [str(use.version_id) for use in active(uses(history), history.as_of)]
 
 

@@ -30,7 +30,7 @@ from dagcache.cli.top.history import Watch
 from dagcache.cli.top.layout import picture
 from dagcache.cli.top.polling import Endpoints
 from dagcache.demo.playground import free_ports
-from dagcache.inspection import server
+from dagcache.inspection import client
 from dagcache.metrics.dashboard import ROWS, Panel, concrete
 
 _VERSIONS = 200
@@ -170,8 +170,8 @@ def screenshot(endpoint: str, path: Path, home: Path | None = None) -> str:
         time.sleep(1)
     announced = [] if home is None else [path.stem for path in (home / "dagcache" / "targets").glob("scheduler-*.json")]
     processes = {name.rpartition("-")[2] for name in announced}
-    sockets = [each for each in server.sockets() if each.stem.rpartition("-")[2] in processes]
-    answers = [server.ask(each, _DAGS) for each in sockets]
+    sockets = [each for each in client.sockets() if each.stem.rpartition("-")[2] in processes]
+    answers = [client.ask(each, _DAGS) for each in sockets]
     drawn = picture(seen, answers, [], columns=80, lines=24)
     with Path("/dev/null").open("w") as nowhere:
         console = Console(record=True, width=80, height=24, file=nowhere, force_terminal=True, color_system="truecolor")

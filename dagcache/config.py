@@ -71,7 +71,7 @@ class CacheConfig:
         assign(self, "ttl", parse_seconds(ttl, setting="ttl"))
         assign(self, "name", _text(name, "name"))
         assign(self, "mode", _choice(mode, "mode", ("enforce", "observe")))
-        assign(self, "frozen", _switch(frozen, "frozen"))
+        assign(self, "frozen", parse_switch(frozen, "frozen"))
         assign(self, "oversize", _choice(oversize, "oversize", ("bypass", "raise")))
         assign(self, "memory_limit", _memory(memory_limit))
         assign(self, "workers", _count(workers, "workers"))
@@ -95,7 +95,7 @@ class CacheConfig:
 
     def budget(self) -> int:
         """The byte limit in bytes, now: a percentage follows the memory limit; 0 = unbounded."""
-        return self.resolve(self.max_bytes)
+        return self._in_bytes(self.max_bytes)
 
     def resolve(self, limit: ByteLimit | str | int) -> int:
         """Any byte limit in bytes, by this configuration's memory and workers.
@@ -104,10 +104,27 @@ class CacheConfig:
             ConfigError: the limit cannot be read.
 
         """
-        parsed = ByteLimit.parse(limit, setting="max_bytes")
-        if not parsed.is_relative:
-            return parsed.resolve(0)
-        return parsed.resolve(self.memory_limit or memory_limit().bytes, self.workers)
+        return self._in_bytes(ByteLimit.parse(limit, setting="max_bytes"))
+
+    def _in_bytes(self, limit: ByteLimit) -> int:
+        if not limit.is_relative:
+            return limit.resolve(0)
+        return limit.resolve(self.memory_limit or memory_limit().bytes, self.workers)
+
+
+def parse_switch(value: object, setting: str) -> bool:
+    """A bool, or its text: true or false, yes or no, on or off, 1 or 0, in upper or lower case.
+
+    Raises:
+        ConfigError: names the setting, the value and the accepted forms.
+
+    """
+    if isinstance(value, bool):
+        return value
+    text = value.strip().lower() if isinstance(value, str) else None
+    if text not in _TRUE | _FALSE:
+        raise ConfigError(setting, value, "true or false (also yes/no, on/off, 1/0)")
+    return text in _TRUE
 
 
 def _text(value: object, setting: str) -> str:
@@ -121,15 +138,6 @@ def _choice(value: object, setting: str, accepted: tuple[str, ...]) -> str:
     if text not in accepted:
         raise ConfigError(setting, value, ", ".join(accepted))
     return text
-
-
-def _switch(value: object, setting: str) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = value.strip().lower() if isinstance(value, str) else None
-    if text not in _TRUE | _FALSE:
-        raise ConfigError(setting, value, "true or false (also yes/no, on/off, 1/0)")
-    return text in _TRUE
 
 
 def _memory(value: ByteLimit | str | int) -> int:

@@ -1,7 +1,7 @@
-"""A scheduler that is not Airflow, on Airflow's metadata database: its sweeps go through `DagCache`.
+"""A scheduler other than Airflow, on Airflow's metadata database, with `DagCache` for its sweeps.
 
 ``python -m examples.other_scheduler [--db URL]`` looks up every version of every DAG, lap after lap, as schedulers do,
-and prints what the cache made of it. Without ``--db`` it makes a small database of its own.
+and prints the statistics of the cache. Without ``--db`` it creates a small database.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CREATE TABLE serialized_dag (dag_version_id CHAR(32), data JSON, data_compressed
 
 
 def make_database(path: Path, dags: int = 20, versions: int = 3) -> str:
-    """A few versions of a few DAGs, in the tables that Airflow has for them; its URL."""
+    """Create a database with a few versions of a few DAGs, in Airflow's tables; return its URL."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(SCHEMA)
         for dag in range(dags):
@@ -57,7 +57,7 @@ def sweep(loader: SerializedDagLoader, cache: DagCache[UUID, dict[str, Any]], ve
 
 
 def main() -> None:
-    """Make a database or take one; sweep; tell."""
+    """Create or open a database, sweep, and print the statistics."""
     parser = argparse.ArgumentParser(prog="python -m examples.other_scheduler", description=__doc__)
     parser.add_argument("--db", help="a metadata database of Airflow 3, as SQLAlchemy writes it")
     parser.add_argument("--max-bytes", default="256KiB", help="the cache's budget (default: 256KiB)")

@@ -1,8 +1,8 @@
-"""Why a cache for schedulers counts bytes: one sweep over 700 versions, through three caches.
+"""Sweeps over 700 versions through three caches: the reason why a cache for schedulers counts bytes.
 
-A scheduler looks every active version up in turn, again and again. A cache of the 512 most recently used ones has
-always just dropped the one that comes next. ``python -m examples.sweep`` shows that beside dagcache, each cache in a
-process of its own, over the same synthetic DAGs.
+A scheduler looks up every active version in turn, again and again. A cache of the 512 most recently used versions has
+always just dropped the next one. ``python -m examples.sweep`` shows this beside dagcache, each cache in a separate
+process, with the same synthetic DAGs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TASKS = 40
 
 
 class Dag:
-    """A deserialised DAG: it knows its tasks, and they know it."""
+    """A deserialised DAG: it refers to its tasks, and they refer to it."""
 
     def __init__(self, dag_id: str) -> None:
         self.dag_id = dag_id
@@ -45,7 +45,7 @@ class Task:
 def check(name: str) -> str:
     """Validate a field's name, as deserialisers do."""
     if not name.isidentifier():
-        raise ValueError(f"{name!r} is no field of a task")
+        raise ValueError(f"{name!r} is not a field of a task")
     return name
 
 
@@ -61,7 +61,7 @@ def decode(value: Any) -> Any:
 
 
 def row(version: int) -> str:
-    """What the database holds of a version."""
+    """The row of a version in the database."""
     tasks = [
         {
             "task_id": f"task_{number}",
@@ -89,14 +89,14 @@ def load(text: str) -> Dag:
 
 
 class CountingLRU:
-    """The cache that counts entries."""
+    """A cache that counts entries."""
 
     def __init__(self, entries: int) -> None:
         self._held: OrderedDict[int, Dag] = OrderedDict()
         self._entries = entries
 
     def get_or_load(self, key: int, loader: Callable[[int], Loaded[Dag]]) -> Dag:
-        """Keep the most recently used."""
+        """Look up a version, and keep the most recently used."""
         if key in self._held:
             self._held.move_to_end(key)
         else:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import re
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from urllib.error import HTTPError
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 from urllib.request import (
     HTTPDefaultErrorHandler,
     HTTPErrorProcessor,
@@ -20,6 +19,8 @@ from urllib.request import (
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+
+from dagcache.redaction import shown_url, split_http_url
 
 _MOST_BYTES = 64 * 1024 * 1024
 
@@ -72,7 +73,7 @@ def scrape(url: str, timeout: float = 2.0) -> Scrape:
         ValueError: the URL is none, or what came is not in Prometheus' text format.
 
     """
-    parts = _split(url)
+    parts = split_http_url(url)
     shown = shown_url(url)
     opener = OpenerDirector()
     for handler in (HTTPHandler(), HTTPSHandler(), HTTPErrorProcessor(), HTTPDefaultErrorHandler()):
@@ -87,29 +88,6 @@ def scrape(url: str, timeout: float = 2.0) -> Scrape:
     except http.client.HTTPException as error:
         raise ConnectionError(f"{shown} did not answer in HTTP: {error!r}") from error
     return parse(body.decode("utf-8", errors="replace"))
-
-
-def shown_url(url: str) -> str:
-    """A URL as it may be shown: without user, password, query and fragment.
-
-    Raises:
-        ValueError: it is no http:// or https:// URL; the message does not show it.
-
-    """
-    parts = _split(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?...' if parts.query else ''}"
-
-
-def _split(url: str) -> SplitResult:
-    # What the standard library says of a bad URL shows parts of it, which may be a password.
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or re.search(r"[\x00-\x20\x7f]", url):
-        raise ValueError("not an http:// or https:// URL with a host and, after a colon, a port")
-    return parts
 
 
 def _request(parts: SplitResult) -> Request:

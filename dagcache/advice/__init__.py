@@ -1,1 +1,4 @@
-"""Which limits to set, from what Airflow's metadata database knows. Needs no Airflow."""
+"""Advice on limits, computed from Airflow's metadata database. Does not import Airflow.
+
+Imports `dagcache.database`, `dagcache.airflow.sharing`, `dagcache.traces` and lower levels.
+"""

@@ -1,8 +1,8 @@
-"""What missing would cost with this or that budget: the scheduler's sweeps, replayed in the real store.
+"""The cost of misses as a function of the budget: the scheduler's sweeps, replayed in the real store.
 
-Sweeps are replayed from a few moments on, not over the whole period: the busiest, and three that are typical. Each goes
-round some times to fill the cache before anything counts. Where very many versions are in use, a random share of them
-stands for all, with the same share of each budget.
+The replay covers a few windows of the period: the busiest moment and three typical ones. Each window has some warm laps
+that fill the cache before lookups count. If very many versions are in use, a random share of them stands for all, with
+the same share of each budget.
 """
 
 from __future__ import annotations
@@ -19,64 +19,64 @@ from dagcache.advice.working_set import RUNS_PER_LOOP, Moment, Use, active, swee
 from dagcache.traces.replay import Lookup, ReplayResult, replay, replay_lru
 
 STOCK_ENTRIES = 512
-"""What the scheduler's own cache holds in Airflow 3.3.2."""
+"""The entries that the scheduler's own cache holds in Airflow 3.3.2."""
 _WARM_LAPS, _LAPS = 3, 4
 _MOST_VERSIONS = 1_500
 _MOST_LOOKUPS = 30_000
 _TYPICAL = (0.25, 0.5, 0.75)
 _THAW_SPREAD = 0.2
-"""By how much the thaws of one version vary, as the sigma of a lognormal; 0.14 - 0.21 were measured in real sweeps. It
-matters because the cache ranks by what it has measured: without it, it would be taken for some per cent too clever."""
+"""The variation of one version's thaw times, as the sigma of a lognormal; 0.14 - 0.21 were measured in real sweeps. The
+cache ranks by measured times: without the variation, the replay is some per cent too optimistic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of the past to be replayed."""
+    """A part of the past to replay."""
 
     at: float
     runs: int
     lookups: list[Lookup]
     warm: int
-    """How many of the lookups only fill the cache."""
+    """The number of first lookups that only fill the cache."""
     share: float
-    """Of the versions: 1 = all of them are replayed."""
+    """The share of the versions that is replayed; 1 = all."""
     loop_seconds: float
 
     @property
     def sweep_seconds(self) -> float:
-        """How long the scheduler takes to go round."""
+        """The duration of one sweep of the scheduler."""
         return max(1.0, self.runs / RUNS_PER_LOOP) * self.loop_seconds
 
     @property
     def uncached_seconds(self) -> float:
-        """What a sweep would cost if each lookup loaded."""
+        """The cost of a sweep in which each lookup loads."""
         return sum(each.load_seconds for each in self.lookups) / max(1, len(self.lookups)) * self.runs
 
     @property
     def versions(self) -> dict[UUID, Lookup]:
-        """The versions that are looked up."""
+        """The number of versions that are looked up."""
         return {look_up.key: look_up for look_up in self.lookups}  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What a budget does, once the cache is warm."""
+    """The effect of a budget on a warm cache."""
 
     max_bytes: int
     live: float
-    """Shares of the lookups; they add up to 1."""
+    """A share of the lookups; live, frozen and missed add up to 1."""
     frozen: float
     missed: float
     seconds_per_sweep: float
-    """Loads and thaws, for looking every running run up once."""
+    """The time for loads and thaws in one sweep."""
     busy: float
-    """The same, as a share of the scheduler's time."""
+    """The same as a share of the scheduler's time."""
     held_bytes: int
-    """The most that was held."""
+    """The largest number of accounted bytes."""
 
 
 def choose_moments(steps: Sequence[tuple[Moment, float]]) -> list[Moment]:
-    """The busiest moment, then typical ones: where a quarter, half and three quarters of the time less was in use."""
+    """The busiest moment, then typical ones: the quartiles of the bytes in use over time."""
     busy = [step for step in steps if step[0].runs > 0]
     if not busy:
         return []
@@ -92,7 +92,7 @@ def window(
     """The lookups from a moment on."""
     chosen = _Chosen({use.version_id for use in active(uses, moment.at)})
     rounds = sweep(uses, moment.at, _WARM_LAPS + _LAPS, loop_seconds)
-    noise = Random(1)  # always the same one: the same history is given the same advice
+    noise = Random(1)  # a fixed seed: the same history gets the same advice
     replayed = (_lookup(at, use, sizes, orders, noise) for at, use in rounds if chosen.has(use.version_id))
     lookups = list(islice(replayed, _MOST_LOOKUPS))
     warm = len(lookups) * _WARM_LAPS // (_WARM_LAPS + _LAPS)
@@ -106,13 +106,13 @@ def point(found: Window, max_bytes: int, ttl: float) -> Point:
 
 
 def stock(found: Window) -> Point:
-    """Replay a window with what Airflow has of its own."""
+    """Replay a window with Airflow's own cache."""
     entries = max(1, round(STOCK_ENTRIES * found.share))
     return _point(found, 0, lambda lookups: replay_lru(lookups, entries))
 
 
 def mean(points: Sequence[Point]) -> Point:
-    """Of one budget, over several windows."""
+    """The sum of several windows with one budget."""
     count = len(points)
     return Point(
         points[0].max_bytes,
@@ -126,7 +126,7 @@ def mean(points: Sequence[Point]) -> Point:
 
 
 def _point(found: Window, max_bytes: int, run: Callable[[list[Lookup]], ReplayResult]) -> Point:
-    """What came after the warm laps: all, less the warm laps replayed alone, since a replay is always the same."""
+    """The lookups after the warm laps: all, less a replay of the warm laps alone. Replays are deterministic."""
     all_of_it, before = run(found.lookups), run(found.lookups[: found.warm])
     lookups = max(1, all_of_it.lookups - before.lookups)
     per_sweep = (all_of_it.seconds - before.seconds) / lookups * found.runs
@@ -157,11 +157,11 @@ def _lookup(at: float, use: Use, sizes: dict[UUID, Size], orders: dict[UUID, int
 
 
 class _Chosen:
-    """Which versions are replayed: all, unless they are very many; else some by their ids, always the same ones."""
+    """A choice of the versions to replay: all, or if there are very many, a fixed share by id."""
 
     def __init__(self, versions: set[UUID]) -> None:
         self.share = min(1.0, _MOST_VERSIONS / max(1, len(versions)))
 
     def has(self, version: UUID) -> bool:
-        """Whether this one is."""
+        """Whether this version is replayed."""
         return self.share == 1.0 or (version.int & 0xFFFF_FFFF) / 0x1_0000_0000 < self.share  # these bits are random

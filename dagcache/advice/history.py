@@ -1,7 +1,7 @@
-"""What has run, and on which versions: read from the metadata database into plain values.
+"""The history of runs and versions, read from the metadata database into plain values.
 
-Which version a run is looked up by is Airflow's rule (`DBDagBag.get_dag_for_run`): the one that it was created with if
-the run belongs to a version of its bundle, else whichever is the newest at that moment.
+The version of a run follows Airflow's rule (`DBDagBag.get_dag_for_run`). It is the version that the run was created
+with if the run has a bundle version, else the newest version at that moment.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from dagcache.errors import LoadError
 _DAY = 86_400.0
 _BATCH = 5_000
 MOST_RUNS = 200_000
-"""How many runs are looked at, at most, the newest first: some 40 MB."""
+"""The limit on runs that are read, newest first: about 40 MB."""
 
-Told = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +43,28 @@ class Run:
 
     dag_id: str
     version_id: UUID | None
-    """The version that it sticks to; None: it follows the newest."""
+    """The fixed version of the run; None: the run follows the newest version."""
     start: float
     end: float | None
-    """None: it is still running."""
+    """None: the run is still running."""
 
 
 @dataclass(slots=True)
 class History:
-    """What the database tells of the past days."""
+    """The versions and runs of the past days."""
 
     as_of: float = 0.0
-    """The newest activity: of a copy of a database, the moment of the copy."""
+    """The newest activity; for a copy of a database, about the moment of the copy."""
     since: float = 0.0
     versions: dict[str, list[Version]] = field(default_factory=dict)
-    """By DAG, the oldest first; only those with a serialised DAG."""
+    """The versions with a serialised DAG, by DAG, oldest first."""
     runs: list[Run] = field(default_factory=list)
     queued: int = 0
     queued_dags: set[str] = field(default_factory=set)
     unexamined: int = 0
-    """Running runs of DAGs that are paused or gone: the scheduler passes them over."""
+    """Running runs of paused or deleted DAGs, which the scheduler ignores."""
     cut: bool = False
-    """There were more than `MOST_RUNS`: the period is shorter than was asked for."""
+    """There were more than `MOST_RUNS` runs; the period is shorter than requested."""
     runs_per_dag: Counter[str] = field(default_factory=Counter)
     """Within the period."""
 
@@ -75,11 +75,11 @@ class History:
 
     @property
     def version_count(self) -> int:
-        """How many versions there are."""
+        """The number of versions."""
         return sum(map(len, self.versions.values()))
 
     def newest(self, dag_id: str, at: float | None = None) -> Version | None:
-        """The newest version of a DAG, or the one that was that at a moment; the first if there was none yet."""
+        """The newest version of a DAG, now or at a moment; the first version if there was none yet."""
         versions = self.versions.get(dag_id)
         if not versions:
             return None
@@ -88,13 +88,13 @@ class History:
         return versions[newest_index(versions, at)]
 
     def versions_per_day(self) -> float:
-        """How many versions were written per day of the period."""
+        """The number of versions written per day of the period."""
         return sum(map(self._written, self.versions.values())) / max(self.days, 1 / 24)
 
     def inflated(self, few: int = 5) -> list[tuple[str, int, int]]:
-        """The DAGs with the most versions beyond what runs need: name, versions written, runs, within the period.
+        """The DAGs with the most excess versions: name, versions written, and runs, within the period.
 
-        A new version whenever a DAG ran is what a DAG that changes with every run would need, and many do not change.
+        A DAG needs at most one version per run, and many DAGs do not change from run to run.
         """
         found = []
         for dag_id, versions in self.versions.items():
@@ -104,12 +104,12 @@ class History:
         return sorted(found, key=lambda each: each[1], reverse=True)[:few]
 
     def _written(self, versions: Sequence[Version]) -> int:
-        """How many of a DAG's versions were written within the period."""
+        """The number of a DAG's versions that were written within the period."""
         return len(versions) - _count_until(versions, self.since)
 
 
 def newest_index(versions: Sequence[Version], at: float) -> int:
-    """Which of a DAG's versions was the newest at a moment; the first if there was none yet."""
+    """The position of a DAG's newest version at a moment; the first if there was none yet."""
     return max(0, _count_until(versions, at) - 1)
 
 
@@ -117,25 +117,25 @@ def _count_until(versions: Sequence[Version], at: float) -> int:
     return bisect_right(versions, at, key=lambda version: version.created)
 
 
-def read_history(loader: SerializedDagLoader, *, days: float, told: Told) -> History:
+def read_history(loader: SerializedDagLoader, *, days: float, progress: Progress) -> History:
     """Read versions and runs; memory is bounded by the number of versions (300 bytes each) and `MOST_RUNS`.
 
     Raises:
-        LoadError: the database cannot be read, or holds no version.
+        LoadError: the database cannot be read, or has no version.
 
     """
     database = loader.database
     history = History()
-    with database.told():
-        _read_versions(loader, history, told)
+    with database.load_errors():
+        _read_versions(loader, history, progress)
     if not history.versions:
         raise LoadError(f"{database.name}: expected DAG versions with a serialised DAG; found none")
-    with database.told():
-        _read_runs(database, history, days * _DAY, told)
+    with database.load_errors():
+        _read_runs(database, history, days * _DAY, progress)
     return history
 
 
-def _read_versions(loader: SerializedDagLoader, history: History, told: Told) -> None:
+def _read_versions(loader: SerializedDagLoader, history: History, progress: Progress) -> None:
     total = loader.database.rows(sa.select(sa.func.count()).select_from(sa.table("dag_version")))[0][0]
     names: dict[str, str] = {}
     for done, row in enumerate(loader.versions(batch=_BATCH, sizes=False)):
@@ -143,12 +143,12 @@ def _read_versions(loader: SerializedDagLoader, history: History, told: Told) ->
             dag_id = names.setdefault(row.dag_id, row.dag_id)
             history.versions.setdefault(dag_id, []).append(Version(row.id, row.version_number, row.created_at))
         if done % _BATCH == 0:
-            told("versions", done, total)
+            progress("versions", done, total)
     for versions in history.versions.values():
         versions.sort(key=lambda version: (version.created, version.number))
 
 
-def _read_runs(database: MetadataDatabase, history: History, period: float, told: Told) -> None:
+def _read_runs(database: MetadataDatabase, history: History, period: float, progress: Progress) -> None:
     newest = max(versions[-1].created for versions in history.versions.values())
     columns = (DAG_RUN.c.start_date, DAG_RUN.c.end_date, DAG_RUN.c.last_scheduling_decision)
     moments = database.rows(sa.select(*(sa.func.max(column) for column in columns)))[0]
@@ -161,7 +161,7 @@ def _read_runs(database: MetadataDatabase, history: History, period: float, told
             history.since = max(history.since, min(run.start for run in history.runs))
             break
         if done % _BATCH == 0:
-            told("runs", done, 0)
+            progress("runs", done, 0)
         _take(row, history, passed_over)
 
 
@@ -171,7 +171,7 @@ def _passed_over(database: MetadataDatabase) -> set[str]:
 
 
 def _run_rows(database: MetadataDatabase, since: float) -> Iterator[tuple[object, ...]]:
-    """Those that were active within the period, the newest first, some thousand at a time."""
+    """The runs that were active within the period, newest first, in batches of some thousand."""
     run = DAG_RUN.c
     moment = datetime.fromtimestamp(since, timezone.utc)
     relevant = sa.or_(run.state.in_(("running", "queued")), run.end_date >= moment)

@@ -1,4 +1,4 @@
-"""From figures to settings, each with its reasons."""
+"""Recommended settings, each with its reasons."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ _LEAST = 16 * MIB
 _TTLS = (DEFAULT_TTL, 21_600, 43_200, 90_000)
 _SWEEPS = 10
 _SHARE_OF_GAPS = 0.95
-_API_LIVE = 64  # what the API server's own cache holds in Airflow 3.3
+_API_LIVE = 64  # entries of the API server's own cache in Airflow 3.3
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One setting and why."""
+    """One setting with its reasons."""
 
     setting: str
     value: str
-    """In the form in which it is set."""
+    """The text to set."""
     nbytes: int
-    """Of a byte limit; of a TTL, 0."""
+    """The bytes of a byte limit; 0 for a TTL."""
     reasons: tuple[str, ...]
 
 
 def scheduler_limit(points: Sequence[Point], *, uncached_seconds: float, idle_bytes: int, everything: int) -> Advice:
-    """The smallest budget with which nothing is loaded twice and thawing costs a twentieth of what loading would.
+    """The smallest budget with which no version is loaded twice, and thaws cost at most a twentieth of loads.
 
     Args:
-        points: the busiest moment's, by ascending budget.
-        uncached_seconds: what a sweep would cost if each lookup loaded.
-        idle_bytes: what is kept frozen though it is in nobody's use.
-        everything: what the busiest moment takes if all of it is live.
+        points: the points of the busiest moment, by ascending budget.
+        uncached_seconds: the cost of a sweep in which each lookup loads.
+        idle_bytes: the bytes of frozen versions that are not in use.
+        everything: the bytes of the busiest moment with all versions live.
 
     """
     enough = _THAWING * uncached_seconds
@@ -59,12 +59,12 @@ def scheduler_limit(points: Sequence[Point], *, uncached_seconds: float, idle_by
 
 
 def worker_limit(newest_frozen: int, newest_live: Sequence[int], workers: int) -> Advice:
-    """What one worker of the API server needs: nobody wrote down which DAGs people look at.
+    """The budget of one worker of the API server. The database does not record which DAGs users look at.
 
     Args:
         newest_frozen: bytes of all DAGs' newest versions, frozen.
         newest_live: bytes of each of them, live.
-        workers: how many there are.
+        workers: the number of workers.
 
     """
     largest = sum(sorted(newest_live, reverse=True)[:_API_LIVE])
@@ -83,11 +83,11 @@ def worker_limit(newest_frozen: int, newest_live: Sequence[int], workers: int) -
 
 
 def idle_time(gaps: Sequence[float], sweep_seconds: float) -> Advice:
-    """A TTL that spares what is in use and what will soon be again.
+    """A TTL that keeps the versions that are in use, or soon will be.
 
     Args:
-        gaps: seconds, ascending, after which versions that were in nobody's use were taken up again.
-        sweep_seconds: how long the longest sweep took.
+        gaps: seconds between two uses of a version, ascending.
+        sweep_seconds: the duration of the longest sweep.
 
     """
     relevant = gaps[: bisect_left(gaps, float(_TTLS[-1]))]
@@ -106,7 +106,7 @@ def idle_time(gaps: Sequence[float], sweep_seconds: float) -> Advice:
 
 
 def candidates(frozen: int, everything: int) -> list[int]:
-    """Budgets worth a look, ascending: from half of what fits frozen only, to more than what fits live."""
+    """Budgets to replay, ascending: from half of the frozen bytes to more than the live bytes."""
     live = max(0, everything - frozen)
     wanted = [frozen // 2, round(1.1 * frozen), *(frozen + live * part // 100 for part in (10, 25, 50, 75, 105, 125))]
     return sorted({max(MIB // 4, round_up(each, 2)) for each in wanted})
@@ -121,11 +121,11 @@ def neat(nbytes: int) -> int:
 
 
 def round_up(nbytes: int, digits: int) -> int:
-    """To so many significant binary digits and two more: within some per cent."""
+    """The value rounded up to a few significant binary digits: within some per cent."""
     step = 1 << max(0, nbytes.bit_length() - digits - 3)
     return -(-nbytes // step) * step
 
 
 def format_limit(nbytes: int) -> str:
-    """As it is set: ``512MiB``."""
+    """The text of a byte limit: ``512MiB``."""
     return f"{nbytes // MIB}MiB" if nbytes < 4096 * MIB or nbytes % (1024 * MIB) else f"{nbytes // (1024 * MIB)}GiB"

@@ -1,4 +1,4 @@
-"""All of the advice at once: reads, predicts, replays, recommends."""
+"""The complete advice: reading, prediction, replay and recommendation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from dagcache.advice import curve, recommend, working_set
 from dagcache.advice.curve import Point, Window
-from dagcache.advice.history import History, Told, read_history
+from dagcache.advice.history import History, Progress, read_history
 from dagcache.advice.recommend import Advice
 from dagcache.advice.sampling import Sampled, sample_sizes
 from dagcache.advice.sizes import Size, Speed, measure_speed
@@ -41,7 +41,7 @@ class Inflated:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """What the scheduler has, or had, in use at once, in bytes."""
+    """The bytes that the scheduler uses, or used, at one moment."""
 
     at: float
     runs: int
@@ -61,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is known and what is advised."""
+    """The figures and the recommendations."""
 
     database: str
     airflow: str
@@ -84,7 +84,7 @@ class Report:
     replayed_share: float
     loop_seconds: float
     slowness: float
-    """Of this machine, beside the one on which loading and thawing were measured; all seconds contain it."""
+    """The speed of this machine relative to the one of the measurements; all seconds are scaled by it."""
     stock: Point | None
     curve: tuple[Row, ...]
     scheduler: Advice
@@ -100,37 +100,37 @@ def advise(
     workers: int,
     budgets: Sequence[int] = (),
     loop_seconds: float = 1.0,
-    told: Told,
+    progress: Progress,
     speed: Speed | None = None,
 ) -> Report:
-    """Read the database and say what to set.
+    """Read the database and recommend settings.
 
     Args:
-        loader: of the database.
-        days: how much of the past counts.
-        workers: of the API server, each with a cache of its own; 0 = it has none.
-        budgets: bytes, to replay instead of those that are found to be worth a look.
-        loop_seconds: how long one loop of the scheduler is taken to last.
-        told: ``told(step, done, of)`` is told how far it is; ``of`` is 0 if nobody knows.
-        speed: of this machine; None: it is measured.
+        loader: the loader of the database.
+        days: the length of the period that counts.
+        workers: workers of the API server, each with a separate cache; 0 = no API server.
+        budgets: budgets in bytes to replay, instead of those that are chosen.
+        loop_seconds: the assumed duration of one loop of the scheduler.
+        progress: called as ``progress(step, done, of)`` after each step; ``of`` is 0 if the total is unknown.
+        speed: the speed of this machine; None: it is measured.
 
     Raises:
-        LoadError: the database cannot be read, or is none of Airflow 3's; the message says what was expected and found.
+        LoadError: the database cannot be read, or is not one of Airflow 3; the message has the details.
 
     """
     airflow = loader.database.check()
-    history = read_history(loader, days=days, told=told)
-    return _Study(loader, history, loop_seconds, told, speed or measure_speed()).report(airflow, workers, budgets)
+    history = read_history(loader, days=days, progress=progress)
+    return _Study(loader, history, loop_seconds, progress, speed or measure_speed()).report(airflow, workers, budgets)
 
 
 class _Study:
-    """One database's figures, as they come together."""
+    """The figures of one database, step by step."""
 
     def __init__(
-        self, loader: SerializedDagLoader, history: History, loop_seconds: float, told: Told, speed: Speed
+        self, loader: SerializedDagLoader, history: History, loop_seconds: float, progress: Progress, speed: Speed
     ) -> None:
         self._history = history
-        self._told = told
+        self._progress = progress
         self._speed = speed
         self._loop_seconds = loop_seconds
         known = {version.id: dag_id for dag_id, versions in history.versions.items() for version in versions}
@@ -139,7 +139,7 @@ class _Study:
         dags = {use.version_id: use.dag_id for use in self._uses}
         dags |= {versions[-1].id: dag_id for dag_id, versions in history.versions.items()}
         first = {use.version_id for use in self._now}
-        self._sampled: Sampled = sample_sizes(loader, dags, first=first, speed=speed, told=told)
+        self._sampled: Sampled = sample_sizes(loader, dags, first=first, speed=speed, progress=progress)
         self._sizes = self._sampled.sizes
         self._orders = {
             version.id: version.number
@@ -211,13 +211,13 @@ class _Study:
         for number, max_bytes in enumerate(chosen):
             points = []
             for done, window in enumerate(windows):
-                self._told("replay", number * len(windows) + done, len(chosen) * len(windows))
+                self._progress("replay", number * len(windows) + done, len(chosen) * len(windows))
                 points.append(curve.point(window, max_bytes, DEFAULT_TTL))
             rows.append(Row(max_bytes, points[0], curve.mean(points[1:]) if points[1:] else None))
         return tuple(rows)
 
     def _whole(self, window: Window) -> tuple[int, int]:
-        """What all versions of a window take: frozen only; with both copies."""
+        """The bytes of all versions of a window: frozen only, and with both copies."""
         sizes = [self._sizes[version] for version in window.versions]
         frozen = sum(size.frozen_cost for size in sizes)
         return round(frozen / window.share), round(sum(size.full_cost for size in sizes) / window.share)
@@ -235,7 +235,7 @@ class _Study:
         )
 
     def _idle_bytes(self, ttl: int) -> int:
-        """What lies frozen at the end of the period, in nobody's use, and not for longer than the TTL."""
+        """The bytes of frozen versions at the end of the period that are idle, but not for longer than the TTL."""
         held = {use.version_id for use in self._now}
         lately = {
             use.version_id for use in self._uses if use.end is not None and use.end > self._history.as_of - ttl

@@ -1,7 +1,7 @@
-"""What versions weigh, from reading a sample of them: the rest is scaled by the length that the database tells.
+"""Sizes of versions from a sample of payloads; the others are scaled by the length that the database reports.
 
-Two versions of one DAG differ little, so one payload for each DAG tells most. Reading all of a large database's
-payloads would take hours.
+Two versions of one DAG differ little, so one payload per DAG is enough. Reading all payloads of a large database would
+take hours.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from dagcache.advice.history import Told
+from dagcache.advice.history import Progress
 from dagcache.advice.sizes import Size, Speed, features
 from dagcache.database.loader import SerializedDagLoader, VersionRow
 from dagcache.errors import LoadError
@@ -26,32 +26,32 @@ _BIGGEST = 50
 
 @dataclass(slots=True)
 class Sampled:
-    """What is known of the versions that were asked for."""
+    """The predicted sizes of the requested versions."""
 
     sizes: dict[UUID, Size] = field(default_factory=dict)
     read: int = 0
-    """How many payloads were read."""
+    """The number of payloads that were read."""
     damaged: int = 0
-    """How many of them could not be."""
+    """The number of payloads that could not be read."""
     measured: int = 0
-    """Of how many versions the database told the length."""
+    """The number of versions with a length from the database."""
     payload_bytes: dict[UUID, int] = field(default_factory=dict)
 
 
 def sample_sizes(
-    loader: SerializedDagLoader, dags: dict[UUID, str], *, first: Collection[UUID], speed: Speed, told: Told
+    loader: SerializedDagLoader, dags: dict[UUID, str], *, first: Collection[UUID], speed: Speed, progress: Progress
 ) -> Sampled:
-    """Predict the sizes of versions, ``dags`` telling what each is a version of; those of ``first`` before all others.
+    """Predict the sizes of versions. ``dags`` has the DAG of each version; the versions of ``first`` are read first.
 
     Raises:
         LoadError: the database cannot be read, or none of the payloads.
 
     """
     found = Sampled()
-    rows = _lengths(loader, _spread(dags, first, _MOST_LENGTHS), told)
+    rows = _lengths(loader, _spread(dags, first, _MOST_LENGTHS), progress)
     found.measured = len(rows)
     found.payload_bytes = {row.id: row.payload_bytes for row in rows.values()}
-    known = _read(loader, _choose(rows), speed, found, told)
+    known = _read(loader, _choose(rows), speed, found, progress)
     if not known:
         raise LoadError(
             f"{loader.database.name}: expected serialised DAGs; none of the {found.damaged} that were read is one"
@@ -61,7 +61,7 @@ def sample_sizes(
 
 
 def _spread(dags: dict[UUID, str], first: Collection[UUID], most: int) -> list[UUID]:
-    """So many versions: one of each DAG, then those of ``first``, then others, at random but always the same."""
+    """A number of versions: one of each DAG, then those of ``first``, then others in a fixed random order."""
     one_each = {dag_id: version for version, dag_id in dags.items()}
     order = [version for version in dags if version not in first]
     random.Random(0).shuffle(order)
@@ -69,17 +69,17 @@ def _spread(dags: dict[UUID, str], first: Collection[UUID], most: int) -> list[U
     return list(chosen)[:most]
 
 
-def _lengths(loader: SerializedDagLoader, versions: list[UUID], told: Told) -> dict[UUID, VersionRow]:
+def _lengths(loader: SerializedDagLoader, versions: list[UUID], progress: Progress) -> dict[UUID, VersionRow]:
     rows: dict[UUID, VersionRow] = {}
     for start in range(0, len(versions), _CHUNK):
-        told("lengths", start, len(versions))
-        with loader.database.told():
+        progress("lengths", start, len(versions))
+        with loader.database.load_errors():
             rows.update(loader.sizes(versions[start : start + _CHUNK]))
     return rows
 
 
 def _choose(rows: dict[UUID, VersionRow]) -> list[VersionRow]:
-    """The longest payloads, for a wrong guess would cost most there, and one of as many DAGs as possible."""
+    """The longest payloads, where an error has the largest effect, and one payload of as many DAGs as possible."""
     longest = sorted(rows.values(), key=lambda row: row.payload_bytes, reverse=True)[:_BIGGEST]
     by_dag = {row.dag_id: row for row in rows.values()}
     others = list(by_dag.values())
@@ -89,13 +89,13 @@ def _choose(rows: dict[UUID, VersionRow]) -> list[VersionRow]:
 
 
 def _read(
-    loader: SerializedDagLoader, rows: list[VersionRow], speed: Speed, found: Sampled, told: Told
+    loader: SerializedDagLoader, rows: list[VersionRow], speed: Speed, found: Sampled, progress: Progress
 ) -> dict[UUID, Size]:
     known: dict[UUID, Size] = {}
     dictionary = Dictionary()
-    early = []  # measured while there was no dictionary: a cache has one for all but its first values
+    early = []  # measured without a dictionary: a cache has one for all but its first values
     for done, row in enumerate(rows):
-        told("payloads", done, len(rows))
+        progress("payloads", done, len(rows))
         if not dictionary.words:
             early.append(row)
         try:
@@ -112,14 +112,14 @@ def _read(
 def _measure(
     loader: SerializedDagLoader, row: VersionRow, speed: Speed, dictionary: Dictionary, known: dict[UUID, Size]
 ) -> None:
-    with loader.database.told():
+    with loader.database.load_errors():
         payload = loader.load(row.id)
     if payload is not None:
         known[row.id] = speed.size(features(payload, dictionary))
 
 
 def _extend(found: Sampled, dags: dict[UUID, str], rows: dict[UUID, VersionRow], known: dict[UUID, Size]) -> None:
-    """From those that were read to all: by length within a DAG, else by length, else as the others of the DAG."""
+    """Extend the sizes to all versions: by length within the DAG, else by length, else as other versions of the DAG."""
     of_dag = {rows[version].dag_id: version for version in known}
     typical = _Typical([(rows[version], size) for version, size in known.items()])
     per_dag: dict[str, Size] = {}
@@ -138,7 +138,7 @@ def _extend(found: Sampled, dags: dict[UUID, str], rows: dict[UUID, VersionRow],
 
 
 class _Typical:
-    """What a payload of a length weighs on the average."""
+    """The average size for a payload length."""
 
     def __init__(self, known: Iterable[tuple[VersionRow, Size]]) -> None:
         known = list(known)
@@ -151,7 +151,7 @@ class _Typical:
                 self._by_kind[compressed] = length, _mean([size for _, size in chosen])
 
     def of(self, row: VersionRow) -> Size:
-        """By the length, if it has one and the length of such payloads is known to tell anything."""
+        """The size by length, if the length is known and such lengths predict sizes."""
         if row.compressed not in self._by_kind or not row.payload_bytes:
             return self.mean
         length, size = self._by_kind[row.compressed]

@@ -1,11 +1,11 @@
-"""What a DAG will weigh in the cache, live and frozen, told from its serialised form, without Airflow.
+"""A prediction of a DAG's live and frozen bytes from its serialised form, without Airflow.
 
-The JSON is made into a *shadow*: a graph of the shape that deserialising gives it, with stand-ins for Airflow's
-classes. It refers to itself as a DAG does, its sets and strings are the real ones, and so weighing and pickling the
-shadow follows this Python's own rules of allocation. What Airflow adds to each task is left to a few constants.
+The JSON is turned into a *shadow*: a graph of the shape that deserialising produces, with stand-ins for Airflow's
+classes. The shadow has the references, sets and strings of a real DAG, so weighing and pickling it follows this
+Python's rules of allocation. A few constants stand for the attributes that Airflow adds to each task.
 
-The constants are fitted on one half of Airflow's example DAGs and of a playground's generated ones; `python -m
-benchmarks.advice --sizes` fits them anew and judges them on the other half and on DAGs of another kind.
+The constants are fitted on one half of Airflow's example DAGs and of a playground's generated DAGs. `python -m
+benchmarks.advice --sizes` fits them again, and tests them on the other half and on other kinds of DAGs.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from dagcache.freezing.zdict import Dictionary, deflated
 from dagcache.reclaim.gc_pause import gc_paused
 from dagcache.sizing.walk import weigh
 
-# live = DAG + task * tasks + weight * shadow's weight. Of thawed copies: most live copies of a full cache are such.
+# live = DAG + task * tasks + weight * shadow's weight. For thawed copies, as most in a full cache are.
 _LIVE_DAG, _LIVE_TASK, _LIVE_WEIGHT = 1670.0, 315.0, 0.943
 # frozen = DAG + mapped task * count + deflated * shadow's deflated pickle
 _FROZEN_DAG, _FROZEN_MAPPED, _FROZEN_DEFLATED = 200.0, 85.0, 1.028
 
 
 class Shadow:
-    """Stands for a DAG, a task or a group."""
+    """A stand-in for a DAG, a task or a group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What is told from a serialised DAG."""
+    """The features of a serialised DAG."""
 
     tasks: int
     mapped: int
@@ -46,7 +46,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a version will take, in bytes, and what bringing it back will take, in seconds on this machine."""
+    """The bytes of a version's copies, and the seconds to load and to thaw it on this machine."""
 
     live_bytes: int
     frozen_bytes: int
@@ -56,16 +56,16 @@ class Size:
 
     @property
     def frozen_cost(self) -> int:
-        """What it takes of a budget while it is frozen only."""
+        """The accounted bytes with a frozen copy only."""
         return self.frozen_bytes + ENTRY_OVERHEAD
 
     @property
     def full_cost(self) -> int:
-        """What it takes of a budget with both copies."""
+        """The accounted bytes with both copies."""
         return self.frozen_cost + self.live_bytes + LIVE_OVERHEAD
 
     def scaled(self, factor: float) -> Size:
-        """The size of a version of the same DAG whose payload is so many times as long."""
+        """The size of a version of the same DAG with a payload ``factor`` times as long."""
         return Size(
             round(self.live_bytes * factor),
             round(self.frozen_bytes * factor),
@@ -76,18 +76,20 @@ class Size:
 
 
 def features(payload: dict[str, Any], dictionary: Dictionary | None = None) -> Features:
-    """Weigh a parsed payload's shadow; equal strings in the payload are one afterwards.
+    """Weigh the shadow of a parsed payload. Equal strings in the payload become one object.
 
-    ``dictionary``: of the shadows seen so far, as a cache has one of the values that it has frozen.
+    ``dictionary``: the zlib dictionary of earlier shadows; a cache has one of the values that it has frozen.
 
     Raises:
-        ValueError: it is no serialised DAG.
+        ValueError: the payload is not a serialised DAG.
 
     """
     with gc_paused():
-        share_strings(payload)  # as the cache's own loading does
+        share_strings(payload)  # as the cache does at a load
         shadow = _shadow(payload)
-        pickled = pickle.dumps(shadow, 5)  # before weighing: it leaves UTF-8 on strings beyond ASCII, as freezing does
+        pickled = pickle.dumps(
+            shadow, 5
+        )  # before weighing: it adds cached UTF-8 to non-ASCII strings, as freezing does
         tasks = [vars(task) for task in vars(shadow)["task_dict"].values()]
         return Features(
             tasks=len(tasks),
@@ -98,29 +100,29 @@ def features(payload: dict[str, Any], dictionary: Dictionary | None = None) -> F
 
 
 def live_bytes(found: Features) -> int:
-    """What a thawed graph weighs in a scheduler's cache."""
+    """The bytes of a thawed graph in a scheduler's cache."""
     return round(_LIVE_DAG + _LIVE_TASK * found.tasks + _LIVE_WEIGHT * found.shadow_bytes)
 
 
 def frozen_bytes(found: Features) -> int:
-    """What its frozen form weighs."""
+    """The bytes of the frozen form."""
     return round(_FROZEN_DAG + _FROZEN_MAPPED * found.mapped + _FROZEN_DEFLATED * found.deflated_bytes)
 
 
-# Seconds on the machine where they were measured, CPython 3.11: a constant, and per byte of the shadow.
+# Seconds on the machine of the measurements, CPython 3.11: a constant, and seconds per byte of the shadow.
 _LOAD = (1.2e-3, 2.27e-8)
 _THAW = (1.2e-4, 1.65e-9)
 _STEP_SECONDS = 1.0e-3
 
 
 class Speed:
-    """How fast this machine is, beside the one on which the constants were measured."""
+    """The speed of this machine relative to the one of the measurements."""
 
     def __init__(self, factor: float = 1.0) -> None:
         self.factor = factor
 
     def size(self, found: Features) -> Size:
-        """All that is predicted of a version."""
+        """The predicted size of a version."""
         return Size(
             live_bytes(found),
             frozen_bytes(found),
@@ -131,9 +133,9 @@ class Speed:
 
 
 def measure_speed(timer: Callable[[], float] = time.process_time, rounds: int = 200) -> Speed:
-    """Time a piece of work of the kind that loading and thawing are, for some tenths of a second of CPU time.
+    """Time work that resembles loading and thawing, for some tenths of a second of CPU time.
 
-    So it does not matter what else the machine is busy with; a busy scheduler will take longer than is predicted.
+    CPU time does not depend on other load of the machine. A busy scheduler takes longer than predicted.
     """
     work = pickle.dumps([{"id": f"task_{n}", "parts": [n, str(n), {"a": float(n)}]} for n in range(2000)], 5)
     started = timer()
@@ -190,7 +192,7 @@ def _graph(dag: dict[str, Any]) -> Shadow:
 def _group(
     group: Shadow, encoded: dict[str, Any], parent: Shadow | None, root: Shadow, tasks: dict[str, Shadow]
 ) -> Shadow:
-    """A task group; its own groups are entered, as many levels as a person would write."""
+    """A task group with its nested groups, to a limited depth."""
     children: dict[str, Shadow] = {}
     for label, (kind, content) in encoded["children"].items():
         if kind == "taskgroup":
@@ -204,7 +206,7 @@ def _group(
 
 
 def _decoded(value: Any) -> Any:
-    """What deserialising makes of a value, as far as its weight goes: the mark of a type is not kept."""
+    """A value as deserialising makes it, as far as its weight is concerned: type marks are dropped."""
     if isinstance(value, dict):
         if "__type" in value and "__var" in value:
             return _decoded(value["__var"])

@@ -1,8 +1,7 @@
-"""Which versions the scheduler had in use, when; and the lookups that it made for them.
+"""The scheduler's working set over time, and the lookups that it made.
 
-A scheduler examines up to 20 running runs per loop, those first that it has not looked at for the longest time, and
-looks the version of each up. So a run is looked at over and over between its start and its end, in a sweep over all
-that are running.
+A scheduler examines up to 20 running runs per loop, in the order of their last examination, and looks up the version of
+each. From its start to its end a run is therefore examined again and again, in sweeps over all running runs.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ RUNS_PER_LOOP = 20
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A run had a version in use between two moments."""
+    """The use of a version by a run between two moments."""
 
     version_id: UUID
     dag_id: str
@@ -31,17 +30,17 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How much was in use at once."""
+    """The size of the working set at a moment."""
 
     at: float
     runs: int
     versions: int
     full_bytes: int
-    """With both copies of each version, overhead included."""
+    """The bytes with both copies of each version, overhead included."""
 
 
 def uses(history: History) -> list[Use]:
-    """What each run had in use; one that follows the newest version uses several, one after the other."""
+    """The uses of all runs. A run that follows the newest version may use several in turn."""
     found: list[Use] = []
     for run in history.runs:
         if run.version_id is not None:
@@ -62,14 +61,14 @@ def _following(run: Run, history: History) -> Iterator[Use]:
 
 
 def active(found: Iterable[Use], at: float) -> list[Use]:
-    """What was in use at a moment, in the order in which it began."""
+    """The uses at a moment, by start."""
     return sorted(
         (use for use in found if use.start <= at and (use.end is None or use.end > at)), key=lambda use: use.start
     )
 
 
 def moments(found: list[Use], full_bytes: dict[UUID, int], since: float, as_of: float) -> list[tuple[Moment, float]]:
-    """How much was in use from moment to moment, and for how many seconds: whenever something began or ended."""
+    """The size of the working set between two changes, each with its duration in seconds."""
     within = [use for use in found if use.end is None or use.end > since]
     changes = sorted(
         [(max(use.start, since), 1, use.version_id) for use in within]
@@ -93,9 +92,9 @@ def moments(found: list[Use], full_bytes: dict[UUID, int], since: float, as_of: 
 
 
 def sweep(found: list[Use], at: float, laps: int, loop_seconds: float) -> Iterator[tuple[float, Use]]:
-    """The lookups of a scheduler from a moment on, until it has gone round so many times: time and use.
+    """The lookups of a scheduler from a moment on, for a number of sweeps: time and use.
 
-    Runs that begin meanwhile are looked up when they do, and from then on; those that end leave.
+    Runs that start meanwhile are looked up from their start; runs that end are not looked up again.
     """
     queue = deque(active(found, at))
     coming = [(use.start, number, use) for number, use in enumerate(found) if use.start > at]
@@ -103,7 +102,7 @@ def sweep(found: list[Use], at: float, laps: int, loop_seconds: float) -> Iterat
     left = laps * max(len(queue), 1)
     now = at
     while left > 0 and (queue or coming):
-        if not queue:  # nothing is running: on to when something is
+        if not queue:  # no run is active: continue at the next start
             now = max(now, coming[0][0])
         begun: list[Use] = []
         while coming and coming[0][0] <= now:
@@ -117,7 +116,7 @@ def sweep(found: list[Use], at: float, laps: int, loop_seconds: float) -> Iterat
 
 
 def reuse_gaps(found: list[Use]) -> list[float]:
-    """How long versions were in nobody's use before a run took them up again, in seconds, the shortest first."""
+    """The idle times of versions between two uses, in seconds, ascending."""
     ends: dict[UUID, float] = {}
     gaps = []
     for use in sorted(found, key=lambda each: each.start):

@@ -1,1 +1,4 @@
-"""The cache in Apache Airflow: the hook, the bag that goes through the cache, and a playground to see it in."""
+"""The cache inside Apache Airflow: entry points, hook, the bag with cached lookups, and what runs beside the cache.
+
+Imports `dagcache.metrics`, `dagcache.inspection` and lower levels. Only this room and `dagcache.demo` import Airflow.
+"""

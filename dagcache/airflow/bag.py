@@ -1,16 +1,15 @@
-"""Airflow's DAG bag with its lookups through a `DagCache`.
+"""Airflow's DAG bag with lookups through a `DagCache`.
 
-Loading stays Airflow's own: a load calls the bag's inherited method, which finds nothing in the mapping that it looks
-into (`NothingToFind`) and so reads the row. Only what is done with the result is ours. Rules:
+Airflow's own code loads: a load calls the bag's inherited method, which misses in its mapping (`NothingToFind`) and so
+reads the row. Rules:
 
-- None means "not in the database" and nothing else, unless a quarantine is asked for; Airflow's exceptions pass
-  unwrapped;
-- a DAG that Airflow gives to one caller alone, the newest version of a DAG, is given to one caller alone;
-- a DAG is kept, and given to other callers, only if it is what this bag loads when it is alone, and only until the
-  window has passed since the view of the database began in which it was found;
-- the caller's session is used by the caller's thread only, and never committed; a DAG is built from a row that is read
-  for it, on the caller's connection, and not from a row object that the session has kept;
-- a fault of our own costs a log line and one load the way Airflow does it.
+- None means "not in the database" and nothing else, unless a quarantine is set. Airflow's exceptions pass unwrapped.
+- Airflow gives the newest version of a DAG to one caller alone, and so does this bag.
+- A DAG is kept and shared only if it equals what this bag loads without a cache. It is served only until the window
+  has passed since the start of the database view in which it was found.
+- Only the caller's thread uses the caller's session, and never commits it. A DAG is built from a row that is read for
+  it on the caller's connection, not from a row object that the session has kept.
+- A fault of this package costs a log line and one load by Airflow's own code.
 """
 
 from __future__ import annotations
@@ -39,20 +38,20 @@ from dagcache.reclaim.gc_pause import gc_relaxed
 
 _log = logging.getLogger("dagcache")
 T = TypeVar("T")
-# Of a context, not of a thread: greenlets share a thread, and each has a context of its own.
+# Per context, not per thread: greenlets share a thread, and each has its own context.
 _current: ContextVar[_Load | None] = ContextVar("the load under way", default=None)
 
 PATIENCE = 10.0
-"""Seconds that a lookup waits for another thread's load of the same version; then it loads as well. The largest DAGs
-take some three seconds to load."""
-_ROUNDS = 3  # attempts to agree with other threads on the content of a version; then Airflow's own load
-_READINGS = 3  # of a row, until the operator links are those that were asked for
+"""Seconds that a lookup waits for another thread's load of the same version before it loads the version itself. The
+largest DAGs take about three seconds to load."""
+_ROUNDS = 3  # attempts to agree with other threads on the content of a version, before Airflow's own load
+_READINGS = 3  # of a row, until it has the operator links that the bag asks for
 
 
 class NothingToFind(MutableMapping[Any, Any]):
-    """What the inherited code takes for its dictionary of DAGs: as long as the cache, and without content.
+    """A stand-in for the bag's dictionary of DAGs: it has the length of the cache and no content.
 
-    The inherited lookup misses and so loads; what it then stores is taken up by the lookup that called it.
+    The inherited lookup misses in it and so loads the DAG. The calling lookup keeps the value that is then stored.
     """
 
     def __init__(self, cache: DagCache[UUID, Any]) -> None:
@@ -62,7 +61,7 @@ class NothingToFind(MutableMapping[Any, Any]):
         raise KeyError(key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Only note it: the lookup that asked for the load keeps the value."""
+        """Note the key; the lookup that asked for the load keeps the value."""
         load = _current.get()
         if load is not None:
             load.stored = key
@@ -74,7 +73,7 @@ class NothingToFind(MutableMapping[Any, Any]):
         return iter(self._cache)
 
     def __len__(self) -> int:
-        """With the DAG that this thread is loading: the inherited code tells the size before the cache has got it."""
+        """Includes the DAG that this thread loads: the inherited code reports the size before the cache has the DAG."""
         load = _current.get()
         coming = load is not None and load.stored is not None and load.stored not in self._cache
         return len(self._cache) + coming
@@ -85,14 +84,14 @@ class NothingToFind(MutableMapping[Any, Any]):
 
 
 class CachedLookups:
-    """Mixed in before one of Airflow's bag classes, by `cached_bag`. Thread-safe."""
+    """A mixin that `cached_bag` puts before one of Airflow's bag classes. Thread-safe."""
 
     component_name: ClassVar[str]
     make_component: ClassVar[Callable[[], Component]]
-    tell_hit: Callable[[], object]
+    count_hit: Callable[[], object]
 
     dagcache: DagCache[UUID, Any] | None = None
-    """The cache; None if it could not be built: then this is Airflow's own bag."""
+    """The cache; None if building it failed. The bag then works as Airflow's own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -106,7 +105,7 @@ class CachedLookups:
 
         self._dags: Any
         if not isinstance(self._dags, MutableMapping):
-            raise TypeError(f"the bag's _dags is no mapping but a {type(self._dags).__name__}")
+            raise TypeError(f"the bag's _dags is a {type(self._dags).__name__}, not a mapping")
         self._confirmed = Confirmations(float(conf.getint("core", "min_serialized_dag_update_interval")))
         snapshots.watch()
         self._payloads = PayloadSizes()
@@ -131,11 +130,11 @@ class CachedLookups:
         look_up = self._look_up if is_current else self._look_up_and_compare
         dag = self._guarded(load, look_up)
         if dag is not None and not load.ran:
-            self.tell_hit()
+            self.count_hit()
         return dag
 
     def get_latest_version_of_dag(self, dag_id: str, *, session: Any) -> Any:
-        """The newest version of a DAG, as an object of the caller's own; what is cached and current is not read."""
+        """The newest version of a DAG, as an object for this caller only. With a current copy the row is not read."""
         if self.dagcache is None or self._is_loading() or rows.has_unwritten(session):
             return super().get_latest_version_of_dag(dag_id, session=session)  # type: ignore[misc]
         since = snapshots.view(session).since
@@ -149,14 +148,14 @@ class CachedLookups:
         return self._guarded(load, self._look_up_and_compare)
 
     def _read_dag(self, serdag: Any) -> Any:
-        """Airflow's own reading of a row, with the collector running seldom; the load that asked for it takes notes."""
+        """Read a row with Airflow's own code, with rare garbage collections; the load that asked for it takes notes."""
         load = _current.get()
         if load is None or load.bag is not self:
             return super()._read_dag(serdag)  # type: ignore[misc]
-        data = serdag.data  # parsing it is Airflow's; the row object keeps it
+        data = serdag.data  # Airflow parses it, and the row object keeps it
         with gc_relaxed():
             _unless_it_fails(share_strings, data)
-            timetable = foreign.timetable_of(serdag)  # before: a plugin's code may change what it decodes
+            timetable = foreign.timetable_of(serdag)  # first: a plugin's code may change what it decodes
             dag = super()._read_dag(serdag)  # type: ignore[misc]
             sound = dag is None or _unless_it_fails(self._has_its_links, dag, serdag)
             for _ in range(_READINGS - 1):
@@ -173,7 +172,7 @@ class CachedLookups:
     # ---- looking up ----
 
     def _guarded(self, load: _Load, look_up: Callable[[_Load], Any]) -> Any:
-        """Look up; a fault of our own becomes Airflow's own load, Airflow's errors pass."""
+        """Look up; Airflow's errors pass, and any other error leads to Airflow's own load."""
         try:
             return look_up(load)
         except RecursiveLoadError:
@@ -181,19 +180,19 @@ class CachedLookups:
             return self._load_as_airflow(load)
         except Exception as error:
             is_airflows = error is load.error or is_of_the_database(error)
-            load.error = None  # the error's frames lead to the load, and to the session
+            load.error = None  # the error's frames would keep the load and the session alive
             if is_airflows:
                 raise
-            report("lookup", "dagcache failed on %s: loaded the way Airflow does", load.key, error=error)
+            report("lookup", "dagcache failed on version %s: Airflow's own load serves it", load.key, error=error)
             return self._load_as_airflow(load)
 
     def _look_up(self, load: _Load) -> Any:
-        """What is cached was found current within the window: the database is not asked."""
+        """Look up without asking the database: the content was found current within the window."""
         assert self.dagcache is not None
         return self.dagcache.get_or_load(load.key, load, timeout=PATIENCE)
 
     def _look_up_and_compare(self, load: _Load) -> Any:
-        """See to it that what is served has the content that the caller's session sees, or a later one."""
+        """Look up a DAG with the content that the caller's session sees, or with a later one."""
         assert self.dagcache is not None
         until = time.monotonic() + PATIENCE
         for _ in range(_ROUNDS):
@@ -208,16 +207,16 @@ class CachedLookups:
         return self._load_as_airflow(load)
 
     def _settle(self, load: _Load) -> bool:
-        """Take out of the cache what the session finds to be out of date; False if the session is what is behind.
+        """Invalidate an entry whose content is stale in the view of the session; False if the session's view is older.
 
-        Afterwards the load expects the content that may be served; None if any content will do that is current.
+        Afterwards the load expects the content that may be served; None stands for any current content.
         """
         key, cache, confirmed = load.key, self.dagcache, self._confirmed
         assert cache is not None
         known = confirmed.get(key)
         if known is None and key in cache:
             known = confirmed.get(key)
-            if known is None:  # resident, and nothing is known of it: as good as nothing
+            if known is None:  # resident, with unknown content: useless
                 cache.invalidate(key, only_if=lambda: confirmed.retract(key, None))
         if not load.private:
             self._ask(load, known)
@@ -231,7 +230,7 @@ class CachedLookups:
         return True
 
     def _ask(self, load: _Load, known: Confirmation | None) -> None:
-        """Ask the database which content a version has if that is due, and others along with it that are due."""
+        """Ask the database for the content of a version if that is due, and for that of other due versions with it."""
         cache, now, session = self.dagcache, time.monotonic(), load.session
         assert cache is not None
         if known is not None and not self._confirmed.is_due(known, now):
@@ -241,9 +240,9 @@ class CachedLookups:
         if known is None:
             load.expect(None, view.since)
         elif view.lasts and view.since <= known.since:
-            load.expect(known.content, known.since)  # this session cannot see anything later
+            load.expect(known.content, known.since)  # this session cannot see later content
         else:
-            # A view that began long ago says of the others only what they were then.
+            # An old view has only the old content of the other versions.
             together = self._confirmed.is_fresh(view.since, now)
             asked = self._confirmed.to_ask(load.key, now, cache) if together else {load.key: known}
             found = rows.current_contents(asked, session)
@@ -251,7 +250,7 @@ class CachedLookups:
             load.expect(found.get(load.key), view.since)
 
     def _is_as_expected(self, load: _Load, found: Fetched[Any]) -> bool:
-        """Whether what another lookup brought in may be served to this one."""
+        """Whether this lookup may serve a value that another lookup loaded."""
         if load.content is not None:
             return found.content == load.content
         known = self._confirmed.get(load.key)
@@ -262,7 +261,7 @@ class CachedLookups:
     # ---- loading ----
 
     def _load(self, load: _Load) -> Any:
-        """Airflow's own load, by the thread that leads; whatever it raises is remembered as Airflow's."""
+        """Load with Airflow's own code, in the leading thread; an error that it raises is noted as Airflow's."""
         outer = _current.set(load)
         try:
             with rows.reading(load.session) as load.reader:
@@ -293,7 +292,7 @@ class CachedLookups:
 
 
 class _Load:
-    """One lookup's way to load: called by the cache, in the thread that asked, if nothing is found."""
+    """The loader of one lookup; the cache calls it after a miss, in the thread of the lookup."""
 
     __slots__ = (
         "_found",
@@ -322,17 +321,17 @@ class _Load:
         self.session = session
         self.newest = newest
         self.dag_id = dag_id
-        """Of the DAG whose newest version is asked for; None if a version is asked for by its id."""
+        """The DAG, if the lookup is for its newest version; None if it is for a version id."""
         self.reader: Any = None
-        """The session that reads the row, while it is read; it is on the caller's connection."""
+        """The session that reads the row, on the caller's connection; None before and after."""
         self.content: Hashable = None
-        """What the session found the version's content to be; None: not asked, or not there."""
+        """The content that the session found; None: not asked, or not in the database."""
         self.since = snapshots.UNKNOWN
-        """When the view began in which that was found."""
+        """The start of the database view in which it was found, in monotonic seconds."""
         self.ran = False
         self.error: Exception | None = None
         self.stored: Any = None
-        """The key under which the inherited code has stored the DAG."""
+        """The key under which the inherited code stored the DAG."""
         self.serialized_bytes = 0
         self.version: tuple[str, int] | None = None
         """The DAG's id and the number of the version; None: unknown."""
@@ -342,11 +341,11 @@ class _Load:
 
     @property
     def private(self) -> bool:
-        """Whether Airflow gives the DAG to this caller alone."""
+        """Whether Airflow gives the DAG to this caller only."""
         return self.dag_id is not None
 
     def expect(self, content: Hashable, since: float) -> None:
-        """What the session, or an earlier one, found the content to be, and when its view began."""
+        """Set the content that this or an earlier session found, and the start of that session's view."""
         self.content, self.since = content, since
 
     def __call__(self, key: UUID) -> Loaded[Any] | None:
@@ -367,14 +366,14 @@ class _Load:
         )
 
     def note(self, serdag: Any) -> None:
-        """Take down what the row of a sound DAG tells beside the DAG."""
+        """Take the version number, the size and the content from the row of a sound DAG."""
         _noted(serdag, self._note_version)
         _noted(serdag, self._note_size)
         self._found = rows.content_of(serdag)
         self._is_sound = _as_uuid(serdag.dag_version_id) == self.key and not rows.has_unwritten(self.session)
 
     def _is_to_be_kept(self) -> bool:
-        """Under the cache's lock: whether nothing newer is known; then this is what is known."""
+        """Confirm the content that was loaded, unless a newer one is known. Runs under the cache's lock."""
         cache = self.bag.dagcache
         if not self._is_sound or cache is None:
             return False
@@ -390,7 +389,7 @@ class _Load:
 
 
 def _as_just_loaded(dag: Any) -> Any:
-    """A private copy says when it was loaded, as one that Airflow loads does."""
+    """Set ``last_loaded`` of a private copy to now, as Airflow's own load does."""
     with suppress(AttributeError, TypeError):
         loaded = vars(dag).get("last_loaded")
         if loaded is not None:
@@ -399,13 +398,13 @@ def _as_just_loaded(dag: Any) -> Any:
 
 
 def _unless_it_fails(step: Callable[..., T], *args: Any) -> T | None:
-    """Take a step beside Airflow's own; None and a line in the log if it fails. Errors of the database pass."""
+    """Run a step of ours within Airflow's load; None and a log line if it fails. Database errors pass."""
     try:
         return step(*args)
     except Exception as error:
         if is_of_the_database(error):
             raise
-        report(step.__name__, "a step of a load failed: %s", step.__name__, error=error, level=logging.WARNING)
+        report(step.__name__, "load step %s failed", step.__name__, error=error, level=logging.WARNING)
         return None
 
 
@@ -418,7 +417,7 @@ def _noted(serdag: Any, note: Callable[[Any], None]) -> None:
     try:
         note(serdag)
     except Exception:
-        _log.debug("%s tells no size or number", serdag.dag_version_id, exc_info=True)
+        _log.debug("version %s: its size or number is unknown", serdag.dag_version_id, exc_info=True)
 
 
 def _as_uuid(version_id: Any) -> Any:
@@ -437,22 +436,22 @@ def cached_bag(base: type, component: str, make_component: Callable[..., Compone
             "__module__": __name__,
             "component_name": component,
             "make_component": staticmethod(make_component),
-            "tell_hit": _hit_teller(base),
+            "count_hit": _hit_counter(base),
         },
     )
 
 
-def _hit_teller(base: Any) -> Callable[[Any], object]:
-    """How a bag of this class counts a hit for Airflow's own statistics."""
+def _hit_counter(base: Any) -> Callable[[Any], object]:
+    """The function that counts a hit in Airflow's own statistics, for bags of this class."""
     if hasattr(base, "_on_cache_hit"):
         return lambda bag: bag._on_cache_hit()  # noqa: SLF001 - Airflow 3.3.2
     module = sys.modules[base.__module__]
     stats = getattr(module, "stats", None) or getattr(module, "Stats", None)  # since 3.3.0, and before
     if stats is None:
-        return lambda bag: None  # Airflow 3.1 counts nothing
+        return lambda bag: None  # Airflow 3.1 counts no hits
 
-    def tell(bag: Any) -> None:
-        if getattr(bag, "_use_cache", False):  # Airflow 3.2 counts in the API server only
+    def count(bag: Any) -> None:
+        if getattr(bag, "_use_cache", False):  # Airflow 3.2 counts hits in the API server only
             stats.incr("api_server.dag_bag.cache_hit")
 
-    return tell
+    return count

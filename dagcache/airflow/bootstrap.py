@@ -1,11 +1,11 @@
-"""The module that the entry point ``airflow.policy`` names: Airflow imports it in each of its processes.
+"""The entry point ``airflow.policy``, which Airflow imports in each of its processes.
 
-So it is small, imports the standard library only, and never raises. It waits for the two modules that build a DAG bag
-and, when one of them has been imported, hands it to `dagcache.airflow.hook`. Everywhere else, in the processes that run
-tasks above all, nothing more of dagcache is imported.
+It is small, imports the standard library only, and never raises. It waits for the two modules that build a DAG bag. An
+imported one is passed to `dagcache.airflow.hook`. A process without such a module, a task process above all, imports
+no other module of dagcache from here.
 
-The other finders find a use site as they do without this one, and their loader loads it. Until the module is executed,
-that loader is hidden behind one that runs it; nothing of anybody else's is changed.
+The other finders find a use site as they do without this finder, and their loader loads it. A wrapper hides that loader
+until the module is executed. Other objects stay unchanged.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ SITES = {
     "airflow.jobs.scheduler_job_runner": "scheduler",
     "airflow.api_fastapi.common.dagbag": "api_server",
 }
-"""The modules in which Airflow builds its long-lived DAG bags, and whose they are."""
+"""The modules in which Airflow builds its long-lived DAG bags, and the component of each."""
 
 
 def install(module: ModuleType, name: str = "") -> None:
-    """Give a use site our bag; whatever goes wrong leaves Airflow's own one in place."""
+    """Give a use site the cached bag; any error leaves Airflow's own bag in place."""
     name = name or module.__name__
     try:
         from dagcache.airflow import hook
@@ -39,25 +39,25 @@ def install(module: ModuleType, name: str = "") -> None:
 
 
 def _complain(message: str) -> None:
-    with suppress(Exception):  # a handler of the host's may fail, too
+    with suppress(Exception):  # a log handler of the host may fail, too
         logging.getLogger("dagcache").exception(message)
 
 
 class UseSiteFinder:
-    """Has the other finders find a use site, and `install` run once it has been executed. Finds nothing itself."""
+    """A finder that leaves finding to the others, and has `install` run after a use site is executed."""
 
     def __init__(self) -> None:
         self._under_way: set[tuple[int, str]] = set()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """The spec that the other finders give, with a loader that runs theirs; None for all other modules.
+        """The spec of the other finders with a wrapped loader, for a use site; None for all other modules.
 
-        Errors of other finders pass, as they would without this one.
+        Errors of other finders pass, as without this finder.
         """
         if name not in SITES:
             return None
         search = threading.get_ident(), name
-        if search in self._under_way:  # another finder asks all finders, and so this one again
+        if search in self._under_way:  # another finder asks all finders, this one included
             return None
         self._under_way.add(search)
         try:
@@ -69,7 +69,7 @@ class UseSiteFinder:
         return spec
 
     def _ask_the_others(self, name: str, path: Any, target: Any) -> ModuleSpec | None:
-        """What the interpreter would find without this finder, by the interpreter's rules."""
+        """The spec that the interpreter finds without this finder, by the interpreter's rules."""
         for finder in sys.meta_path:
             if finder is self:
                 continue
@@ -86,7 +86,7 @@ class UseSiteFinder:
 
 
 def _found_by_the_old_protocol(finder: Any, name: str, path: Any) -> ModuleSpec | None:
-    """As Python 3.10 and 3.11 ask a finder of PEP 302; later ones pass it over."""
+    """The spec from a finder of PEP 302, as Python 3.10 and 3.11 ask it; later versions skip such a finder."""
     from importlib.util import spec_from_loader
 
     loader = finder.find_module(name, path)
@@ -94,19 +94,19 @@ def _found_by_the_old_protocol(finder: Any, name: str, path: Any) -> ModuleSpec 
 
 
 def _watch(spec: ModuleSpec) -> None:
-    """Have a module handed over once it has been executed by its spec. What cannot be watched is left as it is."""
+    """Have a module handed over after its spec executes it. A spec that cannot be changed is left as it is."""
     try:
         loader: Any = spec.loader
         if loader is not None and type(loader) is not _Handover:
-            spec.loader = _Handover(loader, spec)  # type: ignore[assignment] # it is whatever that one is
+            spec.loader = _Handover(loader, spec)  # type: ignore[assignment] # it behaves as the loader does
     except Exception:
-        _complain("dagcache is off, for an import cannot be watched: Airflow's own cache serves")
+        _complain("dagcache is off, because an import cannot be watched: Airflow's own cache serves")
 
 
 class _Handover:
-    """Runs a loader, then `install`; in everything else it is that loader, and it is gone when the module runs.
+    """A wrapper that runs a loader and then `install`. Otherwise it acts as the loader; a running module has none.
 
-    The loader itself may serve other modules, as a zip file's does.
+    The loader itself is not changed, because it may serve other modules, as that of a zip file does.
     """
 
     def __init__(self, loader: Any, spec: ModuleSpec) -> None:
@@ -114,7 +114,7 @@ class _Handover:
         self.__spec = spec
 
     def __getattr__(self, name: str) -> Any:
-        """What the loader has, and no more: the interpreter goes by what there is."""
+        """The attributes of the loader and no others: the interpreter checks which ones exist."""
         loader = object.__getattribute__(self, "_Handover__loader")
         found = getattr(loader, name)
         if name == "exec_module":
@@ -123,7 +123,7 @@ class _Handover:
             return functools.partial(self.__load, found)
         return found
 
-    @property  # type: ignore[misc] # for ``isinstance``: tools ask it what loader they are about to replace
+    @property  # type: ignore[misc] # for ``isinstance``: tools check which loader they replace
     def __class__(self) -> type:
         return type(self.__loader)
 
@@ -131,19 +131,19 @@ class _Handover:
         self.__step_aside(module)
         execute(module)
         if _is_lazy(self.__loader):
-            _watch(self.__spec)  # nothing has been executed yet: the spec has the loader that will do it
+            _watch(self.__spec)  # not executed yet: the loader in the spec will do that
         else:
             install(module, self.__spec.name)
 
     def __load(self, load: Any, *args: Any) -> Any:
-        """The one step of loaders before PEP 451."""
+        """Load and execute in one step, as loaders before PEP 451 do."""
         self.__step_aside(None)
         module = load(*args)
         install(module, self.__spec.name)
         return module
 
     def __step_aside(self, module: ModuleType | None) -> None:
-        """Put the loader back wherever this one stands, so that the module and its users find what they always do."""
+        """Replace this wrapper by the loader wherever it stands, so that the module's users find the usual loader."""
         own = getattr(module, "__spec__", None)
         for holder, name in (self.__spec, "loader"), (own, "loader"), (module, "__loader__"):
             with suppress(Exception):
@@ -152,13 +152,13 @@ class _Handover:
 
 
 def _is_lazy(loader: object) -> bool:
-    """Whether a loader leaves a module's execution to the first access to it."""
+    """Whether a loader executes a module only at the first access."""
     util = sys.modules.get("importlib.util")
     return util is not None and isinstance(loader, util.LazyLoader)
 
 
 def watch() -> None:
-    """Wait for the use sites; those that are imported already are served at once. Doing it twice is harmless."""
+    """Wait for the use sites; one that is already imported is served at once. Idempotent."""
     if not any(type(finder) is UseSiteFinder for finder in sys.meta_path):
         sys.meta_path.insert(0, UseSiteFinder())
     for name in SITES:
@@ -168,9 +168,9 @@ def watch() -> None:
 
 
 def is_off() -> bool:
-    """Whether ``mode = off`` stands in the environment or in airflow.cfg: then nothing of ours gets into any path.
+    """Whether the environment or airflow.cfg has ``mode = off``; then no import hook is installed.
 
-    Airflow itself is not asked: that would load all providers, in each process. The hook reads what is not seen here.
+    Airflow itself is not asked, because that loads all providers in each process. The hook reads other sources.
     """
     text = os.environ.get("AIRFLOW__DAGCACHE__MODE")
     configuration = sys.modules.get("airflow.configuration")

@@ -1,7 +1,7 @@
-"""What stands behind a bag: the cache, and in each process that uses it the endpoint and the watch over memory.
+"""The cache behind a bag, with the endpoint, the memory pressure watch and the other parts of each process.
 
-Threads and sockets are started where the bag is built and by the first load in a process, not in a child that was
-merely forked: an executor's children inherit the bag and do not use it.
+Threads and sockets start where the bag is built, and at the first load in a process. A fork alone does not start them:
+the children of an executor inherit the bag and do not use it.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from dagcache.traces.recording import Recording, new_file_in, record
 _log = logging.getLogger("dagcache")
 
 UNPROVEN_SHARE = 0.25
-"""Of the budget. A scheduler that starts loads all versions before it looks any of them up again: were they all live at
-first, a process with 98 MiB for 10,000 frozen versions would have grown by 141 MiB."""
+"""The share of the budget for live copies without a second lookup. A starting scheduler loads all versions before it
+repeats a lookup. With all of them live at first, a process with 98 MiB for 10,000 frozen versions grew by 141 MiB."""
 
-_PATIENCE = 2.0  # seconds for a directory that may be on another machine
+_PATIENCE = 2.0  # seconds; the directory may be on another machine
 
 
 class Component:
-    """The cache of one of Airflow's components, and what belongs to it. Thread-safe."""
+    """The cache of one of Airflow's components, and the parts beside it. Thread-safe."""
 
     def __init__(self, settings: Settings, *, home: Path, serves: bool) -> None:
         freezer, shared = graphs.freezer()
@@ -65,18 +65,18 @@ class Component:
         after_fork_in_child(self._after_fork_in_child)
 
     def start(self) -> None:
-        """Start what a process needs beside the cache, once in each. Never raises, waits for seconds at most."""
+        """Start the parts beside the cache, once in each process. Never raises; waits for seconds at most."""
         if self._pid != os.getpid():
             self._starting.try_run(self._start_once)
 
     def loaded(self) -> None:
-        """See to what is due after a load."""
+        """Do the work that is due after a load."""
         self.start()
         if self._heap is not None:
             self._heap.after_load()
 
     def close(self) -> None:
-        """Stop listening, watching and recording."""
+        """Stop the parts beside the cache."""
         self.attribution.close()
         if self.exposition is not None:
             self.exposition.close()
@@ -94,19 +94,19 @@ class Component:
     def _start(self) -> None:
         settings = self._settings
         if self.cache.config.mode == "enforce":
-            self._start_part("the watch over memory", self._watch_memory)
+            self._start_part("the memory pressure watch", self._watch_memory)
         if self._serves and settings.attribution:
-            self._start_part("telling its owner who fills it", self.attribution.start)
+            self._start_part("the per-DAG usage socket", self.attribution.start)
         if self._serves and settings.metrics_ports:
             self._start_part("metrics", self._expose)
         if settings.gc_freeze:
             self._start_part("gc_freeze", self._freeze_heap)
         if settings.trace:
-            self._start_part("recording", self._record)
-        self._start_part("a line that says what it does", self._announce)
+            self._start_part("trace recording", self._record)
+        self._start_part("the start-up log line", self._announce)
 
     def _start_part(self, what: str, start: Callable[[], object]) -> None:
-        """One part; without it, the others are started all the same."""
+        """Start one part; its failure does not affect the other parts."""
         try:
             start()
         except Exception as error:
@@ -133,7 +133,7 @@ class Component:
 
     def _record(self) -> None:
         if not try_for(_PATIENCE, self._open_recording, "dagcache-trace-file"):
-            message = "no lookups are recorded yet: %s does not answer"
+            message = "trace recording is delayed: directory %s does not respond"
             report("recording, waits", message, self._settings.trace, level=logging.WARNING)
 
     def _open_recording(self) -> None:
@@ -143,7 +143,9 @@ class Component:
             self.recording = record(self.cache, path, max_bytes=settings.trace_max_bytes, ids=settings.trace_ids)
         except Exception as error:
             reason = getattr(error, "strerror", None) or error
-            report("recording", "no lookups are recorded in %s: %s", settings.trace, reason, level=logging.WARNING)
+            report(
+                "recording", "trace recording in %s is unavailable: %s", settings.trace, reason, level=logging.WARNING
+            )
         else:
             message = "dagcache records the lookups of the %s in %s"
             report(
@@ -171,7 +173,7 @@ class Component:
 
 
 def _origin(config: CacheConfig) -> str:
-    """Where a budget comes from, if it is not an absolute one."""
+    """The source of a relative budget; empty for an absolute one."""
     if not config.max_bytes.is_relative:
         return ""
     shared = f", shared by {config.workers} workers" if config.workers > 1 else ""

@@ -1,8 +1,8 @@
-"""Which content each version was last found to have, and when: this decides whether the database is asked again.
+"""Confirmations: the content last found for each version, and the time. They decide when the database is asked again.
 
-Airflow rewrites a version in place no more often than once in a window, so each is asked for once in a window, too. A
-statement for each would cost as much as serving it from the cache: a lookup that has to ask also asks for others that
-are due, or soon will be.
+Airflow rewrites a version in place at most once in a window, so each version is asked for once in a window, too. One
+statement per version would cost as much as serving it from the cache. A lookup that has to ask therefore also asks for
+other versions that are due, or soon will be.
 """
 
 from __future__ import annotations
@@ -12,27 +12,26 @@ from collections.abc import Collection, Hashable, Mapping
 from typing import NamedTuple
 from uuid import UUID
 
-_TOGETHER = 100  # versions that one statement asks for
-_EARLY = 0.5  # of the window: as old as this, a confirmation is renewed when the database is asked anyway
-_REFILL = 0.125  # of the window: what else is due is not looked for more often; it means looking through all
+_TOGETHER = 100  # versions per statement
+_EARLY = 0.5  # share of the window: a confirmation of this age is renewed with the next query
+_REFILL = 0.125  # share of the window between two scans of all versions for due ones
 _SPARE = 64
 
 
 class Confirmation(NamedTuple):
-    """A version's content at a time."""
+    """The content of a version at a time."""
 
     content: Hashable
     since: float
-    """When the view of the database began in which it was found, monotonic seconds: what was written from then on may
-    have gone unseen."""
+    """The start of the database view in which it was found, in monotonic seconds. The view may miss later writes."""
 
 
 class Confirmations:
-    """What is known of the content of the versions that ``resident`` holds.
+    """The confirmations of resident versions.
 
-    window: for so long a confirmation is good, seconds; 0 = never.
+    ``window``: seconds for which a confirmation is valid; 0 = never.
 
-    `confirm` and `retract` run under the cache's lock, together with the change of the cache that they belong to; the
+    `confirm` and `retract` run under the cache's lock, together with the change of the cache that they belong to. The
     other methods run without it, in any thread: a race costs one statement.
     """
 
@@ -46,17 +45,17 @@ class Confirmations:
         return len(self._known)
 
     def get(self, key: UUID) -> Confirmation | None:
-        """What was last found, if anything."""
+        """The last confirmation of a version; None if there is none."""
         return self._known.get(key)
 
     def is_due(self, known: Confirmation, now: float) -> bool:
-        """Whether the database has to be asked before this version is served."""
+        """Whether the database must be asked before this version is served."""
         return now - known.since >= self._window
 
     def confirm(self, key: UUID, content: Hashable, since: float, resident: Collection[UUID]) -> bool:
-        """Note what a version's content was at a time; False, and nothing noted, if another content was found later.
+        """Note a version's content at a time; False, without a note, if a later view has other content.
 
-        What is not resident any more is forgotten now and then.
+        Confirmations of versions that are not resident are removed from time to time.
         """
         known = self._known.get(key)
         if known is not None and known.since > since:
@@ -68,14 +67,14 @@ class Confirmations:
         return True
 
     def retract(self, key: UUID, known: Confirmation | None) -> bool:
-        """Forget the content, if it is still what was known; False if another thread has found something since."""
+        """Remove a confirmation if it is still ``known``; False if another thread has changed it."""
         if self._known.get(key) is not known:
             return False
         self._known.pop(key, None)
         return True
 
     def to_ask(self, key: UUID, now: float, resident: Collection[UUID]) -> dict[UUID, Confirmation | None]:
-        """What to ask for: this version, and others along with it, a hundred in all; and what is known of them."""
+        """The versions to ask for, with their confirmations: this version and up to 99 others."""
         asked = {key: self._known.get(key)}
         if self._window <= 0:
             return asked
@@ -93,9 +92,9 @@ class Confirmations:
         return asked
 
     def renew(self, asked: Mapping[UUID, Confirmation | None], found: Mapping[UUID, Hashable], since: float) -> None:
-        """Confirm those whose content is what it was, as of the moment when the view that was asked began.
+        """Confirm versions with unchanged content as of ``since``, the start of the view that was asked.
 
-        The others stay as they are: asked for when they are needed.
+        The others stay as they are, and are asked for when they are needed.
         """
         for key, known in asked.items():
             if known is None or found.get(key) != known.content or since <= known.since:
@@ -104,7 +103,7 @@ class Confirmations:
                 self._known[key] = Confirmation(known.content, since)
 
     def is_fresh(self, since: float, now: float) -> bool:
-        """Whether a view that began then is new enough to confirm other versions along."""
+        """Whether a view that began at ``since`` is new enough to confirm other versions."""
         return now - since < _EARLY * self._window
 
     def _is_aging(self, known: Confirmation, now: float) -> bool:

@@ -1,17 +1,16 @@
-"""What `dagcache doctor` wants to know of Airflow: asked in a process of its own, told line by line.
+"""Facts about Airflow for `dagcache doctor`, reported line by line by a separate process.
 
-``python -m dagcache.airflow.diagnosis`` writes one line of JSON per fact, ``{"fact": name, ...}``, each as soon as it
-is known: whoever asked may lose patience, with a database that does not answer above all. No line tells a password.
+``python -m dagcache.airflow.diagnosis`` writes one line of JSON per fact, ``{"fact": name, ...}``, as soon as the fact
+is known: the caller has a time limit, and a database may not answer. No line shows a password.
 
-Nothing here may import `dagcache.airflow.bootstrap` before it is known whether Airflow has: importing it is what puts
-the hook in.
+This module must not import `dagcache.airflow.bootstrap` before it knows whether Airflow has done so: that import
+installs the hook.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable
@@ -19,113 +18,83 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
-from urllib.parse import unquote
 
-from dagcache.airflow.options import OPTIONS, SECTION
+from dagcache.airflow.provider_info import OPTIONS, SECTION
 from dagcache.errors import ConfigError
+from dagcache.redaction import MASK, Secrets, is_ambiguous
 
 DATABASE_SECONDS = 10.0
-"""What the metadata database is given to answer."""
+"""The time limit for an answer of the metadata database."""
 
 _ENVIRONMENT = f"AIRFLOW__{SECTION.upper()}__"
-_PASSWORD = re.compile(r"://[^/\s]*?:([^\s]*)@")
-_PASSWORD_OF_NO_URL = re.compile(r":([^\s]*)@")
-_PASSWORD_BY_NAME = re.compile(r"[?&;\s](?:password|passwd|pwd|sslpassword)=([^&;\s]+)", re.IGNORECASE)
-_URL_WITH_USER = re.compile(r"\S+://\S*@\S*")
 _CONNECTION = "sql_alchemy_conn"
-_LONGEST = 300  # characters of somebody else's message
+_LONGEST = 300  # characters of an error message from other code
 _SOURCES = {"env var": "environment", "airflow.cfg": "airflow.cfg"}
 _HIDDEN = {"cmd", "secret"}
 
 
-class Secrets:
-    """Texts that must not be told."""
-
-    def __init__(self) -> None:
-        self._texts: set[str] = set()
-
-    def add(self, text: str) -> None:
-        """Hide a text, as it is and as URLs write it."""
-        self._texts.update(form for form in (text, unquote(text)) if form)
-        # Where a password holds what divides an URL, a driver may take a part of it for the host.
-        self._texts.update(part for part in re.split("[@:/]", text) if part)
-
-    def add_passwords_of(self, url: str) -> None:
-        """Hide what stands where an URL has its passwords."""
-        user = _PASSWORD.search(url) or _PASSWORD_OF_NO_URL.search(url)
-        for match in (*([user] if user else []), *_PASSWORD_BY_NAME.finditer(url)):
-            self.add(match[1])
-
-    def hide(self, text: str) -> str:
-        """The text without them, and without any URL that names a user."""
-        text = _URL_WITH_USER.sub("***", text)
-        for secret in sorted(self._texts, key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return text
-
-
-class Teller:
-    """Writes facts, and what went wrong without secrets. Nothing else is searched for them: one may be a usual word."""
+class Reporter:
+    """A writer of facts and errors. Only errors are masked: a password may be a common word that facts contain."""
 
     def __init__(self, out: TextIO) -> None:
         self.secrets = Secrets()
         self._out = out
 
-    def tell(self, fact: str, **content: Any) -> None:
-        """One line."""
+    def report(self, fact: str, **content: Any) -> None:
+        """Write one line."""
         self._out.write(json.dumps({"fact": fact, **content}, default=str) + "\n")
         self._out.flush()
 
-    def tell_failure(self, fact: str, error: BaseException, **content: Any) -> None:
-        """One line about what went wrong."""
-        text = " ".join(self.secrets.hide(str(error)).split())[:_LONGEST]
-        self.tell(fact, error=f"{type(error).__name__}: {text}", **content)
+    def report_failure(self, fact: str, error: BaseException, **content: Any) -> None:
+        """Write one line about an error, with secrets masked."""
+        text = " ".join(self.secrets.mask(str(error)).split())[:_LONGEST]
+        self.report(fact, error=f"{type(error).__name__}: {text}", **content)
 
 
 def main() -> None:
-    """Tell all facts; what cannot be found out is told as a fact of its own."""
+    """Report all facts; a failure to find one out is reported in its place."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # Airflow logs to stdout
-    teller = Teller(out)
-    for url in _connections_told():
-        teller.secrets.add_passwords_of(url)
+    reporter = Reporter(out)
+    for url in _connections_as_written():
+        reporter.secrets.add_url(url)
     for fact, find_out in (
-        ("airflow", tell_airflow),
-        ("settings", tell_settings),
-        ("components", tell_components),
-        ("database", tell_database),
+        ("airflow", report_airflow),
+        ("settings", report_settings),
+        ("components", report_components),
+        ("database", report_database),
     ):
-        _attempt(teller, fact, find_out)
+        _attempt(reporter, fact, find_out)
     out.close()
-    os._exit(0)  # whoever still waits for a database does so in a daemon thread
+    os._exit(0)  # a daemon thread may still wait for the database
 
 
-def _attempt(teller: Teller, fact: str, find_out: Callable[[Teller], None], **content: Any) -> None:
+def _attempt(reporter: Reporter, fact: str, find_out: Callable[[Reporter], None], **content: Any) -> None:
     try:
-        find_out(teller)
+        find_out(reporter)
     except Exception as error:
-        teller.tell_failure(fact, error, **content)
+        reporter.report_failure(fact, error, **content)
 
 
-def _connections_told() -> list[str]:
-    """The connections in the environment and in airflow.cfg, as they are written: Airflow may fail to read them."""
-    told = [value for name, value in os.environ.items() if _CONNECTION in name.lower()]
+def _connections_as_written() -> list[str]:
+    """The connections in the environment and in airflow.cfg, as written: Airflow may fail to read them."""
+    found = [value for name, value in os.environ.items() if _CONNECTION in name.lower()]
     home = os.environ.get("AIRFLOW_HOME", "~/airflow")
     path = Path(os.environ.get("AIRFLOW_CONFIG", f"{home}/airflow.cfg")).expanduser()
     with suppress(OSError, UnicodeDecodeError):
         lines = path.read_text(encoding="utf-8").splitlines()
-        told += [line.partition("=")[2].strip() for line in lines if _CONNECTION in line.lower()]
-    return told
+        found += [line.partition("=")[2].strip() for line in lines if _CONNECTION in line.lower()]
+    return found
 
 
-def tell_airflow(teller: Teller) -> None:
-    """The version, and where the home is."""
+def report_airflow(reporter: Reporter) -> None:
+    """Report the version and the home of Airflow."""
     from airflow import __version__
     from airflow.configuration import AIRFLOW_HOME, conf
 
     for name in (_CONNECTION, f"{_CONNECTION}_async"):
-        teller.secrets.add_passwords_of(_connection(conf, name))
-    teller.tell("airflow", version=__version__, home=str(AIRFLOW_HOME))
+        reporter.secrets.add_url(_connection(conf, name))
+    reporter.report("airflow", version=__version__, home=str(AIRFLOW_HOME))
 
 
 def _connection(conf: Any, name: str) -> str:
@@ -138,8 +107,8 @@ def _connection(conf: Any, name: str) -> str:
 # ---- settings ----
 
 
-def tell_settings(teller: Teller) -> None:
-    """Each option, its text, and who says so; and what is set that is no option."""
+def report_settings(reporter: Reporter) -> None:
+    """Report each option with its text and source, and the names that are set and unknown."""
     from airflow.configuration import conf
 
     sources = _sources(conf)
@@ -148,12 +117,12 @@ def tell_settings(teller: Teller) -> None:
         text, error = _read(conf, option.name)
         source = sources.get(option.name, "default")
         if source == "hidden":
-            teller.secrets.add(text or "")
-            text = "***"
+            reporter.secrets.add(text or "")
+            text = MASK
         value = option.default if text is None else text
         rows.append({"name": option.name, "value": value, "source": source, "error": error})
     known = {option.name for option in OPTIONS}
-    teller.tell("settings", settings=rows, unknown=sorted((set(sources) | _in_environment()) - known))
+    reporter.report("settings", settings=rows, unknown=sorted((set(sources) | _in_environment()) - known))
 
 
 def _read(conf: Any, name: str) -> tuple[str | None, str]:
@@ -164,7 +133,7 @@ def _read(conf: Any, name: str) -> tuple[str | None, str]:
 
 
 def _sources(conf: Any) -> dict[str, str]:
-    """Where each option that is set is set."""
+    """The source of each option that is set."""
     try:
         shown = conf.as_dict(display_source=True, display_sensitive=True, raw=True).get(SECTION, {})
     except Exception:
@@ -184,20 +153,20 @@ def _in_environment() -> set[str]:
 # ---- the hook ----
 
 
-def tell_components(teller: Teller) -> None:
-    """For each component: which class it builds its bag of, and why it is not ours; what the budget comes to."""
-    import_module("airflow.settings")  # by now it has loaded its policies, if it ever will
+def report_components(reporter: Reporter) -> None:
+    """Report for each component the class of its bag, the reason if it is not ours, and the budget."""
+    import_module("airflow.settings")  # loads Airflow's policies, and with them the entry point
     loaded = "dagcache.airflow.bootstrap" in sys.modules
-    teller.tell("bootstrap", loaded=loaded)
+    reporter.report("bootstrap", loaded=loaded)
     from dagcache.airflow.bootstrap import SITES
 
     for module, component in SITES.items():
 
-        def find_out(teller: Teller, module: str = module, component: str = component) -> None:
+        def find_out(reporter: Reporter, module: str = module, component: str = component) -> None:
             hook = _hooked(module) if loaded else {}
-            teller.tell("component", component=component, module=module, **hook, **_settled(teller, component))
+            reporter.report("component", component=component, module=module, **hook, **_settled(reporter, component))
 
-        _attempt(teller, "component", find_out, component=component, module=module)
+        _attempt(reporter, "component", find_out, component=component, module=module)
 
 
 def _hooked(module: str) -> dict[str, Any]:
@@ -219,15 +188,15 @@ def _full_name(found: Any) -> str:
     return f"{found.__module__}.{found.__qualname__}" if isinstance(found, type) else repr(found)
 
 
-def _settled(teller: Teller, component: str) -> dict[str, Any]:
-    """The settings of a component as it would use them, or why it cannot."""
+def _settled(reporter: Reporter, component: str) -> dict[str, Any]:
+    """The settings that a component uses, or the reason for refusing them."""
     from dagcache.airflow.hook import settings_of
     from dagcache.sizing.memory import memory_limit
 
     try:
         settings = settings_of(component)
     except ConfigError as error:
-        return {"refused": teller.secrets.hide(str(error))}
+        return {"refused": reporter.secrets.mask(str(error))}
     memory = memory_limit()
     return {
         "enabled": settings.enabled,
@@ -253,25 +222,26 @@ def _default_targets() -> Path:
 # ---- the database ----
 
 
-def tell_database(teller: Teller) -> None:
-    """Whether the metadata database answers, through a session of Airflow's own."""
+def report_database(reporter: Reporter) -> None:
+    """Report whether the metadata database answers in one of Airflow's sessions."""
     from airflow import settings
+    from airflow.configuration import conf
 
     url = settings.engine.url
     dialect = url.get_backend_name()
-    # Without the user; and an @ in what is taken for the host is the end of a password.
-    host = None if url.host is None or "@" in url.host else url.host
-    where = {"dialect": dialect, "host": host, "port": url.port, "database": url.database}
+    where: dict[str, Any] = {"dialect": dialect, "host": None, "port": None, "database": None}
+    if dialect == "sqlite" or not is_ambiguous(_connection(conf, _CONNECTION)):
+        where.update(host=url.host, port=url.port, database=url.database)  # not the user name
     if url.password:
-        teller.secrets.add(str(url.password))
+        reporter.secrets.add(str(url.password))
     if dialect == "sqlite" and not Path(url.database or "").is_file():
-        teller.tell("database", error="there is no such file", **where)  # asking SQLite would create it
+        reporter.report("database", error="there is no such file", **where)  # asking SQLite would create it
         return
     failure = _within(DATABASE_SECONDS, _ask_database)
     if failure is None:
-        teller.tell("database", **where)
+        reporter.report("database", **where)
     else:
-        teller.tell_failure("database", failure, **where)
+        reporter.report_failure("database", failure, **where)
 
 
 def _ask_database() -> None:
@@ -283,7 +253,7 @@ def _ask_database() -> None:
 
 
 def _within(seconds: float, ask: Callable[[], None]) -> BaseException | None:
-    """Ask in a thread of its own; what went wrong, or None."""
+    """Ask in a separate thread; the error, or None."""
     failures: list[BaseException] = []
 
     def run() -> None:

@@ -1,13 +1,13 @@
-"""What in a DAG is not Airflow's own: timetables, links and weight strategies of plugins.
+"""Objects of plugins in a DAG: timetables, links and weight strategies.
 
-What they refer to may belong to the whole process: two loads of a DAG whose timetable has a module's calendar share
-that calendar, and a day that is added to it counts for both. Pickle would give each thawed DAG a calendar of its own.
-So none of their instances is pickled:
+They may refer to state of the whole process. Two loads of a DAG with a timetable that uses a module's calendar share
+this calendar: a day added to it counts for both. Pickle would give each thawed DAG a separate calendar. Therefore no
+instance of a plugin's class is pickled:
 
-- a timetable that a plugin has a part in is built by Airflow's own decoder, from what the row says, in each thaw;
-- a link that a plugin has registered is the registered one again;
-- a weight strategy is made of its class, which is all that a row says of it;
-- whatever else is of a class that is neither Airflow's nor known as a plain value has no frozen form.
+- Airflow's decoder builds a timetable with parts from a plugin in each thaw, from the row's content.
+- A registered link is taken from the registry.
+- A weight strategy is made from its class: a row holds no more of it.
+- An instance of any other class that is neither Airflow's nor a known plain value has no frozen form.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _AIRFLOWS = (
     "airflow.triggers.base.",
     "airflow.utils.",
     "builtins.",
-    "kubernetes.client.models.",  # what pods in executor_config are made of
+    "kubernetes.client.models.",  # pods in executor_config
 )
-"""Packages and modules. Not all of Airflow: its providers are plugins as well, and so are some of its examples."""
+"""Packages and modules. Not all of Airflow: its providers, and some of its examples, are plugins."""
 _PLAIN = frozenset(
     {
         "collections.OrderedDict",
@@ -70,14 +70,14 @@ _PLAIN = frozenset(
 _DECODERS = ("airflow.serialization.decoders", "airflow.serialization.serialized_objects")  # since 3.2, and before
 _STRATEGIES = "airflow.task.priority_strategy.PriorityWeightStrategy"
 _CORE = ("airflow.timetables.", "airflow.partition_mappers.")
-_TRIES = 2  # that decoding timetables of one class may fail in thaws before these are not frozen any more
+_TRIES = 2  # failed decodings in thaws after which timetables of a class are no longer frozen
 
 _thread = threading.local()
 _failures: Counter[str] = Counter()
 
 
 def rule(kind: type) -> Reducer | None:
-    """How to pickle instances of a class: None is pickle's own way."""
+    """The reducer for instances of a class; None stands for pickle's default."""
     if is_known(kind):
         return None
     if any(_full_name(base) == _STRATEGIES for base in kind.__mro__):
@@ -86,9 +86,9 @@ def rule(kind: type) -> Reducer | None:
 
 
 def is_known(kind: type) -> bool:
-    """Whether instances of a class may be copied: it is Airflow's own, or its instances are plain values.
+    """Whether instances of a class may be copied: the class is Airflow's, or its instances are plain values.
 
-    Of ``object`` nothing is known but its identity.
+    An instance of ``object`` has only its identity, so it may not be copied.
     """
     name = _full_name(kind)
     return (name in _PLAIN or name.startswith(_AIRFLOWS)) and kind is not object and _is_what_it_says(kind)
@@ -113,19 +113,21 @@ def _reduce_link(instance: Any) -> tuple[Any, ...]:
     for position, link in enumerate(_registered_links()):
         if link is instance:
             return registered_link, (position, kind)
-    raise FreezeError(f"a {_full_name(kind)} cannot be frozen: it is not Airflow's, and may be the process's", kind)
+    raise FreezeError(
+        f"a {_full_name(kind)} cannot be frozen: its class is not Airflow's, and its state may be shared", kind
+    )
 
 
 def registered_link(position: int, kind: type) -> object:
     """A link that plugins have registered.
 
     Raises:
-        LookupError: there is another one by now.
+        LookupError: the registry has another link at this position.
 
     """
     link = _registered_links()[position]
     if type(link) is not kind:
-        raise LookupError(f"link {position} of the plugins is no {_full_name(kind)} any more")
+        raise LookupError(f"link {position} of the plugins is not a {_full_name(kind)}")
     return link
 
 
@@ -140,7 +142,7 @@ def _registered_links() -> list[Any]:
 
 
 def timetable_of(serdag: Any) -> str:
-    """What a row says of its DAG's timetable, as JSON; to be asked for before the row is read. Empty if nothing."""
+    """The timetable in a row, as JSON; empty if there is none. Call it before Airflow reads the row."""
     try:
         return json.dumps(serdag.data["dag"]["timetable"])
     except Exception:  # a row may hold anything
@@ -148,15 +150,15 @@ def timetable_of(serdag: Any) -> str:
 
 
 def note(dag: Any, timetable: str) -> None:
-    """Remember what `timetable_of` told until this thread freezes that DAG, or loads another."""
+    """Keep the result of `timetable_of` until this thread freezes that DAG, or loads another."""
     _thread.noted = getattr(dag, "timetable", None), timetable
 
 
 def rebuilt(dag: Any) -> Iterable[StandIn]:
-    """The DAG's timetable, with the call that decodes it, if a plugin has a part in it and a row was noted for it.
+    """The DAG's timetable with the call that decodes it, if it has parts from a plugin and its row was noted.
 
     Raises:
-        FreezeError: such timetables could be decoded when they were loaded, but not in thaws.
+        FreezeError: thaws failed to decode timetables of this class.
 
     """
     timetable, text = _thread.__dict__.pop("noted", (None, ""))
@@ -172,7 +174,7 @@ def rebuilt(dag: Any) -> Iterable[StandIn]:
 
 
 def decoded(payload: Any, name: str) -> Any:
-    """What Airflow's decoder makes of a timetable; a failure counts against the plugin's class of that name."""
+    """Decode a timetable with Airflow's decoder; a failure counts for the plugin's class ``name``."""
     try:
         return _decoder()(payload)
     except Exception:
@@ -184,7 +186,7 @@ def _decoder() -> Any:
     for name in _DECODERS:
         with suppress(ImportError, AttributeError):
             return importlib.import_module(name).decode_timetable
-    raise ImportError("this version of Airflow decodes timetables elsewhere")
+    raise ImportError(f"no decoder of timetables in {' or '.join(_DECODERS)}")
 
 
 def _types_in(payload: Any) -> Iterator[str]:

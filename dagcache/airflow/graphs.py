@@ -1,6 +1,6 @@
-"""What the cache has to know of Airflow's DAG graphs: what all of them share, and how they are frozen.
+"""Knowledge of Airflow's DAG graphs: the objects that all graphs share, and the freezer for them.
 
-Told by attributes, not by classes: the classes have moved between modules from one version of Airflow to the next.
+It goes by attributes, not by classes: classes move between modules from one version of Airflow to the next.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _DEFINITIONS = (
 )
 _TIMEZONES = ("airflow._shared.timezones.timezone", "airflow.utils.timezone")
 _SENTINELS = ("airflow.serialization.definitions.notset", "airflow.utils.types")
-_OPERATORS = ("SerializedBaseOperator",)  # of which each task is one
-_PARAMETERS = ("SerializedParam", "SerializedParamsDict")  # of which each task has several
+_OPERATORS = ("SerializedBaseOperator",)  # the class of a task
+_PARAMETERS = ("SerializedParam", "SerializedParamsDict")  # several per task
 _SETS = ("tags", "upstream_task_ids", "downstream_task_ids", "deps", "upstream_group_ids", "downstream_group_ids")
 _SHAREABLE = (list, dict, set, frozenset, tuple, dt.timedelta, dt.tzinfo)
 
 
 def shared_objects() -> list[object]:
-    """Objects of which the process has one each, and to which the graphs of all DAGs refer.
+    """Objects that exist once per process, and to which the graphs of all DAGs refer.
 
-    The defaults of Airflow's serialised classes (a class attribute, or the default of an argument), what those contain,
-    the time zone UTC and the sentinel NOTSET. What is missing here is merely copied with each DAG, as pickle does.
+    These are the defaults of Airflow's serialised classes (class attributes, defaults of arguments) with their parts,
+    the time zone UTC and the sentinel NOTSET. An object that is missing here is copied with each DAG, as pickle does.
     """
     found: dict[int, object] = {}
     for module in _modules(_DEFINITIONS):
@@ -59,11 +59,11 @@ def shared_objects() -> list[object]:
 
 
 def freezer() -> tuple[PickleFreezer, list[object]]:
-    """A freezer for DAG graphs, and what it shares: the objects of `shared_objects`, and the tasks' vocabulary."""
+    """A freezer for DAG graphs, and the objects it shares: `shared_objects`, and the attribute names of tasks."""
     shared = shared_objects()
     reducers: dict[type, Reducer] = {}
     operators, parameters = _found(_OPERATORS), classes_of_parameters()
-    for kind in parameters:  # not as `alike`: of so few attributes a copy takes a twentieth longer to thaw
+    for kind in parameters:  # not as `alike`: with so few attributes, thawing takes a twentieth longer
         found = dict_reducer(kind)
         if found is not None:
             reducers[kind], set_dict = found
@@ -91,7 +91,7 @@ def sets_of(dag: Any) -> Iterator[AbstractSet[Any]]:
 def _groups(root: Any) -> Iterator[Any]:
     """A group of tasks and the groups within it."""
     groups = [] if root is None else [root]
-    for group in groups:  # it grows on the way
+    for group in groups:  # grows during the loop
         yield group
         groups += [child for child in getattr(group, "children", {}).values() if isinstance(child, type(root))]
 
@@ -117,7 +117,7 @@ def _modules(names: tuple[str, ...]) -> list[Any]:
 
 
 def _first(names: tuple[str, ...]) -> list[Any]:
-    """The first of several places in which different versions keep the same thing."""
+    """The first module that exists: versions of Airflow keep the same object in different modules."""
     return next((found for name in names if (found := _modules((name,)))), [])
 
 
@@ -136,7 +136,7 @@ def _add(found: dict[int, object], item: object) -> None:
     if not isinstance(item, _SHAREABLE) or item == ():
         return
     found[id(item)] = item
-    if isinstance(item, (frozenset, tuple)):  # immutable: what it contains is shared for ever
+    if isinstance(item, (frozenset, tuple)):  # immutable: its parts stay shared
         for part in item:
             if not isinstance(part, (str, bytes, int, float, type, type(None))):
                 found[id(part)] = part

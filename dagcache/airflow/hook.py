@@ -1,4 +1,4 @@
-"""Puts our bag where Airflow builds its own, if Airflow has the shape that we know."""
+"""The hook: replaces the bag class of a use site, if this version of Airflow is supported."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from dagcache.errors import ConfigError
 _log = logging.getLogger("dagcache")
 
 BAG_NAMES = ("CachedDBDagBag", "DBDagBag")
-"""What the class is called at the use sites: the first since Airflow 3.3.2."""
+"""The names of the class at the use sites: the first since Airflow 3.3.2."""
 
 _SHAPE: dict[str, tuple[str, ...]] = {
     "_get_dag": ("version_id", "session"),
     "_read_dag": ("serdag",),
     "get_latest_version_of_dag": ("dag_id", "session"),
 }
-"""The methods that are overridden or relied on, and their parameters."""
+"""The methods that the cached bag overrides or calls, and their parameters."""
 
 
 _MODEL = ("dag_version_id", "dag_hash", "latest_item_select_object")
-"""What is asked of the table of serialised DAGs, beside what Airflow's own load asks."""
+"""The attributes of the table of serialised DAGs that only the cached bag uses."""
 
 
 def install(module: ModuleType, component: str) -> bool:
-    """Replace the bag class of a use site by a subclass of it; False, and one line in the log, if that cannot be.
+    """Replace the bag class of a use site by a subclass of it; False, with one log line, if that is not possible.
 
-    Doing it twice is harmless. Raises nothing that an operator could cause.
+    Idempotent. Faults that an operator can cause do not raise.
     """
     name = next((name for name in BAG_NAMES if hasattr(module, name)), None)
     base: Any = getattr(module, name) if name else None
     fault = unknown_shape(base) or unknown_model()
     if fault:
-        _log.error("dagcache is off in the %s: this Airflow is not known (%s)", component, fault)
+        _log.error("dagcache is off in the %s: unsupported version of Airflow (%s)", component, fault)
         return False
     try:
         settings = settings_of(component)
@@ -60,7 +60,7 @@ def install(module: ModuleType, component: str) -> bool:
 
 
 def unknown_shape(base: Any) -> str:
-    """Why a class is not a bag that we know; empty if it is one."""
+    """The reason why a bag class is not supported; empty if it is."""
     if not inspect.isclass(base):
         return f"no class {' or '.join(BAG_NAMES)} at the use site"
     for method, expected in _SHAPE.items():
@@ -74,7 +74,7 @@ def unknown_shape(base: Any) -> str:
 
 
 def unknown_model() -> str:
-    """Why the table of serialised DAGs is not as we know it; empty if it is."""
+    """The reason why the table of serialised DAGs is not supported; empty if it is."""
     from airflow.models.serialized_dag import SerializedDagModel
 
     missing = [name for name in _MODEL if not hasattr(SerializedDagModel, name)]
@@ -82,7 +82,7 @@ def unknown_model() -> str:
 
 
 def settings_of(component: str) -> Settings:
-    """What is set in ``[dagcache]``.
+    """The settings in ``[dagcache]`` for a component.
 
     Raises:
         ConfigError: (a ValueError) names the setting, the value and the accepted forms.
@@ -94,7 +94,9 @@ def settings_of(component: str) -> Settings:
         try:
             text: str | None = conf.get("dagcache", name, fallback=None)
         except Exception as error:
-            raise ConfigError(name, "?", f"what Airflow can read (in airflow.cfg, % is written %%): {error}") from error
+            raise ConfigError(
+                name, "?", f"a value that Airflow can read (in airflow.cfg, % is written %%): {error}"
+            ) from error
         return text
 
     return read_settings(get, component, count_workers(_configured_workers()) if component == "api_server" else 1)
@@ -103,7 +105,7 @@ def settings_of(component: str) -> Settings:
 def _configured_workers() -> int:
     from airflow.configuration import conf
 
-    with suppress(Exception):  # what is no number, Airflow itself refuses unless its command line has one
+    with suppress(Exception):  # Airflow itself refuses an invalid number, unless its command line has one
         return int(conf.getint("api", "workers", fallback=1))
     return 1
 
@@ -128,13 +130,13 @@ def _home() -> Path:
 
 
 def _serves(component: str) -> bool:
-    """Whether this process is the one that the component is named after.
+    """Whether this process is the component itself.
 
-    The API server's bag is also built in the triggerer and in the DAG processor, for their execution API in process.
+    The triggerer and the DAG processor build the API server's bag, too, for their in-process execution API.
     """
     return component == "scheduler" or "airflow.api_fastapi.main" in sys.modules
 
 
 def _is_master() -> bool:
-    """Whether this process may only be forking workers: gunicorn builds the application before it does so."""
+    """Whether this process may be gunicorn's master, which builds the application before it forks workers."""
     return "gunicorn.arbiter" in sys.modules

@@ -1,7 +1,7 @@
-"""Whether a DAG has the operator links that its bag asked for.
+"""A check that a DAG has the operator links that its bag asks for.
 
-Airflow decides by an attribute of a class, for the whole process, whether a load brings the links along. Two bags with
-different wishes that load at the same time get each other's: links that are missing, or that should not be there.
+Airflow decides by a class attribute, for the whole process, whether a load includes the links. Two bags that load at
+the same time with different settings get each other's: links are missing, or there are links that should not be.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ _ATTRIBUTE = "operator_extra_links"
 
 
 def are_as_asked(dag: Any, data: Any, wanted: bool) -> bool:
-    """Whether the tasks of a DAG that was loaded from a payload have these links, or none of them if none are wanted.
+    """Whether the tasks of a DAG have the links of its payload, or no links if none are wanted.
 
-    Raises whatever an unknown shape of DAG or payload makes it raise.
+    Raises any exception for a DAG or payload of an unknown shape.
     """
     by_plugin = _links_of_plugins() if wanted else {}
     for encoded in data["dag"]["tasks"]:
@@ -35,7 +35,7 @@ def _names(task: Any) -> set[str]:
 
 
 def _links_of_plugins() -> dict[tuple[str, str], set[str]]:
-    """The names of the links that plugins give to operators, by the operators' class and module."""
+    """The names of the links that plugins add to operators, by class and module of the operator."""
     from airflow import plugins_manager
 
     read = getattr(plugins_manager, "get_operator_extra_links", None)

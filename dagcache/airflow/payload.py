@@ -1,4 +1,4 @@
-"""How many bytes a row's content takes in the database, told without asking the database again."""
+"""The size of a row's content in the database, without another query."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import marshal
 from typing import Any
 
 _MARSHAL_PER_JSON = 1.042
-"""The length of marshal's format 2 over that of Airflow's JSON: 1.02 - 1.06, at a tenth of the time."""
+"""The length of marshal's format 2 divided by that of Airflow's JSON: 1.02 - 1.06, at a tenth of the time."""
 _EACH = 16
-"""Each how many-th row is measured, after as many at first; the others are estimated by their tasks."""
+"""The number of rows measured at first, and the interval after that. Other rows are estimated by their tasks."""
 
 
 class PayloadSizes:
-    """Sizes of rows, in bytes: exact for compressed ones, else measured to some per cent, or estimated from those.
+    """Sizes of rows in bytes: exact for compressed rows, measured to a few per cent, or estimated from measured rows.
 
-    Measuring every row would take a tenth of what loading it takes. Safe to be used by several threads: a race loses a
+    Measuring a row takes a tenth of the time of loading it, so not every row is measured. Thread-safe: a race loses a
     measurement.
     """
 
@@ -24,11 +24,11 @@ class PayloadSizes:
         self._bytes = 0.0
 
     def bytes_of(self, serdag: Any) -> int:
-        """What the content of this row weighs; raises whatever an unknown shape of row or content makes it raise."""
+        """The size of this row's content. Raises any exception for a row or content of an unknown shape."""
         compressed = getattr(serdag, "_data_compressed", None)
         if compressed:
             return len(compressed)
-        parts = 1 + len(serdag.data["dag"]["tasks"])  # the DAG's own part is about as large as a task's
+        parts = 1 + len(serdag.data["dag"]["tasks"])  # the DAG itself is about as large as a task
         self._rows += 1
         if self._rows > _EACH and self._rows % _EACH:
             return round(self._bytes / self._tasks * parts)

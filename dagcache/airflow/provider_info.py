@@ -1,14 +1,152 @@
-"""What Airflow's providers manager asks for: it makes ``airflow config list --section dagcache`` show the settings."""
+"""The settings of ``[dagcache]``: name, default and description, for reading and for Airflow's provider schema.
+
+Airflow's providers manager calls `get_provider_info` in each process, also in task processes, so that
+``airflow config list --section dagcache`` shows the settings. This module therefore imports the standard library only.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
-from dagcache.airflow.options import OPTIONS, SECTION, Option
+SECTION: Final = "dagcache"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting in airflow.cfg, or ``AIRFLOW__DAGCACHE__<NAME>`` in the environment."""
+
+    name: str
+    kind: str
+    default: str
+    example: str
+    description: str
+
+
+OPTIONS: Final[tuple[Option, ...]] = (
+    Option(
+        "mode",
+        "string",
+        "enforce",
+        "observe",
+        "enforce: keep the DAG versions within max_bytes. observe: account and report, evict nothing. off: Airflow's"
+        " own cache, as if dagcache were not installed.",
+    ),
+    Option(
+        "max_bytes",
+        "string",
+        "25%",
+        "512MiB",
+        "The byte limit of the cache in each process: 512MiB, 1.5GB, 268435456, or a percentage of the container's"
+        " memory limit (else of the machine's memory), which several API server workers share. 0: unbounded.",
+    ),
+    Option(
+        "ttl",
+        "string",
+        "10800",
+        "3600",
+        "Seconds without a lookup after which a DAG version leaves the cache. 0: never.",
+    ),
+    Option(
+        "frozen", "boolean", "True", "False", "Also keep each DAG version as compressed bytes, a few per cent of it."
+    ),
+    Option(
+        "memory_limit",
+        "string",
+        "auto",
+        "2GiB",
+        "The memory that percentages and watermarks refer to. auto: the container's limit (cgroup v2 or v1), else the"
+        " machine's memory. Or bytes: the container's memory use is then ignored.",
+    ),
+    Option(
+        "high_watermark",
+        "float",
+        "0.90",
+        "0.85",
+        "The cache shrinks while the memory use of the process or its container, without reclaimable memory, is above"
+        " this share of the memory limit.",
+    ),
+    Option(
+        "low_watermark",
+        "float",
+        "0.80",
+        "0.75",
+        "The cache grows back quickly, up to max_bytes, while that memory use is below this share of the memory limit,"
+        " and slowly between the two shares.",
+    ),
+    Option(
+        "gc_freeze",
+        "boolean",
+        "False",
+        "True",
+        "Hide the objects that exist when the cache starts, and the live DAGs it keeps, from the garbage collector"
+        " (gc.freeze). Pauses are shorter; garbage among these objects is not collected.",
+    ),
+    Option(
+        "metrics_host",
+        "string",
+        "0.0.0.0",
+        "127.0.0.1",
+        "The address that the Prometheus endpoint listens on.",
+    ),
+    Option(
+        "metrics_port",
+        "string",
+        "11780-11789",
+        "9095",
+        "A port, or a range of which each process takes the first free one. 0: no endpoint.",
+    ),
+    Option(
+        "attribution",
+        "boolean",
+        "True",
+        "False",
+        "Serve the bytes of each DAG in the cache on a local socket that only the owner of the process and root can"
+        " open (dagcache top --dags).",
+    ),
+    Option(
+        "metrics_targets",
+        "string",
+        "",
+        "/var/run/dagcache/targets",
+        "The directory where each process announces its endpoint for Prometheus' file_sd. Empty: dagcache/targets in"
+        " AIRFLOW_HOME.",
+    ),
+    Option(
+        "trace",
+        "string",
+        "",
+        "/var/lib/dagcache/traces",
+        "The directory in which each process records its lookups, for dagcache replay. Empty: no recording.",
+    ),
+    Option(
+        "trace_max_bytes",
+        "string",
+        "64MiB",
+        "256MiB",
+        "The size of a process's trace at which recording ends. 0: no limit.",
+    ),
+    Option(
+        "trace_ids",
+        "string",
+        "hashed",
+        "plain",
+        "hashed: a trace has hashes in place of the ids of DAGs and versions. plain: it has the ids.",
+    ),
+    Option(
+        "quarantine",
+        "string",
+        "0",
+        "5m",
+        "The time for which a DAG version with unreadable content is served as missing, so that it does not stop the"
+        " scheduler. Airflow continues with the other DAGs, and fails queued tasks of this one. 0: as in Airflow, the"
+        " error ends the scheduler's loop.",
+    ),
+)
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Describe the settings in the form of Airflow's provider schema. Imports nothing of Airflow."""
+    """The settings in the form of Airflow's provider schema."""
     return {
         "package-name": "dagcache",
         "name": "dagcache",

@@ -1,7 +1,7 @@
-"""Versions whose content cannot be read, set aside for a while, so that one of them does not stop all the others.
+"""A quarantine for versions with unreadable content, so that one of them does not stop the others.
 
-Airflow lets the error of a corrupt row end the scheduler's loop, for every DAG. In quarantine a version is what a
-missing one is: Airflow logs that it is not found, and goes on with the next.
+In Airflow the error of a corrupt row ends the scheduler's loop, for every DAG. A version in quarantine is served as
+missing: Airflow logs that it is not found, and continues with the next.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from dagcache.log_limits import LogLimits
 
 _NOT_THE_CONTENT = (OSError, MemoryError)
 _DATABASE_ERRORS = {"DBAPIError", "PendingRollbackError", "TimeoutError", "DatabaseError", "InterfaceError"}
-"""SQLAlchemy's (a session that needs a rollback, a pool without a free connection), and the names that every driver
-gives its errors (PEP 249). Not all of SQLAlchemy's: a statement that cannot be built is no trouble of the database."""
+"""Errors of SQLAlchemy (a session that needs a rollback, a pool without a free connection), and the error names of all
+drivers (PEP 249). Other errors of SQLAlchemy, such as an invalid statement, are not errors of the database."""
 
 
 class Quarantine:
-    """Which versions are set aside, and until when. ``seconds``: for how long; 0: none is ever set aside.
+    """The versions in quarantine, each for ``seconds``; 0 turns the quarantine off.
 
-    Thread-safe; false while nothing is set aside.
+    Thread-safe. False while it is empty.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._until: dict[Any, float] = {}
-        self._limits = LogLimits(logging.getLogger("dagcache"))  # of its own: each version is a cause
+        self._limits = LogLimits(logging.getLogger("dagcache"))  # separate limits: each version is a cause
 
     def __bool__(self) -> bool:
         return bool(self._until)
 
     def holds(self, version: Any, now: float) -> bool:
-        """Whether a version is set aside now (seconds); once it no longer is, it may be tried again."""
+        """Whether a version is in quarantine at ``now``, in monotonic seconds."""
         until = self._until.get(version)
         if until is None:
             return False
@@ -42,9 +42,9 @@ class Quarantine:
         return False
 
     def takes(self, version: Any, error: Exception, now: float) -> bool:
-        """Set a version aside if that is wanted and the error is one of its content; one ERROR line if so.
+        """Put a version in quarantine, with an ERROR line, if it is on and the error is one of the content.
 
-        A version is named once a minute at most; beyond a hundred corrupt versions a minute they are counted.
+        A log line names a version at most once a minute. Beyond a hundred corrupt versions a minute they are counted.
         """
         if not self._seconds or isinstance(error, _NOT_THE_CONTENT) or is_of_the_database(error):
             return False
@@ -52,10 +52,10 @@ class Quarantine:
             if now >= until:
                 self._until.pop(other, None)
         self._until[version] = now + self._seconds
-        # The error's text may hold content of the DAG; a developer finds it in the database.
+        # The error's text may quote content of the DAG, which must not get into the log.
         self._limits.report(
             str(version),
-            "DAG version %s cannot be read (%s): it is served as missing for %g s",
+            "DAG version %s cannot be read (%s): served as missing for %g s",
             version,
             type(error).__name__,
             self._seconds,
@@ -64,5 +64,5 @@ class Quarantine:
 
 
 def is_of_the_database(error: Exception) -> bool:
-    """Whether the error tells of the way to the content; then trying again at once is right."""
+    """Whether an error comes from the database and not from the content; then an immediate retry is right."""
     return not {base.__name__ for base in type(error).__mro__}.isdisjoint(_DATABASE_ERRORS)

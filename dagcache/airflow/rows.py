@@ -1,6 +1,6 @@
-"""What the cache asks Airflow's database itself: which content a version has now, never the content.
+"""Queries of the cache to Airflow's database: for the hash and the time of a version's content, never for the content.
 
-Reads only, on the caller's session or connection; errors of the database pass through.
+They only read, on the caller's session or connection. Database errors pass through.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, aliased
 
 
 class Content(NamedTuple):
-    """Which content a version has: Airflow may rewrite its row in place, with another hash or with the same one."""
+    """The identity of a version's content. Airflow may rewrite a row in place, with another hash or with the same."""
 
     dag_hash: str
     last_updated: datetime | None
@@ -37,26 +37,26 @@ _COLUMNS = (SerializedDagModel.dag_hash, SerializedDagModel.last_updated)
 
 
 def content_of(row: Any) -> Content:
-    """The content of a row, as the row object has it."""
+    """The content identity in a row object."""
     return Content(row.dag_hash, row.last_updated)
 
 
 def current_contents(version_ids: Collection[UUID], session: Any) -> dict[UUID, Content]:
-    """The contents that versions have now; without those that have none any more. By a unique index."""
+    """The current content identities of versions; deleted versions are left out. Uses a unique index."""
     columns = select(SerializedDagModel.dag_version_id, *_COLUMNS)
     found = session.execute(columns.where(SerializedDagModel.dag_version_id.in_(version_ids)))
     return {version_id: Content(*content) for version_id, *content in found}
 
 
 def newest(dag_id: str, session: Any) -> Newest | None:
-    """The newest version of a DAG, by Airflow's own idea of newest; None if there is none."""
+    """The newest version of a DAG, in Airflow's own order; None if there is no version."""
     row = session.execute(_newest(session.get_bind().dialect.name), {"dag_id": dag_id}).first()
     return None if row is None else Newest(row[0], row[1], Content(*row[2:]))
 
 
 @lru_cache
 def _newest(_dialect: str) -> Any:
-    """The statement, by Airflow's idea of newest for a dialect. Building it takes longer than executing it."""
+    """The statement, with Airflow's order for the dialect. Cached, because building takes longer than executing."""
     version = aliased(DagVersion)
     number = select(version.version_number).where(version.id == SerializedDagModel.dag_version_id)
     return SerializedDagModel.latest_item_select_object(bindparam("dag_id")).with_only_columns(
@@ -65,7 +65,7 @@ def _newest(_dialect: str) -> Any:
 
 
 def has_unwritten(session: Any) -> bool:
-    """Whether a session has a serialised DAG that it has changed, or made, and not written yet."""
+    """Whether a session has a new or changed serialised DAG that is not written yet."""
     return any(isinstance(row, SerializedDagModel) for rows in (session.dirty, session.new) for row in rows)
 
 
@@ -73,18 +73,18 @@ def has_unwritten(session: Any) -> bool:
 def reading(session: Any) -> Iterator[Session]:
     """A session without row objects, in the transaction of the caller's session.
 
-    Airflow's sessions keep row objects beyond a commit, and a row object keeps its parsed content: what it then says is
-    not what the database holds. This session reads, and leaves neither row objects nor anything else behind.
+    Airflow's sessions keep row objects beyond a commit. A row object keeps its parsed content, which may then differ
+    from the database. This session only reads, and leaves no row objects behind.
     """
     with Session(session.connection(), autoflush=False, join_transaction_mode="rollback_only") as reader:
         yield reader
 
 
 def number_of(version_id: UUID, reader: Session) -> int:
-    """The number of a version that this session has read; asks nothing of the database.
+    """The number of a version that this session has read; no query.
 
     Raises:
-        LookupError: it has not.
+        LookupError: the session has not read the version.
 
     """
     version = reader.identity_map.get(reader.identity_key(DagVersion, version_id))

@@ -1,12 +1,12 @@
-"""From the texts of ``[dagcache]`` to values, all of them checked."""
+"""The settings of ``[dagcache]`` as checked values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dagcache.airflow.options import OPTIONS
-from dagcache.config import CacheConfig
+from dagcache.airflow.provider_info import OPTIONS
+from dagcache.config import CacheConfig, parse_switch
 from dagcache.errors import ConfigError
 from dagcache.metrics.ports import parse_ports
 from dagcache.sizing.durations import parse_seconds
@@ -17,31 +17,31 @@ MODES = ("enforce", "observe", "off")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator has set, for one component."""
+    """The settings of one component."""
 
     enabled: bool
-    """False with ``mode = off``: then the rest is at its defaults, however it was set."""
+    """False with ``mode = off``; the other settings then have their defaults, whatever is set."""
     cache: CacheConfig
     high_watermark: float
-    """Share of the memory limit above which the cache shrinks."""
+    """The share of the memory limit above which the cache shrinks."""
     low_watermark: float
-    """Share of the memory limit below which it grows back."""
+    """The share of the memory limit below which the cache grows back."""
     gc_freeze: bool
     metrics_host: str
     metrics_ports: tuple[int, ...]
-    """The ports to try in turn; none: no endpoint."""
+    """The ports to try in turn; empty: no endpoint."""
     attribution: bool
-    """Whether to tell the process's owner which DAGs fill the cache."""
+    """Whether to open the per-DAG usage socket."""
     metrics_targets: str
     """The directory for ``file_sd``; empty: below AIRFLOW_HOME."""
     trace: str
-    """The directory for traces; empty: nothing is recorded."""
+    """The directory for traces; empty: no recording."""
     trace_max_bytes: int
-    """How large a trace may become, in bytes; 0 = no limit."""
+    """The limit of a trace in bytes; 0 = no limit."""
     trace_ids: str
-    """How ids are written: ``"hashed"`` or ``"plain"``."""
+    """The form of ids in a trace: ``"hashed"`` or ``"plain"``."""
     quarantine: float
-    """For how long a version whose content cannot be read is served as missing, in seconds; 0 = not at all."""
+    """Seconds for which a version with unreadable content is served as missing; 0 = off."""
 
 
 def read_settings(get: Callable[[str], str | None], component: str, workers: int = 1) -> Settings:
@@ -72,10 +72,10 @@ def read_settings(get: Callable[[str], str | None], component: str, workers: int
         ),
         high_watermark=high,
         low_watermark=low,
-        gc_freeze=_switch(texts, "gc_freeze"),
+        gc_freeze=parse_switch(texts["gc_freeze"], "gc_freeze"),
         metrics_host=texts["metrics_host"].strip(),
         metrics_ports=parse_ports(texts["metrics_port"]),
-        attribution=_switch(texts, "attribution"),
+        attribution=parse_switch(texts["attribution"], "attribution"),
         metrics_targets=texts["metrics_targets"].strip(),
         trace=texts["trace"].strip(),
         trace_max_bytes=parse_max_bytes(texts["trace_max_bytes"], "trace_max_bytes"),
@@ -99,10 +99,3 @@ def _share(texts: dict[str, str], name: str) -> float:
     if not 0 < share <= 1:
         raise ConfigError(name, texts[name], "a share of the memory limit above 0 and at most 1, as 0.9")
     return share
-
-
-def _switch(texts: dict[str, str], name: str) -> bool:
-    try:
-        return CacheConfig(frozen=texts[name]).frozen
-    except ConfigError as error:
-        raise ConfigError(name, texts[name], error.accepted) from error

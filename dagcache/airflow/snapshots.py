@@ -1,8 +1,8 @@
-"""When a session's view of the database began.
+"""The start of a session's view of the database.
 
-A transaction with a snapshot (REPEATABLE READ, which is MySQL's own default; SQLite's WAL) shows the database as it was
-when the transaction began, for as long as it lasts. What it finds is then current as of that moment, and not as of now.
-At READ COMMITTED each statement has a view of its own.
+A transaction with a snapshot (REPEATABLE READ, the default of MySQL; SQLite's WAL) shows the database as of its start,
+for as long as it lasts. A row is then current as of that moment, and not as of now. At READ COMMITTED each statement
+has its own view.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 UNKNOWN = float("-inf")
-"""The beginning of a transaction that was not seen to begin."""
+"""The start of a transaction that was not observed."""
 
 _EACH_STATEMENT = frozenset({"AUTOCOMMIT", "READ COMMITTED", "READ UNCOMMITTED"})
 _began: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
@@ -26,19 +26,19 @@ class View(NamedTuple):
     """The view that a session's next statement has."""
 
     since: float
-    """When it began, monotonic seconds; a moment before that, if in doubt."""
+    """The start of the view in monotonic seconds; an earlier moment if in doubt."""
     lasts: bool
-    """Whether the statements after that have the same view."""
+    """Whether later statements have the same view."""
 
 
 def watch() -> None:
-    """Take the time of each session's transactions from now on. Twice is harmless."""
+    """Note the start of each session's transactions from now on. Idempotent."""
     if not event.contains(Session, "after_transaction_create", _note):
         event.listen(Session, "after_transaction_create", _note)
 
 
 def view(session: Any) -> View:
-    """The view of a session. The session has a connection afterwards; errors of the database pass through."""
+    """The view of a session. Gives the session a connection; database errors pass through."""
     now = time.monotonic()
     began = now if session.get_transaction() is None else _began.get(session.get_transaction(), UNKNOWN)
     connection = session.connection()
@@ -50,13 +50,13 @@ def view(session: Any) -> View:
 
 
 def _sees_each_statement(connection: Any) -> bool:
-    if connection.dialect.name == "sqlite":  # its driver begins a transaction with the first change, unless told to
+    if connection.dialect.name == "sqlite":  # its driver starts a transaction at the first change, or on request
         return not getattr(connection.connection.dbapi_connection, "in_transaction", True)
     options = connection.get_execution_options()
     return options.get("isolation_level", connection.dialect.default_isolation_level) in _EACH_STATEMENT
 
 
 def _note(_session: Any, transaction: Any) -> None:
-    # Before the session has a connection, and so before any snapshot. A savepoint has a parent: it begins no view.
+    # The session has no connection yet, and so no snapshot. A savepoint has a parent and starts no view.
     if transaction.parent is None:
         _began[transaction] = time.monotonic()

@@ -1,7 +1,8 @@
-"""How many workers an API server has: they share a container's memory, and each has a cache of its own.
+"""The number of workers of an API server: they share a container's memory, and each has its own cache.
 
 Airflow takes the number from its command line, else from ``[api] workers``. Workers inherit the command line in
-``sys.argv``, forked by gunicorn or spawned by uvicorn; what the system shows of it, Airflow overwrites by a title.
+``sys.argv``, forked by gunicorn or spawned by uvicorn. The command line that the system shows is of no use: Airflow
+overwrites it with a title.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-_MOST = 1024  # more is a typing error, and would leave a cache nothing
+_MOST = 1024  # a larger number is a typing error, and would leave each cache almost no bytes
 _AIRFLOW = {"airflow", "__main__.py"}
 _SERVERS = {"uvicorn", "gunicorn", "fastapi"}
 
@@ -28,21 +29,21 @@ def count_workers(
     """The API server's workers, from 1 to 1024. Never raises.
 
     Args:
-        configured: what ``[api] workers`` says; it holds where nothing outranks it.
-        argv: the command line; by default this process's.
-        environment: where gunicorn and uvicorn look as well.
-        gunicorn: whether gunicorn serves; by default, whether it is running here.
+        configured: the value of ``[api] workers``; other sources outrank it.
+        argv: the command line; by default that of this process.
+        environment: the variables that gunicorn and uvicorn read.
+        gunicorn: whether gunicorn serves; by default, whether it runs in this process.
 
     """
-    words = list(getattr(sys, "argv", ()) if argv is None else argv)  # embedded, there may be none
+    words = list(getattr(sys, "argv", ()) if argv is None else argv)  # missing in an embedded interpreter
     if gunicorn is None:
         gunicorn = "gunicorn.arbiter" in sys.modules
-    told = [configured, *_outranking(words, environment, gunicorn=gunicorn)]
-    return min(max(1, [number for number in told if number is not None][-1]), _MOST)
+    counts = [configured, *_outranking(words, environment, gunicorn=gunicorn)]
+    return min(max(1, [number for number in counts if number is not None][-1]), _MOST)
 
 
 def _outranking(words: Sequence[str], environment: Mapping[str, str], *, gunicorn: bool) -> list[int | None]:
-    """What else says how many, the strongest last."""
+    """The numbers from other sources, the strongest last."""
     program = PurePath(words[0]).name if words else ""
     of_gunicorn = _option(_split(environment.get("GUNICORN_CMD_ARGS", ""))) if gunicorn else None
     if program in _AIRFLOW and words[1:2] == ["api-server"]:
@@ -53,9 +54,9 @@ def _outranking(words: Sequence[str], environment: Mapping[str, str], *, gunicor
 
 
 def _option(words: Sequence[str]) -> int | None:
-    """The number after ``--workers``, in any form that argparse takes, among options that are not known here."""
+    """The number after ``--workers``, in any form that argparse accepts, among unknown options."""
     parser = argparse.ArgumentParser(prog="", add_help=False)
-    parser.add_argument("-w", "--workers", nargs="?")  # so that nothing is an error
+    parser.add_argument("-w", "--workers", nargs="?")  # a missing value is not an error
     return _number(parser.parse_known_args(list(words))[0].workers)
 
 
@@ -69,5 +70,5 @@ def _number(text: str | None) -> int | None:
 def _split(text: str) -> list[str]:
     try:
         return shlex.split(text)
-    except ValueError:  # an open quotation mark: gunicorn itself does not start
+    except ValueError:  # an unclosed quote: gunicorn itself does not start
         return []

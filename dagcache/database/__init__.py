@@ -1,4 +1,4 @@
 """Airflow's metadata database, read-only: the connection, and the loader of serialised DAGs.
 
-Imports only `dagcache.errors` and SQLAlchemy.
+Imports only `dagcache.errors`, `dagcache.redaction` and SQLAlchemy.
 """

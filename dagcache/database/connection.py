@@ -1,12 +1,11 @@
-"""Airflow's metadata database, opened to be read: no write, no commit, nothing that hangs, no password shown.
+"""A read-only connection to Airflow's metadata database: no write, no commit, bounded waits, no password shown.
 
-Every statement runs in a transaction of its own that is read-only where the database knows such a thing, and that is
-rolled back. Airflow writes to the same tables all the time; a reader that held a snapshot would be in its way.
+Every statement runs in a separate transaction that is rolled back, and that is read-only where the database supports
+it. Airflow writes to the same tables all the time, and a long snapshot of a reader would disturb it.
 """
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
@@ -22,11 +21,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from dagcache.errors import LoadError
+from dagcache.redaction import AMBIGUOUS, Secrets, is_ambiguous, is_secret_name
 
 _FORMS = "postgresql+psycopg2://user:password@host/airflow, mysql+mysqldb://..., or sqlite:////path/to/airflow.db"
+_FILE = ("sqlite:///", "sqlite+pysqlite:///")  # no host and no user: an @ is a part of the path
 _CONNECT_SECONDS = 10
-_STEPS_BETWEEN_LOOKS = 100_000  # of SQLite's machine, some milliseconds
-_SECRET = re.compile("pass|pwd|secret|token|key|cred", re.IGNORECASE)
+_STEPS_BETWEEN_LOOKS = 100_000  # steps of SQLite's virtual machine: some milliseconds
 
 _metadata = sa.MetaData()
 _Moment = sa.DateTime(timezone=True)
@@ -43,7 +43,7 @@ SERIALIZED_DAG = sa.Table(
     "serialized_dag",
     _metadata,
     sa.Column("dag_version_id", sa.Uuid()),
-    sa.Column("data", sa.Text),  # JSON, or JSONB: read as text, for a driver's own parser has no limits
+    sa.Column("data", sa.Text),  # JSON or JSONB, read as text: a driver's parser has no limits
     sa.Column("data_compressed", sa.LargeBinary),
     sa.Column("dag_hash", sa.String(32)),
 )
@@ -82,17 +82,18 @@ class MetadataDatabase:
     """A database of Airflow 3.1 - 3.3. Thread-safe.
 
     Args:
-        url_or_engine: as SQLAlchemy writes it, ``"postgresql+psycopg2://user:password@host/airflow"``; or an engine,
-            which is used as it is and never disposed of. A file of SQLite is opened with ``mode=ro``.
-        timeout: seconds that one statement may take, and that is waited for a lock or a free connection.
+        url_or_engine: a URL of SQLAlchemy, ``"postgresql+psycopg2://user:password@host/airflow"``; or an engine, which
+            is used as it is and not disposed of. An SQLite file is opened with ``mode=ro``.
+        timeout: seconds for one statement, and for the wait for a lock or a free connection.
 
     Raises:
-        LoadError: the URL is not understood, its driver is not installed, or there is no such file.
+        LoadError: the URL is invalid or ambiguous, its driver is not installed, or the file does not exist.
 
     """
 
     def __init__(self, url_or_engine: str | URL | Engine, *, timeout: float = 30.0) -> None:
         self._timeout = timeout
+        self._secrets = Secrets()
         self._owned = not isinstance(url_or_engine, Engine)
         if isinstance(url_or_engine, Engine):
             self._engine = url_or_engine
@@ -100,10 +101,15 @@ class MetadataDatabase:
         else:
             self._url = _understood(url_or_engine)
             self._engine = _engine(self._url, timeout)
+        for secret in _secrets_in(self._url):
+            self._secrets.add(secret)
 
     @property
     def name(self) -> str:
-        """Its URL without the password and without what follows the database's name."""
+        """The URL without its password and query; ``postgresql://***`` if its parts are ambiguous."""
+        named = f"{self._url.host}{self._url.database}"
+        if "@" in named and self._url.get_backend_name() != "sqlite":
+            return f"{self._url.drivername}://***"
         return self._url.set(query={}).render_as_string(hide_password=True)
 
     @property
@@ -115,16 +121,16 @@ class MetadataDatabase:
         return f"<MetadataDatabase {self.name}>"
 
     def close(self) -> None:
-        """Give all connections up, if they are its own."""
+        """Close all connections, unless they belong to an engine of the caller."""
         if self._owned:
             self._engine.dispose()
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection in a transaction that only reads and is rolled back.
+        """A connection in a read-only transaction that is rolled back.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: as it comes.
+            sqlalchemy.exc.SQLAlchemyError: unchanged; its text may show a password.
 
         """
         with self._engine.connect() as connection:
@@ -139,7 +145,7 @@ class MetadataDatabase:
         """All rows of a statement.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: as it comes.
+            sqlalchemy.exc.SQLAlchemyError: unchanged; its text may show a password.
 
         """
         if self.dialect in ("mysql", "mariadb"):
@@ -148,68 +154,63 @@ class MetadataDatabase:
             return list(connection.execute(statement).all())
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """Whatever goes wrong with the database inside the block is a `LoadError` without a secret in it.
+    def load_errors(self) -> Iterator[None]:
+        """A block in which each error of the database becomes a `LoadError` without secrets.
 
         Raises:
-            LoadError: with the first line of what the driver says.
+            LoadError: with the first line of the driver's message.
 
         """
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error, ValueError, TypeError) as error:
-            # "from None": the original may show anything, and so may what it was caused by.
-            raise LoadError(f"{self.name}: {self._without_secrets(_first_line(error))}") from None
+            # "from None": the original error and its causes may show secrets.
+            raise LoadError(f"{self.name}: {self._secrets.mask(_first_line(error))}") from None
 
     def check(self) -> str:
-        """See whether it is what Airflow 3 writes, and say what it is: ``"Airflow 3.3"``.
+        """Check that this is a database of Airflow 3, and return its version: ``"Airflow 3.3"``.
 
         Raises:
-            LoadError: it cannot be reached, or has not got the tables; the message says which.
+            LoadError: the database cannot be reached, or tables or columns are missing; the message names them.
 
         """
-        with self.told():
+        with self.load_errors():
             inspector = sa.inspect(self._engine)
             found = set(inspector.get_table_names())
-            absent = self._absent(inspector, found)
-        if absent:
+            missing = self._missing(inspector, found)
+        if missing:
             old = "serialized_dag" in found and "dag_version" not in found
             raise LoadError(
-                f"{self.name}: expected the metadata database of Airflow 3.1 - 3.3, with {', '.join(absent)};"
+                f"{self.name}: expected the metadata database of Airflow 3.1 - 3.3, with {', '.join(missing)};"
                 f" found {'an Airflow 2 database' if old else _some(found)}"
             )
         if ALEMBIC_VERSION.name not in found:
             return "Airflow 3, of an unknown revision"
-        with self.told():
+        with self.load_errors():
             heads = [str(row[0]) for row in self.rows(sa.select(ALEMBIC_VERSION.c.version_num))]
         known = [_AIRFLOWS[head] for head in heads if head in _AIRFLOWS]
         return f"Airflow {known[0]}" if known else f"Airflow 3, revision {', '.join(heads) or 'unknown'}"
 
-    def _absent(self, inspector: Any, found: set[str]) -> list[str]:
-        absent = []
+    def _missing(self, inspector: Any, found: set[str]) -> list[str]:
+        missing = []
         for table in (DAG_VERSION, SERIALIZED_DAG, DAG_RUN, DAG):
             if table.name not in found:
-                absent.append(f"the table {table.name}")
+                missing.append(f"the table {table.name}")
                 continue
             there = {column["name"] for column in inspector.get_columns(table.name)}
-            absent += [f"the column {table.name}.{name}" for name in table.c.keys() if name not in there]  # noqa: SIM118
-        return absent
-
-    def _without_secrets(self, text: str) -> str:
-        for secret in _secrets(self._url):
-            text = text.replace(secret, "***")
-        return text
+            missing += [f"the column {table.name}.{name}" for name in table.c.keys() if name not in there]  # noqa: SIM118
+        return missing
 
 
 def seconds(moment: datetime | None) -> float | None:
-    """A moment of the database as seconds since 1970; where it knows no time zones, Airflow writes UTC."""
+    """A time in the database as seconds since 1970. Without a time zone it is UTC, as Airflow writes it."""
     if moment is None:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _understood(url: str | URL) -> URL:
-    """Parse a URL; what is wrong with it is told without showing any of it, for a part of it may be a password."""
+    """Parse a URL. An error shows no part of it, because the part may be a password."""
     text = url.render_as_string(hide_password=False) if isinstance(url, URL) else url
     parsed = None
     try:
@@ -217,24 +218,18 @@ def _understood(url: str | URL) -> URL:
         dialect = parsed.get_dialect()
         dialect.import_dbapi()
     except (SQLAlchemyError, ValueError, TypeError, AttributeError):
-        problem = f"the database's URL is not understood; accepted: {_FORMS}"
+        problem = f"the database URL is not understood; accepted: {_FORMS}"
     except ImportError:
         problem = f"the driver of {parsed.drivername if parsed else 'the database'} is not installed"
     else:
-        if not dialect.is_async and (dialect.name == "sqlite" or not _has_stray_at(text)):
+        if not dialect.is_async and (text.startswith(_FILE) or not is_ambiguous(text)):
             return parsed
         problem = (
             f"{parsed.drivername} is an asynchronous driver; accepted: {_FORMS}"
             if dialect.is_async
-            else "the database's URL has more than one @: in a password it is written %40, as / is %2F"
+            else f"the database URL has {AMBIGUOUS}"
         )
     raise LoadError(problem)
-
-
-def _has_stray_at(text: str) -> bool:
-    """An unquoted @ or / in a password makes a part of it the host or the database's name, which are shown."""
-    _, _, rest = text.partition("://")
-    return rest.partition("?")[0].count("@") > 1 or "@" in rest.partition("?")[0].partition("/")[2]
 
 
 def _engine(url: URL, timeout: float) -> Engine:
@@ -253,7 +248,7 @@ def _sqlite(url: URL, timeout: float) -> Callable[[], sqlite3.Connection]:
     name = unquote((url.database or "").removeprefix("file:"))
     path = Path(name)
     if not name or not path.is_file():
-        raise LoadError(f"expected a file of SQLite; {f'there is no file {name}' if name else 'none is named'}")
+        raise LoadError(f"expected an SQLite file; {f'there is no file {name}' if name else 'none is named'}")
     uri = f"file:{quote(str(path.resolve()))}?mode=ro"
 
     def connect() -> sqlite3.Connection:
@@ -266,7 +261,7 @@ def _sqlite(url: URL, timeout: float) -> Callable[[], sqlite3.Connection]:
 
 
 def _preamble(dialect: str, timeout: float) -> tuple[str, ...]:
-    """What makes a transaction harmless. For it alone: behind a pooler the next one is somebody else's."""
+    """The statements that make a transaction harmless. They end with it: a pooler may give the connection to others."""
     if dialect == "postgresql":
         return "SET TRANSACTION READ ONLY", f"SET LOCAL statement_timeout = {timeout * 1000:.0f}"
     if dialect in ("mysql", "mariadb"):
@@ -274,13 +269,11 @@ def _preamble(dialect: str, timeout: float) -> tuple[str, ...]:
     return ()
 
 
-def _secrets(url: URL) -> list[str]:
-    plain = [str(url.password)] if url.password else []
+def _secrets_in(url: URL) -> Iterator[str]:
+    yield str(url.password or "")
     for name, values in url.normalized_query.items():
-        if _SECRET.search(name):
-            plain += values
-    spellings = {form for secret in plain for form in (secret, quote(secret, safe=""), quote_plus(secret))}
-    return sorted(filter(None, spellings), key=len, reverse=True)
+        if is_secret_name(name):
+            yield from values
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,7 @@
-"""From a version's id to its serialised DAG, out of Airflow's metadata database.
+"""A loader of serialised DAGs from Airflow's metadata database, by version id.
 
-For schedulers that are not Airflow, and for tools: ``cache.get_or_load(version_id, SerializedDagLoader(url).load)``.
-Only ever reads. Airflow itself needs none of this: there the cache calls Airflow's own loading.
+It serves schedulers other than Airflow, and tools: ``cache.get_or_load(version_id, SerializedDagLoader(url).load)``. It
+only reads. Inside Airflow the cache calls Airflow's own loading instead.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DEFAULT_MAX_PAYLOAD_BYTES = 256 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class VersionRow:
-    """What the database says of a version, without its content."""
+    """A version in the database, without its content."""
 
     id: UUID
     dag_id: str
@@ -33,25 +33,25 @@ class VersionRow:
     created_at: float
     """Seconds since 1970."""
     dag_hash: str | None
-    """None: there is no serialised DAG for this version."""
+    """None: the version has no serialised DAG."""
     payload_bytes: int
-    """Length of the JSON text; of the compressed bytes where it is stored compressed; 0 if it was not asked for."""
+    """The length of the JSON text in bytes, or of its compressed form if that is stored; 0 if not asked for."""
     compressed: bool
 
 
 @final
 class SerializedDagLoader:
-    """Reads serialised DAGs of Airflow 3.1 - 3.3 from SQLite, PostgreSQL or MySQL. Thread-safe; a context manager.
+    """A reader of serialised DAGs of Airflow 3.1 - 3.3 in SQLite, PostgreSQL or MySQL. Thread-safe; a context manager.
 
-    Errors of the database pass as SQLAlchemy raises them, so that a caller's retries work.
+    Database errors pass as SQLAlchemy raises them, so that a caller's retries work.
 
     Args:
-        url_or_engine: as `MetadataDatabase` takes it, or one of those.
-        max_payload_bytes: a serialised DAG whose JSON is longer is refused; compressed ones are not inflated further.
-        timeout: seconds that one statement may take.
+        url_or_engine: a URL or an engine, as for `MetadataDatabase`; or a `MetadataDatabase`.
+        max_payload_bytes: the limit on the JSON of one DAG; compressed JSON is not inflated beyond it.
+        timeout: seconds for one statement.
 
     Raises:
-        LoadError: the URL is not understood, its driver is not installed, or there is no such file.
+        LoadError: the URL is invalid or ambiguous, its driver is not installed, or the file does not exist.
 
     """
 
@@ -78,25 +78,25 @@ class SerializedDagLoader:
         return f"<SerializedDagLoader {self.database.name}>"
 
     def close(self) -> None:
-        """Give the connections up, if they are its own."""
+        """Close the connections, unless they belong to an engine of the caller."""
         self.database.close()
 
     def load(self, version_id: UUID | str) -> dict[str, Any] | None:
         """The serialised DAG of a version, parsed; None if, and only if, it is not in the database.
 
         Raises:
-            LoadError: what is there is damaged, no JSON object, or larger than allowed.
+            LoadError: the content is damaged, not a JSON object, or larger than allowed.
 
         """
         key = as_uuid(version_id)
-        # As bytes where that costs nothing: text that is no UTF-8 is a damaged row, not a failing database.
+        # As bytes where that is free: invalid UTF-8 is then a damaged row, not an error of the database.
         text_type = sa.LargeBinary if self.database.dialect == "sqlite" else sa.Text
         columns = (sa.cast(SERIALIZED_DAG.c.data, text_type), SERIALIZED_DAG.c.data_compressed)
         found = self.database.rows(sa.select(*columns).where(SERIALIZED_DAG.c.dag_version_id == key))
         return parse(found[0][0], found[0][1], key, self._most) if found else None
 
     def latest(self, dag_id: str) -> UUID | None:
-        """The id of the newest version of a DAG that has a serialised DAG; None if there is none."""
+        """The id of a DAG's newest version with a serialised DAG; None if there is no such version."""
         newest = (
             sa.select(DAG_VERSION.c.id)
             .join(SERIALIZED_DAG, SERIALIZED_DAG.c.dag_version_id == DAG_VERSION.c.id)
@@ -108,9 +108,9 @@ class SerializedDagLoader:
         return found[0][0] if found else None
 
     def versions(self, *, batch: int = 1000, sizes: bool = True) -> Iterator[VersionRow]:
-        """All versions by id, read ``batch`` at a time: between two batches no transaction is open.
+        """All versions in the order of their ids, read ``batch`` at a time; no transaction is open between two batches.
 
-        What is written meanwhile may or may not be among them. ``sizes=False`` spares the database looking at payloads.
+        Versions that are written meanwhile may be missing. With ``sizes=False`` the database does not read payloads.
         """
         last: UUID | None = None
         size = payload_bytes(self.database.dialect) if sizes else sa.literal(0)
@@ -125,7 +125,7 @@ class SerializedDagLoader:
             last = found[-1].id
 
     def sizes(self, version_ids: Collection[UUID]) -> dict[UUID, VersionRow]:
-        """The rows of these versions, payload sizes included; one statement: for some hundred at a time."""
+        """The rows of these versions, with payload sizes, by one statement. Pass a few hundred at a time."""
         statement = _versions(payload_bytes(self.database.dialect)).where(DAG_VERSION.c.id.in_(list(version_ids)))
         return {row[0]: _version_row(row) for row in self.database.rows(statement)}
 
@@ -133,7 +133,7 @@ class SerializedDagLoader:
 def payload_bytes(dialect: str) -> ColumnElement[int]:
     """The stored length of a payload, as the database computes it: compressed bytes, else bytes of JSON text."""
     compressed, text = SERIALIZED_DAG.c.data_compressed, sa.cast(SERIALIZED_DAG.c.data, sa.Text)
-    if dialect == "sqlite":  # its length() counts characters, and octet_length() is too new
+    if dialect == "sqlite":  # length() counts characters, and octet_length() needs SQLite 3.43
         nbytes: Any = [sa.func.length(sa.cast(column, sa.LargeBinary)) for column in (compressed, text)]
     else:
         nbytes = [sa.func.octet_length(column) for column in (compressed, text)]
@@ -141,10 +141,10 @@ def payload_bytes(dialect: str) -> ColumnElement[int]:
 
 
 def as_uuid(version_id: UUID | str) -> UUID:
-    """A version's id, however it is written.
+    """A version's id, from a UUID or its text.
 
     Raises:
-        LoadError: it is no UUID.
+        LoadError: the value is not a UUID.
 
     """
     if isinstance(version_id, UUID):
@@ -156,10 +156,10 @@ def as_uuid(version_id: UUID | str) -> UUID:
 
 
 def parse(data: str | bytes | None, compressed: bytes | None, version_id: UUID, most_bytes: int) -> dict[str, Any]:
-    """What the two columns of a row hold.
+    """The JSON object in the two columns of a row.
 
     Raises:
-        LoadError: it is damaged, no JSON object, or longer than ``most_bytes``.
+        LoadError: the content is damaged, not a JSON object, or longer than ``most_bytes``.
 
     """
     text: str | bytes | None = data if compressed is None else _inflated(compressed, version_id, most_bytes)

@@ -1,4 +1,4 @@
-"""A throw-away Airflow to see the cache at work: generated DAGs, runs that wait, and a sweep over all versions.
+"""A throw-away Airflow that shows the cache at work: generated DAGs, waiting runs, and sweeps over all versions.
 
-May import everything but `dagcache.cli`. No other room but the command line imports it.
+May import all rooms but `dagcache.cli`. Only the command line imports it.
 """

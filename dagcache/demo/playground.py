@@ -2,7 +2,7 @@
 
     python -m dagcache.demo.playground --home DIR [--url URL] [--versions N] [--dags N] [--seed S]
 
-A tool for trying, testing and measuring; the hook never imports it.
+A tool for demonstrations, tests and measurements; the hook does not import it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 
 DAG_FILE = "playground_dags.py"
 WAITING = "backfill__waiting_"
-"""What the ids of the runs begin with that only keep their version in use."""
+"""The prefix of the ids of runs that only keep a version in use."""
 
-# On a busy machine a task's first report may come too late; what is serialised now is what the scheduler goes by.
+# On a busy machine a task's first heartbeat may be late. The scheduler uses the value that is serialised now.
 _RETRIES = {"AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "3", "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "5"}
 
 _PULSE = '''"""A DAG that really runs, every twenty seconds."""
@@ -62,13 +62,13 @@ def environment(
 ) -> dict[str, str]:
     """The environment in which Airflow's processes use ``home``; one call serves all processes of one run.
 
-    Nothing of the caller's own Airflow shines through: no ``AIRFLOW*`` variable is inherited. Ports are free ones of
-    this moment and everything listens on 127.0.0.1, but everybody on the machine is an administrator: for playing only.
+    The caller's own Airflow has no effect: no ``AIRFLOW*`` variable is inherited. Ports are free at the time of the
+    call, and all servers listen on 127.0.0.1. Every user of the machine is an administrator: for demonstrations only.
 
     Args:
-        home: becomes AIRFLOW_HOME.
-        url: the metadata database, in SQLAlchemy's notation; by default SQLite in ``home``.
-        examples: whether Airflow's example DAGs are there.
+        home: the AIRFLOW_HOME.
+        url: the metadata database, as a URL of SQLAlchemy; by default SQLite in ``home``.
+        examples: whether to include Airflow's example DAGs.
         dagcache_settings: options of the section ``[dagcache]``: ``max_bytes="64MiB"``.
 
     """
@@ -102,7 +102,7 @@ def environment(
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports that are free on 127.0.0.1 now; all are held until the last is found, so that they differ."""
+    """Different ports that are free on 127.0.0.1 now. All are held until the last is found, so that they differ."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -113,17 +113,17 @@ def free_ports(count: int) -> list[int]:
 def build(
     *, versions: int, dags: int, seed: int, trigger: Sequence[str] = (), progress: Callable[[str, int, int], None]
 ) -> None:
-    """Fill the home of THIS process's environment.
+    """Fill the home in the environment of this process.
 
     Args:
-        versions: how many to generate, each used by a run that waits for ever.
-        dags: how many DAGs they belong to.
+        versions: the number of versions to generate, each used by a waiting run.
+        dags: the number of DAGs.
         seed: the same seed generates the same DAGs.
         trigger: example DAGs to unpause and to queue one run of.
-        progress: ``progress(step, done, of)`` is told how far it is.
+        progress: called as ``progress(step, done, of)`` after each step.
 
     Raises:
-        ValueError: fewer versions than DAGs, or no DAG.
+        ValueError: fewer versions than DAGs, or less than one DAG.
 
     """
     if not 1 <= dags <= max(versions, 1):
@@ -149,7 +149,7 @@ def build(
 
 
 def _let_readers_and_a_writer_work_together() -> None:
-    """SQLite only: a property of the file, without which each scheduling loop locks the API server out."""
+    """Set WAL mode in an SQLite file; without it each scheduling loop locks the API server out."""
     from airflow import settings
     from sqlalchemy import text
 
@@ -160,7 +160,7 @@ def _let_readers_and_a_writer_work_together() -> None:
 
 
 def _airflow(*arguments: str) -> None:
-    """A command of Airflow's own, in this process: each one that starts anew costs seconds."""
+    """Run a command of Airflow in this process; a new process would cost seconds."""
     from airflow.cli.cli_parser import get_parser
 
     parsed = get_parser().parse_args(arguments)
@@ -168,7 +168,7 @@ def _airflow(*arguments: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build a home; the last line on stdout is ``ready``, those before it say how far it is, as JSON."""
+    """Build a home. Lines of JSON on stdout report the progress; the last line is ``ready``."""
     parser = argparse.ArgumentParser(prog="python -m dagcache.demo.playground", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="the folder to become AIRFLOW_HOME")
     parser.add_argument("--url", help="SQLAlchemy URL of an empty database (default: SQLite in the home)")
@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     home.mkdir(parents=True, exist_ok=True)
     os.environ.update(environment(home, chosen.url, examples=not chosen.no_examples, mode="off") | _RETRIES)
     stdout = sys.stdout
-    sys.stdout = sys.stderr  # Airflow's commands print; stdout is for whoever reads our progress
+    sys.stdout = sys.stderr  # Airflow's commands print; stdout is for the progress
 
     def progress(step: str, done: int, of: int) -> None:
         print(json.dumps({"step": step, "done": done, "of": of}), file=stdout, flush=True)

@@ -1,9 +1,9 @@
-"""What looking every DAG version up costs in a scheduler's process: time, memory, statements.
+"""A measurement of sweeps over all DAG versions in a scheduler's process: time, memory, statements.
 
     python -m dagcache.demo.sweep --sweeps 4 [--limit N] [--json]
 
-Uses the bag that the scheduler of this environment would use: with AIRFLOW__DAGCACHE__MODE=off, Airflow's own.
-A tool for measuring; the hook never imports it.
+It uses the bag of the scheduler in this environment: with AIRFLOW__DAGCACHE__MODE=off, Airflow's own. A tool for
+measurements; the hook does not import it.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ _PAYLOAD = re.compile(r"\bserialized_dag\w*\W{1,3}(data|data_compressed)\b")
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Every version looked up once."""
+    """One lookup of each version."""
 
     number: int
     lookups: int
     seconds: float
     rss_growth_bytes: int
-    """Resident memory after the sweep and a collection, against before the bag was built."""
+    """The growth of resident memory from before the bag was built to after the sweep and a collection."""
     statements: int
     payload_statements: int
-    """Those that read serialised DAGs, not just their hashes."""
+    """The statements that read serialised DAGs, not only their hashes."""
     hits_live: int | None
-    """This and the two below: None where Airflow's own bag is measured."""
+    """This and the next two: None for Airflow's own bag."""
     hits_frozen: int | None
     misses: int | None
 
 
 class _Statements:
-    """Counts what an engine executes."""
+    """A counter of the statements of an engine."""
 
     def __init__(self) -> None:
         self.all = self.payload = 0
@@ -57,7 +57,7 @@ class _Statements:
 
 
 def scheduler_bag(entries: int | None = None) -> Any:
-    """A bag as `SchedulerJobRunner` builds it, on Airflow 3.1 - 3.3; ``entries``: another bound than Airflow's own."""
+    """A bag as `SchedulerJobRunner` builds it, on Airflow 3.1 - 3.3; ``entries`` replaces Airflow's bound."""
     module: Any = importlib.import_module(_RUNNER)
 
     if not hasattr(module, "CachedDBDagBag"):
@@ -67,20 +67,22 @@ def scheduler_bag(entries: int | None = None) -> Any:
 
 
 def look_up(bag: Any, version: Any, session: Any) -> Any:
-    """The DAG of a version, as the scheduler gets it: Airflow 3.1 has no public name for that."""
+    """The DAG of a version, as the scheduler gets it. Airflow 3.1 has no public name for this."""
     return bag._get_dag(version_id=version, session=session)  # noqa: SLF001
 
 
 def sweeps(count: int, limit: int | None = None, entries: int | None = None) -> Iterator[Sweep]:
     """Look all versions (or the first ``limit``) up ``count`` times, in the same order, 20 to a session.
 
-    ``entries``: what Airflow's own bag may hold, instead of its 512; no matter where it has no bound, or ours is in.
+    ``entries``: the bound of Airflow's own bag instead of 512; without effect for an unbounded or a cached bag.
 
     Raises:
         LookupError: the bag did not find a version.
 
     """
-    importlib.import_module(_RUNNER)  # before the first look at the memory: it is large, and not the bag's
+    importlib.import_module(
+        _RUNNER
+    )  # before the first measurement of memory: the module is large, and not a part of the bag
     from airflow import settings
     from airflow.models.dag_version import DagVersion
     from airflow.utils.session import create_session
@@ -121,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dagcache.demo.sweep", description=__doc__)
     parser.add_argument("--sweeps", type=int, default=4, help="how often to look every version up (default: 4)")
     parser.add_argument("--limit", type=int, help="only the first N versions")
-    parser.add_argument("--entries", type=int, help="what Airflow's own bag may hold, instead of its 512 versions")
+    parser.add_argument("--entries", type=int, help="the bound of Airflow's own bag, instead of 512 versions")
     parser.add_argument("--json", action="store_true", help="one JSON object per sweep")
     chosen = parser.parse_args(argv)
     for sweep in sweeps(chosen.sweeps, chosen.limit, chosen.entries):

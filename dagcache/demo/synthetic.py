@@ -1,4 +1,4 @@
-"""Generated authoring DAGs: the shapes that a playground's versions are made of. A tool; the hook never imports it."""
+"""Generated authoring DAGs: the shapes of a playground's versions. A tool; the hook does not import it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 Task: TypeAlias = "BaseOperator | MappedOperator"
 
 REVISION = "@revision@"
-"""Stands for the revision's number wherever a revision of a DAG differs from the one before it."""
+"""The placeholder for the revision's number, wherever two revisions of a DAG differ."""
 
 WAIT = "wait"
-"""The first task of every generated DAG: deferred, for the longest time."""
+"""The first task of every generated DAG, which stays deferred."""
 
 _FEWEST, _MEAN, _MOST, _SIGMA = 10, 75, 300, 0.6
 
 
 def task_count(random_: random.Random) -> int:
-    """A DAG's number of tasks: lognormal around 75, never fewer than 10 nor more than 300."""
+    """A DAG's number of tasks: lognormal around 75, from 10 to 300."""
     drawn = random_.lognormvariate(math.log(_MEAN) - _SIGMA**2 / 2, _SIGMA)
     return min(_MOST, max(_FEWEST, round(drawn)))
 
 
 def synthetic_dag(dag_id: str, tasks: int, random_: random.Random, fileloc: str, schedule: str | None = None) -> DAG:
-    """A DAG of mixed operators, some in groups and some mapped, which `REVISION` runs through like an edit would."""
+    """A DAG of mixed operators, some in groups and some mapped, with `REVISION` in places that an edit changes."""
     dag = DAG(
         dag_id,
         schedule=schedule,
@@ -81,7 +81,7 @@ def _task(task_id: str, random_: random.Random) -> Task:
 
 
 def _script(task_id: str, random_: random.Random) -> str:
-    """A job's submission: the longest part of many real tasks."""
+    """A script that submits a job: the longest part of many real tasks."""
     options = "".join(
         f" \\\n  --conf spark.sql.setting.{n}={random_.randint(1, 10_000)}" for n in range(random_.randint(10, 30))
     )
@@ -99,4 +99,4 @@ def _arguments(task_id: str, random_: random.Random) -> dict[str, object]:
 
 
 def _transform(table: str, columns: list[dict[str, str]], source: dict[str, str]) -> None:
-    """What the Python tasks would run."""
+    """The callable of the Python tasks."""

@@ -1,8 +1,8 @@
-"""Generated versions as Airflow would write them, each used by one run that waits for ever.
+"""Generated versions, written by Airflow's own code, each used by one run that waits without end.
 
-A version stays in a scheduler's working set for as long as a run of it is active. A run whose only task instance is
-deferred is the cheapest that is: the scheduler examines it in each sweep, and never has anything to do for it. All are
-runs of backfills, which the scheduler examines after the others, so that a run that works need not wait for a sweep.
+A version stays in a scheduler's working set as long as a run of it is active. The cheapest active run has one deferred
+task instance: the scheduler examines it in each sweep and has no work to do. All waiting runs belong to backfills. The
+scheduler examines those last, so that a working run does not wait for a sweep.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from dagcache.demo.synthetic import REVISION, WAIT, synthetic_dag, task_count
 
-SerializedDAG: Any = vars(serialized_objects)["SerializedDAG"]  # defined there in 3.1, elsewhere since
+SerializedDAG: Any = vars(serialized_objects)["SerializedDAG"]  # defined there in 3.1, imported there since
 BUNDLE = "dags-folder"
 _DAG_ID = "__dag_id__"
 _SHAPES = 24
@@ -36,7 +36,7 @@ _START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
 def write_versions(*, versions: int, dags: int, seed: int, dag_file: str, run_prefix: str) -> Iterator[int]:
-    """Write them, one DAG at a time, and yield how many are written so far. The same seed gives the same payloads."""
+    """Write the versions, one DAG at a time, and yield the number written so far. Equal seeds give equal payloads."""
     written = 0
     for index in range(dags):
         dag_id, revisions = f"generated_{index:04}", len(range(index, versions, dags))
@@ -61,7 +61,7 @@ def _write_dag(dag_id: str, shape: str, revisions: int, run_prefix: str, session
 
 @lru_cache(_SHAPES)
 def _shape(seed: str, dag_file: str) -> str:
-    """A serialised DAG whose id and revision are still to be put in: serialising takes several times as long."""
+    """A serialised DAG with placeholders for id and revision: replacing them is much faster than serialising."""
     random_ = random.Random(seed)
     dag = synthetic_dag(_DAG_ID, task_count(random_), random_, dag_file)
     return json.dumps(LazyDeserializedDAG.from_dag(dag).data, sort_keys=True)
@@ -70,7 +70,7 @@ def _shape(seed: str, dag_file: str) -> str:
 def _write_revision(dag: LazyDeserializedDAG, revision: int, session: Session) -> DagVersion:
     if revision == 1:
         SerializedDAG.bulk_write_to_db(BUNDLE, None, [dag], session=session)
-    # The run of the revision before is what makes Airflow write a new version instead of updating in place.
+    # Airflow writes a new version, instead of updating in place, because the previous revision has a run.
     SerializedDagModel.write_dag(dag, bundle_name=BUNDLE, bundle_version=f"r{revision}", session=session)
     session.flush()
     return cast(DagVersion, DagVersion.get_latest_version(dag.dag_id, session=session))
@@ -86,7 +86,7 @@ def _waiting_run(run_id: str, version: DagVersion, wait: Any, backfill: Backfill
         run_type=DagRunType.BACKFILL_JOB,
         triggered_by=DagRunTriggeredByType.BACKFILL,
         state=DagRunState.RUNNING,
-        # With a bundle version the scheduler looks up the version that the run was created with, not the latest.
+        # With a bundle version, the scheduler looks up the version of the run's creation, not the latest.
         bundle_version=version.bundle_version,
     )
     run.created_dag_version = version

@@ -1,4 +1,4 @@
-"""Which DAGs fill the cache: answered over a socket that only the owner of the process can open.
+"""Per-DAG usage of a cache, served on a local socket that only the owner of the process can open.
 
-Imports `dagcache.core` and what is below it.
+Imports `dagcache.core` and lower levels.
 """

@@ -96,7 +96,7 @@ def test_a_directory_for_traces_that_hangs_does_not_hang_the_component(
     monkeypatch.setattr(module, "record", begin)
     component = make()
     assert running(component) == {**dict.fromkeys(running(component), True), "record": False}
-    assert ["does not answer" in line.getMessage() for line in complaints] == [True]
+    assert ["does not respond" in line.getMessage() for line in complaints] == [True]
     answers.set()
     assert began.wait(30)
     for thread in threading.enumerate():

@@ -72,7 +72,7 @@ def test_nothing_can_be_written(loader: SerializedDagLoader, session: Any) -> No
     write(session, "kept")
     with (
         pytest.raises(LoadError, match=r"read-?only"),
-        loader.database.told(),
+        loader.database.load_errors(),
         loader.database.connection() as connection,
     ):
         connection.execute(sa.delete(SERIALIZED_DAG))
@@ -86,7 +86,7 @@ def test_a_statement_ends_in_time(engine: Any) -> None:
     with (
         SerializedDagLoader(url, timeout=0.2) as impatient,
         pytest.raises(LoadError, match="statement timeout"),
-        impatient.database.told(),
+        impatient.database.load_errors(),
     ):
         impatient.database.rows(sa.select(sa.func.pg_sleep(30)))
 

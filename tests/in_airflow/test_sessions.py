@@ -655,7 +655,7 @@ def test_an_error_that_passes_keeps_nothing_of_the_session(bag: Any, opened: Ope
 def test_a_lookup_that_falls_back_counts_no_hit(bag: Any, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Airflow's own load counts a miss."""
     told: list[int] = []
-    monkeypatch.setattr(type(bag), "tell_hit", lambda _: told.append(1))
+    monkeypatch.setattr(type(bag), "count_hit", lambda _: told.append(1))
     version = rewrite(opened, "fallen_back", "read")
     monkeypatch.setattr(type(bag), "_settle", lambda *_: False)
     assert bag._get_dag(version, opened()).description == "read"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from dagcache.inspection.server import ask
+from dagcache.inspection.client import ask
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.support import Airflow, install_anew, run_python, scheduler_bag, variables
 from tests.in_airflow.test_scheduler import INSTANT, SMALL, Observer

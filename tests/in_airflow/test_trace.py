@@ -69,7 +69,7 @@ def test_a_directory_that_cannot_be_written_costs_one_warning(
     finally:
         bag._component.close()
     assert [record.levelname for record in complaints] == ["WARNING"]
-    assert "no lookups are recorded in /proc/nowhere: No such file or directory" in complaints[0].getMessage()
+    assert "trace recording in /proc/nowhere is unavailable: No such file or directory" in complaints[0].getMessage()
 
 
 _SWEEPS = """

@@ -10,7 +10,8 @@ import pytest
 @pytest.mark.parametrize(
     ("former", "names", "home"),
     [
-        ("attribution", ["AttributionServer", "ask"], "inspection.server"),
+        ("attribution", ["AttributionServer"], "inspection.server"),
+        ("attribution", ["ask"], "inspection.client"),
         ("loader", ["SerializedDagLoader", "VersionRow"], "database.loader"),
         ("policy", ["Policy"], "eviction.policy"),
         ("recorded", ["read_trace"], "traces.reading"),

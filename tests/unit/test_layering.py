@@ -17,7 +17,7 @@ import dagcache
 ROOT = Path(dagcache.__file__).parent
 
 LEVELS = [
-    ["errors", "forks", "own_version"],
+    ["errors", "forks", "own_version", "redaction"],
     ["log_limits"],
     ["concurrency"],
     ["sizing"],

@@ -106,7 +106,7 @@ def main(options: argparse.Namespace) -> int:
                 workers=options.max_workers,
                 budgets=options.budgets,
                 loop_seconds=options.loop_seconds,
-                told=bars.step,
+                progress=bars.step,
             )
     except LoadError as error:
         problem = str(error)

@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 from dagcache.metrics import file_sd
+from dagcache.redaction import public_url
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -134,14 +134,12 @@ def plain_url(url: str) -> str:
         ValueError: it is no http:// or https:// URL; the message shows nothing of it.
 
     """
-    from dagcache.metrics.scrape import shown_url
-
     try:
-        parts = urlsplit(shown_url(url))
+        parts = public_url(url)
     except ValueError:
         raise ValueError("expected an http:// or https:// URL of an endpoint, found something else") from None
     path = parts.path if parts.path not in ("", "/") else "/metrics"
-    return urlunsplit(parts._replace(path=path, query=""))
+    return parts._replace(path=path).geturl()
 
 
 def _all_within(seconds: float, arguments: Iterable[T], work: Callable[[T], R], late: R) -> list[R]:

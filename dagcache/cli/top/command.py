@@ -21,7 +21,8 @@ from dagcache.cli.shared.live_view import View, view
 from dagcache.cli.top.history import Seen, Watch
 from dagcache.cli.top.layout import picture
 from dagcache.cli.top.polling import Endpoint, Endpoints, announced, targets_directory, with_path
-from dagcache.inspection import server
+from dagcache.inspection import client
+from dagcache.inspection.protocol import MOST
 
 HELP = "live view of running caches, and of the DAGs that fill them"
 EXAMPLE = "dagcache top --url http://localhost:11780/metrics --dags"
@@ -145,9 +146,9 @@ class Top:
     def _ask_for_dags(self) -> list[dict[str, Any]]:
         """What the processes of this machine tell; those that do not answer are left out."""
         answers = []
-        for path in server.sockets() if self._dags else ():
+        for path in client.sockets() if self._dags else ():
             with suppress(OSError, ValueError):
-                answers.append(server.ask(path, self._dags))
+                answers.append(client.ask(path, self._dags))
         self._answered = self._answered or bool(answers)
         return answers
 
@@ -166,7 +167,7 @@ def _urls(options: argparse.Namespace) -> Callable[[], Sequence[str]]:
             raise InputError(f"--url: {error}, such as http://localhost:11780/metrics") from None
         return lambda: urls
     directory = options.targets or targets_directory()
-    if not announced(directory) and not (options.dags and server.sockets()):
+    if not announced(directory) and not (options.dags and client.sockets()):
         raise InputError(f"no process of this machine has announced itself in {directory}; name one with --url")
     return lambda: announced(directory)
 
@@ -212,6 +213,6 @@ def _seconds(text: str) -> float:
 
 
 def _positive(text: str) -> int:
-    if not 1 <= (number := int(text)) <= server.MOST:
-        raise argparse.ArgumentTypeError(f"{number} is not between 1 and {server.MOST}")
+    if not 1 <= (number := int(text)) <= MOST:
+        raise argparse.ArgumentTypeError(f"{number} is not between 1 and {MOST}")
     return number

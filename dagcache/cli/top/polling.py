@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from dagcache.metrics import file_sd
-from dagcache.metrics.scrape import Scrape, scrape, shown_url
+from dagcache.metrics.scrape import Scrape, scrape
+from dagcache.redaction import shown_url
 
 _PATIENCE_SECONDS = 3.0
 _LONGEST_REASON = 200

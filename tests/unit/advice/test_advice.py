@@ -27,7 +27,7 @@ DAY = 86_400.0
 MIB = 1 << 20
 
 
-def untold(step: str, done: int, of: int) -> None:
+def no_progress(step: str, done: int, of: int) -> None:
     """Progress that nobody wants to see."""
 
 
@@ -44,7 +44,7 @@ def key(number: int) -> UUID:
 
 def report(loader: SerializedDagLoader, **options: Any) -> Report:
     """The whole advice, with a machine of a known speed."""
-    return advise(loader, **{"days": 7.0, "workers": 2, "told": untold, "speed": Speed(1.0), **options})
+    return advise(loader, **{"days": 7.0, "workers": 2, "progress": no_progress, "speed": Speed(1.0), **options})
 
 
 # ---- history ----
@@ -55,7 +55,7 @@ def test_a_run_of_a_bundle_version_sticks_to_its_version(database: Database, loa
     first = database.version("etl", 1)
     database.version("etl", 2, created=50)
     database.run("etl", 10, 100, version=first)
-    found = uses(read_history(loader, days=7, told=untold))
+    found = uses(read_history(loader, days=7, progress=no_progress))
     assert found == [Use(first, "etl", BORN + 10, BORN + 100)]
 
 
@@ -67,7 +67,7 @@ def test_a_run_without_a_bundle_version_follows_the_newest(database: Database, l
     database.version("etl", 4, created=200)
     database.run("etl", 10, 100)
     database.execute("UPDATE dag_run SET created_dag_version_id = ?", third.hex)
-    assert uses(read_history(loader, days=7, told=untold)) == [
+    assert uses(read_history(loader, days=7, progress=no_progress)) == [
         Use(first, "etl", BORN + 10, BORN + 50),
         Use(second, "etl", BORN + 50, BORN + 80),
         Use(third, "etl", BORN + 80, BORN + 100),
@@ -78,7 +78,7 @@ def test_a_running_run_has_no_end(database: Database, loader: SerializedDagLoade
     """It holds its last version still."""
     version = database.version("etl")
     database.run("etl", -5)
-    assert uses(read_history(loader, days=7, told=untold)) == [Use(version, "etl", BORN - 5, None)]
+    assert uses(read_history(loader, days=7, progress=no_progress)) == [Use(version, "etl", BORN - 5, None)]
 
 
 def test_runs_that_the_scheduler_does_not_examine_are_left_out(database: Database, loader: SerializedDagLoader) -> None:
@@ -94,7 +94,7 @@ def test_runs_that_the_scheduler_does_not_examine_are_left_out(database: Databas
     database.run("old", DAY, 2 * DAY)
     database.run("unstarted", None)
     database.run("bare", 10 * DAY)
-    found = read_history(loader, days=7, told=untold)
+    found = read_history(loader, days=7, progress=no_progress)
     assert (found.runs, found.queued, found.unexamined) == ([], 1, 2)
     assert found.newest("bare") is None
 
@@ -103,7 +103,7 @@ def test_the_newest_activity_is_what_the_period_ends_with(database: Database, lo
     """A copy of a database may be old."""
     database.version("etl", created=3 * DAY)
     database.run("etl", 4 * DAY, 5 * DAY)
-    found = read_history(loader, days=2, told=untold)
+    found = read_history(loader, days=2, progress=no_progress)
     assert (found.as_of, found.days) == (BORN + 5 * DAY, 2.0)
 
 
@@ -116,18 +116,18 @@ def test_no_more_than_the_newest_runs_are_read(
     database.version("etl")
     for number in range(8):
         database.run("etl", number * 3600, number * 3600 + 60)
-    told: list[str] = []
-    found = read_history(loader, days=7, told=lambda step, done, of: told.append(step))
+    steps: list[str] = []
+    found = read_history(loader, days=7, progress=lambda step, done, of: steps.append(step))
     assert found.cut
     assert [run.start - BORN for run in found.runs] == [number * 3600 for number in (7, 6, 5, 4, 3)]
     assert found.since == BORN + 3 * 3600
-    assert "runs" in told
+    assert "runs" in steps
 
 
 def test_an_empty_database_says_so(loader: SerializedDagLoader) -> None:
     """What was expected and what was found."""
     with pytest.raises(LoadError, match="expected DAG versions with a serialised DAG; found none"):
-        read_history(loader, days=7, told=untold)
+        read_history(loader, days=7, progress=no_progress)
 
 
 def test_the_newest_version_at_a_moment_is_found() -> None:
@@ -336,7 +336,7 @@ def test_a_size_knows_what_it_takes_of_a_budget() -> None:
 
 def sampled(loader: SerializedDagLoader, versions: dict[UUID, str], first: set[UUID] | None = None) -> Any:
     """With a machine of a known speed."""
-    return sample_sizes(loader, versions, first=first or set(), speed=Speed(1.0), told=untold)
+    return sample_sizes(loader, versions, first=first or set(), speed=Speed(1.0), progress=no_progress)
 
 
 def test_versions_that_were_not_read_scale_with_their_length(
@@ -611,8 +611,8 @@ def test_versions_that_wait_for_their_next_run_get_room(database: Database, load
         database.run(f"dag_{number}", DAY, None if number == 0 else DAY + 60, version=version)
     reasons = report(loader).scheduler.reasons
     frozen = Speed().size(features(payload("dag_1", 50))).frozen_cost
-    told = next(reason for reason in reasons if "wait, frozen" in reason)
-    assert float(told.split()[0]) == pytest.approx(19 * frozen / 1024, rel=0.05)
+    reason = next(reason for reason in reasons if "wait, frozen" in reason)
+    assert float(reason.split()[0]) == pytest.approx(19 * frozen / 1024, rel=0.05)
 
 
 def test_a_version_that_is_gone_is_not_looked_up(database: Database, loader: SerializedDagLoader) -> None:

@@ -625,12 +625,13 @@ def test_a_log_that_fails_does_not_fail_the_import(site: str, monkeypatch: pytes
         logging.getLogger("dagcache").removeHandler(handler)
 
 
-def test_it_imports_nothing_but_itself_and_the_standard_library() -> None:
-    """Processes that run tasks pay for this module only, not for the cache."""
+@pytest.mark.parametrize("entry_point", ["bootstrap", "provider_info"])
+def test_an_entry_point_imports_nothing_but_itself_and_the_standard_library(entry_point: str) -> None:
+    """Airflow imports both in each process: a process that runs tasks pays for these two modules only."""
     code = (
-        "import sys; before = set(sys.modules); import dagcache.airflow.bootstrap;"
+        f"import sys; before = set(sys.modules); import dagcache.airflow.{entry_point};"
         "known = {*sys.stdlib_module_names};"
         "print(sorted(name for name in set(sys.modules) - before if name.partition('.')[0] not in known))"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert output.stdout.strip() == "['dagcache', 'dagcache.airflow', 'dagcache.airflow.bootstrap']"
+    assert output.stdout.strip() == f"['dagcache', 'dagcache.airflow', 'dagcache.airflow.{entry_point}']"

@@ -70,4 +70,4 @@ def test_the_log_names_the_version_and_nothing_of_its_content(caplog: pytest.Log
     with caplog.at_level(logging.ERROR, "dagcache"):
         Quarantine(60.0).takes("v1", ValueError("invalid: the-password"), now=0.0)
     (record,) = caplog.records
-    assert record.getMessage() == "DAG version v1 cannot be read (ValueError): it is served as missing for 60 s"
+    assert record.getMessage() == "DAG version v1 cannot be read (ValueError): served as missing for 60 s"

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagcache.airflow.options import OPTIONS
-from dagcache.airflow.provider_info import get_provider_info
+from dagcache.airflow.provider_info import OPTIONS, get_provider_info
 from dagcache.airflow.settings import Settings, read_settings
+from dagcache.config import DEFAULT_TTL
 from dagcache.errors import ConfigError
 from dagcache.metrics.ports import DEFAULT_PORTS
 from tests.support.paths import ROOT
@@ -29,7 +29,7 @@ def test_nothing_set_gives_the_documented_defaults() -> None:
     settings = read()
     assert settings.enabled
     assert str(settings.cache.max_bytes) == "25%"
-    assert (settings.cache.ttl, settings.cache.mode, settings.cache.frozen) == (10_800, "enforce", True)
+    assert (settings.cache.ttl, settings.cache.mode, settings.cache.frozen) == (DEFAULT_TTL, "enforce", True)
     assert settings.cache.name == "scheduler"
     assert (settings.high_watermark, settings.low_watermark, settings.gc_freeze) == (0.9, 0.8, False)
     assert settings.metrics_ports == DEFAULT_PORTS

@@ -40,8 +40,9 @@ from dagcache.cli.top.verdict import Verdict, format_seconds, verdict
 from dagcache.inspection.server import AttributionServer
 from dagcache.metrics.collector import CacheCollector
 from dagcache.metrics.file_sd import Targets
-from dagcache.metrics.scrape import Scrape, parse, scrape, shown_url
+from dagcache.metrics.scrape import Scrape, parse, scrape
 from dagcache.metrics.server import MetricsServer
+from dagcache.redaction import shown_url
 from tests.support.caches import KIB, fill, make_cache
 
 MIB = 1 << 20

@@ -278,7 +278,7 @@ def test_a_statement_that_takes_too_long_is_interrupted(database: Database) -> N
     """Also where the database itself knows no time-outs."""
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     opened = MetadataDatabase(database.url, timeout=0.0)
-    with pytest.raises(LoadError, match="interrupted"), opened.told(), opened.connection() as connection:
+    with pytest.raises(LoadError, match="interrupted"), opened.load_errors(), opened.connection() as connection:
         connection.exec_driver_sql(endless)
 
 
@@ -411,7 +411,7 @@ def test_no_password_is_ever_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = f"{opened.name} {opened!r} {SerializedDagLoader(opened)!r}"
     assert "postgresql+psycopg2://user:***@127.0.0.1:1/db" in shown
     said = ProgrammingError("SELECT", {}, Exception(f"bad {SECRET} or {QUOTED} or t0k3n\nand more {SECRET}"))
-    with pytest.raises(LoadError, match=r"bad \*\*\* or \*\*\* or \*\*\*$") as caught, opened.told():
+    with pytest.raises(LoadError, match=r"bad \*\*\* or \*\*\* or \*\*\*$") as caught, opened.load_errors():
         raise said
     with pytest.raises(LoadError) as refused:
         opened.check()
@@ -422,7 +422,7 @@ def test_no_password_is_ever_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_error_without_words_is_told_by_its_kind(database: Database) -> None:
     """Rather than by nothing."""
-    with pytest.raises(LoadError, match=r": ValueError$"), MetadataDatabase(database.url).told():
+    with pytest.raises(LoadError, match=r": ValueError$"), MetadataDatabase(database.url).load_errors():
         raise ValueError
 
 

@@ -1,21 +1,17 @@
-"""Who fills the cache: what is told, to whom, and what becomes of the socket."""
+"""The usage socket: who gets an answer, and when the socket appears and disappears."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import logging
 import os
-import shutil
 import socket
 import stat
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,45 +19,12 @@ import pytest
 
 from dagcache import DagCache
 from dagcache.inspection import server as server_module
-from dagcache.inspection.server import MOST, AttributionServer, ask, census, sockets
-from tests.support.caches import KIB, Weighted, make_cache
-
-PATIENCE = 20.0  # seconds that something in another thread may take
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A place with a short name: a socket's has 107 bytes."""
-    path = Path(tempfile.mkdtemp(prefix="att", dir="/tmp"))
-    yield path / "own"
-    shutil.rmtree(path)
-
-
-@pytest.fixture
-def cache() -> DagCache[Any, Any]:
-    """Two versions of one DAG, one of another, one of which nothing is known."""
-    versions = {1: ("etl", 1), 2: ("etl", 2), 3: ("report", 7), 4: None}
-    cache, clock = make_cache(name="scheduler", version_of=versions.get)
-    for key, kib in ((1, 30), (2, 40), (3, 60), (4, 5)):
-        cache[key] = Weighted(key, kib * KIB)
-        clock.advance(10)
-    cache.get(1)
-    return cache
-
-
-@pytest.fixture
-def server(cache: DagCache[Any, Any], folder: Path) -> Iterator[AttributionServer]:
-    """One that listens."""
-    server = AttributionServer(cache, folder=folder, timeout=PATIENCE)
-    assert server.start()
-    yield server
-    server.close()
-
-
-def path_of(server: AttributionServer) -> Path:
-    """Where it listens."""
-    assert server.path is not None
-    return server.path
+from dagcache.inspection.client import ask
+from dagcache.inspection.protocol import MOST
+from dagcache.inspection.server import AttributionServer
+from tests.support.caches import make_cache
+from tests.unit.inspection.conftest import PATIENCE, path_of
+from tests.unit.inspection.test_client import FLAWED
 
 
 def wait_until_gone(name: str = "dagcache-attribution") -> None:
@@ -70,38 +33,6 @@ def wait_until_gone(name: str = "dagcache-attribution") -> None:
         if thread.name == name:
             thread.join(PATIENCE)
             assert not thread.is_alive()
-
-
-def test_the_biggest_entries_come_first_with_their_dag_and_version(cache: DagCache[Any, Any]) -> None:
-    """As many as are asked for; bytes are those of the copies, live and frozen."""
-    told = census(cache, 3)
-    infos = {info.key: info for info in cache.entries()}
-    assert [(entry["dag_id"], entry["version"], entry["key"]) for entry in told["entries"]] == [
-        ("report", 7, "3"),
-        ("etl", 2, "2"),
-        ("etl", 1, "1"),
-    ]
-    assert told["entries"][0]["bytes"] == infos[3].live_bytes + infos[3].frozen_bytes > 60 * KIB
-    assert (told["component"], told["pid"], told["versions"]) == ("scheduler", os.getpid(), 4)
-    assert told["bytes"] == sum(info.live_bytes + info.frozen_bytes for info in infos.values())
-
-
-def test_versions_of_one_dag_are_added_up(cache: DagCache[Any, Any]) -> None:
-    """Many small versions of one DAG fill a cache, too; idle is the least, for one that is in use keeps it there."""
-    etl, report, unknown = census(cache)["dags"]
-    assert (etl["dag_id"], etl["versions"], etl["live"], etl["idle_seconds"]) == ("etl", 2, 2, 0.0)
-    assert (report["dag_id"], report["versions"], report["idle_seconds"]) == ("report", 1, 20.0)
-    assert (unknown["dag_id"], unknown["versions"]) == (None, 1)
-
-
-def test_a_version_that_is_frozen_only_is_named_as_well() -> None:
-    """Names are kept with the entry, not read from the live graph."""
-    cache, _ = make_cache(max_bytes=150 * KIB, version_of=lambda key: (f"dag_{key}", key))
-    for key in range(4):
-        cache.get_or_load(key, lambda key: Weighted(key, 100 * KIB))
-    told = {entry["tier"]: entry["dag_id"] for entry in census(cache)["entries"]}
-    assert told.keys() == {"live", "frozen"}
-    assert all(told.values())
 
 
 def test_the_owner_gets_an_answer(server: AttributionServer) -> None:
@@ -121,7 +52,7 @@ def test_the_number_of_entries_is_bounded(
         tops.append(top)
         return {**FLAWED, "dags": []}
 
-    monkeypatch.setattr(server_module, "census", noted)
+    monkeypatch.setattr(server_module, "usage", noted)
     ask(path_of(server), asked)
     assert tops == [given]
 
@@ -142,15 +73,15 @@ def test_a_directory_of_ours_that_others_could_enter_is_closed_to_them(cache: Da
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_directory_of_somebody_elses_is_refused(
+def test_a_directory_of_another_user_is_refused(
     cache: DagCache[Any, Any], folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """He could exchange the socket in it. One warning, and no error."""
+    """The owner of a directory can replace the socket in it. One warning, and no error."""
     folder.mkdir(mode=0o700)
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     server = AttributionServer(cache, folder=folder)
     assert not server.start()
-    assert "is no directory of this user's own" in caplog.text
+    assert "is not a directory owned by this user" in caplog.text
     assert server.path is None
 
 
@@ -163,11 +94,11 @@ def test_a_link_in_place_of_the_directory_is_refused(cache: DagCache[Any, Any], 
 def test_another_user_gets_no_answer(
     server: AttributionServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Should he have got that far, the kernel still tells who he is."""
+    """Past the modes of the files, the kernel still gives the user at the other end."""
     monkeypatch.setattr(server_module, "_CREDENTIALS", _Credentials(os.geteuid() + 1))
     with pytest.raises((ValueError, OSError)):
         ask(path_of(server))
-    assert "another user asked" in caplog.text
+    assert "was refused to another user" in caplog.text
 
 
 class _Credentials:
@@ -183,7 +114,7 @@ class _Credentials:
         return 1, self._user, 1
 
 
-def test_where_the_kernel_does_not_tell_the_modes_decide(
+def test_where_the_kernel_gives_no_user_the_modes_decide(
     server: AttributionServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Elsewhere than on Linux."""
@@ -192,7 +123,7 @@ def test_where_the_kernel_does_not_tell_the_modes_decide(
 
 
 @pytest.mark.parametrize("request_", [b"", b"\n", b"GET / HTTP/1.1\n", b'{"top": "all"}\n', b"[1]\n", b"1" * 5000])
-def test_what_is_no_request_gets_no_answer(server: AttributionServer, request_: bytes) -> None:
+def test_an_invalid_request_gets_no_answer(server: AttributionServer, request_: bytes) -> None:
     """And does not disturb the next one."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(PATIENCE)
@@ -204,8 +135,8 @@ def test_what_is_no_request_gets_no_answer(server: AttributionServer, request_: 
     assert ask(path_of(server))["versions"] == 4
 
 
-def test_who_dawdles_is_left(cache: DagCache[Any, Any], folder: Path) -> None:
-    """He holds the next one up no longer than the time that a connection has."""
+def test_a_slow_client_is_disconnected(cache: DagCache[Any, Any], folder: Path) -> None:
+    """The next client waits no longer than the time that a connection has."""
     server = AttributionServer(cache, folder=folder, timeout=0.0)
     assert server.start()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -215,20 +146,20 @@ def test_who_dawdles_is_left(cache: DagCache[Any, Any], folder: Path) -> None:
     server.close()
 
 
-def test_a_fault_while_telling_is_logged_and_the_next_is_answered(
+def test_a_fault_while_reporting_is_logged_and_the_next_is_answered(
     server: AttributionServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It never ends the thread."""
     with monkeypatch.context() as patched:
-        patched.setattr(server_module, "census", lambda *_: 1 / 0)
+        patched.setattr(server_module, "usage", lambda *_: 1 / 0)
         with pytest.raises(ValueError, match="Expecting value"):
             ask(path_of(server))
     assert ask(path_of(server))["versions"] == 4
-    assert "could not be told" in caplog.text
+    assert "could not be reported" in caplog.text
 
 
 def test_a_server_does_not_keep_its_cache(folder: Path) -> None:
-    """A cache that nobody uses any more goes; whoever asks is told nothing."""
+    """An unused cache goes; a client then gets no answer."""
     cache, _ = make_cache()
     server = AttributionServer(cache, folder=folder)
     assert server.start()
@@ -257,12 +188,12 @@ def test_closing_removes_the_socket_and_ends_the_thread(server: AttributionServe
 
 
 def test_a_server_that_was_never_started_can_be_closed(cache: DagCache[Any, Any]) -> None:
-    """As everything here."""
+    """Without an error."""
     AttributionServer(cache).close()
 
 
 def test_the_socket_goes_with_the_object(cache: DagCache[Any, Any], folder: Path) -> None:
-    """Whoever forgets to close it."""
+    """Without `close`."""
     server = AttributionServer(cache, folder=folder)
     assert server.start()
     path = path_of(server)
@@ -327,7 +258,8 @@ _FORKING = """
 import os, sys
 from pathlib import Path
 from dagcache import DagCache
-from dagcache.inspection.server import AttributionServer, ask
+from dagcache.inspection.client import ask
+from dagcache.inspection.server import AttributionServer
 cache = DagCache(name="scheduler")
 server = AttributionServer(cache, folder=Path(sys.argv[1]))
 assert server.start()
@@ -358,7 +290,9 @@ def test_a_child_does_not_end_its_parents_socket(server: AttributionServer, monk
     assert ask(path_of(server))["versions"] == 4
 
 
-def test_in_a_forked_child_the_socket_is_closed_and_can_be_had_anew(cache: DagCache[Any, Any], folder: Path) -> None:
+def test_in_a_forked_child_the_socket_is_closed_and_the_server_can_start_again(
+    cache: DagCache[Any, Any], folder: Path
+) -> None:
     """The hook itself, in this process."""
     server = AttributionServer(cache, folder=folder)
     assert server.start()
@@ -377,88 +311,3 @@ def test_a_fork_does_not_disturb_a_server_that_does_not_listen(cache: DagCache[A
     server = AttributionServer(cache)
     server._after_fork_in_child()
     assert server.path is None
-
-
-def test_sockets_are_sought_where_servers_put_them(
-    cache: DagCache[Any, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In both places: the process that is asked may have had another environment. Root sees everybody's."""
-    temporary, runtime = folder.parent / "tmp", folder.parent / "run"
-    temporary.mkdir()
-    runtime.mkdir()
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: os.fspath(temporary))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", os.fspath(runtime / "missing"))
-    first = AttributionServer(cache)
-    assert first.start()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", os.fspath(runtime))
-    second = AttributionServer(cache)
-    assert second.start()
-    foreign = temporary / "dagcache-999999"
-    foreign.mkdir(mode=0o700)
-    (foreign / "api_server-1.sock").touch()
-    expected = {path_of(first), path_of(second)}
-    assert {path.parent.name for path in expected} == {f"dagcache-{os.geteuid()}", "dagcache"}
-    if os.geteuid() == 0:
-        assert expected | {foreign / "api_server-1.sock"} <= set(sockets())
-        monkeypatch.setattr(os, "geteuid", lambda: 4711)
-        assert not expected & set(sockets())
-    else:
-        assert set(sockets()) == expected
-    first.close()
-    second.close()
-
-
-def test_an_open_directory_is_not_searched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anybody could have put something there."""
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: os.fspath(folder))
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    own = folder / f"dagcache-{os.geteuid()}"
-    own.mkdir(parents=True)
-    (own / "x-1.sock").touch()
-    own.chmod(0o755)
-    assert own / "x-1.sock" not in sockets()
-    own.chmod(0o700)
-    assert own / "x-1.sock" in sockets()
-
-
-FLAWED = {"component": "x", "pid": 1, "versions": 1, "bytes": 1, "entries": [], "dags": [{"dag_id": 7}]}
-
-
-@pytest.mark.parametrize(
-    "answer", [b"[]", b"{}", b'{"dags": 1}', b"", b"{", b"[" * 100_000, json.dumps(FLAWED).encode()]
-)
-def test_an_answer_that_is_none_is_an_error(folder: Path, answer: bytes) -> None:
-    """Not what is shown."""
-    folder.mkdir(mode=0o700)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(os.fspath(folder / "x.sock"))
-        listener.listen(1)
-
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(100)
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        with pytest.raises(ValueError, match=r"something else|Expecting|Expecting property"):
-            ask(folder / "x.sock")
-        thread.join(PATIENCE)
-
-
-def test_asking_where_nobody_answers_is_an_error_in_time(folder: Path) -> None:
-    """It is never waited for ever."""
-    folder.mkdir(mode=0o700)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(os.fspath(folder / "x.sock"))
-        listener.listen(1)
-        with pytest.raises(TimeoutError):
-            ask(folder / "x.sock", timeout=0.05)
-    with pytest.raises(OSError, match="refused"):
-        ask(folder / "x.sock")
-
-
-def test_an_answer_is_json_of_plain_values(cache: DagCache[Any, Any]) -> None:
-    """Whatever the keys are."""
-    assert json.loads(json.dumps(census(cache))) == census(cache)

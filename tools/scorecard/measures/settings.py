@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dagcache import ByteLimit, CacheConfig, ConfigError
-from dagcache.airflow.options import OPTIONS
+from dagcache.airflow.provider_info import OPTIONS
 from dagcache.airflow.settings import read_settings
 from dagcache.metrics.ports import parse_ports
 from dagcache.sizing.durations import MAX_SECONDS, parse_seconds
