@@ -192,5 +192,3 @@ def _remove_stale(folder: Path) -> None:
                 path.unlink(missing_ok=True)
             except OSError:
                 continue
-
-
