@@ -31,7 +31,7 @@ from dagcache.cli.top.layout import picture
 from dagcache.cli.top.polling import Endpoints
 from dagcache.demo.playground import free_ports
 from dagcache.inspection import server
-from dagcache.metrics.dashboard import ROWS, Panel, concrete
+from tools.monitoring.dashboard import ROWS, Panel, concrete
 
 _VERSIONS = 200
 _SCRAPE_SECONDS = 2
