@@ -13,7 +13,6 @@ import json
 import os
 import re
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -22,7 +21,9 @@ from typing import Any, TextIO
 from urllib.parse import unquote
 
 from dagcache.airflow.options import OPTIONS, SECTION
+from dagcache.concurrency.time_limit import try_for
 from dagcache.errors import ConfigError
+from dagcache.metrics.file_sd import default_directory
 
 DATABASE_SECONDS = 10.0
 """What the metadata database is given to answer."""
@@ -247,7 +248,7 @@ def _settled(teller: Teller, component: str) -> dict[str, Any]:
 def _default_targets() -> Path:
     from airflow.configuration import AIRFLOW_HOME
 
-    return Path(AIRFLOW_HOME) / "dagcache" / "targets"
+    return default_directory(Path(AIRFLOW_HOME))
 
 
 # ---- the database ----
@@ -292,10 +293,7 @@ def _within(seconds: float, ask: Callable[[], None]) -> BaseException | None:
         except BaseException as error:
             failures.append(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
+    if not try_for(seconds, run, "dagcache-diagnosis"):
         return TimeoutError(f"no answer within {seconds:g} s")
     return failures[0] if failures else None
 
