@@ -7,18 +7,13 @@ the same graph are built and held. Costs are ratios of sums within one run. Need
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
-import os
 import platform
 import random
-import re
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dagcache.freezing.pickle_freezer import PickleFreezer
+from dagcache.sizing.allocators import bytes_per_copy
 from dagcache.sizing.audit import audit
 from dagcache.sizing.estimate import LearnedSizer
 from dagcache.sizing.walk import Weight, weigh
@@ -34,52 +30,7 @@ from tests.support.graphs import SHARED, as_json, from_json, make_dag
 _COPIES = 3
 _TRAINING = 30
 _ROUNDS = 4
-_SIZE_CLASS = re.compile(r"^ *\d+ +(\d+) +\d+ +(\d+) +\d+ *$", re.MULTILINE)
 _SHARED_IDS = frozenset(map(id, SHARED))
-
-
-class _MallInfo(ctypes.Structure):
-    """struct mallinfo2 of malloc.h; its fields 5 and 8 are what is handed out, mapped and from the heap."""
-
-    _fields_ = [(f"field_{number}", ctypes.c_size_t) for number in range(1, 11)]
-
-
-def allocated_bytes() -> int:
-    """What both allocators have handed out, after a full collection (which empties the free lists, too)."""
-    gc.collect()
-    libc = ctypes.CDLL(None)
-    libc.mallinfo2.restype = _MallInfo
-    info = libc.mallinfo2()
-    pools = sum(int(size) * int(used) for size, used in _SIZE_CLASS.findall(_pymalloc_report()))
-    return pools + int(info.field_5) + int(info.field_8)
-
-
-def _pymalloc_report() -> str:
-    """The interpreter writes it to the file descriptor of stderr, and nowhere else."""
-    with tempfile.TemporaryFile() as report:
-        stderr = os.dup(2)
-        try:
-            os.dup2(report.fileno(), 2)
-            sys._debugmallocstats()  # noqa: SLF001 - its public name is this
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-        report.seek(0)
-        return report.read().decode()
-
-
-def true_bytes(make: Callable[[], object], copies: int = _COPIES) -> float:
-    """The mean weight of what ``make`` makes, by the allocators' own accounts.
-
-    The first two are not counted: they fill the classes' key tables and the allocators' gaps.
-    """
-    held: list[object] = [None] * (copies + 2)
-    held[0] = make()
-    held[1] = make()
-    before = allocated_bytes()
-    for i in range(copies):
-        held[i + 2] = make()
-    return (allocated_bytes() - before) / copies
 
 
 @dataclass
@@ -146,7 +97,7 @@ def run(graphs: int) -> dict[str, Any]:
         size = 2 + int(rng.lognormvariate(3, 1))
         tasks += size
         text = as_json(make_dag(size, number, groups=rng.randrange(1, 2 + size // 5)))
-        truth = true_bytes(partial(from_json, text))
+        truth = bytes_per_copy(partial(from_json, text), _COPIES)
         with _timed() as load:
             graph = from_json(text)
         with _timed() as freeze:
@@ -155,7 +106,7 @@ def run(graphs: int) -> dict[str, Any]:
         samples.append(Sample(text, (*frozen.features, float(len(text))), truth, *times))
         walk.add(*_timed_walk(graph), truth, *times)
         thaw = partial(freezer.thaw, frozen.data)
-        thawed.add(*_timed_walk(thaw()), true_bytes(thaw), *times)
+        thawed.add(*_timed_walk(thaw()), bytes_per_copy(thaw, _COPIES), *times)
         copy = from_json(text)
         with _timed() as spent:
             result = audit(copy, shared=SHARED)

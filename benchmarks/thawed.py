@@ -19,7 +19,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sizing import allocated_bytes
 from benchmarks.unlike import unlike_dags
 from dagcache.airflow import graphs
 from dagcache.airflow.sharing import share_immutables, share_strings
@@ -27,6 +26,7 @@ from dagcache.core.cache import DagCache
 from dagcache.core.entry import ENTRY_OVERHEAD
 from dagcache.core.preparation import Loaded
 from dagcache.demo.synthetic import synthetic_dag
+from dagcache.sizing.allocators import allocated_bytes
 
 _START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from dagcache.sizing.audit import AuditResult, audit
+from dagcache.sizing.allocators import NoAccountError, allocated_bytes, bytes_per_copy
+from dagcache.sizing.audit import AuditResult, audit, audit_copy
 from dagcache.sizing.walk import weigh
 from tests.support.graphs import SHARED, make_dag
 
@@ -105,9 +109,81 @@ def test_each_audit_starts_anew() -> None:
     assert first > 5000
 
 
-def test_without_pympler_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is an optional dependency."""
-    monkeypatch.setitem(sys.modules, "pympler", None)
-    monkeypatch.setitem(sys.modules, "pympler.asizeof", None)
-    with pytest.raises(ImportError, match=r"pip install 'dagcache\[audit\]'"):
-        audit([])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: [bytes(300_000)], lambda: list(map(float, range(20_000))), lambda: make_dag(80, 1)],
+    ids=["one large block", "many small blocks", "a DAG"],
+)
+def test_the_allocators_account_for_a_copy_as_the_walk_does(make: Callable[[], object]) -> None:
+    """Pools, mapped blocks and heap blocks."""
+    result = audit_copy(make, shared=SHARED)
+    assert result.complete
+    assert result.walk_allocation_error_ratio == pytest.approx(0, abs=0.05)
+
+
+def test_each_method_gets_copies_of_its_own() -> None:
+    """Pympler makes a copy heavier, so the allocators must not see that one."""
+    made: list[int] = []
+
+    def make() -> object:
+        made.append(len(made))
+        return [float(len(made))]
+
+    audit_copy(make)
+    assert len(made) == 4
+
+
+def test_without_an_account_of_the_allocators_the_rest_of_an_audit_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS, musl, and free-threaded interpreters."""
+
+    def fail() -> int:
+        raise NoAccountError
+
+    monkeypatch.setattr("dagcache.sizing.allocators.allocated_bytes", fail)
+    result = audit_copy(lambda: [1.5], estimate=80)
+    assert result.allocated_bytes is result.walk_allocation_error_ratio is None
+    assert result.walked_bytes > 0
+    assert result.pympler_bytes
+
+
+def test_an_error_of_the_maker_ends_an_audit() -> None:
+    """A database that is away must not look like an allocator without an account."""
+
+    def fail() -> object:
+        raise OSError("the database is away")
+
+    with pytest.raises(OSError, match="away"):
+        audit_copy(fail)
+
+
+def test_a_c_library_without_an_account_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as musl."""
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    with pytest.raises(NoAccountError, match="mallinfo2"):
+        allocated_bytes()
+
+
+def test_an_interpreter_without_pools_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A free-threaded one has other pools, of which it reports nothing."""
+    monkeypatch.setattr("dagcache.sizing.allocators._pool_report", lambda: "# mimalloc")
+    monkeypatch.delenv("PYTHONMALLOC", raising=False)
+    with pytest.raises(NoAccountError, match="PYTHONMALLOC"):
+        allocated_bytes()
+
+
+def test_an_interpreter_that_was_told_to_use_malloc_has_one_account() -> None:
+    """Its pools are empty, and malloc has it all."""
+    code = (
+        "from dagcache.sizing.allocators import bytes_per_copy;"
+        "print(bytes_per_copy(lambda: list(map(float, range(1000, 21000)))))"
+    )
+    env = {**os.environ, "PYTHONMALLOC": "malloc"}
+    output = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60).stdout
+    assert 20_000 * (24 + 8) < float(output) < 20_000 * 50
+
+
+def test_the_standard_error_stream_is_as_before_after_an_account(capfd: pytest.CaptureFixture[str]) -> None:
+    """The report of the pools takes its place for a moment."""
+    bytes_per_copy(lambda: [1.5])
+    os.write(2, b"still there\n")
+    assert capfd.readouterr().err == "still there\n"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.sizing import true_bytes
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.freezing.reducers import dict_reducer
+from dagcache.sizing.allocators import bytes_per_copy
 from dagcache.sizing.walk import weigh
 
 _INSTANCES = 400
@@ -68,7 +68,7 @@ def assert_weighed(make: Callable[[], object]) -> None:
     """Within 2 per cent of the growth of pymalloc's pools and of the heap."""
     for _ in range(2):
         make()
-    assert weigh(make()).nbytes == pytest.approx(true_bytes(make), rel=0.02)
+    assert weigh(make()).nbytes == pytest.approx(bytes_per_copy(make, 3), rel=0.02)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 6, 12, 20, 29, 31, 40])
