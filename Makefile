@@ -13,10 +13,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
 
-# Airflow is installed from a list of what its release was tried with: resolving it anew takes minutes.
+# A list of versions that Airflow's release was tested with spares pip minutes of resolving.
+# The first pip that knows dependency groups is 25.1; a venv starts with the pip of its Python, which may be older.
 $(VENV)/ready: pyproject.toml $(AIRFLOW)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint $(AIRFLOW) --editable '.[test,bench,airflow]'
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --constraint $(AIRFLOW) --editable '.[cli,png]' --group test --group bench --group airflow
 	touch $@
 
 run: $(VENV)/ready ## see it work: a real Airflow scheduler with the cache in it, in a throw-away home
@@ -41,12 +43,14 @@ check: $(VENV)/ready ## the tests, against the checkout, with branch coverage of
 airflow-check: $(VENV)/ready ## the tests with a real Airflow, on SQLite and on PostgreSQL
 	$(BIN)/python -m pytest tests/in_airflow
 
-wheel-check: $(VENV)/ready ## the tests, against the wheel
+wheel-check: $(VENV)/ready ## the contents of sdist and wheel, and the tests against the wheel
 	rm -rf build $(WHEEL_VENV)
-	mkdir -p build/elsewhere build/wheel
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	mkdir -p build/elsewhere build/dist
+	$(BIN)/python -m build --outdir build/dist .
+	$(BIN)/python -m tools.distributions build/dist
 	$(PYTHON) -m venv $(WHEEL_VENV)
-	$(WHEEL_VENV)/bin/python -m pip install --quiet "$$(echo build/wheel/dagcache-*.whl)[test]"
+	$(WHEEL_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(WHEEL_VENV)/bin/python -m pip install --quiet "$$(echo build/dist/dagcache-*.whl)[cli,png]" --group test
 	cp -R tests tools benchmarks docs examples *.md LICENSE pyproject.toml build/elsewhere
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -c "import dagcache; assert 'site-packages' in dagcache.__file__, dagcache.__file__"
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -m pytest -q
@@ -77,8 +81,7 @@ bench: $(VENV)/ready ## the scoreboard, each figure as a ratio within one run
 	$(BIN)/python -m benchmarks.policies.chart docs/policies.svg --jobs 2
 
 screens: $(VENV)/ready ## the pictures in the documents, and the dashboard and alert rules, from a real scheduler and Prometheus
-	$(BIN)/python -m dagcache.metrics.dashboard > docs/monitoring/dashboard.json
-	$(BIN)/python -m dagcache.metrics.alerts > docs/monitoring/alerts.yaml
+	$(BIN)/python -m tools.monitoring
 	$(BIN)/python -m benchmarks.screens
 
 clean: ## remove everything that was built

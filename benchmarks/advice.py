@@ -123,7 +123,7 @@ def fill(home: Path, chosen: argparse.Namespace) -> None:
 
 def scheduled(home: Path, budget: int) -> dict[str, float]:
     """By a real scheduler in a minute, once warm: its own metrics, in CPU seconds of the constants' machine."""
-    from dagcache.cli.shared.snapshot import Figures, figures
+    from dagcache.cli.shared.snapshot import Snapshot, snapshot
     from dagcache.demo.playground import environment, free_ports
     from dagcache.metrics.scrape import scrape
 
@@ -135,8 +135,8 @@ def scheduled(home: Path, budget: int) -> dict[str, float]:
         "AIRFLOW__DAGCACHE__TRACE": str(traces),
     }
 
-    def told() -> Figures:
-        return figures(scrape(f"http://127.0.0.1:{port}/metrics"), "scheduler")
+    def told() -> Snapshot:
+        return snapshot(scrape(f"http://127.0.0.1:{port}/metrics"), "scheduler")
 
     with (home / "scheduler.log").open("w") as log, real_scheduler(environment(home) | settings, log):
         time.sleep(_WARM_SECONDS)

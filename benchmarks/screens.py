@@ -25,13 +25,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dagcache.cli.shared.endpoint import Endpoint
 from dagcache.cli.shared.live_view import rendered
-from dagcache.cli.top.history import Watch
-from dagcache.cli.top.layout import picture
+from dagcache.cli.top.history import History
+from dagcache.cli.top.layout import layout
 from dagcache.cli.top.polling import Endpoints
 from dagcache.demo.playground import free_ports
 from dagcache.inspection import client
-from dagcache.metrics.dashboard import ROWS, Panel, concrete
+from tools.monitoring.dashboard import ROWS, Panel, concrete
 
 _VERSIONS = 200
 _SCRAPE_SECONDS = 2
@@ -164,15 +165,15 @@ def screenshot(endpoint: str, path: Path, home: Path | None = None) -> str:
     """`dagcache top` on a terminal of 80 columns by 24 lines; its text. With a home, also the DAGs of its scheduler."""
     from rich.console import Console
 
-    endpoints, watch = Endpoints(lambda: [endpoint]), Watch()
+    endpoints, history = Endpoints(lambda: [Endpoint(endpoint)]), History()
     for _ in range(_LOOKS):
-        seen = watch.update(endpoints.ask())
+        seen = history.update(endpoints.ask())
         time.sleep(1)
     announced = [] if home is None else [path.stem for path in (home / "dagcache" / "targets").glob("scheduler-*.json")]
     processes = {name.rpartition("-")[2] for name in announced}
     sockets = [each for each in client.sockets() if each.stem.rpartition("-")[2] in processes]
     answers = [client.ask(each, _DAGS) for each in sockets]
-    drawn = picture(seen, answers, [], columns=80, lines=24)
+    drawn = layout(seen, answers, [], columns=80, lines=24)
     with Path("/dev/null").open("w") as nowhere:
         console = Console(record=True, width=80, height=24, file=nowhere, force_terminal=True, color_system="truecolor")
         console.print(rendered(drawn))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+__version__: str
+
 if TYPE_CHECKING:
     from dagcache.public import (
         ByteLimit,
@@ -50,6 +52,10 @@ def __getattr__(name: str) -> Any:
 
     Airflow imports this package in every process, through an entry point: those that run tasks need none of it.
     """
+    if name == "__version__":
+        from dagcache.own_version import own_version
+
+        return own_version()
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from dagcache import public
@@ -59,4 +65,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

@@ -1,1 +1,4 @@
-"""Prometheus: `names` lists the metrics, `collector` exports them, `server` serves them, `scrape` reads them back."""
+"""Metrics for Prometheus: their definitions, the collector, the endpoint, its announcement, and the reading of scrapes.
+
+May import the core, what stands below it, and ``prometheus_client``.
+"""

@@ -1,4 +1,4 @@
-"""The exporter: one snapshot of each cache per scrape."""
+"""The collector for Prometheus: one snapshot of each cache per scrape."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dagcache.sizing.memory import memory_limit, resident_bytes
 from dagcache.stats import CacheStats, Histogram
 
 Sample = tuple[tuple[str, ...], "float | Histogram"]
-"""Label values beside the component's, and the value."""
+"""Label values, without that of ``component``, and the value."""
 
 
 def _plain(value: Callable[[CacheStats], float | Histogram]) -> Callable[[CacheStats], list[Sample]]:
@@ -75,9 +75,9 @@ _SAMPLES: dict[str, Callable[[CacheStats], list[Sample]]] = {
 class CacheCollector(Collector):
     """Exposes caches to a Prometheus registry: ``REGISTRY.register(CacheCollector([cache]))``.
 
-    Each scrape takes one consistent snapshot per cache; the cache's name becomes the label ``component``. ``pressures``
-    are looked up by that name; a cache without one is in the state "off". A metric that fails is left out, and logged.
-    Thread-safe.
+    Each scrape takes one consistent snapshot per cache. The name of a cache becomes the label ``component`` and is the
+    key of its entry in ``pressures``; a cache without one is in the state "off". A metric that fails is skipped, and
+    logged. Thread-safe.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class CacheCollector(Collector):
         self._samples = {**_SAMPLES, "dagcache_pressure_state": self._pressure_state, "dagcache_info": self._info}
 
     def describe(self) -> Iterator[Family]:
-        """The families without samples, so that registering does not collect."""
+        """The families without samples: registration does not collect."""
         return (_family(metric) for metric in METRICS)
 
     def collect(self) -> Iterator[Family]:
@@ -107,7 +107,7 @@ class CacheCollector(Collector):
         try:
             samples = self._samples[name](stats)
         except Exception as error:
-            report(name, "the metric %s cannot be told", name, error=error)
+            report(name, "could not collect the metric %s", name, error=error)
             return
         for labels, value in samples:
             _add(family, (stats.name, *labels), value)

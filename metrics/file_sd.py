@@ -1,4 +1,4 @@
-"""Where Prometheus finds the processes: one ``file_sd`` file for each, in one directory; written and read back."""
+"""Announcements for Prometheus' ``file_sd``: one file per process, all in one directory; written and read back."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ T = TypeVar("T")
 _log = logging.getLogger("dagcache")
 
 _LOOPBACK = re.compile(r"localhost|127\.[0-9.]+|::1")
-_MOST_FILES = 1024
+MOST_FILES = 1024
 _MOST_BYTES = 64 * 1024
 
 
-class Targets:
-    """Announces endpoints as ``<component>-<machine>-<pid>.json``; takes the files back at exit, and those of the dead.
+class TargetFiles:
+    """Announces endpoints as ``<component>-<machine>-<pid>.json``; removes them at exit, and those of dead processes.
 
-    The machine is in the name because containers that share a directory share process ids as well. Never raises; what
-    cannot be written is one warning. Not thread-safe.
+    The name contains the machine because containers that share a directory have process ids in common. Never raises: a
+    directory that cannot be written is one warning. Not thread-safe.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -47,31 +47,31 @@ class Targets:
             self._remove_dead()
             draft.write_text(json.dumps(content) + "\n", encoding="utf-8")
             draft.replace(path)
-        except Exception as error:  # a path may be anything
+        except Exception as error:  # the path may be anything
             self._warn(error)
         else:
             self._written.add((os.getpid(), path))
 
     def remove(self) -> None:
-        """Take back what this process announced; what a parent announced stays."""
+        """Remove the announcements of this process; those of its parent stay."""
         _remove(self._written)
 
     def _remove_dead(self) -> None:
         for path in list(self._directory.iterdir()):
             pid = announcer(path)
             if pid is not None and not _is_alive(pid):
-                with suppress(OSError):  # another user's
+                with suppress(OSError):  # a file of another user
                     path.unlink(missing_ok=True)
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
             reason = getattr(error, "strerror", None) or type(error).__name__
-            _log.warning("Prometheus is not told of this process in %s: %s", self._directory, reason)
+            _log.warning("could not announce this process to Prometheus in %s: %s", self._directory, reason)
 
 
 def announcer(path: Path) -> int | None:
-    """The process of this machine whose file that is, by its name; None: another machine's, or somebody else's."""
+    """The process id in the name of a file of this machine; None for other machines and other files."""
     match = re.fullmatch(rf".+-{re.escape(_plain(_machine()))}-([0-9]+)\.(json|draft)", path.name)
     return None if match is None else int(match[1])
 
@@ -81,18 +81,18 @@ def announced(
     understand: Callable[[Any, dict[str, Any]], T],
     *,
     here: bool = False,
-    most_files: int = _MOST_FILES,
+    most_files: int = MOST_FILES,
 ) -> list[T]:
-    """What is made of each target in a directory's ``file_sd`` files, in the order of their names.
+    """The targets in a directory's ``file_sd`` files, each as ``understand`` returns it, in the order of the names.
 
     Args:
         directory: may be missing.
-        understand: ``understand(target, group)`` is called with each target and the group that it is in, as they were
-            parsed; it may be anything.
+        understand: called as ``understand(target, group)`` with each target and its group, both as parsed from JSON:
+            they may be of any type.
         here: only the files of processes of this machine.
-        most_files: what comes after so many is left out.
+        most_files: later files are skipped.
 
-    A file that cannot be read or understood is left out as a whole; so is one of more than 64 KiB. Thread-safe.
+    A file that cannot be read or understood is skipped as a whole; so is a file of more than 64 KiB. Thread-safe.
 
     """
     paths: list[Path] = []
@@ -102,12 +102,17 @@ def announced(
 
 
 def _read(path: Path, understand: Callable[[Any, dict[str, Any]], T]) -> list[T]:
-    # It may go in this very moment, or be anything.
+    # The file may vanish at any moment, and its content may be anything.
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         with path.open("rb") as file:
             groups = json.loads(file.read(_MOST_BYTES))
         return [understand(target, group) for group in groups for target in group["targets"]]
     return []
+
+
+def default_directory(airflow_home: Path) -> Path:
+    """The directory of announcements where the setting ``metrics_targets`` is empty."""
+    return airflow_home / "dagcache" / "targets"
 
 
 def _machine() -> str:
@@ -127,7 +132,7 @@ def _remove(written: set[tuple[int, Path]]) -> None:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            _log.warning("%s stays behind: %s", path, error.strerror)
+            _log.warning("could not remove %s: %s", path, error.strerror)
 
 
 def _is_alive(pid: int) -> bool:
@@ -135,6 +140,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # somebody else's
+    except OSError:  # a process of another user
         return True
     return True

@@ -1,4 +1,4 @@
-"""Where the endpoint listens: one port, or a range of which each process takes the first that is free."""
+"""The ports of the endpoint: one port, or a range of which each process takes the first free one."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import re
 from dagcache.errors import ConfigError
 
 DEFAULT_PORTS = tuple(range(11780, 11790))
-"""Outside of 9100-9999, which Prometheus' list of default ports has given away entirely, and of its overflow."""
+"""Outside of 9100-9999, which Prometheus' list of default ports has allocated entirely, and of its overflow."""
 
 _MOST = 1000
 _SPAN = re.compile(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?", re.ASCII)
 
 
 def parse_ports(value: object, setting: str = "metrics_port") -> tuple[int, ...]:
-    """The ports to try, in order: of ``"9095"``, of ``"9095-9104"``; none of ``"0"``, which turns the endpoint off.
+    """The ports to try, in order, from ``"9095"`` or ``"9095-9104"``. ``"0"`` gives none: no endpoint.
 
     Raises:
-        ConfigError: (a ValueError) it is none of these.
+        ConfigError: (a ValueError) the value has another form.
 
     """
     span = None if isinstance(value, bool) else _SPAN.fullmatch(str(value).strip())

@@ -1,4 +1,4 @@
-"""What is answered to a request: a function from the bytes of one to the bytes of the other. Knows no sockets."""
+"""HTTP responses, as a function from the bytes of a request to the bytes of its response. No sockets."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _METHODS = ("GET", "HEAD")
 _REQUEST_LINE = re.compile(rb"([!-~]{1,20}) ([!-~]+) HTTP/1\.[01]\r?\n")
 
 
-def answer(request: bytes, registry: CollectorRegistry) -> bytes:
-    """The whole response to a request's head; an error while collecting is a 500, and one line a minute in the log."""
+def response_to(request: bytes, registry: CollectorRegistry) -> bytes:
+    """The whole response to the head of a request. An error while collecting is a 500, and one log line a minute."""
     line = _REQUEST_LINE.match(request)
     if line is None:
         return refusal(HTTPStatus.BAD_REQUEST)
@@ -37,20 +37,20 @@ def answer(request: bytes, registry: CollectorRegistry) -> bytes:
     if method not in _METHODS:
         return refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"Allow: {', '.join(_METHODS)}")
     try:
-        response, body = _exposition(registry, headers)
+        response, body = _metrics(registry, headers)
     except Exception as error:
-        report("scrape", "the metrics could not be collected", error=error)
+        report("scrape", "could not collect the metrics", error=error)
         return refusal(HTTPStatus.INTERNAL_SERVER_ERROR)
     return response if method == "HEAD" else response + body
 
 
 def refusal(status: HTTPStatus, *headers: str) -> bytes:
-    """A response that says no more than its status."""
+    """A response with its status as its content."""
     body = f"{status} {status.phrase}\n".encode()
     return _head(status, len(body), "Content-Type: text/plain; charset=utf-8", *headers) + body
 
 
-def _exposition(registry: CollectorRegistry, headers: Message) -> tuple[bytes, bytes]:
+def _metrics(registry: CollectorRegistry, headers: Message) -> tuple[bytes, bytes]:
     encode, content_type = _encoder(_value(headers, "Accept"))
     body = encode(registry)
     described = [f"Content-Type: {content_type}", "Vary: Accept, Accept-Encoding"]
@@ -61,7 +61,7 @@ def _exposition(registry: CollectorRegistry, headers: Message) -> tuple[bytes, b
 
 
 def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
-    """As prometheus_client chooses; what it cannot read, or would put into a header of ours, counts as not said."""
+    """The encoder that prometheus_client chooses, without a version that it cannot parse or would copy to a header."""
     if re.search(r"version=(?![0-9]{1,4}(\.[0-9]{1,4}){0,3}\s*(;|,|$))", accept):
         accept = ""
     return choose_encoder(accept)

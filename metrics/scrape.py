@@ -1,4 +1,4 @@
-"""Reading an endpoint back, for live views."""
+"""Scrapes of an endpoint, for the commands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_BYTES = 64 * 1024 * 1024
 
 
 class Scrape:
-    """The samples of one moment."""
+    """The samples of one scrape."""
 
     def __init__(self, samples: Iterable[Sample]) -> None:
         self._samples: defaultdict[str, list[Sample]] = defaultdict(list)
@@ -34,15 +34,15 @@ class Scrape:
             self._samples[sample.name].append(sample)
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The first sample of that name that has (at least) these labels; None if there is none."""
+        """The first sample with that name and at least these labels; None without one."""
         return next((sample.value for sample in self._matching(name, labels)), None)
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum of all samples of that name that have (at least) these labels; 0.0 if there are none."""
+        """The sum of all samples with that name and at least these labels; 0.0 without any."""
         return float(sum(sample.value for sample in self._matching(name, labels)))
 
     def labels(self, name: str, **labels: str) -> list[dict[str, str]]:
-        """The labels of the same samples."""
+        """The labels of each sample with that name and at least these labels."""
         return [dict(sample.labels) for sample in self._matching(name, labels)]
 
     def _matching(self, name: str, labels: dict[str, str]) -> Iterator[Sample]:
@@ -51,26 +51,26 @@ class Scrape:
 
 
 def parse(text: str) -> Scrape:
-    """Samples in Prometheus' text format.
+    """The samples in a text of Prometheus' format.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text has another format.
 
     """
     try:
         return Scrape(sample for family in text_string_to_metric_families(text) for sample in family.samples)
-    except Exception as error:  # the parser fails as it happens to
+    except Exception as error:  # the parser raises errors of many types
         raise ValueError(f"not in Prometheus' text format: {error}") from error
 
 
 def scrape(url: str, timeout: float = 2.0) -> Scrape:
     """Fetch and parse; no proxy, no redirect. ``timeout`` is in seconds, for each step.
 
-    A user and a password in the URL are sent as Basic authentication and are in no error.
+    A user and a password in the URL are sent as Basic authentication. Errors never contain them.
 
     Raises:
-        OSError: it cannot be reached, or answers with an error (all of urllib's errors are such).
-        ValueError: the URL is none, or what came is not in Prometheus' text format.
+        OSError: there is no connection, or the response is an error (urllib's errors are OSErrors).
+        ValueError: the URL is not valid, or the response is not in Prometheus' text format.
 
     """
     parts = split_http_url(url)

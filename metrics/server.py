@@ -1,8 +1,8 @@
-"""The endpoint that Prometheus scrapes: one thread for all connections, however slow or many they are.
+"""The HTTP server of the metrics endpoint: one thread for all connections, however slow or many they are.
 
-A connection that dawdles costs a socket and a few kilobytes until its time is up, never a thread. Its time does not
-pass while the endpoint itself is busy with collecting: that is not the client's fault. Beyond ``most_connections`` the
-oldest is dropped: a scrape sends its request at once and is answered before it is the oldest.
+A slow connection costs a socket and a few kilobytes until its deadline, never a thread. Its time stands still while
+the endpoint collects metrics, which is not the client's fault. Beyond ``most_connections`` the oldest connection is
+dropped: a scrape sends its request at once, and gets its response long before it is the oldest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from prometheus_client import CollectorRegistry
 
 from dagcache.concurrency.time_limit import try_for
 from dagcache.forks import after_fork_in_child
-from dagcache.metrics.responses import answer, refusal
+from dagcache.metrics.listening import listen
+from dagcache.metrics.responses import refusal, response_to
 
 _log = logging.getLogger("dagcache")
 
@@ -31,21 +32,21 @@ _CHUNK = 64 * 1024
 _MOST_IGNORED = 4 * 1024 * 1024
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _JOIN_SECONDS = 1.5
-_PATIENCE = 5.0  # seconds for a name server
+_NAME_SERVER_SECONDS = 5.0
 
-# Without a descriptor of its own: an epoll would be shared with forked children.
+# An epoll is a descriptor of its own, which forked children would share.
 _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 class MetricsServer:
-    """Serves a registry on ``/metrics``, to GET and HEAD, without TLS or passwords; anything else is a 404 or a 405.
+    """Serves a registry on ``/metrics``, to GET and HEAD, without TLS or passwords. Other requests get a 404 or a 405.
 
     Args:
-        registry: what to collect for each scrape.
+        registry: collected for each scrape.
         host: the address to listen on.
-        ports: tried in this order; 0 is any free port. Empty: no endpoint.
-        most_connections: open at a time; beyond it the oldest is dropped.
-        timeout: seconds that a connection may take in all, without those that collecting takes.
+        ports: tried in this order; 0 is any free port. Without ports there is no endpoint.
+        most_connections: open at the same time; beyond that the oldest is dropped.
+        timeout: seconds for a whole connection, without the time of collecting.
 
     Not thread-safe: `start` and `close` are for one thread. A forked child does not listen until it calls `start`.
 
@@ -62,44 +63,44 @@ class MetricsServer:
     ) -> None:
         self.host = host
         self.ports = tuple(ports)
-        self._make_desk = functools.partial(
-            _Desk, functools.partial(answer, registry=registry), most_connections, timeout
+        self._make_loop = functools.partial(
+            _EventLoop, functools.partial(response_to, registry=registry), most_connections, timeout
         )
-        self._desk: _Desk | None = None
+        self._loop: _EventLoop | None = None
         after_fork_in_child(self._after_fork_in_child)
 
     @property
     def port(self) -> int | None:
-        """The port that is listened on; None while there is none."""
-        return None if self._desk is None else self._desk.port
+        """The port in use; None while the server does not listen."""
+        return None if self._loop is None else self._loop.port
 
     def start(self) -> bool:
-        """Listen on the first free port. False, with a warning in the log, if none could be had; never raises."""
-        if self._desk is not None or not self.ports:
-            return self._desk is not None
+        """Listen on the first free port. Returns False, with a warning in the log, if there is none. Never raises."""
+        if self._loop is not None or not self.ports:
+            return self._loop is not None
         listener = self._listen()
         if listener is None:
             return False
         try:
-            desk = self._make_desk(listener)
+            loop = self._make_loop(listener)
         except OSError as error:  # no more descriptors
             listener.close()
             _log.warning("no metrics endpoint: %s", error)
             return False
         try:
-            threading.Thread(target=desk.run, name="dagcache-metrics", daemon=True).start()
+            threading.Thread(target=loop.run, name="dagcache-metrics", daemon=True).start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending
-            desk.abandon()
+            loop.abandon()
             _log.warning("no metrics endpoint: %s", error)
             return False
-        self._desk = desk
+        self._loop = loop
         return True
 
     def close(self) -> None:
-        """Stop listening and drop all connections. Returns within two seconds, also if a scrape hangs."""
-        desk, self._desk = self._desk, None
-        if desk is not None:
-            desk.close()
+        """Stop listening and drop all connections. Returns within two seconds, even if a scrape hangs."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.close()
 
     def _listen(self) -> socket.socket | None:
         bound = self._bind_first_free()
@@ -113,21 +114,21 @@ class MetricsServer:
         address = _address_of(self.host)
         if isinstance(address, Exception):
             return address
-        bound = _bind(address, self.ports[0])
+        bound = _try_to_listen(address, self.ports[0])
         for port in self.ports[1:]:
             if isinstance(bound, socket.socket):
                 break
-            bound = _bind(address, port)
+            bound = _try_to_listen(address, port)
         return bound
 
     def _after_fork_in_child(self) -> None:
-        desk, self._desk = self._desk, None
-        if desk is not None:
-            desk.abandon()
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.abandon()
 
 
-class _Desk:
-    """One listening socket, its connections, and the thread that attends to them."""
+class _EventLoop:
+    """One listening socket and its connections, served by one thread."""
 
     def __init__(
         self, respond: Callable[[bytes], bytes], most_connections: int, timeout: float, listener: socket.socket
@@ -136,7 +137,7 @@ class _Desk:
         self._most = most_connections
         self._timeout = timeout
         self._listener = listener
-        self._bell, self._ringer = socket.socketpair()
+        self._wakeup_receiver, self._wakeup_sender = socket.socketpair()
         self._connections: dict[socket.socket, tuple[Iterator[int], float]] = {}  # the oldest first
         self._busy = 0.0
         self._selector = _Selector()
@@ -145,12 +146,12 @@ class _Desk:
         self.port: int = listener.getsockname()[1]
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
-        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._selector.register(self._wakeup_receiver, selectors.EVENT_READ)
 
     def run(self) -> None:
-        """Attend until closed."""
+        """Serve until closed."""
         try:
-            self._attend_to_all()  # no loop in here: tests/unit/core/test_interrupts.py says why
+            self._serve_until_closed()  # a loop in its own function: see tests/unit/core/test_interrupts.py
         except Exception:
             _log.exception("the metrics endpoint failed and is closed")
         finally:
@@ -158,72 +159,72 @@ class _Desk:
             self._ended.set()
 
     def close(self) -> None:
-        """End the thread, or leave it behind without its sockets if it hangs."""
+        """End the thread. If it hangs, close its sockets and leave it."""
         self._open = False
         with contextlib.suppress(OSError):
-            self._ringer.send(b"!")
+            self._wakeup_sender.send(b"!")
         if not self._ended.wait(_JOIN_SECONDS):
             self.abandon()
 
     def abandon(self) -> None:
-        """Close this process's descriptors; a parent's connections are not disturbed by that."""
+        """Close the descriptors of this process. In a forked child this leaves the parent's connections intact."""
         self._open = False
-        for held in (self._listener, self._bell, self._ringer, *list(self._connections)):
+        for held in (self._listener, self._wakeup_receiver, self._wakeup_sender, *list(self._connections)):
             with contextlib.suppress(OSError):
                 held.close()
 
-    def _attend_to_all(self) -> None:
+    def _serve_until_closed(self) -> None:
         while self._open:
-            self._attend()
+            self._serve_once()
 
-    def _attend(self) -> None:
-        for key, _ in self._selector.select(self._patience()):
+    def _serve_once(self) -> None:
+        for key, _ in self._selector.select(self._seconds_to_next_deadline()):
             if key.fileobj is self._listener:
                 self._accept()
             elif isinstance(key.fileobj, socket.socket) and key.fileobj in self._connections:
-                self._proceed(key.fileobj)
-        now = self._clients_time()
+                self._advance(key.fileobj)
+        now = self._client_clock()
         for connection, (_, deadline) in list(self._connections.items()):
             if deadline > now:
                 break
             self._drop(connection)
 
-    def _patience(self) -> float | None:
+    def _seconds_to_next_deadline(self) -> float | None:
         for _, deadline in self._connections.values():
-            return max(0.0, deadline - self._clients_time())
+            return max(0.0, deadline - self._client_clock())
         return None
 
-    def _clients_time(self) -> float:
-        """Seconds that have passed for the clients: without those in which they waited for an answer to be made."""
+    def _client_clock(self) -> float:
+        """Seconds that count against the clients: all but those that the making of responses took."""
         return time.monotonic() - self._busy
 
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionError):  # it went away again
+        except (BlockingIOError, ConnectionError):  # the client left again
             return
-        except OSError:  # out of descriptors: without a pause this would spin
+        except OSError:  # out of descriptors: without a pause the loop would spin
             time.sleep(0.05)
             return
         if len(self._connections) >= self._most:
             self._drop(next(iter(self._connections)))
         connection.setblocking(False)
-        talk = _talk(connection, self._answer)
-        self._connections[connection] = (talk, self._clients_time() + self._timeout)
-        self._selector.register(connection, next(talk))
+        exchange = _exchange(connection, self._timed_response)
+        self._connections[connection] = (exchange, self._client_clock() + self._timeout)
+        self._selector.register(connection, next(exchange))
 
-    def _answer(self, request: bytes) -> bytes:
+    def _timed_response(self, request: bytes) -> bytes:
         began = time.monotonic()
         try:
             return self._respond(request)
         finally:
             self._busy += time.monotonic() - began
 
-    def _proceed(self, connection: socket.socket) -> None:
-        talk, _ = self._connections[connection]
+    def _advance(self, connection: socket.socket) -> None:
+        exchange, _ = self._connections[connection]
         try:
-            self._selector.modify(connection, next(talk))
-        except Exception:  # StopIteration: it is done; else the client left, or memory is short
+            self._selector.modify(connection, next(exchange))
+        except Exception:  # StopIteration at the end; else the client left, or memory is short
             self._drop(connection)
 
     def _drop(self, connection: socket.socket) -> None:
@@ -233,7 +234,7 @@ class _Desk:
 
 
 def _address_of(host: str) -> str | Exception:
-    """The host, as an address if it is a name: looked up once, and not for longer than a start may take."""
+    """The address of a host; a name is looked up once, within the time that a start may take."""
     with contextlib.suppress(OSError, ValueError):
         socket.getaddrinfo(host, 0, flags=socket.AI_NUMERICHOST)
         return host
@@ -246,22 +247,20 @@ def _address_of(host: str) -> str | Exception:
         except Exception as error:
             found.append(error)
 
-    if try_for(_PATIENCE, look_up, "dagcache-name"):
+    if try_for(_NAME_SERVER_SECONDS, look_up, "dagcache-name"):
         return found[0]
-    return TimeoutError("no name server answers")
+    return TimeoutError("no answer from a name server")
 
 
-def _bind(host: str, port: int) -> socket.socket | Exception:
-    family, dual = (socket.AF_INET6, socket.has_dualstack_ipv6()) if ":" in host else (socket.AF_INET, False)
+def _try_to_listen(address: str, port: int) -> socket.socket | Exception:
     try:
-        (*_, address), *_ = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
-        return socket.create_server(address, family=family, backlog=128, dualstack_ipv6=dual)
-    except Exception as error:  # taken, not ours, or no address at all
+        return listen(address, port)
+    except Exception as error:  # the port is taken or not permitted, or the address is not of this machine
         return error
 
 
-def _talk(connection: socket.socket, respond: Callable[[bytes], bytes]) -> Iterator[int]:
-    """One request and its response; yields what to wait for before each step."""
+def _exchange(connection: socket.socket, respond: Callable[[bytes], bytes]) -> Iterator[int]:
+    """One request and its response. Yields the event to wait for before each step."""
     head = b""
     while (end := _END_OF_HEAD.search(head, 0, _MOST_HEAD)) is None and len(head) < _MOST_HEAD:
         yield selectors.EVENT_READ
@@ -276,7 +275,7 @@ def _talk(connection: socket.socket, respond: Callable[[bytes], bytes]) -> Itera
         unsent = unsent[connection.send(unsent) :]
     connection.shutdown(socket.SHUT_WR)
     ignored = 0
-    while ignored < _MOST_IGNORED:  # closing on what was not read would cut the response off
+    while ignored < _MOST_IGNORED:  # closing a socket with unread data would cut the response off
         yield selectors.EVENT_READ
         received = connection.recv(_CHUNK)
         if not received:

@@ -139,6 +139,11 @@ def shown(value: object) -> object:
     return value
 
 
+def format_limit(nbytes: int) -> str:
+    """A byte limit for people; 0 is ``unbounded``."""
+    return format_bytes(nbytes) if nbytes else "unbounded"
+
+
 def format_bytes(nbytes: int) -> str:
     """A byte count for people, in powers of 1024: ``512 B``, ``1.5 GiB``."""
     if abs(nbytes) < 1024:

@@ -25,9 +25,10 @@ from dagcache.forks import after_fork_in_child
 from dagcache.inspection.server import AttributionServer
 from dagcache.log_limits import report
 from dagcache.metrics.endpoint import MetricsEndpoint
+from dagcache.metrics.file_sd import default_directory
 from dagcache.pressure import MemoryPressure
 from dagcache.reclaim.gc_freeze import HeapFreeze
-from dagcache.sizing.limits import format_bytes
+from dagcache.sizing.limits import format_limit
 from dagcache.sizing.memory import memory_limit
 from dagcache.traces.recording import Recording, new_file_in, record
 
@@ -53,7 +54,7 @@ class Component:
         )
         self._settings = settings
         self.quarantine_seconds = settings.quarantine
-        self._targets = Path(settings.metrics_targets) if settings.metrics_targets else home / "dagcache" / "targets"
+        self._targets = Path(settings.metrics_targets) if settings.metrics_targets else default_directory(home)
         self._serves = serves
         self._starting = Lock()
         self._pid = 0
@@ -159,7 +160,7 @@ class Component:
         _log.info(
             "dagcache serves the %s: max_bytes = %s%s, ttl = %g s, %s%s",
             config.name,
-            format_bytes(budget) if budget else "unbounded",
+            format_limit(budget),
             _origin(config),
             config.ttl,
             config.mode,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -20,7 +19,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dagcache.airflow.provider_info import OPTIONS, SECTION
+from dagcache.concurrency.time_limit import try_for
 from dagcache.errors import ConfigError
+from dagcache.metrics.file_sd import default_directory
 from dagcache.redaction import MASK, Secrets, is_ambiguous
 
 DATABASE_SECONDS = 10.0
@@ -216,7 +217,7 @@ def _settled(reporter: Reporter, component: str) -> dict[str, Any]:
 def _default_targets() -> Path:
     from airflow.configuration import AIRFLOW_HOME
 
-    return Path(AIRFLOW_HOME) / "dagcache" / "targets"
+    return default_directory(Path(AIRFLOW_HOME))
 
 
 # ---- the database ----
@@ -262,10 +263,7 @@ def _within(seconds: float, ask: Callable[[], None]) -> BaseException | None:
         except BaseException as error:
             failures.append(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
+    if not try_for(seconds, run, "dagcache-diagnosis"):
         return TimeoutError(f"no answer within {seconds:g} s")
     return failures[0] if failures else None
 

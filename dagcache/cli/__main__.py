@@ -1,4 +1,4 @@
-"""``python -m dagcache.cli``."""
+"""``python -m dagcache.cli``: the command ``dagcache``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command ``dagcache``: finds the subcommand and runs it."""
+"""The command ``dagcache`` and its subcommands."""
 
 from __future__ import annotations
 
@@ -11,20 +11,30 @@ from types import ModuleType
 
 from dagcache.cli.advise import command as advise
 from dagcache.cli.doctor import command as doctor
+from dagcache.cli.monitoring import command as monitoring
 from dagcache.cli.replay import command as replay
 from dagcache.cli.run import command as run
 from dagcache.cli.shared.broken_pipe import discard_output
 from dagcache.cli.shared.failure import CommandError
 from dagcache.cli.top import command as top
+from dagcache.own_version import own_version
 
-_COMMANDS = {"run": run, "advise": advise, "top": top, "doctor": doctor, "replay": replay}
-_INTERRUPTED = 128 + signal.SIGINT  # as a shell says it
+_COMMANDS = {
+    "run": run,
+    "advise": advise,
+    "top": top,
+    "doctor": doctor,
+    "replay": replay,
+    "monitoring": monitoring,
+}
+_INTERRUPTED = 128 + signal.SIGINT  # the exit code that a shell reports
 
 
 def parser() -> argparse.ArgumentParser:
     """All subcommands with their options."""
     whole = argparse.ArgumentParser(prog="dagcache", description="A memory-aware cache of deserialised DAG versions.")
-    whole.add_argument("--debug", action="store_true", help="show the traceback of what fails")
+    whole.add_argument("--version", action="version", version=f"dagcache {own_version()}")
+    whole.add_argument("--debug", action="store_true", help="show the traceback of a failure")
     commands = whole.add_subparsers(title="commands", metavar="COMMAND")
     for name, module in _COMMANDS.items():
         _add_command(commands, name, module)
@@ -44,7 +54,7 @@ def _add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what ``argv`` says and return the exit code: 0 well, 1 failed, 2 not understood."""
+    """Run the command line ``argv``. The exit code is 0 for success, 1 for a failure, 2 for unusable input."""
     whole = parser()
     chosen = whole.parse_args(argv)
     if not hasattr(chosen, "main"):

@@ -1,21 +1,52 @@
-"""Doing what may hang: a file system over a network, above all."""
+"""Actions with a time limit: calls that may hang, such as those to a file system over a network."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TypeVar
+
+R = TypeVar("R")
 
 
-def try_for(seconds: float, action: Callable[[], object], name: str) -> bool:
-    """Run an action in a daemon thread and wait for it for so long; whether it has ended. If not, it goes on.
+def start(action: Callable[[], object], name: str) -> threading.Thread:
+    """Run an action in a daemon thread; in the caller's thread where no other can be started.
 
-    What it raises is its own business. Where no thread can be started, it is run here.
+    An exception of the action goes to `threading.excepthook`, or to the caller in its own thread.
     """
     thread = threading.Thread(target=action, name=name, daemon=True)
     try:
         thread.start()
     except RuntimeError:  # no more threads, or the interpreter is ending
         action()
-        return True
-    thread.join(seconds)
-    return not thread.is_alive()
+    return thread
+
+
+def ended_within(seconds: float, threads: Iterable[threading.Thread]) -> list[bool]:
+    """Whether each thread has ended, after at most so many seconds for all of them together."""
+    end = time.monotonic() + seconds
+    waited = []
+    for thread in threads:
+        if thread.is_alive():
+            thread.join(max(0.0, end - time.monotonic()))
+        waited.append(not thread.is_alive())
+    return waited
+
+
+def try_for(seconds: float, action: Callable[[], object], name: str) -> bool:
+    """Run an action and wait for it for so many seconds. Returns whether it has ended; if not, it goes on."""
+    return ended_within(seconds, [start(action, name)])[0]
+
+
+def results_within(seconds: float, calls: Sequence[Callable[[], R]], late: R, name: str) -> list[R]:
+    """The results of calls that run at the same time; ``late`` for each that has no result after so many seconds."""
+    results: dict[int, R] = {}
+
+    def run(number: int) -> None:
+        results[number] = calls[number]()
+
+    threads = [start(partial(run, number), name) for number in range(len(calls))]
+    ended_within(seconds, threads)
+    return [results.get(number, late) for number in range(len(calls))]

@@ -30,7 +30,7 @@ LEVELS = [
     ["advice", "demo"],
     ["cli"],
     ["attribution", "loader", "policy", "recorded", "simulation", "trace"],  # former names
-    ["public"],
+    ["public", "__main__"],
     [""],
 ]
 """Packages and top-level modules, from the bottom up; "" is the package itself. A module may import what stands in

@@ -93,3 +93,9 @@ def test_damaged_metadata_is_an_unknown_version(answer: Any, monkeypatch: pytest
 
     monkeypatch.setattr(module, "version", version)
     assert own_version() == UNKNOWN
+
+
+def test_the_package_has_a_version() -> None:
+    """It reads the installer's metadata only when asked."""
+    assert dagcache.__version__ == own_version()
+    assert "__version__" in dir(dagcache)

@@ -1,7 +1,7 @@
-"""Which byte limit to set: read from Airflow's metadata database, before or after the cache is installed.
+"""Recommends max_bytes and ttl, from Airflow's metadata database, before or after the installation of the cache.
 
-Predicts what the DAG versions in use weigh, replays what the scheduler looked up in caches of several sizes, and
-recommends max_bytes and ttl. Only ever reads; needs no Airflow. The scheduler may be at work meanwhile.
+It predicts the memory of the DAG versions in use, and replays the lookups of the scheduler in caches of several sizes.
+It only reads, needs no Airflow, and may run beside a scheduler.
 """
 
 from __future__ import annotations
@@ -17,77 +17,51 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dagcache.cli.shared.arguments import byte_counts, number, whole_number
 from dagcache.cli.shared.failure import InputError
 from dagcache.cli.shared.progress import LateBars
-from dagcache.errors import ConfigError
-from dagcache.sizing.limits import ByteLimit, format_bytes
+from dagcache.sizing.limits import format_bytes
 
 if TYPE_CHECKING:
     from dagcache.advice.recommend import Advice
     from dagcache.advice.report import Report
 
-HELP = "which limit to set: reads Airflow's metadata database"
+HELP = "recommend a limit, from Airflow's metadata database"
 EXAMPLE = "dagcache advise --db postgresql+psycopg2://airflow:password@host/airflow --max-workers 4"
 
 _URL_VARIABLE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+_MOST = 1e6  # of days, and of seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
+    parser.add_argument("--db", metavar="URL", help=f"the database, as a URL of SQLAlchemy (default: ${_URL_VARIABLE})")
+    parser.add_argument("--days", type=number("days", most=_MOST), default=7.0, help="days to examine (default: 7)")
     parser.add_argument(
-        "--db", metavar="URL", help=f"the database, as SQLAlchemy writes it (default: ${_URL_VARIABLE})"
+        "--max-workers",
+        type=whole_number(0, 1000),
+        default=1,
+        metavar="N",
+        help="workers of the API server; 0: none (default: 1)",
     )
-    parser.add_argument("--days", type=_positive, default=7.0, help="how much of the past counts (default: 7)")
-    parser.add_argument(
-        "--max-workers", type=_count, default=1, metavar="N", help="workers of the API server; 0: none (default: 1)"
-    )
-    parser.add_argument("--budgets", type=_byte_limits, default=(), metavar="A,B,...", help="limits to try: 64MiB,1GiB")
+    parser.add_argument("--budgets", type=byte_counts, default=(), metavar="A,B,...", help="limits to try: 64MiB,1GiB")
     parser.add_argument(
         "--loop-seconds",
-        type=_positive,
+        type=number("seconds", most=_MOST),
         default=1.0,
         metavar="S",
-        help="how long a loop of the scheduler lasts (default: 1)",
+        help="seconds that a loop of the scheduler takes (default: 1)",
     )
-    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the curve there")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers")
-    return int(text)
-
-
-def _byte_limits(text: str) -> tuple[int, ...]:
-    limits = []
-    for part in text.split(","):
-        try:
-            limit = ByteLimit.parse(part.strip(), setting="--budgets")
-        except ConfigError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-        if limit.is_relative or limit.unbounded:
-            raise argparse.ArgumentTypeError(f"{part!r} is not a number of bytes")
-        limits.append(limit.resolve(memory=0))
-    return tuple(sorted(set(limits)))
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the curve into a file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def main(options: argparse.Namespace) -> int:
     """Print the advice.
 
     Raises:
-        InputError: the database is not there, not Airflow 3's, empty or unreadable.
-        CommandError: the picture cannot be written.
+        InputError: the database is missing, not of Airflow 3, empty or unreadable.
+        CommandError: the file of --png cannot be written.
 
     """
     from dagcache.advice.report import advise
@@ -96,7 +70,7 @@ def main(options: argparse.Namespace) -> int:
 
     url = options.db or os.environ.get(_URL_VARIABLE)
     if not url:
-        raise InputError(f"no database: give --db URL, or set {_URL_VARIABLE}")
+        raise InputError(f"no database: expected --db URL, or {_URL_VARIABLE} in the environment")
     problem = ""
     try:
         with SerializedDagLoader(url) as loader, closing(LateBars()) as bars:
@@ -111,7 +85,7 @@ def main(options: argparse.Namespace) -> int:
     except LoadError as error:
         problem = str(error)
     if problem:
-        raise InputError(problem)  # not in the clause above: what is chained is shown by --debug
+        raise InputError(problem)  # outside of the clause above: --debug would show the chained error
     if options.json:
         sys.stdout.write(f"{json.dumps(asdict(report))}\n")
     else:
@@ -125,7 +99,7 @@ def _draw(report: Report, path: Path) -> None:
     from dagcache.cli.advise.curve import png
 
     if report.stock is None:
-        raise InputError("--png: no run was active in the period, so there is no curve to draw")
+        raise InputError("--png: there is no curve: no run was active in the period")
     png(_curve(report), path)
 
 
@@ -150,7 +124,7 @@ def _text(report: Report) -> str:
 
 def _facts(report: Report) -> list[str]:
     as_of = datetime.fromtimestamp(report.as_of, timezone.utc)
-    shortened = " (there are more runs than are looked at)" if report.cut else ""
+    shortened = " (older runs are left out)" if report.cut else ""
     lines = [
         f"{report.database}: {report.airflow}",
         f"{report.versions:,} versions of {report.dags:,} DAGs, {report.versions_per_day:,.1f} new ones a day; "
@@ -159,15 +133,15 @@ def _facts(report: Report) -> list[str]:
     ]
     if report.busiest is not None:
         at = datetime.fromtimestamp(report.busiest.at, timezone.utc)
-        lines.append(f"the most at once, {at:%Y-%m-%d %H:%M} UTC: {_in_use(report.busiest)}")
+        lines.append(f"the maximum, {at:%Y-%m-%d %H:%M} UTC: {_in_use(report.busiest)}")
     if report.unexamined:
-        lines.append(f"{report.unexamined:,} running runs are left out: their DAGs are paused or gone")
+        lines.append(f"{report.unexamined:,} running runs are left out: their DAGs are paused or deleted")
     lines.append(
-        f"sizes are predicted from {report.payloads_read - report.payloads_damaged:,} payloads that were read and"
-        f" {report.versions_measured:,} whose length the database told"
+        f"sizes are predicted from {report.payloads_read - report.payloads_damaged:,} payloads, and from the length of"
+        f" {report.versions_measured:,} more"
     )
     if report.payloads_damaged:
-        lines.append(f"{report.payloads_damaged:,} payloads are damaged and were left out")
+        lines.append(f"{report.payloads_damaged:,} payloads are damaged, and left out")
     return lines
 
 
@@ -179,14 +153,14 @@ def _in_use(use: Any) -> str:
 
 
 def _dags(report: Report) -> list[str]:
-    lines = ["", "the heaviest DAGs, by their newest version:"]
+    lines = ["", "the heaviest DAGs, by their newest versions:"]
     lines += [
         f"  {dag.dag_id}: {dag.tasks:,} tasks, {format_bytes(dag.live_bytes)} live,"
         f" {format_bytes(dag.frozen_bytes)} frozen"
         for dag in report.biggest
     ]
     if report.inflated:
-        lines += ["", "more versions than runs need; something in these DAGs changes whenever they are parsed:"]
+        lines += ["", "more versions than runs; a part of these DAGs changes with each parse:"]
         lines += [f"  {each.dag_id}: {each.versions:,} versions for {each.runs:,} runs" for each in report.inflated]
     return lines
 
@@ -200,8 +174,8 @@ def _table(report: Report) -> list[str]:
     cells = [_cells(format_bytes(row.max_bytes), row.busiest, row.typical) for row in report.curve]
     cells.append(_cells("Airflow's", report.stock, None))
     intro = (
-        "what the scheduler pays for lookups, per sweep over all running runs, at the busiest moment, as a share of its"
-        " time, and as that share typically; and the most that is held:"
+        "the cost of lookups for the scheduler: seconds per sweep over all running runs at the busiest moment, its"
+        " share of the time then and typically; and the bytes held at most:"
     )
     lines = ["", intro]
     if report.replayed_share < 1:
@@ -232,7 +206,7 @@ def _drawn(cells: list[tuple[str, ...]]) -> list[str]:
         from rich.console import Console
         from rich.table import Table
     except ImportError:
-        raise InputError("a table in the terminal needs rich: pip install 'dagcache[cli]'; or use --json") from None
+        raise InputError("a table on a terminal needs rich: pip install 'dagcache[cli]'; or use --json") from None
     table = Table(*_HEADINGS)
     for column in table.columns:
         column.justify = "right"

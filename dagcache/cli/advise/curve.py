@@ -17,7 +17,7 @@ _SIDE, _FLAT = 8.0, 4.5  # inches
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What is drawn: seconds of missing per sweep over budgets, and what to compare them with."""
+    """Seconds of loads and thaws per sweep, over budgets, and those of Airflow's own cache."""
 
     budgets: Sequence[int]
     """Bytes, ascending."""
@@ -25,16 +25,16 @@ class Curve:
     recommended: int
     """Bytes."""
     stock_seconds: float
-    """What Airflow's own cache costs."""
+    """The same for Airflow's own cache."""
 
     @property
     def title(self) -> str:
-        """What stands above it."""
+        """The title of the drawing."""
         return "loads and thaws, seconds per sweep, at the busiest moment"
 
 
 def terminal(curve: Curve, width: int) -> str:
-    """Lines of text.
+    """The curve as lines of text.
 
     Raises:
         InputError: plotext is not installed.
@@ -43,7 +43,7 @@ def terminal(curve: Curve, width: int) -> str:
     try:
         import plotext  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
-        raise InputError("drawing in the terminal needs plotext: pip install 'dagcache[cli]'") from None
+        raise InputError("a curve on the terminal needs plotext: pip install 'dagcache[cli]'") from None
     budgets = [budget / _MIB for budget in curve.budgets]
     draw = _plotext_5 if hasattr(plotext, "clear_figure") else _plotext_6
     return draw(plotext, curve, budgets, min(width, _WIDEST))
@@ -73,7 +73,7 @@ def _plotext_5(plotext: Any, curve: Curve, budgets: list[float], width: int) -> 
 
 
 def png(curve: Curve, path: Path) -> None:
-    """Draw it into a file.
+    """Draw the curve into a file.
 
     Raises:
         InputError: matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""What `dagcache doctor` concludes from what it found out: nothing in here asks anybody anything."""
+"""The conclusions of `dagcache doctor` from the facts that it collected. No input or output here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dagcache.cli.doctor.endpoints import Answer, Endpoint, Port
+from dagcache.cli.doctor.endpoints import Port, Response
+from dagcache.cli.shared.endpoint import Endpoint
 from dagcache.sizing.limits import format_bytes
 
 Status = Literal["ok", "warning", "failed", "unknown"]
@@ -14,14 +15,14 @@ Fact = Mapping[str, Any]
 
 _PYTHONS = ((3, 10), (3, 14))
 _AIRFLOWS = ((3, 1), (3, 3))
-_BY_COMMAND_LINE = "workers as [api] workers says; one started with --workers goes by that, which is not seen here"
+_BY_COMMAND_LINE = "workers: by [api] workers; the option --workers of a running API server is not visible here"
 _MEMORY_FACTS = ("max_bytes", "budget", "workers", "memory_limit", "memory_source", "memory_file")
-_SHARE_OF_MEMORY = 0.9  # above which the pressure watch would have to shrink a full cache at once
+_SHARE_OF_MEMORY = 0.9  # a full cache above this share is shrunk at once, for memory pressure
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """One check and its result."""
 
     name: str
     status: Status
@@ -31,11 +32,11 @@ class Check:
 
 
 def versions(python: tuple[int, ...], packages: Mapping[str, str | None]) -> Check:
-    """Of Python and of the packages that this one works with; None: not installed."""
+    """The versions of Python and of the required packages; None: not installed."""
     shown = ", ".join(f"{name} {number or 'is not installed'}" for name, number in packages.items())
     message = f"Python {'.'.join(map(str, python))}, {shown}"
     if not _PYTHONS[0] <= python[:2] <= _PYTHONS[1]:
-        return Check("versions", "warning", message, "use a Python from 3.10 to 3.14: others are not tested")
+        return Check("versions", "warning", message, "use Python 3.10 - 3.14: other versions are not tested")
     if None in packages.values():
         return Check("versions", "failed", message, "pip install --force-reinstall dagcache")
     return Check("versions", "ok", message)
@@ -46,19 +47,19 @@ def entry_point(targets: Sequence[str]) -> Check:
     name = "entry point"
     if "dagcache.airflow.bootstrap" in targets:
         return Check(name, "ok", "airflow.policy names dagcache.airflow.bootstrap")
-    found = f"dagcache is {targets[0]}" if targets else "there is none of dagcache's"
-    remedy = "install dagcache with pip, into this very environment: a copy of its files on the path is not enough"
+    found = f"dagcache is {targets[0]}" if targets else "dagcache has none"
+    remedy = "install dagcache with pip in this environment: a copy of its files on the path is not enough"
     return Check(name, "failed", f"airflow.policy does not lead to the hook: {found}", remedy)
 
 
 def no_airflow() -> Check:
-    """Where there is no Airflow."""
-    remedy = "in an Airflow image, run this with the Python of Airflow; elsewhere there is nothing to do"
+    """An environment without Airflow."""
+    remedy = "in an Airflow image, run this with the Python of Airflow; elsewhere no action is needed"
     return Check("airflow", "warning", "Airflow is not installed in this Python's environment", remedy)
 
 
 def of_airflow(facts: Iterable[Fact], ending: str) -> list[Check]:
-    """All that Airflow was asked; ``ending``: why it said no more, or empty."""
+    """The checks of Airflow by its facts; ``ending``: why the facts end early, or empty."""
     found: dict[str, list[Fact]] = {}
     for fact in facts:
         found.setdefault(str(fact.get("fact")), []).append(fact)
@@ -81,24 +82,24 @@ def _first(found: Mapping[str, Sequence[Fact]], name: str) -> Fact | None:
 
 
 def _silence(ending: str) -> str:
-    return f"Airflow could not be asked: {ending or 'it said nothing of it'}"
+    return f"Airflow could not be queried: {ending or 'it did not report this'}"
 
 
 def _airflow(fact: Fact | None, ending: str) -> Check:
     if fact is None:
-        return Check("airflow", "failed", _silence(ending), "python -c 'import airflow.settings' should say why")
+        return Check("airflow", "failed", _silence(ending), "python -c 'import airflow.settings' shows the reason")
     if "error" in fact:
         return Check(
             "airflow",
             "failed",
             f"Airflow cannot be imported: {fact['error']}",
-            "repair Airflow first: airflow version shows it",
+            "repair Airflow first: airflow version shows the error",
         )
     version = str(fact["version"])
     message = f"Airflow {version}, home {fact['home']}"
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < _AIRFLOWS[0]:
-        return Check("airflow", "failed", message, "dagcache works in Airflow 3.1 - 3.3: upgrade Airflow")
+        return Check("airflow", "failed", message, "dagcache supports Airflow 3.1 - 3.3: upgrade Airflow")
     if numbers > _AIRFLOWS[1]:
         return Check("airflow", "warning", message, "only 3.1 - 3.3 are tested: look for a newer dagcache")
     return Check("airflow", "ok", message)
@@ -114,7 +115,7 @@ def _settings(fact: Fact | None, ending: str) -> Check:
         wrong = ", ".join(f"{row['name']}: {row['error']}" for row in rows if row["error"])
         return Check("settings", "failed", f"[dagcache] {wrong}", "correct airflow.cfg", details)
     if unknown:
-        remedy = f"these are the settings there are: {', '.join(row['name'] for row in rows)}"
+        remedy = f"the settings are {', '.join(row['name'] for row in rows)}"
         return Check("settings", "warning", f"[dagcache] has no {', '.join(unknown)}", remedy, details)
     changed = sum(row["source"] != "default" for row in rows)
     return Check(
@@ -123,54 +124,56 @@ def _settings(fact: Fact | None, ending: str) -> Check:
 
 
 def _hook(fact: Fact, loaded: bool | None) -> Check:
-    """Whether the hook is in a component, or why not."""
+    """Whether the hook is in a component, and if not, why."""
     name = f"hook, {fact.get('component', 'all')}"
     if "error" in fact:
         module = fact.get("module", "airflow")
-        remedy = f"repair Airflow first: python -c 'import {module}' shows what is wrong"
+        remedy = f"repair Airflow first: python -c 'import {module}' shows the error"
         return Check(name, "failed", f"{module} cannot be imported: {fact['error']}", remedy)
     if loaded is False:
-        remedy = "see the entry point above: Airflow loads those of the group airflow.policy when it starts"
-        return Check(name, "failed", "Airflow has not loaded the entry point: its own cache serves", remedy)
+        remedy = "see the entry point above: Airflow loads the group airflow.policy when it starts"
+        return Check(name, "failed", "Airflow has not loaded the entry point, and uses its own cache", remedy)
     if fact["hooked"]:
         where = f"{fact['module']}.{fact['name']}"
-        return Check(name, "ok", f"{where} is {fact['class']}, in the place of {fact['replaced']}")
+        return Check(name, "ok", f"{where} is {fact['class']}, in place of {fact['replaced']}")
     if "refused" in fact:
         return Check(
-            name, "failed", f"off, Airflow's own cache serves: [dagcache] {fact['refused']}", "correct the setting"
+            name, "failed", f"off, Airflow uses its own cache: [dagcache] {fact['refused']}", "correct the setting"
         )
     if not fact["enabled"]:
         return Check(
-            name, "warning", "off by [dagcache] mode = off: Airflow's own cache serves", "unset mode to turn it on"
+            name, "warning", "off by [dagcache] mode = off: Airflow uses its own cache", "unset mode to turn it on"
         )
-    reason = fact["unknown"] or f"{fact['class']} is in the place of the bag"
-    remedy = "this Airflow, or something that changes it, is not known to this dagcache: look for a newer one"
-    return Check(name, "failed", f"off, Airflow's own cache serves: {reason}", remedy)
+    reason = fact["unknown"] or f"{fact['class']} is in place of the bag"
+    remedy = (
+        "this version of dagcache does not support this Airflow, or a plugin that changes it: look for a newer dagcache"
+    )
+    return Check(name, "failed", f"off, Airflow uses its own cache: {reason}", remedy)
 
 
 def _budgets(components: Sequence[Fact]) -> list[Check]:
-    """What the settings come to, once for all components for whom it is the same."""
-    told: dict[tuple[Any, ...], list[str]] = {}
+    """The budgets by the settings, once for components with the same one."""
+    by_facts: dict[tuple[Any, ...], list[str]] = {}
     for fact in components:
         if fact.get("enabled"):
             facts = tuple(fact[name] for name in _MEMORY_FACTS)
-            told.setdefault(facts, []).append(str(fact["component"]))
-    return [memory(", ".join(names), *facts) for facts, names in told.items()]
+            by_facts.setdefault(facts, []).append(str(fact["component"]))
+    return [memory(", ".join(names), *facts) for facts, names in by_facts.items()]
 
 
-def memory(whose: str, max_bytes: str, budget: int, workers: int, limit: int, source: str, file: str) -> Check:
+def memory(components: str, max_bytes: str, budget: int, workers: int, limit: int, source: str, file: str) -> Check:
     """Whether the budget fits the memory limit; ``file``: the file that states the limit, or empty."""
-    name = f"memory, {whose}"
-    origin = {"machine": "the machine has", "memory_limit": "memory_limit says"}.get(source, f"{source} allows")
+    name = f"memory, {components}"
+    origin = {"machine": "the machine has", "memory_limit": "memory_limit is"}.get(source, f"{source} allows")
     of_memory = f"{origin} {format_bytes(limit)}{f' ({file})' if file else ''}"
     if not budget:
-        remedy = "set max_bytes, unless you know why not: dagcache advise says to what"
+        remedy = "set max_bytes, unless this is on purpose: dagcache advise recommends a value"
         return Check(name, "warning", f"max_bytes = {max_bytes} is unbounded; {of_memory}", remedy)
     per = f" in each of {workers} workers" if workers > 1 else ""
     message = f"max_bytes = {max_bytes} is {budget} bytes ({format_bytes(budget)}){per}; {of_memory}"
-    details = (_BY_COMMAND_LINE,) if "api_server" in whose else ()
+    details = (_BY_COMMAND_LINE,) if "api_server" in components else ()
     if budget * workers > _SHARE_OF_MEMORY * limit:
-        return Check(name, "warning", message, "lower max_bytes: the process itself needs memory, too", details)
+        return Check(name, "warning", message, "lower max_bytes: the process itself needs memory as well", details)
     return Check(name, "ok", message, "", details)
 
 
@@ -180,65 +183,65 @@ def _database(fact: Fact | None, ending: str) -> Check:
     host = f" on {fact['host']}" if fact.get("host") else ""
     where = f"{fact.get('dialect', 'the metadata database')} {fact.get('database') or ''}".strip() + host
     if "error" in fact:
-        remedy = "airflow db check should say the same; [database] sql_alchemy_conn says where it is"
+        remedy = "check [database] sql_alchemy_conn; airflow db check should show the same error"
         return Check("database", "failed", f"{where}: {fact['error']}", remedy)
     return Check("database", "ok", f"{where} answers, and has the table of serialised DAGs")
 
 
-def ports(host: str, wanted: Sequence[int], looked_at: Sequence[Port]) -> Check:
-    """Whether a process that starts now would get a port for its endpoint."""
+def ports(host: str, wanted: Sequence[int], checked: Sequence[Port]) -> Check:
+    """Whether a process that starts now gets a port for its endpoint."""
     if not wanted:
         return Check("port", "ok", "metrics_port = 0: there are no endpoints")
     span = f"{wanted[0]}-{wanted[-1]}" if len(wanted) > 1 else str(wanted[0])
-    free = [port for port in looked_at if not port.error]
-    details = tuple(_taken(port) for port in looked_at if port.error)
+    free = [port for port in checked if not port.error]
+    details = tuple(_taken(port) for port in checked if port.error)
     if free:
         message = f"{host}, {span}: the next process gets {free[0].number}"
         return Check("port", "ok", f"{message}; {len(details)} are taken" if details else message, "", details)
     message = f"{host}, {span}: none is free ({'; '.join(details[:3])})"
-    remedy = "set metrics_port to a longer range (9095-9104), or end who has it"
-    status: Status = "warning" if any(port.ours for port in looked_at) else "failed"
+    remedy = "set metrics_port to a longer range (9095-9104), or stop the process that has the port"
+    status: Status = "warning" if any(port.ours for port in checked) else "failed"
     return Check("port", status, message, remedy, details)
 
 
 def _taken(port: Port) -> str:
-    who = "a cache's endpoint" if port.ours else "taken" if "in use" in port.error.lower() else port.error
-    return f"{port.number}: {who}{f', {port.holder}' if port.holder else ''}"
+    holder = "an endpoint of a cache" if port.ours else "taken" if "in use" in port.error.lower() else port.error
+    return f"{port.number}: {holder}{f', {port.holder}' if port.holder else ''}"
 
 
-def endpoints(asked: Sequence[tuple[Endpoint, Answer]], directory: str) -> Check:
-    """Whether those that are said to serve metrics do."""
+def endpoints(asked: Sequence[tuple[Endpoint, Response]], directory: str) -> Check:
+    """Whether the known endpoints answer."""
     if not asked:
         where = f"none is announced in {directory}" if directory else "none is known"
-        return Check("endpoints", "unknown", f"{where}: nothing runs, or it runs elsewhere (give --url)")
-    details = tuple(f"{endpoint.url}: {_said(answer)}" for endpoint, answer in asked)
-    silent = [endpoint.url for endpoint, answer in asked if not answer.components]
+        return Check("endpoints", "unknown", f"{where}: no process runs, or none on this machine (use --url)")
+    details = tuple(f"{endpoint.shown}: {_summary(response)}" for endpoint, response in asked)
+    silent = [endpoint.shown for endpoint, response in asked if not response.components]
     if silent:
-        remedy = "a process that was killed leaves its file in the targets directory until the next one starts"
-        message = f"{len(silent)} of {len(asked)} do not answer as a cache's: {', '.join(silent[:3])}"
+        remedy = "a killed process leaves its file in the targets directory until the next process starts"
+        message = f"{len(silent)} of {len(asked)} do not answer with metrics of a cache: {', '.join(silent[:3])}"
         return Check("endpoints", "warning", message, remedy, details)
     return Check("endpoints", "ok", f"{len(asked)} answer", "", details)
 
 
-def frozen_copies(asked: Sequence[tuple[Endpoint, Answer]]) -> Check:
-    """Whether what the processes that answer have loaded could be frozen, and thawed again."""
+def frozen_copies(asked: Sequence[tuple[Endpoint, Response]]) -> Check:
+    """Whether the values in the processes that answer can be frozen and thawed."""
     name = "frozen copies"
-    answers = [answer for _, answer in asked if answer.components]
-    if not answers:
-        return Check(name, "unknown", "there is no process to ask")
-    unfrozen, failed = (sum(getattr(answer, field) for answer in answers) for field in ("unfrozen", "thaw_failures"))
-    if not unfrozen and not failed:
-        return Check(name, "ok", "whatever was loaded has one")
-    details = tuple(f"{endpoint.url}: {_kept_live(answer)}" for endpoint, answer in asked if answer.components)
-    message = f"{unfrozen} loads had no frozen form, and {failed} thaws failed: such versions are kept live only"
-    return Check(
-        name, "warning", message, "the log of dagcache names the classes of plugins that are to blame", details
+    responses = [response for _, response in asked if response.components]
+    if not responses:
+        return Check(name, "unknown", "no process answers")
+    unfrozen, failed = (
+        sum(getattr(response, field) for response in responses) for field in ("unfrozen", "thaw_failures")
     )
+    if not unfrozen and not failed:
+        return Check(name, "ok", "all loaded values have one")
+    details = tuple(f"{endpoint.shown}: {_kept_live(response)}" for endpoint, response in asked if response.components)
+    message = f"{unfrozen} loads had no frozen form, and {failed} thaws failed: such versions are kept live only"
+    return Check(name, "warning", message, "the log of dagcache names the classes that cause this", details)
 
 
-def _kept_live(answer: Answer) -> str:
-    return f"{answer.unfrozen} without a frozen form, {answer.thaw_failures} thaws failed"
+def _kept_live(response: Response) -> str:
+    return f"{response.unfrozen} without a frozen form, {response.thaw_failures} thaws failed"
 
 
-def _said(answer: Answer) -> str:
-    return answer.error or ", ".join(answer.components) or "no metrics of dagcache"
+def _summary(response: Response) -> str:
+    return response.error or ", ".join(response.components) or "no metrics of dagcache"

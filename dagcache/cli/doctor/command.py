@@ -1,7 +1,7 @@
-"""Checks an installation: whether the cache is in Airflow, with which limits, and whether what it needs answers.
+"""Checks an installation: the hook in Airflow, the settings, memory, ports, endpoints and the database.
 
-Airflow is asked in a process of its own, which imports what a scheduler and an API server import; nothing is changed.
-The exit code is 0 if all is well or only warned of, and 1 if a check failed.
+A child process imports the same modules as a scheduler and an API server. Nothing is changed. The exit code is 1 if a
+check failed, and else 0, warnings included.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import IO, Any
 
 from dagcache.cli.doctor import checks, endpoints
 from dagcache.cli.doctor.checks import Check, Fact
-from dagcache.cli.doctor.endpoints import Endpoint
-from dagcache.cli.shared.failure import InputError
+from dagcache.cli.shared.arguments import number
+from dagcache.cli.shared.endpoint import Endpoint, announced, chosen
 from dagcache.config import CacheConfig
 from dagcache.own_version import own_version
 from dagcache.sizing.memory import memory_limit
@@ -41,32 +41,24 @@ _ENDING_SECONDS = 2.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--url", action="append", default=[], help="a further endpoint to query; may be repeated")
     parser.add_argument(
-        "--url", action="append", default=[], help="an endpoint to ask beside those announced; may be repeated"
+        "--timeout",
+        type=number("seconds", most=_MOST_SECONDS),
+        default=60.0,
+        metavar="S",
+        help="seconds to wait for Airflow (default: 60)",
     )
-    parser.add_argument(
-        "--timeout", type=_timeout, default=60.0, metavar="S", help="seconds that Airflow is given (default: 60)"
-    )
-
-
-def _timeout(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= _MOST_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, at most {_MOST_SECONDS}")
-    return seconds
 
 
 def main(options: argparse.Namespace) -> int:
-    """Check everything and print it; 1 if a check failed.
+    """Run all checks and print them. Returns 1 if one failed.
 
     Raises:
-        InputError: an URL is none of an endpoint.
+        InputError: a URL is not valid.
 
     """
-    given = [Endpoint(_checked(url)) for url in options.url]
+    given = chosen(options.url)
     packages = {"dagcache": own_version(), **{name: _version(name) for name in _PACKAGES}}
     found = [checks.versions(sys.version_info[:3], packages)]
     found += _of_airflow(given, options.timeout) if _has_airflow() else _without_airflow(given)
@@ -78,13 +70,6 @@ def main(options: argparse.Namespace) -> int:
     return int(failed)
 
 
-def _checked(url: str) -> str:
-    try:
-        return endpoints.plain_url(url)
-    except ValueError as error:
-        raise InputError(f"--url: {error}") from None
-
-
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -93,12 +78,12 @@ def _version(package: str) -> str | None:
 
 
 def _hooks() -> list[str]:
-    """What Airflow finds by our name among its policies."""
+    """The entry points named dagcache among Airflow's policies."""
     return [point.value for point in entry_points(group="airflow.policy") if point.name == "dagcache"]
 
 
 def _has_airflow() -> bool:
-    """Whether Airflow itself is there, not just a folder of that name."""
+    """Whether Airflow is installed, and not merely a folder of that name present."""
     try:
         spec = find_spec("airflow")
     except (ImportError, ValueError):
@@ -111,31 +96,31 @@ def _without_airflow(given: Sequence[Endpoint]) -> list[Check]:
     return [
         checks.no_airflow(),
         checks.memory("default", str(config.max_bytes), config.budget(), 1, memory.bytes, memory.source, memory.file),
-        *_ask(given, ""),
+        *_query(given, ""),
     ]
 
 
 def _of_airflow(given: Sequence[Endpoint], timeout: float) -> list[Check]:
-    with _spinner("asking Airflow ..."):
+    with _spinner("querying Airflow ..."):
         facts, ending = _facts(timeout)
     found = [checks.entry_point(_hooks()), *checks.of_airflow(facts, ending)]
     settled = next((fact for fact in facts if fact.get("enabled")), None)
     if settled is not None:
         host, numbers = settled["metrics_host"], settled["metrics_ports"]
-        found.append(checks.ports(host, numbers, endpoints.look_at_ports(host, numbers)))
+        found.append(checks.ports(host, numbers, endpoints.check_ports(host, numbers)))
     directory = "" if settled is None else settled["targets"]
-    return [*found, *_ask(given, directory)]
+    return [*found, *_query(given, directory)]
 
 
-def _ask(given: Sequence[Endpoint], directory: str) -> list[Check]:
-    known = [*given, *(endpoints.announced(Path(directory)) if directory else [])]
-    asked = list(zip(known, endpoints.ask_all(known), strict=True))
+def _query(given: Sequence[Endpoint], directory: str) -> list[Check]:
+    known = [*given, *(announced(Path(directory), most_files=endpoints.MOST_FILES) if directory else [])]
+    asked = list(zip(known, endpoints.query_all(known), strict=True))
     return [checks.endpoints(asked, directory), checks.frozen_copies(asked)]
 
 
 def _facts(timeout: float) -> tuple[list[Fact], str]:
-    """What Airflow tells in so many seconds, and why it told no more (empty: it told everything)."""
-    # What it logs is not shown: nobody has looked for passwords in it.
+    """The facts that the child process reports in so many seconds, and why they end early; empty: they do not."""
+    # Its log is not shown: it may contain passwords.
     child = subprocess.Popen(
         [sys.executable, "-m", _DIAGNOSIS],
         stdin=subprocess.DEVNULL,
@@ -155,13 +140,13 @@ def _facts(timeout: float) -> tuple[list[Fact], str]:
             with suppress(subprocess.TimeoutExpired):
                 child.wait(_ENDING_SECONDS)
     finally:
-        with suppress(OSError):  # it and whatever it has started
+        with suppress(OSError):  # the child and its descendants
             os.killpg(child.pid, signal.SIGKILL)
         code = child.wait()
         reader.join(_ENDING_SECONDS)
     if late:
         return list(facts), f"no answer within {timeout:g} s"
-    return facts, "" if code == 0 else f"its process ended with exit code {code}"
+    return facts, "" if code == 0 else f"the process that imports it ended with exit code {code}"
 
 
 def _read(lines: IO[bytes], facts: list[Fact]) -> None:
@@ -181,7 +166,7 @@ def _lines(check: Check) -> Iterator[str]:
 
 @contextmanager
 def _spinner(text: str) -> Iterator[None]:
-    """Shows on a terminal that something goes on."""
+    """Show on a terminal that the command is at work."""
     status: Any = None
     if sys.stderr.isatty():
         with suppress(ImportError):

@@ -1,8 +1,7 @@
-"""Tells what the lookups of a recording would have cost with other budgets, and with the most recently used kept.
+"""Computes the cost of recorded lookups with other budgets, and with an LRU cache.
 
-The cache records its lookups if that is set ([dagcache] trace, or dagcache.traces.recording.record). They are replayed
-with each
-budget, in a cache that is empty at first: the first lookup of each version is a miss with any budget.
+The setting [dagcache] trace, or dagcache.traces.recording.record, makes a cache record its lookups. Each replay starts
+with an empty cache: the first lookup of each version is a miss with any budget.
 """
 
 from __future__ import annotations
@@ -16,66 +15,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dagcache.cli.shared.arguments import byte_limits, seconds_of_setting, whole_number
 from dagcache.cli.shared.failure import InputError
 from dagcache.cli.shared.progress import LateBars
 from dagcache.config import DEFAULT_TTL
-from dagcache.errors import ConfigError, TraceError
-from dagcache.sizing.durations import parse_seconds
-from dagcache.sizing.limits import ByteLimit, format_bytes
+from dagcache.errors import TraceError
+from dagcache.sizing.limits import ByteLimit, format_bytes, format_limit
 from dagcache.traces.reading import Trace, read_trace
 from dagcache.traces.replay import Lookup, ReplayResult, replay, replay_lru
 
-HELP = "what other budgets would have cost, by a recording of lookups"
+HELP = "the cost of other budgets, from a recording of lookups"
 EXAMPLE = "dagcache replay /var/lib/dagcache/traces/scheduler-20260131T120000Z-7-a1b2c3.jsonl --max-bytes 64MiB,5%,1GiB"
 _BAR_STEP = 1000  # lookups
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("trace", metavar="TRACE", type=Path, help="the file that a cache has recorded")
+    parser.add_argument("trace", metavar="TRACE", type=Path, help="a file that a cache has recorded")
     parser.add_argument(
         "--max-bytes",
         metavar="A,B,C",
-        type=_budgets,
+        type=byte_limits,
         help="budgets; a percentage is of the memory limit of the recording (default: half, once and twice the budget"
-        " of the recording, and none)",
+        " of the recording, and unbounded)",
     )
-    parser.add_argument("--ttl", metavar="S", type=_seconds, help="idle seconds; 0 = never (default: as recorded)")
     parser.add_argument(
-        "--lru", metavar="N", type=_entries, default=512, help="compare with the N most recently used (default: 512)"
+        "--ttl", metavar="S", type=seconds_of_setting("ttl"), help="idle seconds; 0 = never (default: as recorded)"
+    )
+    parser.add_argument(
+        "--lru",
+        metavar="N",
+        type=whole_number(1, 10**9),
+        default=512,
+        help="compare with an LRU cache of N versions (default: 512)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _budgets(text: str) -> list[ByteLimit]:
-    return [_parsed(ByteLimit.parse, part) for part in text.split(",")]
-
-
-def _seconds(text: str) -> float:
-    return float(_parsed(lambda value: parse_seconds(value, setting="ttl"), text))
-
-
-def _parsed(parse: Any, text: str) -> Any:
-    try:
-        return parse(text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _entries(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:10]) <= 10**9):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000000000")
-    return int(text)
-
-
 @dataclass(frozen=True, slots=True)
 class _Rival:
-    """One cache, and what it made of the lookups."""
+    """One cache, and the outcome of its replay."""
 
     name: str
     outcome: ReplayResult
     entries: int | None = None
-    """How many it may hold, where that is its bound."""
+    """Its bound, if that is a number of entries."""
 
 
 def main(options: argparse.Namespace) -> int:
@@ -122,7 +106,7 @@ def _resolved(trace: Trace, limits: Sequence[ByteLimit] | None) -> list[int]:
 
 
 def _number(trace: Trace, name: str, default: float) -> float:
-    """A number in the header, if it is there and is one."""
+    """A number in the header, or the default where the header has no such number."""
     value = trace.header.get(name)
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**62:
         return value
@@ -133,7 +117,7 @@ def _replay_all(trace: Trace, budgets: Sequence[int], ttl: float, entries: int) 
     with closing(LateBars()) as bars:
 
         def lookups(replays: int) -> Iterator[Lookup]:
-            """All of them, for a replay after so many others; the bar moves on with them."""
+            """All lookups, for a replay after so many others; they move the bar."""
             of = (len(budgets) + 1) * len(trace.lookups)
             for number, lookup in enumerate(trace.lookups, start=1):
                 yield lookup
@@ -142,7 +126,7 @@ def _replay_all(trace: Trace, budgets: Sequence[int], ttl: float, entries: int) 
 
         unproven = min(1.0, _number(trace, "unproven_share", 1.0))
         outcomes = (replay(lookups(done), budget, ttl, unproven) for done, budget in enumerate(budgets))
-        rivals = [_Rival(_shown(budget), outcome) for budget, outcome in zip(budgets, outcomes, strict=True)]
+        rivals = [_Rival(format_limit(budget), outcome) for budget, outcome in zip(budgets, outcomes, strict=True)]
         rivals.append(_Rival(f"LRU of {entries}", replay_lru(lookups(len(budgets)), entries), entries))
     return rivals
 
@@ -154,13 +138,13 @@ def _heading(trace: Trace) -> Iterator[str]:
         f" recorded by the cache {str(header.get('cache'))!r} from {str(header.get('started'))!r} on"
     )
     yield (
-        f"then, with {_shown(int(_number(trace, 'max_bytes', 0)))}: {tiers['live']} live, {tiers['frozen']} frozen,"
-        f" {tiers['miss']} missed, {tiers['absent']} absent"
+        f"at the time, with {format_limit(int(_number(trace, 'max_bytes', 0)))}: {tiers['live']} live,"
+        f" {tiers['frozen']} frozen, {tiers['miss']} missed, {tiers['absent']} absent"
     )
     if trace.ending == "cut short":
-        yield "note: the recording was cut short, by a kill or because it goes on"
+        yield "note: the recording has no end: the process was killed, or still records"
     if trace.lost or trace.unknown:
-        yield f"note: {trace.lost} lookups were not recorded, of {trace.unknown} more the value's size is unknown"
+        yield f"note: {trace.lost} lookups were not recorded; the size is unknown for {trace.unknown} more"
 
 
 def _table(rivals: Sequence[_Rival]) -> list[str]:
@@ -186,13 +170,9 @@ def _row(rival: _Rival, ratio: float | None) -> tuple[str, ...]:
 
 
 def _ratios(rivals: Sequence[_Rival]) -> list[float | None]:
-    """The seconds of each over those of the best; None where the best took no time at all."""
+    """The seconds of each over those of the best; None where the best took no time."""
     best = min(rival.outcome.seconds for rival in rivals)
     return [rival.outcome.seconds / best if best else None for rival in rivals]
-
-
-def _shown(budget: int) -> str:
-    return format_bytes(budget) if budget else "unbounded"
 
 
 def _as_json(trace: Trace, rivals: Sequence[_Rival], ttl: float) -> dict[str, Any]:

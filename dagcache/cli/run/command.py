@@ -1,8 +1,8 @@
-"""A real Airflow with the cache in it: builds a throw-away home, runs a scheduler, shows what the cache does.
+"""A demonstration: a real Airflow scheduler with the cache, in a throw-away home, and a live view of the cache.
 
-DAG runs work and succeed; beside them, one waiting run for each generated version keeps more versions in use than the
-budget can hold live. Meanwhile the same database is swept once with Airflow's own cache and once with this one. Ctrl-C
-ends everything.
+Some DAG runs work and succeed. Beside them, one waiting run for each generated version keeps more versions in use than
+the budget can hold live. Then the same database is swept with Airflow's own cache and with this one, for comparison.
+Ctrl-C ends everything.
 """
 
 from __future__ import annotations
@@ -24,56 +24,50 @@ from dagcache.cli.run.comparison import Comparison
 from dagcache.cli.run.home import Home, locked_home
 from dagcache.cli.run.processes import Processes
 from dagcache.cli.run.run_counts import RunCounts, read_run_counts
+from dagcache.cli.shared.arguments import byte_limit, whole_number
 from dagcache.cli.shared.failure import CommandError
 from dagcache.cli.shared.live_view import View, rows, view
 from dagcache.cli.shared.logs import tail
 from dagcache.cli.shared.progress import progress
-from dagcache.cli.shared.snapshot import figures
+from dagcache.cli.shared.snapshot import snapshot
 from dagcache.demo.playground import environment, free_ports
-from dagcache.errors import ConfigError
 from dagcache.metrics.scrape import Scrape, scrape
-from dagcache.sizing.limits import ByteLimit
 
-HELP = "try it: a throw-away Airflow with the cache in it"
+HELP = "a demonstration: a throw-away Airflow with the cache"
 EXAMPLE = "dagcache run --seconds 120 --api"
-_DEADLINE_SECONDS = 90.0  # for the API server, and for the scheduler's first metrics: some ten on an idle machine
-_SETTLE_SECONDS = 20.0  # before the comparison begins, unless a run has succeeded sooner
-_SILENCE_SECONDS = 30.0  # without an answer from the scheduler's metrics
+_MOST = 10**6  # seconds, and versions
+_DEADLINE_SECONDS = 90.0  # for the API server, and for the first metrics of the scheduler: about ten on an idle machine
+_SETTLE_SECONDS = 20.0  # before the comparison starts, unless a run succeeds earlier
+_SILENCE_SECONDS = 30.0  # without metrics from the scheduler
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("--api", action="store_true", help="let the API server, too, use the cache and serve metrics")
-    parser.add_argument("--seconds", type=_positive, help="end after so many seconds of scheduling (default: Ctrl-C)")
-    parser.add_argument("--versions", type=_positive, default=700, help="DAG versions to generate (default: 700)")
-    parser.add_argument("--max-bytes", type=_byte_limit, default="64MiB", help="the cache's budget (default: 64MiB)")
-    parser.add_argument("--home", type=Path, help="folder for AIRFLOW_HOME, kept (default: a temporary one)")
-    parser.add_argument("--keep", action="store_true", help="do not remove the temporary folder")
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not positive")
-    return number
-
-
-def _byte_limit(text: str) -> str:
-    try:
-        ByteLimit.parse(text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
+    parser.add_argument(
+        "--api", action="store_true", help="use the cache in the API server as well, and serve its metrics"
+    )
+    parser.add_argument(
+        "--seconds", type=whole_number(1, _MOST), help="end after so many seconds of scheduling (default: at Ctrl-C)"
+    )
+    parser.add_argument(
+        "--versions", type=whole_number(1, _MOST), default=700, help="DAG versions to generate (default: 700)"
+    )
+    parser.add_argument(
+        "--max-bytes", type=byte_limit, default="64MiB", help="the budget of the cache (default: 64MiB)"
+    )
+    parser.add_argument("--home", type=Path, help="a folder for AIRFLOW_HOME, which is kept (default: a temporary one)")
+    parser.add_argument("--keep", action="store_true", help="keep the temporary folder")
 
 
 def main(chosen: argparse.Namespace) -> int:
-    """Run until Ctrl-C, SIGTERM or ``--seconds``; nothing that was started is left.
+    """Run until Ctrl-C, SIGTERM or ``--seconds``, then end all processes that were started.
 
     Raises:
-        CommandError: Airflow is not installed or died, the cache is not in its scheduler, or the comparison failed.
+        CommandError: Airflow is not installed or ended, the cache is not in its scheduler, or the comparison failed.
 
     """
     if find_spec("airflow") is None:
-        raise CommandError("there is no Airflow in this Python's environment; install apache-airflow>=3.1")
+        raise CommandError("Airflow is not installed in this Python's environment: pip install 'apache-airflow>=3.1'")
     with locked_home(chosen.home, keep=chosen.keep) as path:
         home = Home(path, chosen.versions)
         with closing(Processes()) as processes, _until_interrupted():
@@ -86,7 +80,7 @@ def main(chosen: argparse.Namespace) -> int:
 
 @contextmanager
 def _until_interrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the block; a second one does not interrupt the cleaning up that follows it."""
+    """Ctrl-C and SIGTERM end the block. A second one does not interrupt the clean-up that follows."""
 
     def interrupt(_number: int, _frame: Any) -> None:
         raise KeyboardInterrupt
@@ -103,7 +97,7 @@ def _until_interrupted() -> Iterator[None]:
 
 
 class _Run:
-    """One run over a home that is ready."""
+    """One run over a prepared home."""
 
     def __init__(self, home: Home, processes: Processes, chosen: argparse.Namespace) -> None:
         self._home = home
@@ -112,9 +106,9 @@ class _Run:
         self._serves_api: bool = chosen.api
         scheduler_port, api_port = free_ports(2)
         self._env = environment(
-            home.path, max_bytes=chosen.max_bytes, metrics_host="127.0.0.1", metrics_port=scheduler_port
+            home.path, max_bytes=str(chosen.max_bytes), metrics_host="127.0.0.1", metrics_port=scheduler_port
         )
-        # Each loop examines 20 of the runs: with pauses of a second it would take minutes until one has succeeded.
+        # Each loop examines 20 runs: with pauses of a second, the first success would take minutes.
         self._env["AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] = "0.3"
         self._api_env = self._with(metrics_port=api_port) if chosen.api else self._with(mode="off")
         self._url = f"http://127.0.0.1:{scheduler_port}/metrics"
@@ -127,12 +121,12 @@ class _Run:
         return self._env | {f"AIRFLOW__DAGCACHE__{name.upper()}": str(value) for name, value in settings.items()}
 
     def run(self) -> None:
-        """Start Airflow, wait for the cache, show it."""
+        """Start Airflow, wait for the cache, and show it."""
         sys.stdout.write("starting Airflow's API server and scheduler ...\n")
         sys.stdout.flush()
         self._start("api-server", self._api_env)
-        # Tasks report to it; those that do not find it try again after pauses that become long.
-        self._wait_until(self._api_answers, "api-server", f"nothing listens on {self._env['AIRFLOW__API__BASE_URL']}")
+        # Tasks report to the API server. One that does not find it waits longer and longer between attempts.
+        self._wait_until(self._api_answers, "api-server", f"no server at {self._env['AIRFLOW__API__BASE_URL']}")
         self._start("scheduler", self._env)
         missing = f'no dagcache_info{{component="scheduler"}} at {self._url}: the cache is not in the scheduler'
         self._wait_until(self._cache_is_there, "scheduler", missing)
@@ -188,33 +182,33 @@ class _Run:
             shown.note(f"API server: {self._env['AIRFLOW__API__BASE_URL']}, its metrics: {self._api_url}")
         sides = {"stock": self._with(mode="off"), "dagcache": self._with(metrics_port=0)}
         comparison = Comparison(self._processes, sides, self._home.logs)
-        told = False
+        is_noted = False
         start = time.monotonic()
         end = start + self._seconds
         while (left := end - time.monotonic()) > 0:
             self._tick(shown)
             if self._counts.succeeded or time.monotonic() - start > _SETTLE_SECONDS:
                 comparison.advance()
-            if comparison.over and not comparison.failure and not told:
-                told = True
+            if comparison.over and not comparison.failure and not is_noted:
+                is_noted = True
                 shown.note("\n".join(comparison.lines()))
             time.sleep(min(1.0, left))
         self._tick(shown, last=True)
         if comparison.failure:
             raise CommandError(comparison.failure)
-        if not told:
+        if not is_noted:
             shown.note("\n".join(comparison.lines()))
 
     def _tick(self, shown: View, *, last: bool = False) -> None:
         self._check_services()
         found = self._scrape()
         if found is not None:
-            shown.show([("runs", self._runs()), *rows(figures(found, "scheduler"))], last=last)
+            shown.show([("runs", self._runs()), *rows(snapshot(found, "scheduler"))], last=last)
         elif time.monotonic() - self._answered > _SILENCE_SECONDS:
-            self._fail(f"nothing at {self._url} for {_SILENCE_SECONDS:.0f} seconds")
+            self._fail(f"no metrics at {self._url} for {_SILENCE_SECONDS:.0f} seconds")
 
     def _runs(self) -> str:
-        with suppress(sqlite3.OperationalError):  # a writer is at work: the counts of a moment ago will do
+        with suppress(sqlite3.OperationalError):  # a writer has the file: the last counts are recent enough
             self._counts = read_run_counts(self._home.path / "airflow.db")
         now = self._counts
         return f"{now.succeeded} succeeded, {now.failed} failed, {now.running} running, {now.waiting} waiting"

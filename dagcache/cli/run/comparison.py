@@ -1,4 +1,4 @@
-"""Airflow's own cache and this one, over the same database: two child processes, one after the other."""
+"""The comparison of Airflow's own cache and this one over the same database, in two child processes in turn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VERSIONS = 600  # enough: Airflow's own cache keeps 512
 
 
 class Comparison:
-    """Runs both in turn; `advance` moves on and never waits."""
+    """Runs both in turn; `advance` never waits."""
 
     def __init__(self, processes: Processes, environments: Mapping[str, Mapping[str, str]], logs: Path) -> None:
         self._processes = processes
@@ -26,16 +26,16 @@ class Comparison:
         self._logs = logs
         self._running: tuple[str, subprocess.Popen[bytes]] | None = None
         self.table: dict[str, dict[str, Any]] = {}
-        """Each one's last sweep, once it is done."""
+        """The last sweep of each, once it has ended."""
         self.failure = ""
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing more to come."""
+        """Whether both have ended."""
         return not self._waiting and self._running is None
 
     def advance(self) -> None:
-        """Collect what has ended, start what is next."""
+        """Collect the result of a process that has ended, and start the next one."""
         if self._running is not None:
             name, process = self._running
             if process.poll() is None:
@@ -56,7 +56,7 @@ class Comparison:
             self._running = name, self._processes.start(command, environment, log=log, out=out)
 
     def lines(self) -> list[str]:
-        """The table, or how far it is."""
+        """The table, or its progress."""
         if self.failure:
             return [self.failure]
         if not self.over:

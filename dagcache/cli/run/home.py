@@ -1,4 +1,4 @@
-"""The Airflow home of a run: locked while in use, kept only if the run before it ended in good order."""
+"""The Airflow home of a run: locked while in use, and reused only if the run before it ended properly."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def locked_home(chosen: Path | None, *, keep: bool) -> Iterator[Path]:
     """A folder that no other run uses: ``chosen``, or a new one that is removed afterwards unless ``keep``.
 
     Raises:
-        CommandError: another run uses it, or what is in it is not from a run.
+        CommandError: another run uses it, or it contains files that are not from a run.
 
     """
     home = chosen.resolve() if chosen else Path(tempfile.mkdtemp(prefix="dagcache-run-"))
     home.mkdir(parents=True, exist_ok=True)
     if not (home / _LOCK).exists() and any(home.iterdir()):
-        raise CommandError(f"--home {home}: there are files in it, and no run left them; name a new or empty folder")
+        raise CommandError(f"--home {home}: it contains files that are not from a run; name a new or empty folder")
     with (home / _LOCK).open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it even if we are killed
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel releases it even if this process is killed
         except OSError:
             raise CommandError(f"--home {home}: another run is using it") from None
         yield home
@@ -50,7 +50,7 @@ def locked_home(chosen: Path | None, *, keep: bool) -> Iterator[Path]:
 
 
 class Home:
-    """What is in a locked folder."""
+    """The content of a locked folder."""
 
     def __init__(self, path: Path, versions: int) -> None:
         self.path = path
@@ -58,7 +58,7 @@ class Home:
         self.logs = path / "logs"
 
     def prepare(self, processes: Processes, progress: Progress) -> None:
-        """Build it, unless a run with as many versions has left it in good order.
+        """Build it, unless a run with the same number of versions ended properly in it.
 
         Raises:
             CommandError: it could not be built.
@@ -66,16 +66,16 @@ class Home:
         """
         state = self._state()
         if state == self._is:
-            progress.note(f"using {self.path} as the run before left it")
+            progress.note(f"using {self.path} from the last run")
         else:
             if state is not None:
-                progress.note(f"building {self.path} anew: the run before was killed, or had other versions")
+                progress.note(f"rebuilding {self.path}: the last run was killed, or had another number of versions")
             self._clear()
             self._build(processes, progress)
         self._write({**self._is, "ended": False})
 
     def ended(self) -> None:
-        """Note that the run ends in good order."""
+        """Record that the run ends properly."""
         self._write(self._is)
 
     def _build(self, processes: Processes, progress: Progress) -> None:
@@ -90,8 +90,8 @@ class Home:
             while child.poll() is None:
                 for line in lines:
                     if line.startswith("{"):
-                        told = json.loads(line)
-                        progress.step(_STEPS[told["step"]], told["done"], told["of"])
+                        report = json.loads(line)
+                        progress.step(_STEPS[report["step"]], report["done"], report["of"])
                 progress.wait()
         if child.returncode:
             raise CommandError(f"the home could not be built; the end of {log}:\n{tail(log)}")

@@ -1,4 +1,4 @@
-"""Child processes of which nothing is left over, whatever they start and however this process ends."""
+"""Child processes that end with this process, together with all their descendants."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 class Processes:
     """Starts processes; `close` ends every child of this process with all descendants.
 
-    Airflow's tasks make sessions and groups of their own, so descent counts, not the group: on Linux this process
-    adopts them when what started them is gone; and what was started here gets SIGTERM when this process is killed.
-    To be used from the main thread. ``patience`` is how many seconds they all have to end in good order.
+    Airflow's tasks start sessions and process groups of their own, so descent counts, not the group. On Linux this
+    process adopts them when their parents end, and its children get SIGTERM when it is killed. For
+    the main thread only.
+    ``patience``: seconds that all of them have to end after SIGTERM.
     """
 
     def __init__(self, patience: float = 20.0) -> None:
@@ -31,11 +32,11 @@ class Processes:
     def start(
         self, command: Sequence[str], env: Mapping[str, str], *, log: Path, out: Path | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a process; what it prints goes to ``log``, or to ``out`` what it prints to stdout."""
+        """Start a process with its output in ``log``, or with its stdout in ``out``."""
         with contextlib.ExitStack() as opened:
             errors = opened.enter_context(log.open("ab"))
             output = errors if out is None else opened.enter_context(out.open("wb"))
-            # A session of its own: Ctrl-C in the terminal reaches this process only, which then ends it in good order.
+            # A session of its own: Ctrl-C on the terminal reaches this process only, which then ends the child.
             process = subprocess.Popen(
                 command,
                 env=env,
@@ -49,12 +50,12 @@ class Processes:
         return process
 
     def close(self) -> None:
-        """End all children of this process: those started here one by one, the last one first, then what is left."""
-        import psutil  # type: ignore[import-untyped]  # comes with Airflow, not with us
+        """End all children of this process: those started here one by one, the last one first, then the others."""
+        import psutil  # type: ignore[import-untyped]  # Airflow installs it
 
         kin = set(psutil.Process().children(recursive=True))
         deadline = time.monotonic() + self._patience
-        for process in reversed(self._started):  # what was started later needs what was there before
+        for process in reversed(self._started):  # a later process needs the earlier ones
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""How many DAG runs are in which state, read from a playground's SQLite file."""
+"""The number of DAG runs in each state, from the SQLite file of a playground."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUERY = "SELECT state, substr(run_id, 1, length(:waiting)) = :waiting, count(*)
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
-    """DAG runs by state; the generated ones, which only wait, apart from those that work."""
+    """DAG runs by state, the generated ones, which only wait, apart."""
 
     succeeded: int = 0
     failed: int = 0
@@ -27,7 +27,7 @@ def read_run_counts(database: Path) -> RunCounts:
     """Read them without ever blocking a writer.
 
     Raises:
-        sqlite3.OperationalError: the file is not there, or locked for more than half a second.
+        sqlite3.OperationalError: the file is missing, or locked for more than half a second.
 
     """
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=0.5)) as connection:

@@ -1,1 +1,1 @@
-"""Parts that several commands use: failures, progress, log tails, and the figures of one scrape."""
+"""Shared parts of the commands: argument types, endpoints, failures, progress, views, snapshots of a component."""

@@ -1,4 +1,4 @@
-"""What is left to do when nobody reads what a command prints, as in ``dagcache advise | head``."""
+"""Handling of a reader that closes the pipe, as in ``dagcache advise | head``."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import sys
 
 
 def discard_output() -> None:
-    """Lead stdout nowhere: what is still buffered, the interpreter would write to the broken pipe at its end."""
+    """Redirect stdout to the null device: at exit, the interpreter would write its buffer to the broken pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

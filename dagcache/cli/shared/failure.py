@@ -1,13 +1,13 @@
-"""How a command fails."""
+"""Failures of a command, with their exit codes."""
 
 
 class CommandError(Exception):
-    """Ends the command with exit code 1; the message is for whoever typed it."""
+    """Ends the command with exit code 1; its message is for the user."""
 
     exit_code = 1
 
 
 class InputError(CommandError):
-    """What was given cannot be used: exit code 2; the message says what was expected and what was found."""
+    """Input that cannot be used: exit code 2. The message names the expected form and the input."""
 
     exit_code = 2

@@ -1,4 +1,4 @@
-"""What a cache is doing, shown: its figures as text, plain lines, and a screen for terminals."""
+"""The view of a cache: its snapshot as text, as plain lines or on a terminal's screen."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from dagcache.cli.shared.snapshot import Figures
-from dagcache.sizing.limits import format_bytes
+from dagcache.cli.shared.snapshot import Snapshot
+from dagcache.sizing.limits import format_bytes, format_limit
 
 _BAR = 40  # characters
 _EVERY_SECONDS = 5.0
 
 
-def rows(now: Figures) -> list[tuple[str, str]]:
-    """Name and text of each figure."""
+def rows(now: Snapshot) -> list[tuple[str, str]]:
+    """The name and text of each row."""
     lookups = now.hits_live + now.hits_frozen + now.misses
     return [
         ("lookups", f"{lookups}: {now.hits_live} live, {now.hits_frozen} frozen, {now.misses} missed"),
         ("versions held", f"{now.live_entries} live, {now.frozen_entries} frozen only"),
-        ("bytes", f"{bar(now)} {format_bytes(now.used_bytes)} of {_limit(now.max_bytes)}"),
+        ("bytes", f"{bar(now)} {format_bytes(now.used_bytes)} of {format_limit(now.max_bytes)}"),
         ("by tier", _tiers(now)),
         ("left", f"{now.demotions} demoted to frozen, {now.evictions} evicted"),
         ("mean", f"thaw {now.thaw_seconds * 1000:.1f} ms, load {now.load_seconds * 1000:.1f} ms"),
@@ -29,7 +29,7 @@ def rows(now: Figures) -> list[tuple[str, str]]:
     ]
 
 
-def bar(now: Figures, width: int = _BAR) -> str:
+def bar(now: Snapshot, width: int = _BAR) -> str:
     """The budget's use: ``#`` live, ``+`` frozen, overhead and waiting, ``.`` free."""
     whole = now.max_bytes or now.used_bytes or 1
     live = min(width, round(width * now.live_bytes / whole))
@@ -37,18 +37,14 @@ def bar(now: Figures, width: int = _BAR) -> str:
     return "#" * live + "+" * (used - live) + "." * (width - used)
 
 
-def _tiers(now: Figures) -> str:
+def _tiers(now: Snapshot) -> str:
     waiting = f", {format_bytes(now.waiting_bytes)} waiting" if now.waiting_bytes else ""
     return f"{format_bytes(now.live_bytes)} live, {format_bytes(now.frozen_bytes)} frozen{waiting}"
 
 
-def _limit(max_bytes: int) -> str:
-    return format_bytes(max_bytes) if max_bytes else "unbounded"
-
-
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a picture, and what kind of line it is: a key of the screen's styles."""
+    """One line, and its kind: a key of `STYLES`."""
 
     text: str
     kind: str = ""
@@ -62,10 +58,10 @@ class View:
         self._next = 0.0
 
     def close(self) -> None:
-        """Nothing more will be shown."""
+        """End the view."""
 
     def show(self, content: Sequence[tuple[str, str]], *, last: bool = False) -> None:
-        """Show names and texts; the ``last`` ones are never left out."""
+        """Show rows; the ``last`` ones are always shown."""
         now = time.monotonic()
         if last or now >= self._next:
             self._next = now + _EVERY_SECONDS
@@ -74,21 +70,21 @@ class View:
 
     @property
     def columns(self) -> int:
-        """How wide a line may be."""
+        """The width of a line."""
         return 120
 
     @property
     def lines(self) -> int | None:
-        """How many lines a picture may have; None: any number."""
+        """The number of lines that fit; None: any number."""
         return None
 
-    def draw(self, picture: Sequence[Line]) -> None:
-        """Show a whole picture; the next one follows below an empty line."""
-        self._out.write("".join(f"{line.text}\n" for line in picture) + "\n")
+    def draw(self, lines: Sequence[Line]) -> None:
+        """Show all lines; the next ones follow below an empty line."""
+        self._out.write("".join(f"{line.text}\n" for line in lines) + "\n")
         self._out.flush()
 
     def note(self, text: str) -> None:
-        """Say something once."""
+        """Show a text once."""
         self._out.write(f"{text}\n")
         self._out.flush()
 
@@ -102,11 +98,11 @@ STYLES = {
     "dim": "dim",
     "": "",
 }
-"""How a screen draws the kinds of lines."""
+"""The style of each kind of line on a screen."""
 
 
 class Screen(View):
-    """The newest figures in place, on a terminal."""
+    """The newest rows, in place, on a terminal."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,11 +112,11 @@ class Screen(View):
         self._live.start()
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         self._live.stop()
 
     def show(self, content: Sequence[tuple[str, str]], *, last: bool = False) -> None:
-        """Draw them."""
+        """Draw the rows."""
         from rich.table import Table
         from rich.text import Text
 
@@ -131,30 +127,30 @@ class Screen(View):
 
     @property
     def columns(self) -> int:
-        """The terminal's width, now."""
+        """The current width of the terminal."""
         return int(self._live.console.width)
 
     @property
     def lines(self) -> int:
-        """The terminal's height, now, less the line that the cursor is on."""
+        """The current height of the terminal, without the line of the cursor."""
         return int(self._live.console.height) - 1
 
-    def draw(self, picture: Sequence[Line]) -> None:
-        """Draw a whole picture in place of the last one."""
-        self._live.update(rendered(picture), refresh=True)
+    def draw(self, lines: Sequence[Line]) -> None:
+        """Draw all lines in place of the last ones."""
+        self._live.update(rendered(lines), refresh=True)
 
     def note(self, text: str) -> None:
-        """Say something once, above the figures."""
+        """Show a text once, above the rows."""
         self._live.console.print(text, highlight=False, markup=False)
 
 
-def rendered(picture: Sequence[Line]) -> Any:
-    """A picture for rich."""
+def rendered(lines: Sequence[Line]) -> Any:
+    """The lines as a text of rich."""
     from rich.text import Text
 
-    return Text("\n").join(Text(line.text, style=STYLES[line.kind], no_wrap=True) for line in picture)
+    return Text("\n").join(Text(line.text, style=STYLES[line.kind], no_wrap=True) for line in lines)
 
 
 def view() -> View:
-    """What suits stdout."""
+    """A screen if stdout is a terminal, else plain lines."""
     return Screen() if sys.stdout.isatty() else View()

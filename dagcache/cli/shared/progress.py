@@ -1,4 +1,4 @@
-"""How far a long step is: a bar on a terminal, plain lines or nothing elsewhere."""
+"""Progress of long steps: bars on a terminal, plain lines or nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from typing import Any, TextIO, final
 
 _EVERY_SECONDS = 5.0
-_PATIENCE_SECONDS = 2.0  # what takes no longer gets no late bar
+_PATIENCE_SECONDS = 2.0  # shorter steps get no late bar
 
 
 class Progress:
@@ -16,25 +16,25 @@ class Progress:
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stdout
         self._step = ""
-        self._told = 0.0
+        self._shown = 0.0
 
     def close(self) -> None:
-        """Nothing more will be shown."""
+        """End the view."""
 
     def note(self, text: str) -> None:
-        """Say something once."""
+        """Show a text once."""
         self._out.write(f"{text}\n")
         self._out.flush()
 
     def step(self, text: str, done: int, of: int) -> None:
         """``done`` of ``of`` parts of the step ``text`` are done."""
         now = time.monotonic()
-        if text != self._step or now - self._told >= _EVERY_SECONDS or done == of > 1:
+        if text != self._step or now - self._shown >= _EVERY_SECONDS or done == of > 1:
             self.note(f"{text}: {done} of {of}" if of > 1 else f"{text} ...")
-            self._step, self._told = text, now
+            self._step, self._shown = text, now
 
     def wait(self) -> None:
-        """Let the one who works get on, for a moment."""
+        """Sleep for a moment."""
         time.sleep(0.2)
 
 
@@ -46,38 +46,38 @@ class ProgressBar(Progress):
         self._bars = _Bars()
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         self._bars.close()
 
     def note(self, text: str) -> None:
-        """Say something once, above the bars."""
+        """Show a text once, above the bars."""
         self._bars.note(text)
 
     def step(self, text: str, done: int, of: int) -> None:
-        """Move the step's bar; the bars of the steps before it are complete."""
+        """Move the bar of the step; the bars of earlier steps are complete."""
         self._bars.step(text, done, of if of > 1 else None)
 
 
 def progress() -> Progress:
-    """What suits stdout."""
+    """Bars if stdout is a terminal, else plain lines."""
     return ProgressBar() if sys.stdout.isatty() else Progress()
 
 
 @final
 class LateBars:
-    """A bar per step on a terminal's stderr, as soon as the whole has taken two seconds; nothing elsewhere."""
+    """A bar per step on a terminal's stderr, once the whole has taken two seconds; nothing elsewhere."""
 
     def __init__(self) -> None:
         self._due = time.monotonic() + _PATIENCE_SECONDS if sys.stderr.isatty() else float("inf")
         self._bars: _Bars | None = None
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._bars is not None:
             self._bars.close()
 
     def step(self, text: str, done: int, of: int) -> None:
-        """``done`` of ``of`` parts of the step ``text`` are done; ``of`` is 0 if nobody knows."""
+        """``done`` of ``of`` parts of the step ``text`` are done; ``of`` is 0 if the number is unknown."""
         if self._bars is None and time.monotonic() >= self._due:
             self._start()
         if self._bars is not None:
@@ -86,13 +86,13 @@ class LateBars:
     def _start(self) -> None:
         try:
             self._bars = _Bars(stderr=True)
-        except ImportError:  # what is printed in the end may need no rich: no reason to stop
+        except ImportError:  # the result may not need rich: go on without bars
             self._due = float("inf")
 
 
 @final
 class _Bars:
-    """What is drawn."""
+    """The bars of rich."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         from rich.console import Console

@@ -1,4 +1,4 @@
-"""What a cache is doing, as figures: one scrape's, picked out of its metrics."""
+"""Snapshots of a component: the metrics of one scrape, by name."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Protocol
 
 
 class Samples(Protocol):
-    """What is needed of `dagcache.metrics.scrape.Scrape`."""
+    """The part of `dagcache.metrics.scrape.Scrape` that a snapshot needs."""
 
     def value(self, name: str, **labels: str) -> float | None:
-        """One sample's value."""
+        """The value of one sample."""
 
     def total(self, name: str, **labels: str) -> float:
         """The sum of the samples' values."""
@@ -26,28 +26,28 @@ class Durations:
     """A histogram as it is exposed."""
 
     buckets: tuple[tuple[float, float], ...] = ()
-    """Upper bound in seconds, and how many took no longer; ascending, the last bound is infinite."""
+    """Upper bounds in seconds with cumulative counts, ascending; the last bound is infinite."""
     seconds: float = 0.0
     """The sum of all."""
 
     @property
     def count(self) -> int:
-        """How many there were."""
+        """The number of observations."""
         return int(self.buckets[-1][1]) if self.buckets else 0
 
     @property
     def mean(self) -> float:
-        """Seconds; 0 if there were none."""
+        """Mean in seconds; 0 without observations."""
         return self.seconds / self.count if self.count else 0.0
 
     def since(self, before: Durations) -> Durations:
-        """What has come on top of an earlier state of the same histogram."""
+        """The observations since an earlier state of the same histogram."""
         known = dict(before.buckets)
         buckets = tuple((bound, count - known.get(bound, 0.0)) for bound, count in self.buckets)
         return Durations(buckets, self.seconds - before.seconds)
 
     def quantile(self, share: float) -> float:
-        """What that share of them did not exceed, in seconds, as Prometheus' ``histogram_quantile`` has it."""
+        """A quantile in seconds, as Prometheus' ``histogram_quantile`` computes it."""
         rank = share * self.count
         lower, below = 0.0, 0.0
         for bound, count in self.buckets:
@@ -58,7 +58,7 @@ class Durations:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Snapshot:
     """One scrape of one component; sizes in bytes, means in seconds."""
 
     hits_live: int
@@ -104,17 +104,17 @@ class Figures:
 
     @property
     def lookups(self) -> int:
-        """All of them."""
+        """Hits and misses."""
         return self.hits + self.misses
 
     @property
     def used_bytes(self) -> int:
-        """What the limit is compared with."""
+        """The bytes that count against the limit."""
         return self.live_bytes + self.frozen_bytes + self.overhead_bytes + self.waiting_bytes
 
 
-def figures(samples: Samples, component: str) -> Figures:
-    """Pick one component's figures; what is missing counts as 0."""
+def snapshot(samples: Samples, component: str) -> Snapshot:
+    """The snapshot of one component; missing metrics count as 0."""
 
     def value(name: str, **labels: str) -> int:
         return int(samples.value(f"dagcache_{name}", component=component, **labels) or 0)
@@ -123,14 +123,14 @@ def figures(samples: Samples, component: str) -> Figures:
         return samples.value(f"dagcache_{name}", component=component) or 0.0
 
     def by(name: str, label: str) -> dict[str, int]:
-        told = samples.labels(f"dagcache_{name}", component=component)
-        return {each[label]: value(name, **{label: each[label]}) for each in told}
+        labels_of = samples.labels(f"dagcache_{name}", component=component)
+        return {each[label]: value(name, **{label: each[label]}) for each in labels_of}
 
     loads, thaws = (_durations(samples, component, name) for name in ("load", "thaw"))
     sources = samples.labels("dagcache_memory_limit_bytes", component=component)
     states = by("pressure_state", "state")
     versions = samples.labels("dagcache_info", component=component)
-    return Figures(
+    return Snapshot(
         hits_live=value("hits_total", tier="live"),
         hits_frozen=value("hits_total", tier="frozen"),
         misses=value("misses_total"),

@@ -1,4 +1,4 @@
-"""Every component that was seen at some endpoint, and what it did lately; one that has gone is not forgotten."""
+"""The recent snapshots of every component, by endpoint. Components that stop answering stay in it."""
 
 from __future__ import annotations
 
@@ -7,66 +7,73 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dagcache.cli.shared.snapshot import Figures, figures
-from dagcache.cli.top.delta import Window
-from dagcache.cli.top.polling import Endpoint
+from dagcache.cli.shared.snapshot import Snapshot, snapshot
+from dagcache.cli.top.delta import Delta
+from dagcache.cli.top.polling import PolledEndpoint
 from dagcache.cli.top.verdict import Verdict, format_seconds, verdict
 
-_WINDOW_SECONDS = 30.0
+_KEPT_SECONDS = 30.0
+
+_Key = tuple[str, str]
+"""An endpoint's URL as it may be shown, and the name of a component."""
+_Snapshots = deque[tuple[float, Snapshot]]
+"""The oldest first, each with the time of its scrape."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Component:
     """One component at one endpoint."""
 
-    component: str
+    name: str
     url: str
-    """As it may be shown."""
+    """Without user, password and query."""
     is_up: bool
-    window: Window
+    delta: Delta
     verdict: Verdict
 
 
-class Watch:
-    """Keeps the figures of the last half minute, for rates."""
+class History:
+    """The snapshots of the last half minute, for rates."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._histories: dict[tuple[str, str], deque[tuple[float, Figures]]] = {}
+        self._kept: dict[_Key, _Snapshots] = {}
 
-    def update(self, endpoints: Iterable[Endpoint]) -> list[Seen]:
-        """Take up what they have answered; all components, in the order in which they were first seen."""
+    def update(self, endpoints: Iterable[PolledEndpoint]) -> list[Component]:
+        """Add the latest scrapes of the endpoints. Returns all components, in the order of their first answers."""
         now = self._clock()
         faults: dict[str, str] = {}
-        answered: set[tuple[str, str]] = set()
+        answered: set[_Key] = set()
         for endpoint in endpoints:
             found = endpoint.scrape
             if found is None:
                 faults[endpoint.shown] = endpoint.fault
                 continue
-            for component in sorted({labels["component"] for labels in found.labels("dagcache_info")}):
-                answered.add((endpoint.shown, component))
-                self._note((endpoint.shown, component), now, figures(found, component))
+            for name in sorted({labels["component"] for labels in found.labels("dagcache_info")}):
+                answered.add((endpoint.shown, name))
+                self._add((endpoint.shown, name), now, snapshot(found, name))
         return [
-            self._up(key, history) if key in answered else self._gone(key, history, now, faults.get(key[0], ""))
-            for key, history in self._histories.items()
+            _up(key, kept) if key in answered else _gone(key, kept, now, faults.get(key[0], ""))
+            for key, kept in self._kept.items()
         ]
 
-    def _note(self, key: tuple[str, str], now: float, found: Figures) -> None:
-        history = self._histories.setdefault(key, deque())
-        if history and found.lookups < history[-1][1].lookups:
-            history.clear()  # the process was started anew
-        history.append((now, found))
-        while len(history) > 2 and now - history[1][0] >= _WINDOW_SECONDS:
-            history.popleft()
+    def _add(self, key: _Key, now: float, found: Snapshot) -> None:
+        kept = self._kept.setdefault(key, deque())
+        if kept and found.lookups < kept[-1][1].lookups:
+            kept.clear()  # the process was restarted
+        kept.append((now, found))
+        while len(kept) > 2 and now - kept[1][0] >= _KEPT_SECONDS:
+            kept.popleft()
 
-    def _up(self, key: tuple[str, str], history: deque[tuple[float, Figures]]) -> Seen:
-        (then, before), (now, newest) = history[0], history[-1]
-        window = Window(newest, before if len(history) > 1 else None, now - then)
-        return Seen(key[1], key[0], True, window, verdict(window))
 
-    def _gone(self, key: tuple[str, str], history: deque[tuple[float, Figures]], now: float, fault: str) -> Seen:
-        then, newest = history[-1]
-        why = f": {fault}" if fault else ": it answers, but no longer for this component"
-        text = f"gone, last seen {format_seconds(now - then)} ago{why}"
-        return Seen(key[1], key[0], False, Window(newest), Verdict("bad", text))
+def _up(key: _Key, kept: _Snapshots) -> Component:
+    (then, before), (now, newest) = kept[0], kept[-1]
+    delta = Delta(newest, before if len(kept) > 1 else None, now - then)
+    return Component(key[1], key[0], True, delta, verdict(delta))
+
+
+def _gone(key: _Key, kept: _Snapshots, now: float, fault: str) -> Component:
+    then, newest = kept[-1]
+    reason = fault or "the endpoint answers, but no longer for this component"
+    text = f"gone, last seen {format_seconds(now - then)} ago: {reason}"
+    return Component(key[1], key[0], False, Delta(newest), Verdict("bad", text))

@@ -1,4 +1,4 @@
-"""One line that says whether a component's cache does what it is there for, and what to do if not."""
+"""The verdict on a component: one line with its state and, where needed, the remedy."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from dagcache.cli.shared.snapshot import Figures
-from dagcache.cli.top.delta import Window
+from dagcache.cli.shared.snapshot import Snapshot
+from dagcache.cli.top.delta import Delta
 from dagcache.sizing.limits import format_bytes
 
 Level = Literal["good", "info", "warning", "bad"]
 
 YOUNG_SECONDS = 600.0
-"""What leaves and was in use so lately will soon be loaded again."""
+"""An entry that leaves so soon after its last use will be loaded again."""
 
 _FEW_MISSES = 0.01
 _ENOUGH_LOOKUPS = 20
@@ -24,110 +24,110 @@ _SMALL_PART = 0.25  # of the resident memory
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How it is, and in words."""
+    """A level and one line of text."""
 
     level: Level
     text: str
 
 
-def verdict(window: Window) -> Verdict:
-    """The first of these that holds: the worst come first."""
-    return next(found for judge in _JUDGES if (found := judge(window)) is not None)
+def verdict(delta: Delta) -> Verdict:
+    """The first rule that applies; the worst come first."""
+    return next(found for judge in _JUDGES if (found := judge(delta)) is not None)
 
 
-def share_of_memory(now: Figures) -> float:
-    """How much of the resident memory is the cache's."""
+def share_of_memory(now: Snapshot) -> float:
+    """The cache's share of the resident memory."""
     return now.used_bytes / now.rss_bytes if now.rss_bytes else 0.0
 
 
-def _pressure(window: Window) -> Verdict | None:
-    now = window.now
+def _pressure(delta: Delta) -> Verdict | None:
+    now = delta.now
     if now.pressure == "floor":
-        return Verdict("bad", f"under memory pressure with nothing left to give: {_blame(now)}")
+        return Verdict("bad", f"under memory pressure, and the cache is at its minimum: {_blame(now)}")
     if now.pressure == "shrinking":
-        text = f"under memory pressure: {_memory(now)}; the cache shrinks, to {format_bytes(now.max_bytes)} so far"
+        text = f"under memory pressure: {_memory(now)}; the cache shrinks, now at {format_bytes(now.max_bytes)}"
         return Verdict("warning", text)
     return None
 
 
-def _failing(window: Window) -> Verdict | None:
-    failures = window.grown(lambda figures: figures.load_failures)
-    if not failures or not window.is_open:
+def _failing(delta: Delta) -> Verdict | None:
+    failures = delta.grown(lambda each: each.load_failures)
+    if not failures or not delta.is_open:
         return None
-    return Verdict("bad", f"loads fail, {failures:.0f} lately: look at the database and the component's log")
+    return Verdict("bad", f"loads fail, {failures:.0f} recently: check the database and the log of the component")
 
 
-def _unused(window: Window) -> Verdict | None:
-    return None if window.now.lookups else Verdict("info", "nothing has been looked up yet")
+def _unused(delta: Delta) -> Verdict | None:
+    return None if delta.now.lookups else Verdict("info", "no lookups yet")
 
 
-def _missing(window: Window) -> Verdict | None:
-    lookups, misses = window.grown(lambda figures: figures.lookups), window.grown(lambda figures: figures.misses)
+def _missing(delta: Delta) -> Verdict | None:
+    lookups, misses = delta.grown(lambda each: each.lookups), delta.grown(lambda each: each.misses)
     if not misses or misses < _FEW_MISSES * lookups:
         return None
-    loads = f"{misses / window.seconds:.1f} loads/s" if window.is_open else f"{misses:.0f} loads"
-    now, is_losing = window.now, window.grown(_lost) > 0
+    loads = f"{misses / delta.seconds:.1f} loads/s" if delta.is_open else f"{misses:.0f} loads"
+    now, is_losing = delta.now, delta.grown(_without_room) > 0
     if is_losing and misses == lookups >= _ENOUGH_LOOKUPS:
-        text = f"nothing is hit: {loads}, for {format_bytes(now.max_bytes)} hold too little of it -> raise max_bytes"
+        text = f"no hits: {loads}, because {format_bytes(now.max_bytes)} hold too few versions -> raise max_bytes"
         return Verdict("bad", text)
     if is_losing and now.next_victim_idle_seconds < YOUNG_SECONDS:
         idle = format_seconds(now.next_victim_idle_seconds)
         remedy = "raise max_bytes" if now.pressure in ("off", "calm") else "raise the memory limit"
         return Verdict("warning", f"the budget is too small: {loads}, next victim idle only {idle} -> {remedy}")
     if not is_losing and misses > lookups / 2:
-        return Verdict("info", f"warming up: {loads}, and nothing had to leave for them")
+        return Verdict("info", f"warming up: {loads}, without evictions")
     return None
 
 
-def _crowded(window: Window) -> Verdict | None:
-    now = window.now
+def _crowded(delta: Delta) -> Verdict | None:
+    now = delta.now
     is_full = now.limit_bytes and now.rss_bytes > _MUCH_MEMORY * now.limit_bytes
     if not is_full or share_of_memory(now) > _SMALL_PART:
         return None
     return Verdict("warning", f"memory is short: {_blame(now)}")
 
 
-def _shrunk(window: Window) -> Verdict | None:
-    now = window.now
+def _shrunk(delta: Delta) -> Verdict | None:
+    now = delta.now
     if now.pressure not in ("shrunk", "growing"):
         return None
-    text = f"after memory pressure the budget is held at {format_bytes(now.max_bytes)}, below max_bytes"
+    text = f"after memory pressure the budget stays at {format_bytes(now.max_bytes)}, below max_bytes"
     return Verdict("info", text)
 
 
-def _all_live(window: Window) -> Verdict | None:
-    now = window.now
+def _all_live(delta: Delta) -> Verdict | None:
+    now = delta.now
     if now.frozen_entries or not now.live_entries:
         return None
     limit = f" of {format_bytes(now.max_bytes)}" if now.max_bytes else ""
-    return Verdict("good", f"all live: what is in use fits, {format_bytes(now.used_bytes)}{limit}")
+    return Verdict("good", f"all live: the working set fits, {format_bytes(now.used_bytes)}{limit}")
 
 
-def _thawing(window: Window) -> Verdict | None:
-    part = window.rate(lambda figures: figures.thaws.seconds)
-    now = window.now
+def _thawing(delta: Delta) -> Verdict | None:
+    part = delta.rate(lambda each: each.thaws.seconds)
+    now = delta.now
     if part is None or part < _MUCH_THAWING or not now.live_entries:
         return None
     whole = now.live_bytes / now.live_entries * (now.live_entries + now.frozen_entries) + now.frozen_bytes
-    remedy = f"about {format_bytes(int(whole))} would hold all live -> raise max_bytes"
+    remedy = f"about {format_bytes(int(whole))} would keep all live -> raise max_bytes"
     return Verdict("warning", f"thaws take {part:.0%} of a core: {remedy}")
 
 
-def _idle(window: Window) -> Verdict | None:
-    if not window.is_open or window.grown(lambda figures: figures.lookups):
+def _idle(delta: Delta) -> Verdict | None:
+    if not delta.is_open or delta.grown(lambda each: each.lookups):
         return None
-    return Verdict("info", f"idle: nothing was looked up in the last {window.seconds:.0f} s")
+    return Verdict("info", f"idle: no lookups in the last {delta.seconds:.0f} s")
 
 
-def _working(window: Window) -> Verdict:
-    lookups = window.grown(lambda figures: figures.lookups)
-    share = window.grown(lambda figures: figures.hits) / lookups
-    part = window.rate(lambda figures: figures.thaws.seconds)
+def _working(delta: Delta) -> Verdict:
+    lookups = delta.grown(lambda each: each.lookups)
+    share = delta.grown(lambda each: each.hits) / lookups
+    part = delta.rate(lambda each: each.thaws.seconds)
     thaws = "" if part is None else f"; thaws take {part:.1%} of a core"
     return Verdict("good", f"working: {share:.1%} of lookups need no load{thaws}")
 
 
-_JUDGES: tuple[Callable[[Window], Verdict | None], ...] = (
+_JUDGES: tuple[Callable[[Delta], Verdict | None], ...] = (
     _pressure,
     _failing,
     _unused,
@@ -148,17 +148,17 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
-def _lost(figures: Figures) -> float:
-    """What left, or did not get in, for want of room."""
-    kept_out = figures.rejected.get("policy", 0) + figures.rejected.get("oversize", 0)
-    return figures.evicted.get("size", 0) + kept_out
+def _without_room(now: Snapshot) -> float:
+    """Entries that left, or were not admitted, for lack of room."""
+    kept_out = now.rejected.get("policy", 0) + now.rejected.get("oversize", 0)
+    return now.evicted.get("size", 0) + kept_out
 
 
-def _memory(now: Figures) -> str:
+def _memory(now: Snapshot) -> str:
     limit = f" of {format_bytes(now.limit_bytes)}" if now.limit_bytes else ""
     return f"RSS {format_bytes(now.rss_bytes)}{limit}"
 
 
-def _blame(now: Figures) -> str:
+def _blame(now: Snapshot) -> str:
     part = f"cache {format_bytes(now.used_bytes)} of RSS {format_bytes(now.rss_bytes)}"
-    return f"{part}: the leak is not here" if share_of_memory(now) <= _SMALL_PART else part
+    return f"{part}: most of the memory is not the cache" if share_of_memory(now) <= _SMALL_PART else part

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 
+import dagcache
 from dagcache.cli import main as command
 from dagcache.cli.main import main
 from dagcache.cli.replay import command as replay
 from dagcache.cli.shared.failure import CommandError, InputError
 
-COMMANDS = ("run", "advise", "top", "doctor", "replay")
+COMMANDS = ("run", "advise", "top", "doctor", "replay", "monitoring")
 
 
 @pytest.fixture
@@ -84,6 +86,20 @@ def test_a_reader_that_goes_away_ends_a_command_without_a_traceback() -> None:
         errors = process.stderr.read()
         assert process.wait(60) == 1
     assert errors == b""
+
+
+@pytest.mark.parametrize("module", ["dagcache", "dagcache.cli"])
+def test_the_package_runs_as_the_command(module: str) -> None:
+    """By `python -m`, wherever no script is on the path."""
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"dagcache {dagcache.__version__}\n", "")
+
+
+def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """It lists the commands."""
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    assert re.findall(r"^    (\w+)\b", printed, re.MULTILINE) == list(COMMANDS)
 
 
 def test_every_command_is_offered() -> None:

@@ -18,8 +18,9 @@ import pytest
 from dagcache.cli.doctor import checks, endpoints
 from dagcache.cli.doctor import command as doctor
 from dagcache.cli.doctor.checks import Check
-from dagcache.cli.doctor.endpoints import Answer, Endpoint, Port
+from dagcache.cli.doctor.endpoints import Port, Response
 from dagcache.cli.main import main
+from dagcache.cli.shared.endpoint import Endpoint, announced, parse_endpoint
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.metrics.endpoint import MetricsEndpoint
 from tests.stress.test_threads import until
@@ -84,7 +85,7 @@ def test_when_all_is_well_each_check_is() -> None:
     found = concluded(*ALL)
     assert {check.status for check in found.values()} == {"ok"}
     assert list(found) == ["airflow", "settings", "hook, scheduler", "memory, scheduler", "database"]
-    assert "in the place of airflow.models.dagbag.CachedDBDagBag" in found["hook, scheduler"].message
+    assert "in place of airflow.models.dagbag.CachedDBDagBag" in found["hook, scheduler"].message
     assert "max_bytes = 1GiB (environment)" in found["settings"].details
     assert (
         "1073741824 bytes (1.0 GiB); cgroup2 allows 4.0 GiB (/sys/fs/cgroup/memory.max)"
@@ -114,7 +115,7 @@ def test_each_airflow_is_known_or_not(version: str, status: str) -> None:
         (without(SCHEDULER, *SETTLED, hooked=False, refused="max_bytes = '10XB' is not"), "failed", "'10XB'"),
         (without(SCHEDULER, hooked=False, enabled=False), "warning", "mode = off"),
         (without(SCHEDULER, hooked=False, unknown="no class CachedDBDagBag"), "failed", "no class CachedDBDagBag"),
-        (without(SCHEDULER, **{"hooked": False, "class": "other.Bag"}), "failed", "other.Bag is in the place"),
+        (without(SCHEDULER, **{"hooked": False, "class": "other.Bag"}), "failed", "other.Bag is in place"),
         ({"fact": "component", "component": "scheduler", "error": "ImportError: gone"}, "failed", "ImportError: gone"),
     ],
 )
@@ -149,7 +150,7 @@ def test_what_a_command_line_may_change_is_said() -> None:
         ({"budget": 2**32}, "warning", "4.0 GiB"),
         ({"budget": 2**30, "workers": 4}, "warning", "in each of 4 workers"),
         ({"memory_source": "machine"}, "ok", "the machine has 4.0 GiB"),
-        ({"memory_source": "memory_limit", "memory_file": ""}, "ok", "memory_limit says 4.0 GiB"),
+        ({"memory_source": "memory_limit", "memory_file": ""}, "ok", "memory_limit is 4.0 GiB"),
     ],
 )
 def test_a_budget_is_held_against_the_memory(changed: dict[str, Any], status: str, said: str) -> None:
@@ -224,7 +225,7 @@ def test_versions_are_told_and_judged(python: tuple[int, ...], packages: dict[st
 def test_an_entry_point_must_lead_to_the_hook() -> None:
     """One that is missing, or leads elsewhere, is a failure."""
     assert checks.entry_point(["dagcache.airflow.bootstrap"]).status == "ok"
-    assert "there is none" in checks.entry_point([]).message
+    assert "dagcache has none" in checks.entry_point([]).message
     assert "elsewhere" in checks.entry_point(["elsewhere"]).message
     assert checks.entry_point(["elsewhere"]).status == "failed"
 
@@ -244,10 +245,10 @@ def test_ports_are_enough_or_not() -> None:
 def test_endpoints_answer_or_not() -> None:
     """Silence is a warning: what was killed leaves its announcement."""
     there, gone, other = Endpoint("http://a/metrics"), Endpoint("http://b/metrics"), Endpoint("http://c/metrics")
-    good = (there, Answer(("scheduler",)))
+    good = (there, Response(("scheduler",)))
     assert checks.endpoints([good], "").status == "ok"
-    found = checks.endpoints([good, (gone, Answer(error="refused")), (other, Answer())], "")
-    assert (found.status, found.message[:37]) == ("warning", "2 of 3 do not answer as a cache's: ht")
+    found = checks.endpoints([good, (gone, Response(error="refused")), (other, Response())], "")
+    assert (found.status, found.message[:38]) == ("warning", "2 of 3 do not answer with metrics of a")
     assert found.details == (
         "http://a/metrics: scheduler",
         "http://b/metrics: refused",
@@ -259,12 +260,12 @@ def test_endpoints_answer_or_not() -> None:
 def test_processes_whose_values_have_no_frozen_form_are_told_of() -> None:
     """A plugin's class is to blame, or damaged memory; a process of an older version counts nothing."""
     one, other = Endpoint("http://a/metrics"), Endpoint("http://b/metrics")
-    good = (one, Answer(("scheduler",)))
+    good = (one, Response(("scheduler",)))
     assert checks.frozen_copies([good]).status == "ok"
-    found = checks.frozen_copies([good, (other, Answer(("api_server",), unfrozen=3, thaw_failures=1))])
+    found = checks.frozen_copies([good, (other, Response(("api_server",), unfrozen=3, thaw_failures=1))])
     assert (found.status, found.message[:39]) == ("warning", "3 loads had no frozen form, and 1 thaws")
     assert found.details[1] == "http://b/metrics: 3 without a frozen form, 1 thaws failed"
-    assert checks.frozen_copies([(one, Answer(error="refused"))]).status == "unknown"
+    assert checks.frozen_copies([(one, Response(error="refused"))]).status == "unknown"
 
 
 # ---- the network ----
@@ -290,10 +291,10 @@ def test_announced_endpoints_are_found_and_asked(exposition: MetricsEndpoint, tm
     (tmp_path / "garbage.json").write_text("[{")
     (tmp_path / "strange.json").write_text('[{"targets": 7}, 8]')
     (tmp_path / "deep.json").write_text("[" * 50_000)
-    [found] = endpoints.announced(tmp_path)
+    [found] = announced(tmp_path)
     assert found == Endpoint(f"http://localhost:{exposition.port}/metrics", "scheduler")
-    assert endpoints.ask_all([found]) == [Answer(("scheduler",))]
-    assert endpoints.announced(tmp_path / "missing") == []
+    assert endpoints.query_all([found]) == [Response(("scheduler",))]
+    assert announced(tmp_path / "missing") == []
 
 
 def test_an_endpoint_tells_what_it_could_not_freeze(tmp_path: Path) -> None:
@@ -302,7 +303,7 @@ def test_an_endpoint_tells_what_it_could_not_freeze(tmp_path: Path) -> None:
     cache["a lock"] = threading.Lock()
     made = MetricsEndpoint(cache, None, host="127.0.0.1", ports=[0], targets=tmp_path)
     try:
-        assert endpoints.ask(f"http://localhost:{made.port}/metrics") == Answer(("scheduler",), unfrozen=1)
+        assert endpoints.query(f"http://localhost:{made.port}/metrics") == Response(("scheduler",), unfrozen=1)
     finally:
         made.close()
 
@@ -311,23 +312,15 @@ def test_an_endpoint_that_is_gone_is_told(listener: socket.socket) -> None:
     """With the reason."""
     port = listener.getsockname()[1]
     listener.close()
-    [answer] = endpoints.ask_all([Endpoint(f"http://127.0.0.1:{port}/metrics")])
+    [answer] = endpoints.query_all([Endpoint(f"http://127.0.0.1:{port}/metrics")])
     assert "refused" in answer.error
 
 
 def test_an_endpoint_that_never_answers_is_given_up(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The doctor never hangs."""
     monkeypatch.setattr(endpoints, "_SECONDS", 0.2)
-    [answer] = endpoints.ask_all([Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}/metrics")])
+    [answer] = endpoints.query_all([Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}/metrics")])
     assert answer.error
-
-
-def test_work_that_hangs_is_left_behind() -> None:
-    """The rest is done."""
-    for_ever = threading.Event()
-    results = endpoints._all_within(0.1, [0.0, None], lambda seconds: str(for_ever.wait(seconds)), "late")
-    for_ever.set()
-    assert results == ["False", "late"]
 
 
 def test_ports_are_free_or_taken_by_whom(
@@ -339,7 +332,7 @@ def test_ports_are_free_or_taken_by_whom(
     assert port is not None
     with closing(socket.create_server(("127.0.0.1", 0))) as soon_free:
         free = soon_free.getsockname()[1]
-    ours, theirs, nobodys = endpoints.look_at_ports("127.0.0.1", [port, other, free])
+    ours, theirs, nobodys = endpoints.check_ports("127.0.0.1", [port, other, free])
     assert (ours.ours, theirs.ours, nobodys.ours) == (True, False, False)
     assert (bool(ours.error), bool(theirs.error), bool(nobodys.error)) == (True, True, False)
     assert f"pid {os.getpid()}" in theirs.holder
@@ -349,14 +342,14 @@ def test_a_holder_that_cannot_be_known_is_left_out(listener: socket.socket, monk
     """Without psutil there is none."""
     monkeypatch.setattr(endpoints, "_SECONDS", 0.2)
     monkeypatch.setitem(sys.modules, "psutil", None)
-    [port] = endpoints.look_at_ports("127.0.0.1", [listener.getsockname()[1]])
+    [port] = endpoints.check_ports("127.0.0.1", [listener.getsockname()[1]])
     assert (port.holder, bool(port.error)) == ("", True)
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "256.1.1.1", "x" * 300])
 def test_an_address_that_is_not_this_machines_is_told(host: str) -> None:
     """By the reason that the system gives."""
-    [port] = endpoints.look_at_ports(host, [11780])
+    [port] = endpoints.check_ports(host, [11780])
     assert port.error
 
 
@@ -365,30 +358,23 @@ def test_an_address_that_is_not_found_in_time_is_told(monkeypatch: pytest.Monkey
     for_ever = threading.Event()
     monkeypatch.setattr(endpoints, "_SECONDS", 0.1)
     monkeypatch.setattr(endpoints, "_failure", lambda *_: for_ever.wait())
-    [port] = endpoints.look_at_ports("slow", [11780])
+    [port] = endpoints.check_ports("slow", [11780])
     for_ever.set()
     assert "'slow' cannot be found in time" in port.error
 
 
-@pytest.mark.parametrize(
-    ("url", "plain"),
-    [
-        ("http://scheduler:11780/metrics", "http://scheduler:11780/metrics"),
-        ("http://scheduler:11780", "http://scheduler:11780/metrics"),
-        (f"https://user:{SECRET}@host/m?password={SECRET}#{SECRET}", "https://host/m"),
-        ("http://[::1]:11780/", "http://[::1]:11780/metrics"),
-    ],
-)
-def test_an_url_is_used_without_what_may_be_secret_in_it(url: str, plain: str) -> None:
-    """An endpoint asks for no password."""
-    assert endpoints.plain_url(url) == plain
+def test_a_url_is_shown_without_its_secrets() -> None:
+    """They are used for the request alone."""
+    endpoint = parse_endpoint(f"https://user:{SECRET}@host/m?password={SECRET}#{SECRET}")
+    found = checks.endpoints([(endpoint, Response(error="refused"))], "")
+    assert found.details == ("https://host/m?...: refused",)
+    assert SECRET not in found.message
 
 
 @pytest.mark.parametrize(
     "url",
     [
         f"postgresql://user:{SECRET}@host/db",
-        f"user:{SECRET}@host",
         f"http://user:{SECRET}",
         f"http://u:{SECRET}@h:{SECRET}/",
         f"http://[{SECRET}",
@@ -399,7 +385,10 @@ def test_an_url_of_no_endpoint_is_refused_without_showing_it(url: str, capsys: p
     """Exit code 2, one line."""
     assert main(["doctor", "--url", url]) == 2
     output = capsys.readouterr()
-    assert output.err == "dagcache: --url: expected an http:// or https:// URL of an endpoint, found something else\n"
+    assert output.err == (
+        "dagcache: --url: not an http:// or https:// URL with a host and, after a colon, a port,"
+        " such as http://localhost:11780/metrics\n"
+    )
     assert SECRET not in output.out
 
 
@@ -449,7 +438,7 @@ def test_a_process_that_dies_is_told_by_its_exit_code(diagnosis: Path) -> None:
     diagnosis.write_text("import sys, os\nsys.stderr.write('s3cr3t')\nos._exit(3)")
     facts, ending = doctor._facts(DEADLINE)
     assert facts == []
-    assert ending == "its process ended with exit code 3"
+    assert ending == "the process that imports it ended with exit code 3"
 
 
 def test_words_that_are_no_facts_end_the_hearing(diagnosis: Path) -> None:
@@ -481,7 +470,7 @@ def test_each_check_is_a_line_with_what_it_is_about_below(capsys: pytest.Capture
     assert "           max_bytes = 1GiB (environment)" in lines
     assert "ok       port: metrics_port = 0: there are no endpoints" in lines
     assert lines[-2].startswith("unknown  endpoints: none is announced in /nowhere")
-    assert lines[-1] == "unknown  frozen copies: there is no process to ask"
+    assert lines[-1] == "unknown  frozen copies: no process answers"
 
 
 def test_one_failure_is_exit_code_1_and_comes_with_a_remedy(
@@ -492,7 +481,7 @@ def test_one_failure_is_exit_code_1_and_comes_with_a_remedy(
     assert main(["doctor"]) == 1
     lines = capsys.readouterr().out.splitlines()
     place = lines.index("failed   database: postgresql airflow on db: OperationalError: refused")
-    assert lines[place + 1].startswith("         -> airflow db check")
+    assert lines[place + 1].startswith("         -> check [database] sql_alchemy_conn")
 
 
 @pytest.mark.usefixtures("in_airflow")
@@ -514,7 +503,7 @@ def test_announced_and_given_endpoints_and_ports_are_looked_at(
     found = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
     assert found["endpoints"]["message"] == "2 answer"
     assert found["port"]["status"] == "warning"
-    assert "a cache's endpoint" in found["port"]["message"]
+    assert "an endpoint of a cache" in found["port"]["message"]
 
 
 @pytest.mark.parametrize("rich", [True, False])
@@ -536,7 +525,7 @@ def test_patience_is_a_number_of_seconds(text: str, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as refused:
         main(["doctor", f"--timeout={text}"])
     assert refused.value.code == 2
-    assert "is not a number of seconds" in capsys.readouterr().err
+    assert "expected a number of seconds above 0, at most 600" in capsys.readouterr().err
 
 
 def test_a_folder_of_that_name_is_no_airflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

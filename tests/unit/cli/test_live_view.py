@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from dagcache import DagCache
 from dagcache.cli.shared.live_view import Screen, View, bar, rows, view
-from dagcache.cli.shared.snapshot import Figures, figures
+from dagcache.cli.shared.snapshot import Snapshot, snapshot
 from dagcache.metrics.collector import CacheCollector
 from dagcache.metrics.scrape import Scrape, parse
 
-NOW = Figures(
+NOW = Snapshot(
     hits_live=5,
     hits_frozen=3,
     misses=2,
@@ -44,7 +44,7 @@ def test_the_figures_are_those_of_the_cache() -> None:
     cache: DagCache[int, bytes] = DagCache(max_bytes="1MiB", name="scheduler")
     for key in (1, 2, 1):
         cache.get_or_load(key, lambda _key: b"x" * 1000)
-    shown, stats = figures(_scraped(cache), "scheduler"), cache.stats()
+    shown, stats = snapshot(_scraped(cache), "scheduler"), cache.stats()
     assert (shown.hits_live, shown.misses, shown.max_bytes) == (1, 2, 1 << 20)
     assert shown.used_bytes == stats.total_bytes > 2000
     assert shown.live_entries == stats.live_entries == 2
@@ -59,13 +59,13 @@ def test_evictions_of_all_causes_are_added_up() -> None:
         cache[key] = b""
     del cache[0]
     cache.clear()
-    assert figures(_scraped(cache), "scheduler").evictions == 3
+    assert snapshot(_scraped(cache), "scheduler").evictions == 3
 
 
 def test_another_components_figures_are_not_shown() -> None:
     """One endpoint may serve several."""
     cache: DagCache[int, bytes] = DagCache(max_bytes=1000, name="api_server")
-    assert figures(_scraped(cache), "scheduler").max_bytes == 0
+    assert snapshot(_scraped(cache), "scheduler").max_bytes == 0
 
 
 def test_every_figure_is_in_the_rows() -> None:

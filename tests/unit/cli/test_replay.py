@@ -120,7 +120,7 @@ def test_the_table_has_a_line_for_each(trace: Path, capsys: pytest.CaptureFixtur
     assert main(["replay", str(trace), "--max-bytes", "50KiB,0"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("121 lookups of 30 versions in 0 s, recorded by the cache 'scheduler' from '20")
-    assert lines[1].startswith("then, with 1000.0 KiB: ")
+    assert lines[1].startswith("at the time, with 1000.0 KiB: ")
     assert lines[1].endswith("30 missed, 1 absent")
     assert lines[3].split()[:6] == ["max_bytes", "lookups", "live", "frozen", "misses", "load"]
     assert [line.split("  ")[0] for line in lines[4:]] == ["50.0 KiB", "unbounded", "LRU of 512"]
@@ -134,8 +134,8 @@ def test_a_trace_with_gaps_says_so(tmp_path: Path, capsys: pytest.CaptureFixture
     path.write_text(HEADER + '[1,"a","m",0,1000,10,0,null,0]\n[2,"b","m",0]\n')
     assert main(["replay", str(path)]) == 0
     output = capsys.readouterr().out
-    assert "note: the recording was cut short" in output
-    assert "note: 0 lookups were not recorded, of 1 more the value's size is unknown" in output
+    assert "note: the recording has no end" in output
+    assert "note: 0 lookups were not recorded; the size is unknown for 1 more" in output
     assert output.splitlines()[-1].endswith(" -")
 
 
@@ -176,8 +176,8 @@ def test_a_percentage_of_an_unknown_memory_is_refused(tmp_path: Path, capsys: py
         (["--max-bytes", "10XB"], "max_bytes = '10XB' is not understood"),
         (["--max-bytes", "1MiB,,2MiB"], "max_bytes = '' is not understood"),
         (["--ttl", "soon"], "ttl = 'soon' is not understood"),
-        (["--lru", "0"], "'0' is not a whole number from 1"),
-        (["--lru", "1" * 5000], "is not a whole number from 1"),
+        (["--lru", "0"], "expected a whole number from 1 to 1000000000, found '0'"),
+        (["--lru", "1" * 5000], "expected a whole number from 1 to 1000000000, found '111"),
     ],
 )
 def test_a_bad_option_is_refused_by_name(

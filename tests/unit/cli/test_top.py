@@ -29,17 +29,18 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from dagcache import DagCache
 from dagcache.cli.main import main, parser
+from dagcache.cli.shared.endpoint import Endpoint, announced, parse_endpoint
 from dagcache.cli.shared.live_view import Line, Screen, View
-from dagcache.cli.shared.snapshot import Durations, Figures, figures
+from dagcache.cli.shared.snapshot import Durations, Snapshot, snapshot
 from dagcache.cli.top import command as top
-from dagcache.cli.top.delta import Window
-from dagcache.cli.top.history import Seen, Watch
-from dagcache.cli.top.layout import format_duration, per_second, picture, plain, rows
-from dagcache.cli.top.polling import Endpoint, Endpoints, announced, targets_directory, with_path
+from dagcache.cli.top.delta import Delta
+from dagcache.cli.top.history import Component, History
+from dagcache.cli.top.layout import format_duration, layout, per_second, plain, rows
+from dagcache.cli.top.polling import Endpoints, PolledEndpoint, targets_directory
 from dagcache.cli.top.verdict import Verdict, format_seconds, verdict
 from dagcache.inspection.server import AttributionServer
 from dagcache.metrics.collector import CacheCollector
-from dagcache.metrics.file_sd import Targets
+from dagcache.metrics.file_sd import TargetFiles
 from dagcache.metrics.scrape import Scrape, parse, scrape
 from dagcache.metrics.server import MetricsServer
 from dagcache.redaction import shown_url
@@ -49,7 +50,7 @@ MIB = 1 << 20
 SECRET = "s3cr3t-pa55"
 DEADLINE = 60.0  # seconds that an external process may take
 
-NOW = Figures(
+NOW = Snapshot(
     hits_live=600,
     hits_frozen=390,
     misses=10,
@@ -82,9 +83,9 @@ BEFORE = replace(
 )
 
 
-def window(now: Figures = NOW, before: Figures | None = BEFORE, seconds: float = 10.0) -> Window:
+def delta(now: Snapshot = NOW, before: Snapshot | None = BEFORE, seconds: float = 10.0) -> Delta:
     """Ten seconds of a component."""
-    return Window(now, before, seconds)
+    return Delta(now, before, seconds)
 
 
 def exposed(cache: DagCache[Any, Any]) -> CollectorRegistry:
@@ -150,7 +151,7 @@ def nobody() -> str:
 )
 def test_a_url_may_leave_the_usual_out(given: str, expected: str) -> None:
     """As one types them."""
-    assert with_path(given) == expected
+    assert parse_endpoint(given) == Endpoint(expected)
 
 
 BAD_URLS = [
@@ -265,7 +266,7 @@ def test_a_wrong_answer_shows_no_credentials_either(
     assert main(["top", "--json", "--interval", "0.1", "--url", url]) == 1
     told = capsys.readouterr()
     assert (told.out, told.err.count("\n")) == ("", 1)
-    assert f"nobody answered: http://127.0.0.1:{asked.port}/metrics?...: " in told.err
+    assert f"no endpoint answered: http://127.0.0.1:{asked.port}/metrics?...: " in told.err
     assert SECRET not in told.err + caplog.text
 
 
@@ -283,15 +284,15 @@ def test_a_password_without_a_user_is_sent_as_well(proxy: Callable[[bytes], Prox
 
 def test_processes_of_this_machine_are_found_by_their_announcements(tmp_path: Path) -> None:
     """Those of others, and what is no announcement, are left out."""
-    targets = Targets(tmp_path)
+    targets = TargetFiles(tmp_path)
     targets.add("scheduler", "127.0.0.1", 11780)
     (tmp_path / "scheduler-elsewhere-12.json").write_text('[{"targets": ["elsewhere:1"]}]')
     machine = next(tmp_path.glob(f"*-{os.getpid()}.json")).name
     for number, text in enumerate(["{", "[1]", '[{"targets": ["x:y"]}]', '{"a": 1}']):
         (tmp_path / machine.replace(str(os.getpid()), f"9999{number}")).write_text(text)
-    assert announced(tmp_path) == ["http://localhost:11780/metrics"]
+    assert announced(tmp_path, here=True) == [Endpoint("http://localhost:11780/metrics", "scheduler")]
     targets.remove()
-    assert announced(tmp_path / "missing") == []
+    assert announced(tmp_path / "missing", here=True) == []
 
 
 def test_the_announcements_are_sought_where_airflow_puts_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +337,7 @@ def test_without_anybody_it_says_where_it_looked(here: Path, capsys: pytest.Capt
     """And what to do."""
     assert main(["top", "--once"]) == 2
     told = capsys.readouterr().err
-    assert f"{here}/airflow/dagcache/targets; name one with --url" in told
+    assert f"{here}/airflow/dagcache/targets; name an endpoint with --url" in told
 
 
 def test_one_that_never_finishes_its_answer_does_not_hold_the_others_up(
@@ -352,7 +353,7 @@ def test_one_that_never_finishes_its_answer_does_not_hold_the_others_up(
         return scrape(url)
 
     monkeypatch.setattr("dagcache.cli.top.polling.scrape", slow)
-    endpoints = Endpoints(lambda: [f"{url_of(server)}?slow", url_of(server)])
+    endpoints = Endpoints(lambda: [Endpoint(f"{url_of(server)}?slow"), Endpoint(url_of(server))])
     for _ in range(2):
         silent, good = endpoints.ask()
         assert (silent.scrape, silent.fault) == (None, "no answer in time")
@@ -360,19 +361,12 @@ def test_one_that_never_finishes_its_answer_does_not_hold_the_others_up(
     release.set()
 
 
-def test_an_endpoint_that_was_not_asked_is_not_waited_for() -> None:
-    """It has nothing to tell."""
-    endpoint = Endpoint("http://localhost:1/metrics")
-    endpoint.wait(DEADLINE)
-    assert (endpoint.scrape, endpoint.fault) == (None, "no answer yet")
-
-
-# ---- figures ----
+# ---- snapshots ----
 
 
 def test_the_figures_of_a_cache_are_read_back_completely(cache: DagCache[Any, Any]) -> None:
     """Through the text that Prometheus gets."""
-    shown, stats = figures(parse(generate_latest(exposed(cache)).decode()), "scheduler"), cache.stats()
+    shown, stats = snapshot(parse(generate_latest(exposed(cache)).decode()), "scheduler"), cache.stats()
     assert shown.lookups == stats.lookups
     assert shown.evicted == {cause.value: count for cause, count in stats.evictions.items()}
     assert shown.rejected == {reason.value: count for reason, count in stats.rejections.items()}
@@ -395,15 +389,15 @@ def test_quantiles_are_those_of_prometheus() -> None:
 
 def test_rates_are_of_what_lies_between_two_scrapes() -> None:
     """Not since the start."""
-    assert window().rate(lambda each: each.lookups) == pytest.approx(69.0)
-    assert window().thaws.count == 190
-    assert window().thaws.quantile(1.0) == pytest.approx(0.01)
-    assert window().loads.count == 10  # nothing lately: all there were
+    assert delta().rate(lambda each: each.lookups) == pytest.approx(69.0)
+    assert delta().thaws.count == 190
+    assert delta().thaws.quantile(1.0) == pytest.approx(0.01)
+    assert delta().loads.count == 10  # nothing lately: all there were
 
 
 def test_without_an_earlier_scrape_there_are_counts_and_no_rates() -> None:
     """Nor where the process was started anew between the two."""
-    for unknown in (window(before=None), window(BEFORE, NOW), window(seconds=0.0)):
+    for unknown in (delta(before=None), delta(BEFORE, NOW), delta(seconds=0.0)):
         assert unknown.rate(lambda each: each.lookups) is None
         assert unknown.grown(lambda each: each.lookups) == unknown.now.lookups
         assert unknown.thaws is unknown.now.thaws
@@ -414,77 +408,77 @@ def test_without_an_earlier_scrape_there_are_counts_and_no_rates() -> None:
 LOSING = replace(NOW, misses=300, evicted={"size": 200})
 
 VERDICTS = {
-    "working": (window(), "good", "working: 100.0% of lookups need no load; thaws take 5.7% of a core"),
+    "working": (delta(), "good", "working: 100.0% of lookups need no load; thaws take 5.7% of a core"),
     "since the start": (
-        window(before=None),
+        delta(before=None),
         "warning",
         "the budget is too small: 10 loads, next victim idle only 30 s",
     ),
     "too small": (
-        window(LOSING),
+        delta(LOSING),
         "warning",
         "the budget is too small: 29.0 loads/s, next victim idle only 30 s -> raise max_bytes",
     ),
-    "too small under pressure": (window(replace(LOSING, pressure="shrunk")), "warning", "-> raise the memory limit"),
+    "too small under pressure": (delta(replace(LOSING, pressure="shrunk")), "warning", "-> raise the memory limit"),
     "old ones leave": (
-        window(replace(LOSING, next_victim_idle_seconds=7000.0)),
+        delta(replace(LOSING, next_victim_idle_seconds=7000.0)),
         "good",
         "working: 70.4% of lookups need no load",
     ),
-    "hardly any misses": (window(replace(NOW, misses=14, evicted={"size": 4})), "good", "working: 99.4% of lookups"),
+    "hardly any misses": (delta(replace(NOW, misses=14, evicted={"size": 4})), "good", "working: 99.4% of lookups"),
     "never hits": (
-        window(replace(BEFORE, misses=400, rejected={"policy": 9})),
+        delta(replace(BEFORE, misses=400, rejected={"policy": 9})),
         "bad",
-        "nothing is hit: 39.0 loads/s, for 80.0 MiB hold too little of it -> raise max_bytes",
+        "no hits: 39.0 loads/s, because 80.0 MiB hold too few versions -> raise max_bytes",
     ),
     "warming up": (
-        window(replace(BEFORE, misses=400)),
+        delta(replace(BEFORE, misses=400)),
         "info",
-        "warming up: 39.0 loads/s, and nothing had to leave for them",
+        "warming up: 39.0 loads/s, without evictions",
     ),
     "nothing yet": (
-        window(replace(NOW, hits_live=0, hits_frozen=0, misses=0), None),
+        delta(replace(NOW, hits_live=0, hits_frozen=0, misses=0), None),
         "info",
-        "nothing has been looked up yet",
+        "no lookups yet",
     ),
-    "idle": (window(NOW, NOW), "info", "idle: nothing was looked up in the last 10 s"),
-    "loads fail": (window(replace(NOW, load_failures=4)), "bad", "loads fail, 4 lately: look at the database"),
+    "idle": (delta(NOW, NOW), "info", "idle: no lookups in the last 10 s"),
+    "loads fail": (delta(replace(NOW, load_failures=4)), "bad", "loads fail, 4 recently: check the database"),
     "old failures": (
-        window(replace(NOW, load_failures=4), replace(BEFORE, load_failures=4)),
+        delta(replace(NOW, load_failures=4), replace(BEFORE, load_failures=4)),
         "good",
         "working",
     ),
     "shrinking": (
-        window(replace(NOW, pressure="shrinking")),
+        delta(replace(NOW, pressure="shrinking")),
         "warning",
-        "under memory pressure: RSS 400.0 MiB of 2.0 GiB; the cache shrinks, to 80.0 MiB so far",
+        "under memory pressure: RSS 400.0 MiB of 2.0 GiB; the cache shrinks, now at 80.0 MiB",
     ),
     "floor": (
-        window(replace(NOW, pressure="floor", rss_bytes=1900 * MIB)),
+        delta(replace(NOW, pressure="floor", rss_bytes=1900 * MIB)),
         "bad",
-        "under memory pressure with nothing left to give: cache 41.0 MiB of RSS 1.9 GiB: the leak is not here",
+        "under memory pressure, and the cache is at its minimum: cache 41.0 MiB of RSS 1.9 GiB: most of the memory",
     ),
     "floor, and large": (
-        window(replace(NOW, pressure="floor", rss_bytes=50 * MIB)),
+        delta(replace(NOW, pressure="floor", rss_bytes=50 * MIB)),
         "bad",
-        "nothing left to give: cache 41.0 MiB of RSS 50.0 MiB",
+        "at its minimum: cache 41.0 MiB of RSS 50.0 MiB",
     ),
     "somebody else's memory": (
-        window(replace(NOW, rss_bytes=1900 * MIB)),
+        delta(replace(NOW, rss_bytes=1900 * MIB)),
         "warning",
-        "memory is short: cache 41.0 MiB of RSS 1.9 GiB: the leak is not here",
+        "memory is short: cache 41.0 MiB of RSS 1.9 GiB: most of the memory is not the cache",
     ),
-    "shrunk": (window(replace(NOW, pressure="shrunk")), "info", "the budget is held at 80.0 MiB, below max_bytes"),
-    "all live": (window(replace(NOW, frozen_entries=0)), "good", "all live: what is in use fits, 41.0 MiB of 80.0 MiB"),
+    "shrunk": (delta(replace(NOW, pressure="shrunk")), "info", "the budget stays at 80.0 MiB, below max_bytes"),
+    "all live": (delta(replace(NOW, frozen_entries=0)), "good", "all live: the working set fits, 41.0 MiB of 80.0 MiB"),
     "all live, no limit": (
-        window(replace(NOW, frozen_entries=0, max_bytes=0, limit_bytes=0)),
+        delta(replace(NOW, frozen_entries=0, max_bytes=0, limit_bytes=0)),
         "good",
-        "all live: what is in use fits, 41.0 MiB",
+        "all live: the working set fits, 41.0 MiB",
     ),
     "thawing": (
-        window(replace(NOW, thaws=replace(NOW.thaws, seconds=5.6))),
+        delta(replace(NOW, thaws=replace(NOW.thaws, seconds=5.6))),
         "warning",
-        "thaws take 50% of a core: about 85.0 MiB would hold all live -> raise max_bytes",
+        "thaws take 50% of a core: about 85.0 MiB would keep all live -> raise max_bytes",
     ),
 }
 
@@ -501,10 +495,10 @@ def test_the_verdict_says_how_it_is_and_what_to_do(case: str) -> None:
 # ---- pictures ----
 
 
-def seen(component: str = "scheduler", **changes: Any) -> Seen:
+def seen(component: str = "scheduler", **changes: Any) -> Component:
     """A component as it is shown."""
-    shown = window(replace(NOW, **changes))
-    return Seen(component, "http://127.0.0.1:11780/metrics", True, shown, verdict(shown))
+    shown = delta(replace(NOW, **changes))
+    return Component(component, "http://127.0.0.1:11780/metrics", True, shown, verdict(shown))
 
 
 DAGS = {
@@ -521,13 +515,13 @@ DAGS = {
 
 def test_every_figure_is_in_the_rows() -> None:
     """In units for people, none wider than a terminal of 80 columns leaves it."""
-    text = dict(rows(window()))
+    text = dict(rows(delta()))
     assert text == {
         "lookups": "69.0/s: 72.5% live, 27.5% frozen, 0.0% missed",
         "versions": "40 live, 60 frozen only; next victim idle 30 s",
         "bytes": "###########++++............... 41.0 MiB of 80.0 MiB",
         "by tier": "30.0 MiB live + 10.0 MiB frozen + 1.0 MiB overhead",
-        "left": "5.0/s demoted to frozen; evicted in all: 2 size, 1 expired",
+        "left": "5.0/s demoted to frozen; evicted in total: 2 size, 1 expired",
         "loads": "0/s, p50 12.5 ms, p99 20.0 ms; 0 failed, 0 shared",
         "thaws": "19.0/s, p50 0.95 ms, p99 9.8 ms",
         "memory": "400.0 MiB resident of 2.0 GiB (cgroup2), 10% cache; pressure: calm",
@@ -537,35 +531,35 @@ def test_every_figure_is_in_the_rows() -> None:
 
 def test_bytes_that_wait_are_shown_if_there_are_any() -> None:
     """They are part of those that the budget is compared with."""
-    figures = replace(window().now, waiting_bytes=4 * MIB)
-    text = dict(rows(replace(window(), now=figures)))
+    figures = replace(delta().now, waiting_bytes=4 * MIB)
+    text = dict(rows(replace(delta(), now=figures)))
     assert text["by tier"] == "30.0 MiB live + 10.0 MiB frozen + 1.0 MiB overhead + 4.0 MiB waiting"
     assert "45.0 MiB of 80.0 MiB" in text["bytes"]
 
 
 def test_without_rates_the_rows_show_counts() -> None:
     """Since the process began."""
-    text = dict(rows(window(before=None)))
-    assert text["lookups"] == "1000 in all: 60.0% live, 39.0% frozen, 1.0% missed"
+    text = dict(rows(delta(before=None)))
+    assert text["lookups"] == "1000 in total: 60.0% live, 39.0% frozen, 1.0% missed"
     assert text["left"].startswith("70 demoted; ")
-    assert text["loads"].startswith("10 in all, ")
-    idle = dict(rows(window(NOW, NOW)))
-    assert idle["lookups"].startswith("none lately; 1000 in all: ")
+    assert text["loads"].startswith("10 in total, ")
+    idle = dict(rows(delta(NOW, NOW)))
+    assert idle["lookups"].startswith("none recently; 1000 in total: ")
 
 
 def test_an_empty_cache_has_rows_too() -> None:
     """As right after its start."""
-    empty = Figures(*(0,) * 14)
-    text = dict(rows(Window(empty)))
+    empty = Snapshot(*(0,) * 14)
+    text = dict(rows(Delta(empty)))
     assert text["lookups"] == text["thaws"] == "none so far"
-    assert text["versions"] == "0 live, 0 frozen only; none held"
+    assert text["versions"] == "0 live, 0 frozen only; no versions"
     assert text["memory"] == "0 B resident, 0% cache; pressure: off"
     assert text["bytes"].endswith("0 B of unbounded")
 
 
 def test_one_component_and_its_dags_fit_a_small_terminal() -> None:
     """80 by 24, with nothing cut."""
-    drawn = picture([seen()], [DAGS], [], columns=80, lines=24)
+    drawn = layout([seen()], [DAGS], [], columns=80, lines=24)
     assert len(drawn) <= 24
     assert max(len(line.text) for line in drawn) <= 80
     texts = [line.text for line in drawn]
@@ -574,19 +568,19 @@ def test_one_component_and_its_dags_fit_a_small_terminal() -> None:
     assert drawn[1].kind == "good"
     assert texts[-3].split() == ["dag", "versions", "live", "bytes", "share", "idle"]
     assert texts[-2].split()[1:] == ["60", "7", "30.0", "MiB", "75.0%", "0.4", "s"]
-    assert texts[-1].split() == ["(not", "known)", "1", "0", "10.0", "MiB", "25.0%", "2", "h"]
+    assert texts[-1].split() == ["(unknown)", "1", "0", "10.0", "MiB", "25.0%", "2", "h"]
 
 
 def test_a_long_verdict_is_wrapped() -> None:
     """It is what matters most."""
-    drawn = picture([seen(pressure="floor", rss_bytes=1900 * MIB)], [], [], columns=80, lines=24)
+    drawn = layout([seen(pressure="floor", rss_bytes=1900 * MIB)], [], [], columns=80, lines=24)
     assert [line.kind for line in drawn[:4]] == ["title", "bad", "bad", ""]
     assert drawn[2].text.startswith("          ")
 
 
 def test_many_components_get_two_lines_each() -> None:
     """Rather than a part of them everything."""
-    drawn = picture([seen(f"worker_{number}") for number in range(5)], [], ["a note"], columns=80, lines=24)
+    drawn = layout([seen(f"worker_{number}") for number in range(5)], [], ["a note"], columns=80, lines=24)
     assert len(drawn) == 5 * 3 + 1
     assert drawn[0].text == "worker_0  127.0.0.1:11780  69.0/s: 72.5% live, 27.5% frozen, 0.0% missed"
     assert drawn[1].text.startswith("working: 100.0% of lookups")
@@ -596,15 +590,15 @@ def test_many_components_get_two_lines_each() -> None:
 def test_what_does_not_fit_is_cut_off_and_that_is_told() -> None:
     """Without a terminal nothing is."""
     many = [seen(f"worker_{number}") for number in range(20)]
-    drawn = picture(many, [], [], columns=60, lines=24)
-    assert (len(drawn), drawn[-1].text) == (24, "... 36 more lines: a larger terminal, or --once")
-    assert len(picture(many, [], [], columns=120, lines=None)) == 20 * (2 + 8) + 19
+    drawn = layout(many, [], [], columns=60, lines=24)
+    assert (len(drawn), drawn[-1].text) == (24, "... 36 more lines: enlarge the terminal, or use --once")
+    assert len(layout(many, [], [], columns=120, lines=None)) == 20 * (2 + 8) + 19
 
 
 def test_text_from_elsewhere_cannot_command_the_terminal() -> None:
     """A component's or a DAG's name may hold anything."""
     assert plain("a\x1b[2J\n\u202eb") == "a?[2J??b"
-    shown = picture([seen("x\x1b]0;y\x07")], [{**DAGS, "component": "\x1b"}], [], columns=80, lines=None)
+    shown = layout([seen("x\x1b]0;y\x07")], [{**DAGS, "component": "\x1b"}], [], columns=80, lines=None)
     assert not any("\x1b" in line.text for line in shown)
 
 
@@ -641,7 +635,7 @@ def test_the_processes_of_this_machine_are_shown_without_a_url(
     server: MetricsServer, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As they have announced themselves."""
-    targets = Targets(here / "chosen")
+    targets = TargetFiles(here / "chosen")
     targets.add("scheduler", "127.0.0.1", server.port or 0)
     assert main(["top", "--json", "--interval", "0.1", "--targets", str(here / "chosen")]) == 0
     (component,) = json.loads(capsys.readouterr().out)["components"]
@@ -658,7 +652,7 @@ def test_one_that_answers_without_a_cache_is_named(
     urls = [url_of(server), url_of(other), nobody()]
     assert main(["top", "--json", "--interval", "0.1", *(word for url in urls for word in ("--url", url))]) == 0
     silent = json.loads(capsys.readouterr().out)["silent"]
-    assert silent[0] == {"url": url_of(other), "why": "it answers, but there is no dagcache in it"}
+    assert silent[0] == {"url": url_of(other), "why": "the endpoint has no metrics of dagcache"}
     assert "refused" in silent[1]["why"]
     other.close()
 
@@ -703,7 +697,7 @@ def test_dags_that_nobody_tells_are_a_note(
 ) -> None:
     """Attribution may be off."""
     assert main(["top", "--once", "--interval", "0.1", "--url", url_of(server), "--dags"]) == 0
-    assert "no process on this machine tells which DAGs" in capsys.readouterr().out
+    assert "no process on this machine reports the DAGs" in capsys.readouterr().out
 
 
 class Pictures(View):
@@ -755,24 +749,26 @@ def test_ctrl_c_ends_the_view_and_decides_nothing(server: MetricsServer, monkeyp
 
 def test_a_component_that_vanishes_from_a_living_endpoint_is_gone() -> None:
     """As after a restart without the cache."""
-    endpoint = Endpoint("http://localhost:1/metrics")
+    endpoint = PolledEndpoint(Endpoint("http://localhost:1/metrics"))
     endpoint.scrape = parse(generate_latest(exposed(make_cache(name="scheduler")[0])).decode())
-    watch = Watch(clock=iter((100.0, 250.0)).__next__)
-    assert watch.update([endpoint])[0].is_up
+    history = History(clock=iter((100.0, 250.0)).__next__)
+    assert history.update([endpoint])[0].is_up
     endpoint.scrape = parse("up 1\n")
-    (gone,) = watch.update([endpoint])
-    assert gone.verdict == Verdict("bad", "gone, last seen 2 min ago: it answers, but no longer for this component")
+    (gone,) = history.update([endpoint])
+    assert gone.verdict == Verdict(
+        "bad", "gone, last seen 2 min ago: the endpoint answers, but no longer for this component"
+    )
 
 
 def test_rates_are_of_the_last_half_minute_and_of_one_life_of_a_process() -> None:
     """Older figures are let go, and those from before a restart."""
     cache, _ = make_cache(name="scheduler")
-    endpoint = Endpoint("http://localhost:1/metrics")
-    watch = Watch(clock=iter(range(0, 1000, 10)).__next__)
+    endpoint = PolledEndpoint(Endpoint("http://localhost:1/metrics"))
+    history = History(clock=iter(range(0, 1000, 10)).__next__)
 
-    def look() -> Window:
+    def look() -> Delta:
         endpoint.scrape = parse(generate_latest(exposed(cache)).decode())
-        return watch.update([endpoint])[0].window
+        return history.update([endpoint])[0].delta
 
     spans = []
     for key in range(6):

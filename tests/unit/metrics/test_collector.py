@@ -174,7 +174,7 @@ def test_a_metric_that_cannot_be_told_costs_itself_only(
             left = {sample.name for family in samples for sample in family.samples}
             assert {re.sub("_(bucket|count|sum)$", "", name) for name in whole - left} == {metric.name}
         assert [record.getMessage() for record in caplog.records] == [
-            f"the metric {metric.name} cannot be told (RuntimeError)"
+            f"could not collect the metric {metric.name} (RuntimeError)"
         ]
 
 

@@ -53,7 +53,7 @@ def test_a_directory_that_hangs_does_not_hang_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A file system over a network may not answer for hours: one warning, and it is told when it does."""
-    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+    monkeypatch.setattr(module, "_DIRECTORY_SECONDS", 0.05)
     draft = tmp_path / f"default-{socket.gethostname()}-{os.getpid()}.draft"
     os.mkfifo(draft)  # to open it for writing waits for who reads
     cache, _ = make_cache()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from urllib.error import HTTPError
 
 import pytest
 
@@ -86,6 +87,17 @@ def test_an_endpoint_that_does_not_serve_is_an_os_error(replies: list[bytes], re
     replies.append(reply)
     with pytest.raises(OSError, match=r"did not answer|Busy|Go|end|reset|closed"):
         scrape(url, timeout=10)
+
+
+@pytest.mark.parametrize("status", [b"404 No", b"503 Busy"])
+def test_an_error_response_is_closed(replies: list[bytes], status: bytes) -> None:
+    """It would hold its connection until it is collected, with a ResourceWarning."""
+    url = replies[0].decode()
+    replies.append(b"HTTP/1.1 %s\r\nContent-Length: 4\r\n\r\ntext" % status)
+    with pytest.raises(HTTPError) as raised:
+        scrape(url, timeout=10)
+    assert raised.value.fp is not None
+    assert raised.value.fp.closed
 
 
 def test_nobody_there_is_an_os_error() -> None:

@@ -28,7 +28,7 @@ from prometheus_client.registry import Collector
 
 from dagcache.metrics import server as server_module
 from dagcache.metrics.collector import CacheCollector
-from dagcache.metrics.responses import answer
+from dagcache.metrics.responses import response_to
 from dagcache.metrics.scrape import scrape
 from dagcache.metrics.server import MetricsServer
 from tests.support.caches import MIB, make_cache
@@ -134,7 +134,7 @@ def test_openmetrics_and_gzip_are_served_to_whoever_accepts_them(serve: Serve) -
 def test_an_accept_header_that_cannot_be_read_counts_as_none(version: str) -> None:
     """Neither an error nor a header of the client's making."""
     accept = f"Accept: application/openmetrics-text;version={version},text/plain;version={version}"
-    got = answer(f"GET /metrics HTTP/1.1\r\n{accept}\r\n\r\n".encode("latin-1"), registry_of_one_cache())
+    got = response_to(f"GET /metrics HTTP/1.1\r\n{accept}\r\n\r\n".encode("latin-1"), registry_of_one_cache())
     assert got.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4")
     assert b"Evil" not in got
 
@@ -219,7 +219,7 @@ def test_a_refused_method_is_told_what_is_allowed(serve: Serve) -> None:
 @given(st.binary(max_size=200) | st.builds(lambda tail: GET[:-2] + tail + b"\r\n\r\n", st.binary(max_size=200)))
 def test_any_bytes_get_an_answer(request: bytes) -> None:
     """Never an error of ours."""
-    assert re.match(rb"HTTP/1\.1 (200|400|404|405) ", answer(request, CollectorRegistry()))
+    assert re.match(rb"HTTP/1\.1 (200|400|404|405) ", response_to(request, CollectorRegistry()))
 
 
 @pytest.mark.parametrize("sent", [b"", HALF, GET], ids=["nothing", "half", "all"])
@@ -294,7 +294,7 @@ def test_a_client_that_does_not_read_is_dropped_when_its_time_is_up(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A response that does not fit into the sockets' buffers waits for nobody."""
-    monkeypatch.setattr(server_module, "answer", lambda _request, registry: b"x" * 50_000_000)
+    monkeypatch.setattr(server_module, "response_to", lambda _request, registry: b"x" * 50_000_000)
     server = serve(timeout=0.2)
     with connect(server) as lazy, connect(server) as later:
         lazy.sendall(GET)
@@ -311,7 +311,7 @@ def test_the_time_that_collecting_takes_is_not_the_clients(serve: Serve, monkeyp
         late += 1000.0
         return b"x" * 5_000_000
 
-    monkeypatch.setattr(server_module, "answer", collect)
+    monkeypatch.setattr(server_module, "response_to", collect)
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late, sleep=time.sleep)
     monkeypatch.setattr(server_module, "time", clock)
     server = serve()
@@ -385,7 +385,7 @@ def test_an_error_while_collecting_is_a_500_and_one_log_line(serve: Serve, caplo
     registry.register(Failing())
     got = talk(serve(registry), GET)
     assert got.startswith(b"HTTP/1.1 500 ")
-    assert [record.getMessage() for record in caplog.records] == ["the metrics could not be collected (RuntimeError)"]
+    assert [record.getMessage() for record in caplog.records] == ["could not collect the metrics (RuntimeError)"]
     assert "secret details" not in caplog.text.replace('("secret details")', "")
     assert b"secret" not in got
 
@@ -409,7 +409,7 @@ def test_a_connection_that_cannot_be_accepted_is_tried_again(serve: Serve, monke
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     listener = OutOfDescriptors(socket.create_server(("127.0.0.1", 0)).detach())
-    monkeypatch.setattr(server_module, "_bind", lambda _host, _port: listener)
+    monkeypatch.setattr(server_module, "_try_to_listen", lambda _host, _port: listener)
     assert scrape(url(serve()), timeout=PATIENCE).value("dagcache_max_bytes") == MIB
     assert pauses == [0.05]
 
@@ -417,11 +417,11 @@ def test_a_connection_that_cannot_be_accepted_is_tried_again(serve: Serve, monke
 def test_a_fault_of_the_endpoints_own_closes_it(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """And is logged; the process goes on."""
     server = serve()
-    desk = server._desk
-    assert desk is not None
-    desk._attend = None  # type: ignore[method-assign, assignment]
+    loop = server._loop
+    assert loop is not None
+    loop._serve_once = None  # type: ignore[method-assign, assignment]
     assert talk(server, GET)[:12] in (b"HTTP/1.1 200", b"")
-    assert desk._ended.wait(PATIENCE)
+    assert loop._ended.wait(PATIENCE)
     assert "the metrics endpoint failed and is closed" in caplog.text
 
 
@@ -489,13 +489,13 @@ def test_a_name_server_that_hangs_does_not_hang_a_start(
         answers.wait()
         raise OSError("too late")
 
-    monkeypatch.setattr(server_module, "_PATIENCE", 0.05)
+    monkeypatch.setattr(server_module, "_NAME_SERVER_SECONDS", 0.05)
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     server = MetricsServer(CollectorRegistry(), host="slow.example", ports=range(11780, 11790))
     assert not server.start()
     answers.set()
     assert asked == ["slow.example"]
-    assert "no name server answers" in caplog.text
+    assert "no answer from a name server" in caplog.text
 
 
 def test_no_ports_is_no_endpoint(caplog: pytest.LogCaptureFixture) -> None:
@@ -552,18 +552,18 @@ def test_close_does_not_wait_for_a_scrape_that_hangs(serve: Serve, monkeypatch: 
     hanging, registry = Hanging(), CollectorRegistry()
     registry.register(hanging)
     server = serve(registry)
-    port, desk = server.port, server._desk
-    assert desk is not None
+    port, loop = server.port, server._loop
+    assert loop is not None
     with connect(server) as client:
         client.sendall(GET)
         assert hanging.entered.wait(PATIENCE)
         server.close()
         assert not hanging.released.is_set()
-        assert not desk._ended.is_set()
+        assert not loop._ended.is_set()
         assert read_all(client) == b""
         assert serve(ports=(port,)).port == port
     hanging.released.set()
-    assert desk._ended.wait(PATIENCE)
+    assert loop._ended.wait(PATIENCE)
 
 
 # ---- forks ----
@@ -619,12 +619,12 @@ def test_a_forked_child_lets_go_of_the_port_and_of_nothing_else() -> None:
 def test_what_a_child_does_first(serve: Serve) -> None:
     """Here, where coverage sees it."""
     server = serve()
-    desk = server._desk
-    assert desk is not None
+    loop = server._loop
+    assert loop is not None
     with its_thread_ends(server):
         server._after_fork_in_child()
     assert server.port is None
-    assert desk._listener.fileno() == -1
+    assert loop._listener.fileno() == -1
     assert server.start()
     assert HTTPStatus.OK.phrase.encode() in talk(server, GET)
     with closing(connect(server)), its_thread_ends(server):
@@ -636,9 +636,12 @@ def test_what_a_child_does_first(serve: Serve) -> None:
 @contextmanager
 def its_thread_ends(server: MetricsServer) -> Iterator[None]:
     """A child has no copy of the thread; here somebody must wake it once its descriptors are closed."""
-    desk = server._desk
-    assert desk is not None
-    with desk._bell.dup(), desk._ringer.dup() as ringer:  # with its bell open in here, the selector still hears it
+    loop = server._loop
+    assert loop is not None
+    with (
+        loop._wakeup_receiver.dup(),
+        loop._wakeup_sender.dup() as sender,
+    ):  # with its bell open in here, the selector still hears it
         yield
-        ringer.send(b"!")
-        assert desk._ended.wait(PATIENCE)
+        sender.send(b"!")
+        assert loop._ended.wait(PATIENCE)

@@ -1,21 +1,17 @@
-"""The alert rules: when somebody should look, what it is called, and where it says what to do then.
+"""Alert rules for Prometheus, as YAML. ``python -m tools.monitoring`` writes the file.
 
-    python -m dagcache.metrics.alerts [--runbooks URL] > alerts.yaml
-
-Prometheus loads the file by ``rule_files``. Each rule has a section of its own in ``docs/operating.md``.
+Prometheus loads it by ``rule_files``. Each rule has a runbook section in ``docs/operating.md``.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 RUNBOOKS = "docs/operating.md"
-"""Where the sections are; each one's anchor is its alert's name in lower case."""
+"""The page with the runbooks; the anchor of a section is the name of its alert in lower case."""
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -181,13 +177,13 @@ RULES: tuple[Rule, ...] = (
 """The budget first, then memory, then faults."""
 
 
-def text(runbooks: str = RUNBOOKS) -> str:
-    """The file of rules, in YAML; ``runbooks`` is the page that has the sections."""
-    return "\n".join(_lines(runbooks)) + "\n"
+def text() -> str:
+    """The file of rules, in YAML."""
+    return "\n".join(_lines()) + "\n"
 
 
-def _lines(runbooks: str) -> Iterator[str]:
-    """YAML by hand: a JSON string is one of YAML's."""
+def _lines() -> Iterator[str]:
+    """YAML without a library: a JSON string is a YAML string."""
     yield "groups:"
     yield "  - name: dagcache"
     yield "    rules:"
@@ -201,16 +197,4 @@ def _lines(runbooks: str) -> Iterator[str]:
         yield "        annotations:"
         yield f"          summary: {json.dumps(rule.summary)}"
         yield f"          description: {json.dumps(rule.description)}"
-        yield f"          runbook_url: {json.dumps(f'{runbooks}#{rule.runbook}')}"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the file to stdout."""
-    parser = argparse.ArgumentParser(prog="python -m dagcache.metrics.alerts", description=__doc__)
-    parser.add_argument("--runbooks", default=RUNBOOKS, help=f"the page that has the sections (default: {RUNBOOKS})")
-    sys.stdout.write(text(parser.parse_args(argv).runbooks))
-    return 0
-
-
-if __name__ == "__main__":  # pragma: no cover - a test runs it in a process of its own
-    sys.exit(main())
+        yield f"          runbook_url: {json.dumps(f'{RUNBOOKS}#{rule.runbook}')}"

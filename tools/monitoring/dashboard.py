@@ -1,14 +1,12 @@
-"""The Grafana dashboard: each row of panels answers a question, each panel's description says what to decide by it.
+"""The Grafana dashboard, as JSON. ``python -m tools.monitoring`` writes the file.
 
-    python -m dagcache.metrics.dashboard > dashboard.json
-
-Import the file into Grafana 10 or newer; it asks for nothing but the data source, by a variable.
+Each row of panels answers a question. The description of each panel names the decision that it supports. Grafana 10 or
+newer imports the file; the data source is a variable.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -447,7 +445,3 @@ def _steps(thresholds: tuple[float, float]) -> list[dict[str, Any]]:
 def text() -> str:
     """The file."""
     return json.dumps(dashboard(), indent=2) + "\n"
-
-
-if __name__ == "__main__":  # pragma: no cover - a test runs it in a process of its own
-    sys.stdout.write(text())

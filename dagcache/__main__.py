@@ -1,0 +1,7 @@
+"""``python -m dagcache``: the command ``dagcache``."""
+
+import sys
+
+from dagcache.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,72 @@
+"""Actions with a time limit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from dagcache.concurrency.time_limit import ended_within, results_within, start, try_for
+
+DEADLINE = 60.0
+
+
+@pytest.fixture
+def released() -> Iterator[threading.Event]:
+    """An event that hanging actions wait for; set in the end."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_an_action_that_ends_in_time_has_ended() -> None:
+    """All of it was done."""
+    done: list[int] = []
+    assert try_for(DEADLINE, lambda: done.append(1), "test")
+    assert done == [1]
+
+
+def test_an_action_that_hangs_goes_on(released: threading.Event) -> None:
+    """The caller stops waiting; the action ends later."""
+    ended = threading.Event()
+
+    def action() -> None:
+        released.wait(DEADLINE)
+        ended.set()
+
+    assert not try_for(0.05, action, "test")
+    released.set()
+    assert ended.wait(DEADLINE)
+
+
+def test_calls_that_hang_do_not_hold_the_others_up(released: threading.Event) -> None:
+    """Each result is in the place of its call."""
+    calls = [lambda: "one", lambda: str(released.wait(DEADLINE)), lambda: "three"]
+    assert results_within(0.5, calls, "late", "test") == ["one", "late", "three"]
+
+
+def test_calls_run_at_the_same_time() -> None:
+    """They can wait for each other."""
+    barrier = threading.Barrier(3, timeout=DEADLINE)
+    assert sorted(results_within(DEADLINE, [barrier.wait] * 3, -1, "test")) == [0, 1, 2]
+
+
+def test_no_calls_have_no_results() -> None:
+    """And take no time."""
+    assert results_within(0.0, [], 1, "test") == []
+
+
+class _NoThread(threading.Thread):
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+def test_without_threads_actions_run_in_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the end of the interpreter."""
+    monkeypatch.setattr(threading, "Thread", _NoThread)
+    ran_in: list[int] = []
+    thread = start(lambda: ran_in.append(threading.get_ident()), "test")
+    assert ran_in == [threading.get_ident()]
+    assert ended_within(DEADLINE, [thread]) == [True]
+    assert results_within(DEADLINE, [lambda: 5], 0, "test") == [5]

@@ -1,0 +1,1 @@
+"""Builders of the dashboard and the alert rules, which the package ships as data."""
