@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHEEL_VENV := .venv-wheel
 AIRFLOW := tests/in_airflow/constraints.txt
+CORE_ROOMS := $(patsubst %,tests/unit/%,core freezing sizing eviction reclaim concurrency metrics)
 CODE := dagcache sizing metrics tests tools benchmarks examples
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick services lint types docs pythons check airflow-check wheel-check soak mutants matrix bench bench-airflow screens clean
+.PHONY: help run test quick quick-core quick-rooms services lint types docs pythons check airflow-check wheel-check soak mutants matrix bench bench-airflow screens clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -37,8 +38,14 @@ types: $(VENV)/ready ## mypy, strict
 docs: $(VENV)/ready ## the documents as a site, in build/site; a broken link or anchor is an error
 	$(BIN)/mkdocs build --strict --quiet
 
-quick: $(VENV)/ready ## the unit tests alone, without the slow ones
-	$(BIN)/python -m pytest -q -m "not slow and not soak" tests/unit
+quick: $(VENV)/ready ## the unit tests alone, without the slow ones (`SLOW` in tests/conftest.py), in two halves side by side
+	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 quick-core quick-rooms
+
+quick-core:
+	$(BIN)/python -m pytest -q -m "not slow and not soak" -p no:cacheprovider $(CORE_ROOMS)
+
+quick-rooms:
+	$(BIN)/python -m pytest -q -m "not slow and not soak" -p no:cacheprovider tests/unit $(CORE_ROOMS:%=--ignore=%)
 
 pythons: ## the core's unit tests on every other supported Python that is installed here
 	$(PYTHON) -m tools.pythons

@@ -10,7 +10,7 @@ import pytest
 
 import dagcache
 from benchmarks.readme import MARK, rivals
-from dagcache.airflow.options import OPTIONS
+from dagcache.airflow.provider_info import get_provider_info
 from dagcache.cli.main import _COMMANDS
 from tests.support.paths import ROOT
 
@@ -108,7 +108,7 @@ def test_every_command_has_its_exit_codes_documented() -> None:
 
 def test_prometheus_is_configured_for_the_directory_that_the_setting_shows() -> None:
     """An operator who copies both finds the processes."""
-    example = next(option.example for option in OPTIONS if option.name == "metrics_targets")
+    example = get_provider_info()["config"]["dagcache"]["options"]["metrics_targets"]["example"]
     assert f'"{example}/*.json"' in (DOCS / "metrics.md").read_text()
 
 
