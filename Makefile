@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHEEL_VENV := .venv-wheel
 AIRFLOW := tests/in_airflow/constraints.txt
+CORE_ROOMS := $(patsubst %,tests/unit/%,core freezing sizing eviction reclaim concurrency metrics)
 CODE := dagcache sizing metrics tests tools benchmarks examples
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services lint types check airflow-check wheel-check soak mutants matrix bench bench-airflow screens clean
+.PHONY: help run test quick quick-core quick-rooms services lint types docs pythons check airflow-check wheel-check soak mutants matrix bench bench-airflow screens clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -18,13 +19,13 @@ help: ## list the targets
 $(VENV)/ready: pyproject.toml $(AIRFLOW)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint $(AIRFLOW) --editable '.[cli,png]' --group test --group bench --group airflow
+	$(BIN)/python -m pip install --quiet --constraint $(AIRFLOW) --editable '.[cli,png]' --group test --group bench --group airflow --group docs
 	touch $@
 
 run: $(VENV)/ready ## see it work: a real Airflow scheduler with the cache in it, in a throw-away home
 	$(BIN)/dagcache run
 
-test: services lint types airflow-check check wheel-check ## all checks and tests, against the checkout and against the installed wheel
+test: services lint types docs pythons airflow-check check wheel-check ## all checks and tests, against the checkout and against the installed wheel
 
 services: # on CI's machine only: elsewhere nothing is installed outside of the checkout
 	@sh tests/services.sh
@@ -35,6 +36,21 @@ lint: $(VENV)/ready ## style
 
 types: $(VENV)/ready ## mypy, strict
 	$(BIN)/mypy
+
+docs: $(VENV)/ready ## the documents as a site, in build/site; a broken link or anchor is an error
+	$(BIN)/mkdocs build --strict --quiet
+
+quick: $(VENV)/ready ## the unit tests alone, without the slow ones (`SLOW` in tests/conftest.py), in two halves side by side
+	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 quick-core quick-rooms
+
+quick-core:
+	$(BIN)/python -m pytest -q -m "not slow and not soak" -p no:cacheprovider $(CORE_ROOMS)
+
+quick-rooms:
+	$(BIN)/python -m pytest -q -m "not slow and not soak" -p no:cacheprovider tests/unit $(CORE_ROOMS:%=--ignore=%)
+
+pythons: ## the core's unit tests on every other supported Python that is installed here
+	$(PYTHON) -m tools.pythons
 
 check: $(VENV)/ready ## the tests, against the checkout, with branch coverage of the core
 	$(BIN)/coverage run -m pytest
@@ -75,6 +91,7 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 	$(BIN)/python -m benchmarks.density --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.scaling --page docs/benchmarks.md --chart docs/scaling.svg
 	$(BIN)/python -m benchmarks.api_pages --page docs/benchmarks.md
+	$(BIN)/python -m benchmarks.readme
 
 bench: $(VENV)/ready ## the scoreboard, each figure as a ratio within one run
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md
@@ -85,4 +102,4 @@ screens: $(VENV)/ready ## the pictures in the documents, and the dashboard and a
 	$(BIN)/python -m benchmarks.screens
 
 clean: ## remove everything that was built
-	rm -rf $(VENV) $(WHEEL_VENV) .venv-matrix build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(WHEEL_VENV) .venv-matrix .venv-pythons build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

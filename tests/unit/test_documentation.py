@@ -1,21 +1,67 @@
-"""What the documents show, runs."""
+"""The documents: their code runs, their links lead somewhere, and they agree with the code that they describe."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import dagcache
+from benchmarks.readme import MARK, rivals
+from dagcache.airflow.provider_info import get_provider_info
+from dagcache.cli.main import _COMMANDS
 from tests.support.paths import ROOT
 
-HERE = ROOT
-DOCUMENTS = sorted([HERE / "README.md", *(HERE / "docs").glob("*.md")])
+DOCS = ROOT / "docs"
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("**/*.md")])
+INTERNALS = sorted((DOCS / "internals").glob("*.md"))
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+GENERATED = re.compile(r"<!-- ([\w-]+) -->\n.*?<!-- /\1 -->", re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+PATH = re.compile(r"`((?:\w+/)+[\w.-]*|\w+\.(?:py|md|yml|toml))`")
+FIGURE = re.compile(
+    r"\d (?:times|x) (?:faster|slower|as fast|less|more)"
+    r"|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty) times (?:as |faster|slower)"
+    r"|\d (?:s|seconds|ms) (?:a|per) (?:\w+ )?(?:sweep|lap|loop)"
+    r"|\d (?:us|µs|microseconds|ns) (?:a|per) (?:hit|miss|lookup|task)"
+    r"|\d (?:MiB|GiB) of (?:RSS|resident)"
+)
+"""Figures that a benchmark measures. They stand in its generated block only."""
+
+MEASURED = {"benchmarks.md", "policy.md", "reliability.md", "advise.md", "freezing.md", "sizing.md"}
+"""Pages about measurements: a figure there has the command beside it."""
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def name_of(document: Path) -> str:
+    return document.relative_to(ROOT).as_posix()
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and MkDocs make them."""
+    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", document.read_text()), re.MULTILINE)
+    plain = (re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading) for heading in headings)
+    return {re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in plain}
+
+
+def broken_links(document: Path, text: str) -> Iterator[str]:
+    """The relative links of a text that lead to no file, or to no heading of it."""
+    for file, anchor in LINK.findall(FENCED.sub("", text)):
+        target = document.parent / file if file else document
+        if not target.exists():
+            yield file
+        elif anchor and target.suffix == ".md" and anchor not in anchors(target):
+            yield f"{file}#{anchor}"
+
+
+def prose(text: str) -> str:
+    """A document without its code and without what commands have written into it."""
+    return FENCED.sub("", GENERATED.sub("", text))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_the_code_blocks_run(document: Path) -> None:
     """From the top to the bottom of each document, in one namespace."""
     namespace: dict[str, object] = {"__name__": document.stem}
@@ -23,8 +69,77 @@ def test_the_code_blocks_run(document: Path) -> None:
         exec(compile(block, str(document), "exec"), namespace)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_the_links_lead_somewhere(document: Path) -> None:
-    """Every relative link is a file."""
-    for target in LINK.findall(document.read_text()):
-        assert (document.parent / target).exists(), f"{document.name} links to {target}"
+    assert list(broken_links(document, document.read_text())) == []
+
+
+@pytest.mark.parametrize("link", ["[x](docs/absent.md)", "[x](docs/faq.md#absent)", "[x](#absent)"])
+def test_a_broken_link_is_noticed(link: str) -> None:
+    assert list(broken_links(ROOT / "README.md", link))
+
+
+@pytest.mark.skipif(not (ROOT / "dagcache").is_dir(), reason="the tests run against an installed package")
+@pytest.mark.parametrize("document", INTERNALS, ids=name_of)
+def test_the_internals_name_files_that_exist(document: Path) -> None:
+    paths = set(PATH.findall(document.read_text()))
+    assert paths
+    assert sorted(path for path in paths if not (ROOT / path).exists()) == []
+
+
+def test_twenty_changes_have_a_file_to_begin_in() -> None:
+    table = (DOCS / "internals" / "finding-your-way.md").read_text().partition("## Twenty changes")[2]
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]+) \| [^|]+ \|$", table, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 21))
+    assert all(PATH.search(begins) for _, begins in rows)
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    page = (DOCS / "api.md").read_text()
+    public = {name for name in dagcache.__all__ if not issubclass(getattr(dagcache, name), Exception)}
+    assert set(re.findall(r"^::: dagcache\.(\w+)$", page, re.MULTILINE)) == {*public, "errors"}
+
+
+def test_every_command_has_its_exit_codes_documented() -> None:
+    table = (DOCS / "operating.md").read_text().partition("## Exit codes")[2].partition("\n## ")[0]
+    commands = {f"dagcache {name}" for name in _COMMANDS}
+    assert commands <= set(re.findall(r"`(dagcache \w+)`", table))
+
+
+def test_prometheus_is_configured_for_the_directory_that_the_setting_shows() -> None:
+    """An operator who copies both finds the processes."""
+    example = get_provider_info()["config"]["dagcache"]["options"]["metrics_targets"]["example"]
+    assert f'"{example}/*.json"' in (DOCS / "metrics.md").read_text()
+
+
+def test_the_readme_has_the_figures_of_the_page_of_benchmarks() -> None:
+    """`python -m benchmarks.readme` copies them."""
+    table = rivals((DOCS / "benchmarks.md").read_text())
+    assert f"<!-- {MARK} -->\n{table}\n<!-- /{MARK} -->" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", ["", "<!-- scaling -->\n| versions |\n<!-- /scaling -->"])
+def test_a_page_without_the_table_is_an_error(page: str) -> None:
+    with pytest.raises(ValueError, match=r"scaling|not in list"):
+        rivals(page)
+
+
+@pytest.mark.parametrize("document", [each for each in DOCUMENTS if each.name not in MEASURED], ids=name_of)
+def test_measured_figures_stand_in_generated_blocks_only(document: Path) -> None:
+    assert FIGURE.findall(prose(document.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dagcache is 8 times faster",
+        "eleven times as fast with a quarter of the memory",
+        "a sweep takes 5.7 s a sweep",
+        "it took 0.51 s per warm sweep",
+        "71 us a miss",
+        "2.1 GiB of RSS",
+    ],
+)
+def test_a_measured_figure_is_noticed(text: str) -> None:
+    assert FIGURE.search(prose(text))
+    assert not FIGURE.search(prose(f"<!-- block -->\n{text}\n<!-- /block -->"))

@@ -1,0 +1,115 @@
+"""The unit tests of the rooms that need no Airflow, on every other supported Python: ``python -m tools.pythons``.
+
+Each version has a virtual environment of its own, ``.venv-pythons/<version>``, which is built once. As many run at a
+time as there are processors. A version that is not installed is named and is not a failure: CI's machine has one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from tools.scorecard.interpreters import SUPPORTED, interpreter
+
+ROOT = Path(__file__).resolve().parents[1]
+VENVS = ROOT / ".venv-pythons"
+ROOMS = ("concurrency", "core", "eviction", "freezing", "reclaim", "sizing")
+NEEDED = ("pytest>=8.2", "hypothesis>=6.100", "pympler>=1.1", "sqlalchemy>=2.0", "prometheus-client>=0.20")
+LONGEST_SECONDS = 900
+THIS = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+class Result(NamedTuple):
+    """The outcome on one version of Python."""
+
+    version: str
+    passed: bool | None
+    """None: not run."""
+    text: str
+    """The last line of pytest, or the reason."""
+    output: str = ""
+    """All output of a run that failed."""
+
+    def line(self) -> str:
+        """One line of the report."""
+        verdict = {True: "passed", False: "FAILED", None: "not run"}[self.passed]
+        return f"{self.version:<6}{verdict:<9}{self.text}"
+
+
+def build(version: str, python: str) -> Path:
+    """The interpreter of a version's environment, which is built if it is new or its requirements have changed.
+
+    Raises:
+        subprocess.CalledProcessError: it cannot be built.
+
+    """
+    folder = VENVS / version
+    ready = folder / "ready"
+    wanted = "\n".join((python, *NEEDED))
+    if not ready.exists() or ready.read_text() != wanted:
+        for command in (
+            [python, "-m", "venv", "--clear", str(folder)],
+            [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *NEEDED],
+        ):
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONGEST_SECONDS)
+        ready.write_text(wanted)
+    return folder / "bin" / "python"
+
+
+def run(version: str) -> Result:
+    """The tests on one version."""
+    if version == THIS:
+        return Result(version, None, "this Python: the other targets run all tests on it")
+    python = interpreter(version)
+    if python is None:
+        return Result(version, None, "not installed")
+    started = time.monotonic()
+    folders = [f"tests/unit/{room}" for room in ROOMS]
+    # An own base directory: several versions run at a time, and pytest clears those of others.
+    base = f"--basetemp={VENVS / version / 'tmp'}"
+    try:
+        command = [str(build(version, python)), "-m", "pytest", "-q", "-p", "no:cacheprovider", base]
+        marks = ["-m", "not slow and not soak"]
+        done = subprocess.run(
+            [*command, *marks, *folders],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LONGEST_SECONDS,
+            env={**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(VENVS / version / "hypothesis")},
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        output = "\n".join(str(text) for text in (error.stdout, error.stderr) if text)
+        return Result(version, False, f"{type(error).__name__} of {error.cmd[1:4]}", output)
+    text = (done.stdout.strip().splitlines() or ["no output"])[-1]
+    seconds = f"{text.strip('= ')}, {time.monotonic() - started:.0f} s in all"
+    return Result(version, done.returncode == 0, seconds, "" if done.returncode == 0 else done.stdout + done.stderr)
+
+
+def report(results: Sequence[Result]) -> int:
+    """Print a line per version, and what failed; the exit code."""
+    lines = [result.output for result in results if result.output] + [result.line() for result in results]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+    return int(any(result.passed is False for result in results))
+
+
+def main() -> None:
+    """Run the versions side by side."""
+    parser = argparse.ArgumentParser(prog="python -m tools.pythons", description=__doc__)
+    parser.add_argument("versions", nargs="*", default=SUPPORTED, metavar="VERSION", help="default: all")
+    chosen = parser.parse_args()
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        sys.exit(report(list(pool.map(run, chosen.versions))))
+
+
+if __name__ == "__main__":
+    main()
