@@ -1,13 +1,13 @@
 """Accounted bytes beside those that the process takes, in real `airflow scheduler` processes at work.
 
-``python -m benchmarks.accounting [--page docs/benchmarks.md --chart docs/accounted.svg]``, about ten minutes on two
-cores that do nothing else; ``--quick`` for a look. The DAGs are of the sizes that people have (`benchmarks.typical`).
-Each scheduler gets a fresh copy of their database: it creates a run of each DAG, schedules its first tasks and queues
-them in an executor that runs nothing, and then examines all runs over and over. The cache of each begins without a
-bound, which gives the working set, and gets one smaller budget after the other, down to one that no DAG fits
-(`benchmarks.resizing`). After a sweep with each, free memory is returned to the operating system, and anonymous
-resident memory and accounted bytes are read after each loop of the next sweep. *Real* bytes are those beyond what the
-same process takes with the last budget. So two processes that differ in their heaps do not disturb each other.
+``python -m benchmarks.accounting [--page docs/benchmarks.md --chart docs/accounted.svg]``, about six minutes on two
+cores that do nothing else; ``--quick`` for a look. Every process has a budget of its own from its start to its end, on
+a copy of one database of running runs (`benchmarks.loop`), each of a DAG version of its own. After two sweeps over all
+runs, anonymous resident memory and accounted bytes are read after each loop of a third one, as they are: nothing is
+collected or returned to the operating system for it. *Real* bytes are those beyond the memory of a scheduler that holds
+no DAG. That is where the line through all processes meets zero accounted bytes (least squares): a process that really
+holds none loads DAGs all the time, and is larger by their garbage. ``--typical`` takes DAGs of the sizes that people
+have (`benchmarks.typical`): half of them have three tasks or fewer.
 """
 
 from __future__ import annotations
@@ -15,34 +15,30 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import operator
 import os
 import platform
-import shutil
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.at_work import Scheduler, end_with_this_process, scheduler
+from benchmarks.loop import built, keep_running
 from benchmarks.scheduler import MIB, write_between
-from benchmarks.typical import LARGE, task_counts
+from benchmarks.typical import LARGE
 from dagcache.demo.playground import environment
 
 RUNS_PER_LOOP = 100
-NOTHING = 64 * 1024
-"""A budget that no DAG fits."""
 UNBOUNDED = 0
-_SHARES = {"unbounded": None, "100 % of the working set": 1.0, "50 %": 0.5, "25 %": 0.25, "nothing": 0.0}
-"""The budgets of a process, in turn, by label: None = no bound, 0.0 = one that no DAG fits."""
+_SHARES = {"25 % of the working set": 0.25, "50 %": 0.5, "100 %": 1.0}
 _OF_DAGS = ("weighing", "serialized")
 _PATIENCE = 900.0
 _MORE = {
@@ -64,50 +60,56 @@ class Held:
     """Seconds spent on weighing, of each second of loads."""
 
 
-Process = dict[str, Held]
-"""Of one scheduler, by the label of the budget."""
-
-
 @dataclass(frozen=True)
 class Found:
-    """All processes."""
+    """All processes, by the label of their budget."""
 
-    processes: Sequence[Process]
-
-    def accounted(self, label: str) -> list[float]:
-        """Accounted bytes of each process beyond those with the last budget."""
-        return [each[label].accounted - each["nothing"].accounted for each in self.processes]
-
-    def real(self, label: str) -> list[float]:
-        """Bytes of each process beyond those that it takes with the last budget."""
-        return [each[label].anonymous - each["nothing"].anonymous for each in self.processes]
-
-    def ratios(self, label: str) -> list[float]:
-        """Accounted over real, of each process, in ascending order."""
-        return sorted(map(operator.truediv, self.accounted(label), self.real(label)))
+    held: Mapping[str, Sequence[Held]]
 
     @property
-    def labels(self) -> list[str]:
-        """Of all budgets but the last."""
-        return [label for label, share in _SHARES.items() if share != 0.0]
+    def _line(self) -> tuple[float, float]:
+        """The slope and the intercept of anonymous over accounted bytes."""
+        every = [each for held in self.held.values() for each in held]
+        line = statistics.linear_regression([each.accounted for each in every], [each.anonymous for each in every])
+        return line.slope, line.intercept
 
     @property
     def slope(self) -> float:
-        """Bytes of a process for each accounted byte: the median over the processes, each by least squares."""
-        return statistics.median(
-            statistics.linear_regression(
-                [held.accounted for held in each.values()], [held.anonymous for held in each.values()]
-            ).slope
-            for each in self.processes
-        )
+        """Bytes of a process for each accounted byte."""
+        return self._line[0]
+
+    @property
+    def baseline(self) -> float:
+        """Anonymous bytes of a process that holds nothing."""
+        return self._line[1]
+
+    def real(self, label: str) -> list[float]:
+        """Bytes of each process of a budget beyond the baseline."""
+        return [each.anonymous - self.baseline for each in self.held[label]]
+
+    def ratios(self, label: str) -> list[float]:
+        """Accounted over real, of each process, in ascending order."""
+        return sorted(each.accounted / real for each, real in zip(self.held[label], self.real(label), strict=True))
 
 
 # ---- measuring ----
 
 
+@dataclass(frozen=True)
+class Source:
+    """A database of DAGs with runs, to be copied."""
+
+    file: Path
+    dags: int
+    settings: Mapping[str, str]
+    """Of the environment of a scheduler."""
+    creates_runs: bool = False
+    """Whether the scheduler has to create the runs first."""
+
+
 @contextmanager
-def typical_database(dags: int, largest: int, python: str) -> Iterator[Path]:
-    """A folder with a database of that many DAGs."""
+def typical(dags: int, largest: int, python: str) -> Iterator[Source]:
+    """DAGs of the sizes that people have; each is to be run once."""
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         command = [python, "-m", "benchmarks.typical", "--dags", str(dags), "--largest", str(largest)]
@@ -115,55 +117,57 @@ def typical_database(dags: int, largest: int, python: str) -> Iterator[Path]:
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"benchmarks.typical ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        yield home
+        yield Source(home / "airflow.db", dags, _MORE, creates_runs=True)
 
 
-def one_process(database: Path, dags: int, python: str) -> Process:
-    """One scheduler, from its start to its end, with one budget after the other."""
+@contextmanager
+def generated(dags: int) -> Iterator[Source]:
+    """Generated DAGs of some 75 tasks each, with runs that wait."""
+    with ExitStack() as held:
+        scratch = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        ((home, url),) = built(held, scratch, ["sqlite"], dags).values()
+        keep_running(url, dags)
+        yield Source(home / "airflow.db", dags, {})
+
+
+def one_process(source: Source, label: str, budget: int, python: str) -> Held:
+    """One scheduler, from its start to its end."""
+    sweep = math.ceil(source.dags / RUNS_PER_LOOP)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "airflow.db"
-        shutil.copy(database / "airflow.db", file)
+        with closing(sqlite3.connect(source.file)) as original, closing(sqlite3.connect(file)) as copy:
+            original.backup(copy)
         with scheduler(
             Path(scratch),
             f"sqlite:///{file}?timeout=60",
-            {"max_bytes": UNBOUNDED},
+            {"max_bytes": budget},
             runs_per_loop=RUNS_PER_LOOP,
-            more=_MORE,
+            more=source.settings,
             python=python,
         ) as started:
-            _wait_for_runs(started, file, dags)
-            found: Process = {}
-            for label, share in _SHARES.items():
-                if share is not None:
-                    started.resize(max(NOTHING, round(share * found["unbounded"].accounted)))
-                found[label] = _one_budget(started, math.ceil(dags / RUNS_PER_LOOP))
-                print(
-                    f"{label}: accounted {found[label].accounted / MIB:.1f} MiB, anonymous "
-                    f"{found[label].anonymous / MIB:.1f} MiB; load {os.getloadavg()[0]:.1f}",
-                    file=sys.stderr,
-                    flush=True,
-                )
-    return found
-
-
-def _one_budget(started: Scheduler, sweep: int) -> Held:
-    """A sweep to settle, free memory returned, and a sweep that counts."""
-    started.wait_for(len(started.loops) + sweep + 1, _PATIENCE)
-    started.return_free_memory()
-    started.wait_for(len(started.loops) + 2, _PATIENCE)
-    accounted, anonymous = [], []
-    for loop in range(len(started.loops) + 1, len(started.loops) + 1 + sweep):
-        started.wait_for(loop, _PATIENCE)
-        accounted.append(started.metrics().total("dagcache_bytes"))
-        anonymous.append(started.loops[-1].memory.anonymous)
-    metrics = started.metrics()
+            if source.creates_runs:
+                _wait_for_runs(started, file, source.dags)
+            warm = len(started.loops) + 2 * sweep
+            accounted, anonymous = [], []
+            for loop in range(warm, warm + sweep):
+                started.wait_for(loop, _PATIENCE)
+                accounted.append(started.metrics().total("dagcache_bytes"))
+                anonymous.append(started.loops[-1].memory.anonymous)
+            metrics = started.metrics()
     loading = metrics.total("dagcache_load_duration_seconds_sum")
-    return Held(
+    held = Held(
         statistics.median(accounted),
         statistics.median(anonymous),
         metrics.total("dagcache_serialized_bytes"),
         metrics.total("dagcache_sizing_seconds_total") / loading if loading else 0.0,
     )
+    print(
+        f"{label}: accounted {held.accounted / MIB:.1f} MiB, anonymous {held.anonymous / MIB:.1f} MiB; "
+        f"load {os.getloadavg()[0]:.1f}",
+        file=sys.stderr,
+        flush=True,
+    )
+    return held
 
 
 def _wait_for_runs(started: Scheduler, database: Path, dags: int) -> None:
@@ -174,10 +178,18 @@ def _wait_for_runs(started: Scheduler, database: Path, dags: int) -> None:
             time.sleep(0.5)
 
 
-def measure(dags: int, largest: int, processes: int, jobs: int, python: str) -> Found:
-    """Several processes, some of them at a time."""
-    with typical_database(dags, largest, python) as database, ThreadPoolExecutor(jobs) as pool:
-        return Found(list(pool.map(lambda _: one_process(database, dags, python), range(processes))))
+def measure(source: Source, processes: int, jobs: int, python: str) -> Found:
+    """First without a bound, which gives the working set; then each budget. Several processes at a time."""
+    with ThreadPoolExecutor(jobs) as pool:
+
+        def held(label: str, budget: int) -> Iterator[Held]:
+            return pool.map(lambda _: one_process(source, label, budget, python), range(processes))
+
+        unbounded = list(held("unbounded", UNBOUNDED))
+        working_set = statistics.median(each.accounted for each in unbounded)
+        # All are started before any is waited for.
+        others = {label: held(label, round(share * working_set)) for label, share in _SHARES.items()}
+        return Found({label: list(each) for label, each in others.items()} | {"unbounded": unbounded})
 
 
 # ---- showing ----
@@ -189,10 +201,10 @@ def table(found: Found) -> str:
         "| budget | accounted MiB | real MiB (spread) | accounted / real (spread) |",
         "|---|---|---|---|",
     ]
-    for label in found.labels:
+    for label, held in found.held.items():
         real = sorted(each / MIB for each in found.real(label))
         ratios = found.ratios(label)
-        accounted = statistics.median(found.accounted(label)) / MIB
+        accounted = statistics.median(each.accounted for each in held) / MIB
         lines.append(
             f"| {label} | {accounted:.1f} | {statistics.median(real):.1f} ({real[0]:.1f} - {real[-1]:.1f}) "
             f"| **{statistics.median(ratios):.3f}** ({ratios[0]:.3f} - {ratios[-1]:.3f}) |"
@@ -202,23 +214,23 @@ def table(found: Found) -> str:
 
 def sentences(found: Found) -> str:
     """The slope, and the memory of a scheduler that holds nothing."""
-    baseline = sorted(each["nothing"].anonymous / MIB for each in found.processes)
-    unbounded = [each["unbounded"] for each in found.processes]
+    unbounded = found.held["unbounded"]
     weighing, serialized = (statistics.median(getattr(each, name) for each in unbounded) for name in _OF_DAGS)
     return (
-        f"One accounted byte more is {found.slope:.3f} bytes more of the process (least squares over the budgets of a "
-        f"process, median): accounted / real {1 / found.slope:.3f}. A scheduler whose cache holds nothing takes "
-        f"{statistics.median(baseline):.1f} MiB of anonymous memory ({baseline[0]:.1f} - {baseline[-1]:.1f}). Weighing "
-        f"took {weighing:.1%} of the loads' time. In the database all of the DAGs take {serialized / MIB:.1f} MiB."
+        f"One accounted byte more is {found.slope:.3f} bytes more of the process (least squares over all processes): "
+        f"accounted / real {1 / found.slope:.3f}. By the same line a scheduler that holds no DAG takes "
+        f"{found.baseline / MIB:.1f} MiB of anonymous memory. Weighing took {weighing:.1%} of the loads' time. In the "
+        f"database all of the DAGs take {serialized / MIB:.1f} MiB."
     )
 
 
-def made_by(chosen: argparse.Namespace, tasks: int) -> str:
+def made_by(chosen: argparse.Namespace) -> str:
     """The command, the versions and the machine."""
+    kind = "DAGs of the sizes that people have" if chosen.typical else "generated DAGs"
     return (
         f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, SQLite, CPython "
-        f"{python_version(chosen.python)}, {os.cpu_count()} CPUs ({platform.machine()}). {chosen.dags:,} DAGs of "
-        f"{tasks:,} tasks, a run of each; real `airflow scheduler`s, {chosen.processes} of them."
+        f"{python_version(chosen.python)}, {os.cpu_count()} CPUs ({platform.machine()}). {chosen.dags:,} {kind}, "
+        f"a run of each; real `airflow scheduler`s, {chosen.processes} for each budget."
     )
 
 
@@ -233,9 +245,9 @@ def draw_chart(found: Found, path: Path) -> None:
     from benchmarks.lines import GREENS, GREYS, Panel, Series, draw
 
     real = {0.0: 0.0} | {
-        accounted / MIB: bytes_ / MIB
-        for label in found.labels
-        for accounted, bytes_ in zip(found.accounted(label), found.real(label), strict=True)
+        each.accounted / MIB: bytes_ / MIB
+        for label, held in found.held.items()
+        for each, bytes_ in zip(held, found.real(label), strict=True)
     }
     exact = {accounted: accounted for accounted in real}
     series = [Series("real", real, GREENS[1]), Series("as accounted", exact, GREYS[0], "--")]
@@ -245,9 +257,10 @@ def draw_chart(found: Found, path: Path) -> None:
 def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accounting", description=__doc__)
-    parser.add_argument("--dags", type=int, default=3000, help="(default: 3000)")
-    parser.add_argument("--largest", type=int, default=LARGE[-1], help="tasks of the largest DAG, at most")
-    parser.add_argument("--processes", type=int, default=3, help="(default: 3)")
+    parser.add_argument("--dags", type=int, default=700, help="(default: 700)")
+    parser.add_argument("--typical", action="store_true", help="DAGs of the sizes that people have")
+    parser.add_argument("--largest", type=int, default=LARGE[-1], help="tasks of the largest of these, at most")
+    parser.add_argument("--processes", type=int, default=2, help="for each budget (default: 2)")
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="schedulers at a time (default: one a core)"
     )
@@ -266,9 +279,11 @@ def main() -> None:
     end_with_this_process()
     if chosen.quick:
         chosen.dags, chosen.processes = 100, 1
-    found = measure(chosen.dags, chosen.largest, chosen.processes, chosen.jobs, chosen.python)
+    chosen_source = typical(chosen.dags, chosen.largest, chosen.python) if chosen.typical else generated(chosen.dags)
+    with chosen_source as source:
+        found = measure(source, chosen.processes, chosen.jobs, chosen.python)
     if chosen.json:
-        ratios = {label: found.ratios(label) for label in found.labels}
+        ratios = {label: found.ratios(label) for label in found.held}
         print(json.dumps({"ratios": ratios, "slope": found.slope}))
     else:
         print(f"{table(found)}\n\n{sentences(found)}")
@@ -276,8 +291,7 @@ def main() -> None:
         draw_chart(found, chosen.chart)
     if chosen.page:
         picture = f"![real over accounted bytes]({chosen.chart.name})\n\n" if chosen.chart else ""
-        head = made_by(chosen, sum(task_counts(chosen.dags, largest=chosen.largest)))
-        write_between(chosen.page, chosen.mark, f"{head}\n\n{picture}{table(found)}\n\n{sentences(found)}")
+        write_between(chosen.page, chosen.mark, f"{made_by(chosen)}\n\n{picture}{table(found)}\n\n{sentences(found)}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import resizing, tallies, without
+from benchmarks import tallies, without
 from benchmarks.statsd import listening
 from benchmarks.tallies import Tallies
 from dagcache.demo.playground import environment, free_ports
@@ -29,11 +29,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _KIB = 1024
 _POLL = 0.02  # seconds
 _LOCAL_SETTINGS = """\
-import benchmarks.resizing
 import benchmarks.tallies
 import benchmarks.without
 
-benchmarks.resizing.install()
 benchmarks.tallies.install()
 benchmarks.without.install()
 """
@@ -87,8 +85,6 @@ class Scheduler:
         self.loops: list[Loop] = []
         self._process = process
         self._log = home / "scheduler.log"
-        self._budget = home / "budget"
-        self._bytes = 0
         self._counted = counted
         self._metrics_port = metrics_port
 
@@ -115,15 +111,6 @@ class Scheduler:
                 done = f"{len(self.loops)} loops in {patience:.0f} s, not {loops}"
                 raise StoppedError(f"{done}: the scheduler says: {self._last_lines()}")
             time.sleep(_POLL)
-
-    def resize(self, nbytes: int) -> None:
-        """Give its cache another budget, in bytes, soon; 0 = unbounded."""
-        self._bytes = nbytes
-        resizing.request(self._budget, nbytes)
-
-    def return_free_memory(self) -> None:
-        """Have it return free memory to the operating system, soon."""
-        resizing.request(self._budget, self._bytes)
 
     def metrics(self) -> Scrape:
         """What the cache tells Prometheus; OSError where there is no cache."""
@@ -171,7 +158,6 @@ def scheduler(
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0",
         "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": str(runs_per_loop),
         tallies.VARIABLE: str(counted),
-        resizing.VARIABLE: str(home / "budget"),
         without.VARIABLE: ",".join(left_out),
         **(more or {}),
     }
