@@ -24,6 +24,7 @@ from dagcache.cli.top.history import Component, History
 from dagcache.cli.top.layout import layout
 from dagcache.cli.top.polling import Endpoints, PolledEndpoint, targets_directory
 from dagcache.inspection import client
+from dagcache.inspection.protocol import MOST
 
 HELP = "live view of running caches, and of the DAGs that fill them"
 EXAMPLE = "dagcache top --url http://localhost:11780/metrics --dags"
