@@ -1,4 +1,4 @@
-"""Doing what may hang: a file system over a network, above all."""
+"""A time limit for calls that may hang, such as those to a network file system."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 
 def try_for(seconds: float, action: Callable[[], object], name: str) -> bool:
-    """Run an action in a daemon thread and wait for it for so long; whether it has ended. If not, it goes on.
+    """Run an action in a daemon thread and wait for it, some seconds at most; whether it has ended.
 
-    What it raises is its own business. Where no thread can be started, it is run here.
+    An action that has not ended goes on. Its exceptions end its thread only. Where no thread can be started, it runs in
+    the caller's, without a limit.
     """
     thread = threading.Thread(target=action, name=name, daemon=True)
     try:

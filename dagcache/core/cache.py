@@ -43,7 +43,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 D = TypeVar("D")
 
-_ORPHANS: list[object] = []  # what forked children inherited: destroying it would copy its pages
+_ORPHANS: list[object] = []  # inherited by forked children: destruction would copy the pages
 
 
 class _Shadowed(hit_path.Shadowed):
@@ -64,15 +64,15 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             then by a thread that looks the value up, while other threads may use it.
         freezer: how values are frozen. None is another way to write ``frozen=False``, which `config` shows.
         clock: monotonic seconds.
-        on_removal: ``on_removal(info, cause)`` is told of every entry that left, outside the lock; its errors are
+        on_removal: ``on_removal(info, cause)`` is called for every entry that left, outside the lock; its errors are
             logged and counted. Any call of any thread may run it, a plain `get` too, and for entries that another
             thread has evicted: it must not take a lock that a caller of the cache may hold. Put the removal on a queue
-            (``deque.append``) and see to that elsewhere; docs/architecture.md shows how.
+            (``deque.append``) and handle it elsewhere; docs/architecture.md shows how.
         version_of: ``version_of(key) -> (family, order) | None``, for keys that hold their version: it gives
             `Loaded.version` to assigned values, and to loaded ones that come without it.
-        breaker: takes cyclic values apart that left and that nobody holds; None leaves that to the collector.
+        breaker: takes apart cyclic values that left and have no holders; None leaves that to the collector.
         shared: objects of which the process has one each and to which many values refer (singletons, time zones): they
-            are frozen by reference, weighed with nobody, and never taken apart. Held as long as the cache is.
+            are frozen by reference, count in no value's weight, and are never taken apart. The cache holds them.
 
     Raises:
         ConfigError: (a ValueError) a setting cannot be read.
@@ -129,7 +129,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         after_fork_in_child(self._after_fork_in_child)
 
     def _build(self, budget: int) -> None:
-        """Start empty: at birth, and in a forked child."""
+        """Build the empty state: for a new cache, and in a forked child."""
         enforce = self.config.mode == "enforce"
         self._store = Store(
             budget=budget, ttl=self.config.ttl, enforce=enforce, unproven_share=self.config.unproven_share
@@ -158,7 +158,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         self._install_hit_path(self._clock.source, self._lookups.use)
 
     def _install_hit_path(self, clock: Callable[[], float], use: Callable[[LiveCopy], bool]) -> None:
-        """Make a hit path; what was counted on the one before stays counted."""
+        """Make a hit path; the hits of earlier ones stay counted."""
         # Bound to the cache, not to its lookups: a caller in a forked child may still hold the hit path of the parent.
         get, get_or_load = MethodType(_GET, self), MethodType(_GET_OR_LOAD, self)
         path = hit_path.build(self._store.live, clock, use=use, get_slowly=get, load_slowly=get_or_load)
@@ -168,7 +168,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         self._shadow_methods()
 
     def _shadow_methods(self) -> None:
-        """Put the hit path before the methods; not where a subclass, or a test, has others in their place."""
+        """Shadow the methods with the hit path, unless a subclass or a patch has replaced them."""
         for name in hit_path.NAMES:
             self.__dict__.pop(name, None)
         kind = type(self)
@@ -195,12 +195,12 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
     def get_or_load(
         self, key: K, loader: Callable[[K], V | Loaded[V] | None], *, timeout: float | None = None
     ) -> V | None:
-        """The value under a key; if there is none, what `loader(key)` returns, which is kept if it deserves it.
+        """The value under a key, or else the value that `loader(key)` returns; it is kept if the policy admits it.
 
         However many threads ask for one key, one of them loads, and the others wait and share the value. They share
         nothing else: if the load fails or finds nothing, each of them calls its own loader, one at a time. A loader
-        that returns None says that there is no value: None is returned and nothing kept. It may return `Loaded` to say
-        more.
+        that returns None says that there is no value: None is returned and nothing kept. It may return `Loaded`, which
+        holds further facts.
 
         Args:
             key: what to look up.
@@ -285,12 +285,12 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         return sum(1 for _ in self._current()) if self._upkeep.is_any_due() else len(self._store.entries)
 
     def __iter__(self) -> Iterator[K]:
-        """Over a snapshot of the keys: the cache may change meanwhile."""
+        """An iterator over a snapshot of the keys: the cache may change meanwhile."""
         self._upkeep.for_view()
         return iter(cast("list[K]", [entry.key for entry in self._current()]))
 
     def values(self) -> ValuesView[V]:
-        """A view of the values: iterating over it looks up what is there when it begins, and skips what leaves."""
+        """A view of the values. Iteration looks up the keys of its beginning, and skips those that leave."""
         return _Values(self)
 
     def items(self) -> ItemsView[K, V]:
@@ -300,13 +300,13 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
     # ---- changes ----
 
     def __setitem__(self, key: K, value: V) -> None:
-        """Assign a value; it is frozen, weighed and, if it deserves it, kept. An older value goes in any case.
+        """Assign a value: it is frozen, weighed, and kept if the policy admits it. An older value goes in any case.
 
         Raises:
             OversizeError: it weighs more than the budget, with ``oversize="raise"``; nothing has changed.
 
         """
-        hash(key)  # what is no key is refused before anything is touched
+        hash(key)  # an unhashable key is refused before anything changes
         candidate = self._lookups.prepare(key, Loaded(value), 0.0)
         if candidate is not None and self.config.oversize == "raise" and not self._store.fits(candidate):
             raise self._lookups.oversize(candidate)
@@ -328,7 +328,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             raise KeyError(key)
 
     def invalidate(self, key: K, only_if: Callable[[], bool] | None = None) -> None:
-        """Remove what is under a key because it is out of date, if there is anything; also what is being loaded.
+        """Remove the entry under a key, if there is one, as out of date, and disown a load of it that is under way.
 
         Threads that wait for a load of the key start over. ``only_if`` is called under the cache's lock: if it returns
         False, nothing is removed. It must be quick and must not use the cache.
@@ -378,24 +378,24 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
     def clear(self) -> None:
         """Remove everything and give the memory back to the operating system as far as it goes.
 
-        Of what left before, too, everything is taken apart that no caller holds.
+        Values that left before and have no holders are taken apart as well.
         """
         if self._section.run_or_defer(self._clear):
             self._upkeep.free_all()
         give_back()
 
     def expire(self) -> int:
-        """Remove all that has been idle for longer than the TTL; how many entries that were.
+        """Remove all entries that have been idle for longer than the TTL; the number of them.
 
-        Lookups, `len`, iteration and `stats` remove some by the way, for a few milliseconds at most, so that nothing
-        needs to call this on a timer.
+        Lookups, `len`, iteration and `stats` remove some as well, for a few milliseconds at most, so no timer needs to
+        call this.
         """
         return self._upkeep.expire_all()
 
     def resize(self, max_bytes: ByteLimit | str | int) -> None:
-        """Set the byte limit; what does not fit any more leaves at once, live copies first.
+        """Set the byte limit. The surplus leaves at once, live copies first.
 
-        Of what left before, too, everything is taken apart that no caller holds.
+        Values that left before and have no holders are taken apart as well.
         A percentage is resolved now, and again by `MemoryPressure` whenever the memory limit changes.
 
         Raises:
@@ -459,7 +459,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         return [entry.info(now) for entry in entries]
 
     def check_invariants(self) -> None:
-        """Recompute everything that is kept incrementally.
+        """Recompute all totals and indexes that are kept incrementally.
 
         Raises:
             AssertionError: something differs.
@@ -521,20 +521,20 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         report("repair", message, self.config.name, level=logging.WARNING)
 
     def _current(self) -> Iterator[Entry]:
-        """The entries, but for those whose time is up and that have not been removed yet."""
+        """The entries without those that have expired and are not removed yet."""
         now = self._clock()
         return (entry for entry in list(self._store.entries.values()) if not self._store.expired(entry, now))
 
     # ---- inside ----
 
     def _unlocked_hits(self) -> int:
-        """How many lookups were served without the lock."""
+        """The number of lookups served without the lock."""
         return sum(count() for count in self._hit_counts)
 
     def _after_fork_in_child(self) -> None:
         orphan = self._store
         _ORPHANS.extend((orphan, self._disposer))
-        orphan.live.clear()  # for whoever still holds the old hit path; the entries keep the copies
+        orphan.live.clear()  # for holders of the old hit path; the entries keep the copies
         self._build(orphan.budget)
 
 
@@ -556,7 +556,7 @@ class _Values(ValuesView[V]):
 
 
 def _never_fresh() -> float:
-    """A clock by which every hit is to be noted."""
+    """Stand for a clock by which no hit is fresh: each is noted."""
     return math.inf
 
 

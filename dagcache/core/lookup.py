@@ -118,7 +118,7 @@ class Lookups:
 
     def resolve(self, key: Hashable, request: Request) -> FlightResult:
         """Find, thaw or load a value; `UNSET` in the result if there is none."""
-        hash(key)  # what is no key is refused before anything is touched
+        hash(key)  # an unhashable key is refused before anything changes
         if self._section.entered():
             return self._bypass(key, request)
         if self._upkeep.is_any_due():
@@ -204,7 +204,7 @@ class Lookups:
     # ---- the decision, and waiting ----
 
     def _begin(self, key: Hashable, flight: Flight, request: Request) -> tuple[_Step, Any]:
-        """Under the lock: what there is, or which thread fetches it."""
+        """Under the lock: the value, or the way to it."""
         now = self._clock()
         store, counts = self._store, self._counts
         entry = store.find(key, now)
@@ -237,7 +237,7 @@ class Lookups:
         return step, entry
 
     def _beside(self, other: Flight, step: _Step, entry: Entry | None, request: Request) -> tuple[_Step, Any]:
-        """What a lookup does while another thread fetches its key."""
+        """The step of a lookup while another thread thaws or loads its key."""
         if request.is_late:
             return step, entry  # on its own: not registered, so the result is not kept
         if self._flights.follow(other):
@@ -277,7 +277,7 @@ class Lookups:
         return result
 
     def _overtake(self, key: Hashable, flight: Flight) -> None:
-        """A follower has waited for too long: the next one in leads."""
+        """Give up the flight of a follower that has waited for too long: the next lookup leads."""
         if self._flights.is_current(key, flight):
             self._flights.invalidate(key)
 
@@ -294,7 +294,7 @@ class Lookups:
         if frozen is None or freezer is None:  # removed since, and its copies let go
             self._section.run(self._flights.retire, key, flight)
             return FlightResult(ABANDONED)
-        # Until what has to go for it is gone as well: then as much died as was born, and no collection is due.
+        # Until the victims are gone as well: then as many objects died as were born, and no collection is due.
         with gc_relaxed():
             return self._thaw_and_offer(key, flight, entry, frozen.data)
 
@@ -485,7 +485,7 @@ class Lookups:
         self._counts.absent += 1
 
     def _bypass(self, key: Hashable, request: Request) -> FlightResult:
-        """A lookup by a thread that is in the middle of a change: it must not wait, and gets no place in the cache."""
+        """Look up within a change by the same thread: without waiting, and without a place in the cache."""
         copy = None if request.private else self._store.live.get(key)
         if copy is not None:
             self._counts.hits_live += 1
@@ -504,7 +504,7 @@ class Lookups:
         )
 
     def _weigh_again(self, copy: LiveCopy | None) -> None:
-        """Weigh what a lookup has found if that is due: it may have grown. Without the lock, but for the result."""
+        """Weigh a value that a lookup has found, if that is due. Only the result is accounted under the lock."""
         if copy is None or copy.uses < copy.due or self._section.entered():
             return
         nbytes = self._preparer.weigh_again(copy, self._clock.latest)

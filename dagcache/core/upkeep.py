@@ -93,10 +93,10 @@ class Upkeep:
         released = self._store.take_released()
         if released:
             self._disposer.take(released, self._clock.latest)
-        if self._settles:  # what called for this goes on settling
+        if self._settles:  # `_settle` is the caller, and goes on
             self._settles = False
             return self._dispose_for_a_while
-        # What is freed before a thaw makes as much is not set off against it: a collection would be due all the same.
+        # Objects freed before a thaw do not offset those that it makes: a collection would be due all the same.
         before_a_thaw = bool(self._flights) and gc.isenabled()
         is_due = self._disposer.is_due or (self._disposer.is_awaited and not before_a_thaw)
         return self._tidy if is_due else None

@@ -69,7 +69,7 @@ def test_what_a_loader_says_of_the_source_may_be_nonsense(caplog: pytest.LogCapt
     cache.check_invariants()
     assert len(cache) == 7
     assert cache.stats().serialized_bytes == 0
-    assert "cannot be read" in caplog.text
+    assert "is unusable" in caplog.text
 
 
 def test_an_absurd_weight_is_refused(caplog: pytest.LogCaptureFixture) -> None:
