@@ -205,7 +205,7 @@ def laps(ids: list[str]) -> dict[str, float]:
     clock = ManualClock()
     vars(component)["monotonic"] = clock
     bag = scheduler_bag()
-    bag.dagcache._timer = time.thread_time  # noqa: SLF001 - the clock that loads and thaws are timed by
+    bag.dagcache._lookups.timer = time.thread_time  # noqa: SLF001 - the clock that loads and thaws are timed by
     versions = [UUID(each) for each in ids]
     before = bag.dagcache.stats()
     slowness = []

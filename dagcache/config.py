@@ -24,7 +24,7 @@ _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 
 @dataclass(frozen=True, slots=True, init=False)
 class CacheConfig:
-    """What a cache is told at its birth. Values are normalised: equal settings compare equal however they were written.
+    """The settings of a cache. Values are normalised: equal settings compare equal in whichever form they were given.
 
     Raises:
         ConfigError: (a ValueError) names the setting, the value and the accepted forms. A negative size or time is a
@@ -37,15 +37,15 @@ class CacheConfig:
     ttl: float
     """Idle seconds after which an entry leaves; 0 = never."""
     name: str
-    """Tells caches of one process apart in logs, statistics and metrics."""
+    """The name of the cache in logs, statistics and metrics."""
     mode: Mode
     """``"enforce"``, or ``"observe"``: account and report, evict nothing."""
     frozen: bool
     """Keep a frozen copy of every entry."""
     oversize: Oversize
-    """What to do with a value that weighs more than the budget: ``"bypass"`` (serve, do not keep) or ``"raise"``."""
+    """The treatment of a value that weighs more than the budget: ``"bypass"`` (serve, do not keep) or ``"raise"``."""
     memory_limit: int
-    """What percentages are of, in bytes; 0 = find out (container, else machine)."""
+    """The base of percentages, in bytes; 0 = detect (container, else machine)."""
     unproven_share: float
     """A share of the budget, 0.0 to 1.0. Beyond it newcomers are kept frozen only, and live from their second use on.
     Where many values are loaded one after the other, as by a scheduler that starts, their live copies would all have to
@@ -66,7 +66,7 @@ class CacheConfig:
         workers: int | str = 1,
         unproven_share: float | str = 1.0,
     ) -> None:
-        assign = object.__setattr__  # the one moment at which a frozen value is not yet
+        assign = object.__setattr__  # the value is frozen only after this
         assign(self, "max_bytes", ByteLimit.parse(max_bytes, setting="max_bytes"))
         assign(self, "ttl", parse_seconds(ttl, setting="ttl"))
         assign(self, "name", _text(name, "name"))

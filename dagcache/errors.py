@@ -1,4 +1,4 @@
-"""Every error that dagcache raises of its own, in one tree.
+"""The tree of errors that dagcache raises.
 
 DagCacheError
 ├── ConfigError (also ValueError)        a setting that cannot be read
@@ -30,7 +30,7 @@ class ConfigError(DagCacheError, ValueError):
 
 
 class OversizeError(DagCacheError, ValueError):
-    """A value weighs more than the whole budget, and the cache was told to raise rather than to bypass."""
+    """A value weighs more than the whole budget, with ``oversize="raise"``."""
 
 
 class RecursiveLoadError(DagCacheError, RuntimeError):
@@ -46,7 +46,7 @@ class FreezeError(DagCacheError):
 
 
 class ThawError(DagCacheError):
-    """Frozen bytes that do not give their value back; the entry is dropped and loaded anew."""
+    """Frozen bytes that do not give their value back; the entry is dropped and loaded again."""
 
 
 class LoadError(DagCacheError):

@@ -1,4 +1,4 @@
-"""What the cache tells about itself: the statistics contract, in prose and as frozen values.
+"""The statistics contract of the cache, in prose and as frozen values.
 
 **Lookups.** ``get``, ``cache[key]``, ``get_or_load`` and ``pop`` are lookups (``key in cache`` is not). A lookup that
 returns, or raises an error of the loader, counts as exactly one of three:
@@ -28,7 +28,7 @@ moment. ``waiting_bytes`` is what left (demoted, removed, or served and not kept
 holds it or because its turn has not come. After each call the sum of the four, ``total_bytes``, is within the budget,
 as long as callers hold no more than a quarter of it. What they hold beyond that is in the sum and takes no room from
 the residents: evicting cannot free it. ``serialized_bytes`` is what the loaders said that the same entries weigh where
-they come from; 0 for those of which nothing was said.
+they come from; 0 for those without a statement.
 
 **Values that left.** Each of them was taken apart (``taken_apart``), died when its holders dropped it (``died``), was
 left to the collector (``unbroken_cycles``), or waits (``waiting``).
@@ -63,7 +63,7 @@ class RemovalCause(enum.Enum):
     SIZE = "size"
     """Its bytes were needed for others, or the budget shrank."""
     EXPIRED = "expired"
-    """Nobody looked it up for longer than the TTL."""
+    """It was not looked up for longer than the TTL."""
     REPLACED = "replaced"
     """A new value was assigned to its key."""
     EXPLICIT = "explicit"
@@ -138,19 +138,19 @@ class EntryInfo(Generic[K_co]):
     tier: str
     """``"live"`` (with or without a frozen copy) or ``"frozen"``."""
     live_bytes: int
-    """What the live copy weighs; 0 while there is none."""
+    """The weight of the live copy; 0 while there is none."""
     frozen_bytes: int
-    """What the frozen copy weighs; 0 if the value cannot be frozen."""
+    """The weight of the frozen copy; 0 if the value cannot be frozen."""
     serialized_bytes: int
-    """What the loader said the value weighs where it comes from; 0 = unknown."""
+    """The serialised size at the source, as the loader gave it; 0 = unknown."""
     idle_seconds: float
     """Time since the last use, exact to one second."""
     hits: int
-    """Uses since it was first seen; those within a third of a second of each other may count as one."""
+    """Uses since it was first seen; those within a twentieth of a second of each other may count as one."""
     load_seconds: float
-    """What the last load took; 0 for an assigned value."""
+    """The time of the last load; 0 for an assigned value."""
     family: Hashable | None = None
-    """What the key is a version of (in Airflow, the DAG's id); None = unknown."""
+    """The thing of which the key is a version (in Airflow, the DAG's id); None = unknown."""
     order: float = 0
     """Its place among its family's versions (in Airflow, the version's number)."""
 

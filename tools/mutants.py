@@ -111,7 +111,7 @@ MUTANTS = [
     ),
     Mutant(
         "a disposal that is out of time leaves what is over the budget",
-        "dagcache/core/cache.py",
+        "dagcache/core/upkeep.py",
         "lambda: allowance.is_spent() and not self._is_over_budget()",
         "allowance.is_spent",
     ),
@@ -123,13 +123,13 @@ MUTANTS = [
     ),
     Mutant(
         "all that has expired is removed by the first call",
-        "dagcache/core/cache.py",
+        "dagcache/core/upkeep.py",
         "            if allowance.is_spent():\n                return\n        if self._disposer.is_due",
         "        if self._disposer.is_due",
     ),
     Mutant(
         "a call that is to free memory leaves what waits",
-        "dagcache/core/cache.py",
+        "dagcache/core/upkeep.py",
         "        self._disposer.empty()\n",
         "        self._disposer.dispose()\n",
     ),
@@ -203,7 +203,7 @@ MUTANTS = [
     ),
     Mutant(
         "a load resurrects what was deleted meanwhile",
-        "dagcache/core/cache.py",
+        "dagcache/core/lookup.py",
         "        if not is_current:\n            self._store.pass_through",
         "        if not is_current and key in self._store.entries:\n            self._store.pass_through",
     ),
@@ -215,7 +215,7 @@ MUTANTS = [
     ),
     Mutant(
         "followers of an interrupted leader give up",
-        "dagcache/core/cache.py",
+        "dagcache/core/lookup.py",
         "            if result.value is not ABANDONED:\n                return result",
         "            return _ABSENT if result.value is ABANDONED else result",
     ),
@@ -239,31 +239,31 @@ MUTANTS = [
     ),
     Mutant(
         "a private lookup without a frozen form gets the others' object",
-        "dagcache/core/cache.py",
-        "        if not wanted.private and entry is not None and entry.live is not None:",
+        "dagcache/core/lookup.py",
+        "        if not request.private and entry is not None and entry.live is not None:",
         "        if entry is not None and entry.live is not None:",
     ),
     Mutant(
         "followers share the object of a private load",
-        "dagcache/core/cache.py",
-        "        if result.private or wanted.private:",
-        "        if wanted.private:",
+        "dagcache/core/lookup.py",
+        "        if result.private or request.private:",
+        "        if request.private:",
     ),
     Mutant(
         "a value is kept although its loader has learned better",
-        "dagcache/core/cache.py",
+        "dagcache/core/lookup.py",
         "        if is_current and keep_if is not None:",
         "        if is_current and keep_if is None:",
     ),
     Mutant(
         "what one caller changed outlives the renewal",
-        "dagcache/core/cache.py",
+        "dagcache/core/lookup.py",
         "            store.give_up_live(entry)",
         "            pass",
     ),
     Mutant(
         "popping lets a load that is under way be kept",
-        "dagcache/core/cache.py",
+        "dagcache/core/lookup.py",
         "            self._flights.invalidate(key)\n            self._counts.absent += 1",
         "            self._counts.absent += 1",
     ),
@@ -275,8 +275,8 @@ MUTANTS = [
     ),
     Mutant(
         "a failed thaw leaves the damaged entry",
-        "dagcache/core/cache.py",
-        "            self._store.remove(key, RemovalCause.STALE, self._latest)",
+        "dagcache/core/lookup.py",
+        "            self._store.remove(key, RemovalCause.STALE, self._clock.latest)",
         "            pass",
     ),
     Mutant(
@@ -311,8 +311,8 @@ MUTANTS = [
     ),
     Mutant(
         "the clock may go back",
-        "dagcache/core/cache.py",
-        "        if now < self._latest:\n            return self._latest\n",
+        "dagcache/core/clock.py",
+        "        if now < self.latest:\n            return self.latest\n",
         "",
     ),
     Mutant(

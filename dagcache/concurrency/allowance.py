@@ -1,17 +1,17 @@
-"""Time that a call may spend on work that others have left to be done."""
+"""The time that a call may spend on work that other calls have left."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 LOOKUP_SECONDS = 0.001
-"""Of a lookup or a change: on the expiry of other entries, and on the disposal of what left."""
+"""For a lookup or a change: the expiry of other entries, and the disposal of values that left."""
 VIEW_SECONDS = 0.005
-"""Of a call that looks at the whole cache: ``stats``, ``len``, iteration, ``entries``."""
+"""For a call that looks at the whole cache: ``stats``, ``len``, iteration, ``entries``."""
 
 
 class Allowance:
-    """So many seconds from now on, by a timer. Asked between two pieces of work, so it may be exceeded by one piece."""
+    """A number of seconds from now on, by a timer. Asked between two pieces of work: one piece may exceed it."""
 
     __slots__ = ("_timer", "_until")
 
@@ -25,5 +25,5 @@ class Allowance:
 
 
 def never() -> bool:
-    """Stand for an allowance without an end."""
+    """Stand for an unlimited allowance."""
     return False

@@ -1,10 +1,10 @@
-"""The cache's critical section, and what a lock alone does not give.
+"""The cache's critical section: a lock, with answers to re-entry, torn changes and forks.
 
-Three things can go wrong around a critical section that every test of threads misses:
+Tests with threads alone miss these faults:
 
-- The thread that holds the lock comes in again: a signal handler, a finaliser or a key's ``__eq__`` uses the cache. A
-  plain lock would wait for ever, a re-entrant one would let it loose on half-made changes. Here it is told so.
-- The section is torn: an asynchronous exception ends it half-way. The next one to come in repairs first.
+- The thread that holds the lock enters again: a signal handler, a finaliser or a key's ``__eq__`` uses the cache. A
+  plain lock would deadlock, a re-entrant one would expose half-made changes. Here `CriticalSection.entered` shows it.
+- The section is torn: an asynchronous exception ends it half-way. The next action is preceded by a repair.
 - The process forks while another thread holds the lock. The child gets a new lock.
 """
 
@@ -39,9 +39,9 @@ class CriticalSection:
         after: Callable[[], _Afterwards | None],
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
-        """`repair` mends what a torn action left, and `repaired` tells of it, without the lock.
+        """`repair` mends the state after a torn action, and `repaired` reports that, without the lock.
 
-        `after` runs under the lock and may return what to do without it. `poll_seconds` as for a `Lock`.
+        `after` runs under the lock and may return a further action without it. `poll_seconds` as for a `Lock`.
         """
         self._lock = Lock(self._tear, poll_seconds=poll_seconds)
         self._torn = False
@@ -51,18 +51,18 @@ class CriticalSection:
         self._deferred: deque[Callable[[], object]] = deque()
 
     def entered(self) -> bool:
-        """Whether this thread is inside already."""
+        """Whether this thread is inside."""
         return self._lock.entered()
 
     def run(self, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run an action alone. The caller has made sure that this thread is not inside (`entered`)."""
+        """Run an action alone. This thread must not be inside (`entered`)."""
         result = self._run_alone(action, args, kwargs)
         while self._deferred:
             self._run_deferred()
         return result
 
     def run_or_defer(self, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Run an action alone; if this thread is inside, as soon as it is out again (then False)."""
+        """Run an action alone and return True; within an action of this thread, queue it until that ends: False."""
         if self.entered():
             self._deferred.append(lambda: action(*args, **kwargs))
             return False

@@ -1,4 +1,4 @@
-"""Actions with a time limit: calls that may hang, such as those to a file system over a network."""
+"""A time limit for calls that may hang, such as those to a network file system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counting lookups, and putting one snapshot of everything together. Written and read under the cache's lock."""
+"""The counters of lookups, and the snapshot of all statistics. Written and read under the cache's lock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dagcache.stats import DURATION_BOUNDS, CacheStats, Rejection, Tally
 
 @dataclass(slots=True)
 class LookupCounts:
-    """What became of lookups; hits without a lock are counted where they happen."""
+    """The outcomes of lookups, without the hits of the hit path: that counts its own."""
 
     hits_live: int = 0
     hits_frozen: int = 0
@@ -27,12 +27,12 @@ class LookupCounts:
     thaw_seconds: Tally = field(default_factory=lambda: Tally(DURATION_BOUNDS))
 
     def thawed(self, seconds: float) -> None:
-        """A lookup thawed a frozen copy."""
+        """Count a lookup that thawed a frozen copy."""
         self.hits_frozen += 1
         self.thaw_seconds.observe(seconds)
 
     def joined(self, thawing: bool) -> None:
-        """A lookup waited for another's thaw or load."""
+        """Count a lookup that waited for another thread's thaw or load."""
         if thawing:
             self.hits_frozen += 1
         else:
@@ -46,7 +46,7 @@ class LookupCounts:
 
     @property
     def misses(self) -> int:
-        """Every miss became exactly one thing."""
+        """All misses: each is counted as exactly one of four."""
         return self.loads + self.load_failures + self.joins + self.absent
 
 
@@ -59,7 +59,7 @@ def build_stats(
     unlocked_hits: int,
     now: float,
 ) -> CacheStats:
-    """Everything, as of `now`."""
+    """The snapshot, as of `now`."""
     victim = store.next_victim(now)
     return CacheStats(
         name=name,

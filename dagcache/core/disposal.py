@@ -1,6 +1,6 @@
-"""What left the cache is destroyed and reported here, outside every lock.
+"""The disposal of values and entries that left the cache, outside every lock: the listener's call, then destruction.
 
-Destroying a graph runs code that is not ours (finalisers, weak reference callbacks), which may well use the cache.
+The destruction of a graph runs foreign code (finalisers, weak reference callbacks), which may use the cache.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SOLE = _holders([object()])
 
 
 class _Batch:
-    """What left in one change: its bytes, while they last, and when that was."""
+    """The entries and values that left in one change, their remaining bytes, and the time."""
 
     __slots__ = ("__weakref__", "nbytes", "now", "released")
 
@@ -43,7 +43,7 @@ class _Batch:
 
 
 class Disposer:
-    """Has what left taken apart, and calls the listener. Thread-safe; never raises an Exception.
+    """Calls the listener and has values taken apart. Thread-safe; never raises an Exception.
 
     ``breaker``: None leaves cyclic values to the collector. ``budget``: bytes, 0 = unbounded, see `WaitingRoom`.
     """
@@ -53,7 +53,7 @@ class Disposer:
         self._on_removal = on_removal
         self._due: deque[_Batch] = deque()
         self._in_hand: dict[int, weakref.ref[_Batch]] = {}
-        """Those that a thread is disposing. One that an interrupt has lost is not kept by this, nor are its bytes."""
+        """Batches that a thread disposes of. Weak references: a batch that an interrupt has lost is not kept alive."""
         self._here = threading.local()
         self.listener_failures = 0
 
@@ -74,7 +74,7 @@ class Disposer:
 
     @property
     def waiting(self) -> int:
-        """Values that left, were looked at, and are held."""
+        """The number of values that left, were looked at, and are held."""
         return 0 if self._room is None else self._room.waiting
 
     @property
@@ -84,7 +84,7 @@ class Disposer:
 
     @property
     def due_bytes(self) -> int:
-        """The bytes of what left and has not been looked at yet."""
+        """The bytes of values that left and have not been looked at yet."""
         if not self._due and not self._in_hand:
             return 0
         in_hand = [reference() for reference in list(self._in_hand.values())]
@@ -93,7 +93,7 @@ class Disposer:
 
     @property
     def waiting_bytes(self) -> int:
-        """The bytes of all that left the cache and is not freed yet."""
+        """The bytes of all values that left the cache and are not freed yet."""
         return self.held_bytes + self.due_bytes
 
     @property
@@ -116,23 +116,23 @@ class Disposer:
             if frame.f_code is disposal:
                 return True
             frame = frame.f_back
-        self._here.is_disposing = False  # an interrupt has struck before that was done
+        self._here.is_disposing = False  # an interrupt came before `_dispose` reset it
         return False
 
     def fit(self, budget: int) -> None:
-        """The budget has changed, in bytes; 0 = unbounded. What is too much now goes with the next call."""
+        """Follow a new budget, in bytes; 0 = unbounded. The surplus goes with the next call."""
         if self._room is not None:
             self._room.budget = budget
 
     def take(self, released: Released, now: float) -> None:
-        """Take what left, for `dispose`. Called under the cache's lock: from then on it cannot be lost."""
+        """Take over entries and values for `dispose`. Called under the cache's lock: from then on none can be lost."""
         self._due.append(_Batch(released, now))
 
     def dispose(self, is_enough: Callable[[], bool] = never) -> None:
-        """Report what was taken and let its memory go, if no caller holds it; and look after what is still held.
+        """Report and free what was taken, unless a caller holds it, and look again at the values that wait.
 
-        ``is_enough`` is asked after each entry: then the rest is left to the next call. Within a disposal by
-        the same thread this does nothing: the outer one goes on. Also sees to what is left of one that was interrupted.
+        ``is_enough`` is asked after each entry; True leaves the rest to the next call. Within a disposal by the same
+        thread this does nothing: the outer one goes on. The rest of an interrupted disposal is done as well.
         """
         if self.is_disposing:
             return
@@ -147,7 +147,7 @@ class Disposer:
             self._room.look(is_enough)
 
     def empty(self) -> None:
-        """Bury everything, and take apart whatever is free now, whatever that takes."""
+        """Dispose of everything, and take apart all values that are free now, however long that takes."""
         if self.is_disposing:
             return
         self.dispose()
@@ -155,7 +155,7 @@ class Disposer:
             self._room.empty()
 
     def check_invariants(self) -> None:
-        """Recompute the bytes of what waits; raises AssertionError where they differ. Not beside a disposal."""
+        """Recompute the bytes that wait; raises AssertionError where they differ. Not beside a disposal."""
         assert all(batch.nbytes == batch.released.nbytes for batch in self._due)
         if self._room is not None:
             self._room.check_invariants()

@@ -96,6 +96,6 @@ def build(
             if clock() < copy.fresh or use(copy):
                 hits += 1
                 return copy.value
-        return load_slowly(key, loader, timeout)
+        return load_slowly(key, loader, timeout=timeout)
 
     return HitPath(get, get_or_load, lambda: hits)

@@ -1,7 +1,7 @@
-"""From a value to an candidate: frozen, weighed, its version told. All of it is slow, and done without a lock.
+"""The preparation of a value for admission: freezing, weighing, its version. Slow work, without the cache's lock.
 
-Whatever fails here costs the entry something, never the caller: a value that cannot be frozen is kept live only, one
-that cannot be weighed is served and not kept, a version that cannot be told is no version.
+A failure here costs the entry, never the caller. A value that cannot be frozen is kept live only. One that cannot be
+weighed is served and not kept. An unusable version counts as none.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _log = logging.getLogger("dagcache")
 
 Sizer = Callable[[Any], int]
 
-_MOST_BYTES = 2**60  # what is more is no weight; and products of it would overflow
-_MOST_UNTHAWED = 10_000  # keys of which it is remembered that a thaw failed; the oldest are forgotten
-_MOST_TOLD = 100  # reasons for which a value has no frozen form that are told at a level that is seen
-_ESTIMATED_AGAIN = 0.125  # of the thaws of what was estimated before; an estimate takes a tenth of a small DAG's thaw
-_SAMPLE = 2048  # objects of one class that are followed where a value has more, tasks for instance
+_MOST_BYTES = 2**60  # a greater weight is an error; products of it would overflow
+_MOST_UNTHAWED = 10_000  # keys that are remembered after a failed thaw; the oldest are forgotten
+_MOST_LOGGED = 100  # classes without a frozen form that are logged as INFO; further ones as DEBUG
+_ESTIMATED_AGAIN = 0.125  # of the thaws with an earlier estimate; an estimate takes a tenth of a small DAG's thaw
+_SAMPLE = 2048  # objects of one class (tasks, say) that a walk follows where a value has more
 _USUAL_KEY = 160  # bytes: a number, a UUID, its text, a pair of ids
 _MOST_NODES_OF_KEY = 10_000
 _WORTH_FREEZING = 0.5  # of the live weight: above that a frozen copy saves too little for holding both
@@ -49,10 +49,10 @@ class Preparer:
     ) -> None:
         self._freezer = freezer
         self._sizer = sizer
-        self._shared = shared  # their ids are only theirs while they are held
+        self._shared = shared  # an id is unique only while its object is held
         self._walk = functools.partial(weigh, shared=frozenset(map(id, shared)))
-        # What a value weighs that a loader built says little of what its thawed copy weighs: dicts and lists are as
-        # large as they are filled, and some parts of a loaded graph share what its copies have each for themselves.
+        # The weight of a loaded value says little of its thawed copy: dicts and lists are as large as their history
+        # made them, and parts of a loaded graph share objects that a copy has once for each.
         sample = functools.partial(self._walk, most_alike=_SAMPLE)
         self._learned = LearnedSizer(walk=self._walk, sample=sample)
         self._learned_of_thawed = LearnedSizer(walk=self._walk, sample=sample)
@@ -62,23 +62,23 @@ class Preparer:
         self._seconds = 0.0
         self._unfrozen = 0
         self._unthawed: dict[int, None] = {}  # by hash: a key may be heavy
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     @property
     def unfrozen(self) -> int:
-        """How many values had no frozen form."""
+        """The number of values without a frozen form."""
         return self._unfrozen
 
     @property
     def sizing_seconds(self) -> float:
-        """What weighing has cost so far, seconds."""
+        """The time that weighing has taken so far, seconds."""
         return self._learned.seconds_total + self._learned_of_thawed.seconds_total + self._reweighing.seconds_total
 
     @property
     def sizing_error_ratio(self) -> float:
-        """How far estimates have lately been off exact walks: (estimate - exact) / exact.
+        """The recent mean of (estimate - exact) / exact, over estimates that an exact walk followed.
 
-        Of loaded values or of thawed ones, whichever is farther off.
+        The greater one by amount, of loaded values and of thawed ones.
         """
         return max(self._learned.error_ratio, self._learned_of_thawed.error_ratio, key=abs)
 
@@ -95,7 +95,7 @@ class Preparer:
         family, order = self._version(key, loaded)
         serialized_bytes = self._serialized(key, loaded)
         value = loaded.value
-        own = own_references(value, holders=2)  # ours, and what was loaded
+        own = own_references(value, holders=2)  # this variable, and `loaded`
         return Candidate(
             key=key,
             value=value,
@@ -113,8 +113,8 @@ class Preparer:
     def weigh_thawed(self, entry: Entry, value: object, data: bytes, thaw_seconds: float, budget: int) -> Sized:
         """The weight of a copy that was just thawed from these bytes. Budget in bytes, 0 = unbounded.
 
-        A sizer of the caller's own is not asked: it may take longer than the thaw. Until the copy is weighed again it
-        counts as the loaded value did.
+        A sizer of the user is not called: it may take longer than the thaw. The copy counts as the loaded value did
+        until it is weighed again.
         """
         self._reweighing.earn(thaw_seconds)
         is_known = entry.thawed_bytes_are_exact or (entry.thawed_bytes and self._random() >= _ESTIMATED_AGAIN)
@@ -131,7 +131,7 @@ class Preparer:
             return Sized(entry.thaws_to_bytes, False, 0.0)
 
     def weigh_again(self, copy: LiveCopy, now: float) -> int | None:
-        """What a live copy's value weighs by now, bytes; None if it is not weighed this time. Never raises."""
+        """The present weight of a live copy's value, bytes; None if it is not weighed this time. Never raises."""
         try:
             return self._reweighing.look_at(copy, now)
         except Exception as error:
@@ -146,12 +146,12 @@ class Preparer:
         return weight.nbytes if weight.complete else max(weight.nbytes, known)
 
     def _features_of(self, data: bytes) -> tuple[float, ...]:
-        """What the frozen bytes tell; a freezer of the caller's own need not tell anything."""
+        """The features of frozen bytes; their length alone if the freezer gives none."""
         features = getattr(self._freezer, "features", None)
         return (float(len(data)),) if features is None else features(data)
 
     def thaw_failed(self, key: Hashable, error: Exception) -> None:
-        """Keep the value of this key live only from now on: it was frozen, and did not come back."""
+        """Keep the value of this key live only from now on: its frozen form did not thaw."""
         message = "%r did not come back from its frozen form: it is kept live only"
         report("thaw", message, key, error=error.__cause__ or error, level=logging.WARNING)
         self._lock.run(self._note_unthawed, key)
@@ -168,7 +168,7 @@ class Preparer:
             if hash(key) not in self._unthawed:
                 return self._freezer.freeze(value)
         except FreezeError as error:
-            self._tell_of_unfrozen(key, value, error)
+            self._log_unfreezable(key, value, error)
         except Exception as error:
             report("freezer", "the freezer failed on %r: it is kept live only", key, error=error)
         self._lock.run(self._count_unfrozen)
@@ -177,18 +177,18 @@ class Preparer:
     def _count_unfrozen(self) -> None:
         self._unfrozen += 1
 
-    def _tell_of_unfrozen(self, key: Hashable, value: object, error: FreezeError) -> None:
-        """One line for each class, at a level that is seen. Not the error's text: it may show what the value holds."""
+    def _log_unfreezable(self, key: Hashable, value: object, error: FreezeError) -> None:
+        """One INFO line for each class. Without the error's text: it may show content of the value."""
         kind = error.kind or type(value)
         name, cause = f"{kind.__module__}.{kind.__qualname__}", type(error.__cause__ or error).__name__
-        level = logging.INFO if self._lock.run(self._note_news, name) else logging.DEBUG
-        _log.log(level, "%r has no frozen form because of a %s (%s): such are kept live only", key, name, cause)
+        level = logging.INFO if self._lock.run(self._mark_logged, name) else logging.DEBUG
+        _log.log(level, "%r has no frozen form because of a %s (%s): such values are kept live only", key, name, cause)
 
-    def _note_news(self, fact: str) -> bool:
-        """Whether this is said for the first time; no more than so much is ever new."""
-        if fact in self._told or len(self._told) >= _MOST_TOLD:
+    def _mark_logged(self, name: str) -> bool:
+        """Mark a class as logged; False if it was, or if too many are."""
+        if name in self._logged or len(self._logged) >= _MOST_LOGGED:
             return False
-        self._told.add(fact)
+        self._logged.add(name)
         return True
 
     def _weigh(
@@ -212,7 +212,7 @@ class Preparer:
         try:
             return _whole_bytes(loaded.serialized_bytes or 0)
         except Exception as error:
-            message = "what %r weighs where it comes from cannot be read: it counts as unknown"
+            message = "the serialised size of %r is unusable: it counts as unknown"
             report("serialized bytes", message, key, error=error)
             return 0
 
@@ -231,7 +231,7 @@ class Preparer:
 
 
 def _key_bytes(key: Hashable) -> int:
-    """What a key weighs that is heavier than usual, bytes; 0 for any other, and for one that cannot be weighed."""
+    """The weight of a key that is heavier than usual, bytes; 0 for others, and for a key that cannot be weighed."""
     try:
         weight = 0 if type(key) in (int, float) else weigh(key, node_limit=_MOST_NODES_OF_KEY).nbytes
     except Exception as error:
@@ -246,7 +246,7 @@ def _key_bytes(key: Hashable) -> int:
 
 
 def _whole_bytes(weight: object) -> int:
-    """A weight that somebody else has stated, as bytes.
+    """A weight from outside (a sizer, a loader) as bytes.
 
     Raises:
         ValueError: it is not a finite number of at least 0, or absurd.

@@ -1,8 +1,8 @@
-"""Live values are weighed again now and then: in use they may grow, or shrink, and a first weight may be an estimate.
+"""The repeated weighing of live values: in use they grow or shrink, and a first weight may be an estimate.
 
-A weighing is done by a thread that looked the value up, without the cache's lock. So it has a price, in seconds: a
-share of the time that loads and thaws take, and a share of the time that passes. It is paid in advance as far as the
-cost is known; a value that has grown much costs more than expected, and no other one is weighed until that is paid.
+The thread that looked a value up weighs it, without the cache's lock. The time for that is limited: a share of the time
+of loads and thaws, and a share of the time that passes. A known cost is paid in advance. A value that has grown much
+costs more than expected; then no other one is weighed until that is paid.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MOST_USES = 256
 _SHARE_OF_WORK = 0.01  # of the time that loads and thaws take
 _SHARE_OF_TIME = 0.001  # of the time that passes
 _MOST_CREDIT = 0.25  # seconds, for the largest graph that is weighed again: some 20 MB
-_A_CHANGE = 0.01  # of the weight: less is no growth
+_A_CHANGE = 0.01  # of the weight: a smaller change counts as none
 
 
 class Reweighing:
@@ -37,10 +37,10 @@ class Reweighing:
         self._credit = 0.0
         self._since: float | None = None
         self.seconds_total = 0.0
-        """What it has cost so far, seconds."""
+        """The time that weighing has taken so far, seconds."""
 
     def earn(self, seconds: float) -> None:
-        """Note a load or a thaw that took so long. Takes no lock: of two at once, one may go unnoted."""
+        """Credit a load or a thaw of some seconds. Takes no lock: of two at once, one may go uncredited."""
         if seconds > 0:
             self._credit = min(self._credit + _SHARE_OF_WORK * seconds, _MOST_CREDIT)
 

@@ -26,17 +26,17 @@ ABANDONED = object()
 
 
 class FlightResult(NamedTuple):
-    """What a flight ended with."""
+    """The end of a flight, and of a lookup."""
 
     value: object
     frozen: bytes | None = None
     """The value's frozen form, if it has one."""
     content: Hashable = None
-    """Which content of the key it is: `dagcache.core.preparation.Loaded.content`."""
+    """The identity of the content: `dagcache.core.loaded.Loaded.content`."""
     private: bool = False
-    """Whether the value belongs to the leader alone: followers thaw `frozen` instead."""
+    """Whether the value belongs to the leader alone; followers thaw `frozen`."""
     nbytes: int = 0
-    """What the value weighs."""
+    """The weight of the value."""
 
 
 _ABANDONED = FlightResult(ABANDONED)
@@ -57,7 +57,7 @@ class Flight:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, or has lost the thread that was to end it."""
+        """Whether it has ended, or its thread is gone."""
         return self.result is not None or not self.pending.locked() or not self.leader.is_alive()
 
     def complete(self, result: FlightResult) -> None:

@@ -75,8 +75,8 @@ def make_cache(**settings: Any) -> tuple[DagCache[Any, Any], ManualClock]:
     settings.setdefault("sizer", stated_weight)
     cache: DagCache[Any, Any] = DagCache(clock=clock, **settings)
     milliseconds = itertools.count()
-    cache._timer = lambda: next(milliseconds) / 1000
-    cache._upkeep_timer = lambda: 0.0
+    cache._lookups.timer = lambda: next(milliseconds) / 1000
+    cache._upkeep.timer = lambda: 0.0
     return cache, clock
 
 

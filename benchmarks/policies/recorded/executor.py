@@ -32,7 +32,7 @@ class DrawnSeconds(InstantExecutor):
     def start(self) -> None:
         """Have loads timed in CPU seconds: what else the machine does is not to be in the trace."""
         for each in (found for found in gc.get_objects() if isinstance(found, component.Component)):
-            each.cache._timer = time.thread_time  # noqa: SLF001
+            each.cache._lookups.timer = time.thread_time  # noqa: SLF001
 
     def sync(self) -> None:
         """End those that are due."""

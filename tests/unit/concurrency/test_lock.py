@@ -54,7 +54,7 @@ class Held:
 
 def is_free(lock: Lock) -> bool:
     """Whether nothing holds it."""
-    return lock_module._HOLDER not in lock._seat
+    return lock_module._HOLDER not in lock._slot
 
 
 def test_an_action_gets_its_arguments_and_its_result_comes_back() -> None:
@@ -233,8 +233,8 @@ def test_the_lock_of_a_thread_that_is_inside_is_left_to_it(monkeypatch: pytest.M
     looks: list[bool] = []
     has_ended = lock_module._has_ended
 
-    def look(turn: Any) -> bool:
-        looks.append(has_ended(turn))
+    def look(token: Any) -> bool:
+        looks.append(has_ended(token))
         return looks[-1]
 
     monkeypatch.setattr(lock_module, "_has_ended", look)
@@ -265,7 +265,7 @@ def test_of_many_that_take_a_lock_back_one_is_the_first() -> None:
         lock = Lock(poll_seconds=_SOON)
         errors: list[BaseException] = []
         in_thread(lambda lock=lock, errors=errors: errors.append(leak(lock))).join(30)  # type: ignore[misc]
-        lost = lock._seat
+        lost = lock._slot
         counted = [0]
 
         def count(counted: list[int] = counted) -> None:
@@ -282,12 +282,12 @@ def test_of_many_that_take_a_lock_back_one_is_the_first() -> None:
         for thread in threads:
             thread.join(30)
         assert counted == [200]
-        assert lost[lock_module._SUCCESSOR] is lock._seat
+        assert lost[lock_module._SUCCESSOR] is lock._slot
         assert is_free(lock)
 
 
 def test_an_owner_that_comes_back_after_all_frees_nothing_that_is_not_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Should a lock ever be taken back wrongly, its old owner's end leaves the new owner's turn alone."""
+    """Should a lock ever be taken back wrongly, its old owner's end leaves the new owner's token alone."""
     lock = Lock(poll_seconds=_SOON)
     with Held(lock) as old:
         with monkeypatch.context() as patch:
@@ -304,17 +304,17 @@ def test_an_owner_that_comes_back_after_all_frees_nothing_that_is_not_its_own(mo
 def test_who_finds_a_leak_late_goes_on_to_where_the_others_are() -> None:
     """Two looked at the same leak; meanwhile the first one's lock was leaked as well, and taken back."""
     lock = Lock()
-    first = lock._seat
+    first = lock._slot
     errors = [leak(lock)]
     assert lock.run(bool) is False
     errors.append(leak(lock))
-    second = lock._seat
+    second = lock._slot
     assert lock.run(bool) is False
-    third = lock._seat
+    third = lock._slot
     assert len({id(first), id(second), id(third)}) == 3
-    lock._seat = first  # what a thread does that was about to go over when it lost the processor
+    lock._slot = first  # what a thread does that was about to go over when it lost the processor
     assert lock.run(bool) is False
-    assert lock._seat is third
+    assert lock._slot is third
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -69,7 +69,7 @@ def test_what_a_loader_says_of_the_source_may_be_nonsense(caplog: pytest.LogCapt
     cache.check_invariants()
     assert len(cache) == 7
     assert cache.stats().serialized_bytes == 0
-    assert "cannot be read" in caplog.text
+    assert "is unusable" in caplog.text
 
 
 def test_an_absurd_weight_is_refused(caplog: pytest.LogCaptureFixture) -> None:
@@ -333,7 +333,7 @@ def test_a_repair_needs_no_clock() -> None:
     cache, _ = make_cache()
     fill(cache, range(3))
     cache._section._torn = True
-    cache._clock = _out_of_memory
+    cache._clock.source = _out_of_memory
     cache.check_invariants()
     assert not cache._section._torn
 
@@ -436,13 +436,13 @@ def test_what_no_entry_is_left_of_before_its_thaw_begins_is_loaded(monkeypatch: 
     cache, _ = make_cache(max_bytes=300 * KIB)
     fill(cache, range(4))
     frozen = next(info.key for info in cache.entries() if info.tier == "frozen")
-    thaw = cache._thaw
+    thaw = cache._lookups._thaw
 
     def late(key: Any, flight: Any, entry: Any) -> Any:
         cache._section.run(cache._store.remove, key, RemovalCause.SIZE, 0.0)
         return thaw(key, flight, entry)
 
-    monkeypatch.setattr(cache, "_thaw", late)
+    monkeypatch.setattr(cache._lookups, "_thaw", late)
     assert cache.get(frozen) is None
     assert len(cache._flights) == 0
 

@@ -51,7 +51,7 @@ def night(slow: Slow, **settings: Any) -> tuple[DagCache[Any, Any], ManualClock]
     """A cache in which very many entries have just expired, and one that is in use."""
     settings.setdefault("breaker", slow)
     cache, clock = make_cache(ttl=100, **settings)
-    cache._upkeep_timer = slow.timer
+    cache._upkeep.timer = slow.timer
     fill(cache, range(ENTRIES), KIB)
     clock.advance(90)
     fill(cache, ["busy"], KIB)
@@ -258,7 +258,7 @@ def test_what_is_over_the_budget_is_buried_whatever_that_takes() -> None:
     """The memory of what had to go for a newcomer is given back by the call that brought it."""
     slow = Slow(1.0)
     cache, clock = make_cache(max_bytes=MIB, freezer=None, breaker=slow)
-    cache._upkeep_timer = slow.timer
+    cache._upkeep.timer = slow.timer
     for key in range(30):
         clock.advance(10)
         cache[key] = Weighted(key, 20 * KIB)

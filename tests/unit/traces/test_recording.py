@@ -63,7 +63,7 @@ def test_each_lookup_is_one_row_that_says_where_it_was_served_from(path: Path) -
         fill(cache, ["a", "a"])
         clock.advance(10)
         assert cache["a"] == Weighted("a")
-        assert cache._get_slowly("a") == Weighted("a")
+        assert cache._lookups.get("a") == Weighted("a")
         cache._store._demote(cache._store.entries["a"], cache._store.live["a"])
         cache._store._live_policy.clear()
         fill(cache, ["a"])
@@ -76,7 +76,7 @@ def test_each_lookup_is_one_row_that_says_where_it_was_served_from(path: Path) -
 def test_a_row_tells_the_facts_once(path: Path) -> None:
     """Sizes, seconds, family and order; afterwards only what is new."""
     cache, _ = make_cache(version_of=lambda key: ("dag", key))
-    cache._timer = iter([1.0, 1.25]).__next__
+    cache._lookups.timer = iter([1.0, 1.25]).__next__
     with record(cache, path, ids="plain"):
         fill(cache, [7, 7], nbytes=50 * KIB)
     first, second = rows(path)
@@ -270,7 +270,7 @@ def test_a_file_that_is_there_is_left_alone(path: Path) -> None:
         with pytest.raises(FileExistsError):
             record(cache, taken)
     assert path.read_text() == "precious"
-    assert cache._watcher is None
+    assert cache._lookups.watcher is None
 
 
 def test_a_cache_has_one_recording_at_a_time(path: Path) -> None:
@@ -373,7 +373,7 @@ def test_a_fault_of_the_recordings_own_ends_it(
     fill(cache, ["a"])
     recording.close()
     assert "ZeroDivisionError" in caplog.text
-    assert cache._watcher is None
+    assert cache._lookups.watcher is None
 
 
 def test_a_disk_that_does_not_keep_up_loses_rows_and_says_how_many(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,7 +410,7 @@ def test_without_a_thread_there_is_no_recording(
     assert "no thread could be started" in caplog.text
     recording.close()
     fill(cache, ["a"])
-    assert cache._watcher is None
+    assert cache._lookups.watcher is None
 
 
 def test_a_recording_ends_with_its_cache(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ class Real:
             unproven_share=unproven_share,
             version_of=lambda _key: None if self.current.family is None else (self.current.family, self.current.order),
         )
-        self.cache._timer = lambda: self.seconds
+        self.cache._lookups.timer = lambda: self.seconds
 
     def freeze(self, value: object) -> Frozen:
         """Bytes as many as stated; too many to be worth keeping where there are to be none."""
