@@ -11,8 +11,8 @@ from dagcache.eviction.node import Node
 from dagcache.stats import EntryInfo
 
 FRESH_SECONDS = 0.05
-"""Seconds after a noted use in which further hits are not noted, because noting takes microseconds. Idle times are exact
-to this, plus the lag of a coarse clock. With half a second, live copies in a faster sweep would seem to be used only
+"""Seconds after a noted use in which hits are not noted, because noting takes microseconds. Idle times are exact to
+this, plus the lag of a coarse clock. With half a second, live copies in a faster sweep would seem to be used only
 every second time, and would leave for frozen ones: a fifth more of the lookups thawed."""
 
 FRESH_SHARE = 0.125
