@@ -1,8 +1,8 @@
 """``python -m benchmarks.policies.recorded [--only NAME] [--seconds 270]``: record traces of real schedulers again.
 
 Each pattern gets a throw-away home, a real ``airflow scheduler`` with the cache in it, unbounded, and beside it a
-process that triggers runs and writes new versions as the pattern says. The scheduler writes the trace; what names the
-machine or the time is left out of what is kept.
+process that triggers runs and writes new versions as the pattern says. The scheduler writes the trace; the names of
+the machine and the time are not kept.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def admit_when_full(policy: Policy, node: Node, now: float) -> list[Node] | None
 
 
 def make_bursts_the_rule(policy: Policy, now: float) -> None:
-    """Teach a policy that what passes through comes back at once."""
+    """Teach a policy that rejected values come back at once."""
     for _ in range(20):
         repeated = make_node(now, nbytes=10)
         repeated.history.last_filled = now
@@ -81,7 +81,7 @@ def test_a_newcomer_needed_later_than_all_others_passes_through() -> None:
 
 
 def test_an_entry_long_overdue_leaves() -> None:
-    """What has not come back for many gaps is taken for dead."""
+    """An entry without a use for many gaps counts as dead."""
     policy = Policy()
     overdue, due_soon = make_node(last_used=0.0, gap=60.0), make_node(last_used=950.0, gap=60.0)
     fill(policy, [due_soon, overdue])
@@ -230,7 +230,7 @@ def test_a_newcomer_too_large_for_probation_passes_through() -> None:
 
 
 def test_where_bursts_are_the_rule_any_size_is_let_in() -> None:
-    """If what passes through comes back at once, passing through is the dearer choice."""
+    """If rejected values come back at once, rejection costs more."""
     policy = Policy()
     fill(policy, [make_node(last_used=0.0, gap=60.0) for _ in range(500)])
     make_bursts_the_rule(policy, now=30.0)
@@ -304,7 +304,7 @@ def test_only_a_use_at_once_teaches_that_bursts_are_the_rule(later: tuple[float,
 
 
 def test_newcomers_used_only_once_unlearn_that_bursts_are_the_rule() -> None:
-    """What was learned follows the traffic."""
+    """The learned number follows the traffic."""
     policy = Policy()
     fill(policy, [make_node(last_used=0.0, gap=6_000.0) for _ in range(500)])
     make_bursts_the_rule(policy, now=30.0)
@@ -402,7 +402,7 @@ def test_who_came_since_the_last_ranking_is_looked_at(monkeypatch: pytest.Monkey
     assert numbers == [RANKED]  # one of them has left
 
 
-def test_a_ranking_is_made_anew_when_the_worst_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ranking_is_made_again_when_the_worst_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large need scores all nodes."""
     policy = Policy()
     fill(policy, [make_node(last_used=float(i), gap=900.0) for i in range(200)])
@@ -476,7 +476,7 @@ def test_a_newcomer_passed_through_leaves_no_trace() -> None:
 
 
 def test_a_victim_is_not_kept_alive_by_the_pool() -> None:
-    """What left is forgotten at once: its memory must come back."""
+    """Victims are dropped at once: their memory must come back."""
     policy = Policy()
     fill(policy, [make_node(last_used=float(i), gap=5_000.0) for i in range(FULL_SCAN * 2)])
     victims = policy.shed(10 * UNIT, now=2_000.0)
@@ -526,7 +526,7 @@ def test_any_sequence_keeps_the_budget_and_the_books(seed: int) -> None:
 
 
 def _random_walk(seed: int, steps: int) -> list[int]:
-    """Drive a policy at random, check it at every step, and return what left."""
+    """Drive a policy at random, check it at every step, and return the bytes of the victims."""
     rng = random.Random(seed)
     policy, used, now = Policy(), 0, 0.0
     left: list[int] = []
