@@ -94,14 +94,14 @@ MUTANTS = [
     Mutant(
         "what callers hold of what left takes no room from the residents",
         "dagcache/core/ledger.py",
-        "return min(held, self.enforced_budget // HELD_PART)",
-        "return 0",
+        "self._most_held = self.enforced_budget // HELD_PART",
+        "self._most_held = 0",
     ),
     Mutant(
         "what callers hold may take all the room from the residents",
         "dagcache/core/ledger.py",
-        "return min(held, self.enforced_budget // HELD_PART)",
-        "return min(held, self.enforced_budget)",
+        "self._most_held = self.enforced_budget // HELD_PART",
+        "self._most_held = self.enforced_budget",
     ),
     Mutant(
         "a disposal does not ask for the time",
@@ -142,8 +142,8 @@ MUTANTS = [
     Mutant(
         "the ledger forgets frozen bytes",
         "dagcache/core/ledger.py",
-        "self.frozen_bytes += sign * len(entry.frozen.data)",
-        "self.frozen_bytes += len(entry.frozen.data) if sign > 0 else 0",
+        "self.frozen_bytes += sign * len(frozen.data)",
+        "self.frozen_bytes += len(frozen.data) if sign > 0 else 0",
     ),
     Mutant(
         "a demoted copy stays in the table of live copies",

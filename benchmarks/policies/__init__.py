@@ -1,1 +1,1 @@
-"""What each eviction policy would have cost, beside the best that foresight could do."""
+"""Cost of eviction policies on traces, beside an offline policy that knows the future."""

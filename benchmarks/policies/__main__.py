@@ -1,4 +1,4 @@
-"""`python -m benchmarks.policies`: every policy on every trace, and what choosing a victim costs."""
+"""`python -m benchmarks.policies`: every policy on every trace, and the time to choose a victim."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def main() -> None:
     """Run, show progress on stderr and the tables on stdout."""
     options = _parse()
     timings = [time_choices(residents) for residents in RESIDENTS]
-    outcomes = _run(options.quick, options.jobs)
-    for kind in dict.fromkeys(outcome.cases for outcome in outcomes):
-        members = [outcome for outcome in outcomes if outcome.cases == kind]
+    results = _run(options.quick, options.jobs)
+    for kind in dict.fromkeys(result.cases for result in results):
+        members = [result for result in results if result.cases == kind]
         print(f"\nCost of misses / offline cost, geometric means, {len(members)} cases: {kind}\n")
         print(policy_table(summary(members)))
         if kind in RECORDED_SETS:
@@ -29,7 +29,7 @@ def main() -> None:
     print("\nA miss in a full cache\n")
     print(choice_table(timings))
     if options.json:
-        options.json.write_text(json.dumps(as_json(outcomes, timings), indent=1))
+        options.json.write_text(json.dumps(as_json(results, timings), indent=1))
 
 
 def _parse() -> argparse.Namespace:
@@ -42,15 +42,15 @@ def _parse() -> argparse.Namespace:
 
 def _run(quick: bool, jobs: int) -> list[CaseResult]:
     cases = quick_cases() if quick else all_cases()
-    outcomes = []
+    results = []
     start = time.monotonic()
-    for outcome in run_cases(cases, list(POLICIES), jobs):
-        outcomes.append(outcome)
+    for result in run_cases(cases, list(POLICIES), jobs):
+        results.append(result)
         elapsed = time.monotonic() - start
-        done = f"{len(outcomes)}/{len(cases)} cases, {elapsed:.0f} s: {outcome.trace} {outcome.share:.2f}"
+        done = f"{len(results)}/{len(cases)} cases, {elapsed:.0f} s: {result.trace} {result.share:.2f}"
         print(f"\r{done:70}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    return outcomes
+    return results
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ HELD_BACK: tuple[Scenario, ...] = (
     _unit("adversarial", alternating, "alternating-mild", (0.3, 0.6), 118, count=500, short=300, long=1500),
     _unit("adversarial", slowdown, "slowdown-slow", (0.4,), 119, growth=1.07),
 )
-"""Other seeds and parameters, which it was judged by: what helps only the catalogue is not kept."""
+"""Cases with other seeds and parameters, by which it was judged: a rule that helps only the catalogue is not kept."""
 
 RECORDED, RECORDED_HELD_BACK = (
     tuple(
@@ -119,7 +119,7 @@ RECORDED, RECORDED_HELD_BACK = (
     )
     for held_back in (False, True)
 )
-"""What real schedulers looked up: the half that the policy may be tuned on, and the half that it is judged by."""
+"""Lookups of real schedulers: one half for tuning the policy, the other for judging it."""
 
 QUICK = ("loop", "loop-jitter", "phase", "sched-minutely", "api-noscan", "zipf", "alternating")
 """Names of the traces of the catalogue that a quick run tries."""

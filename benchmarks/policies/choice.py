@@ -1,4 +1,4 @@
-"""What choosing a victim costs, by the number of residents."""
+"""Time to choose a victim, by the number of residents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What foresight could do: Belady's rule with bypass, aware of sizes and costs."""
+"""An offline policy: Belady's rule with bypass, aware of sizes and costs."""
 
 from __future__ import annotations
 

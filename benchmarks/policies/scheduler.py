@@ -21,7 +21,7 @@ NEW_RUN, NEW_VERSION = 0, 1
 
 @dataclass(frozen=True)
 class Installation:
-    """What is scheduled, and how.
+    """DAGs of an installation and their schedules.
 
     `mix` weighs the periods 1 min, 5 min, 15 min, 1 h, 1 d; a share `aligned` of the DAGs starts on the
     hour; runs last `stretch` times the period's median. Each DAG gets `churn_per_day` new versions,

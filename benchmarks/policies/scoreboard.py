@@ -1,4 +1,4 @@
-"""Tables of what a run of the comparison found."""
+"""Tables of the results of a comparison."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from benchmarks.policies.simulate import OURS, CaseResult, by_family, geometric_
 Row = dict[str, float]
 
 
-def summary(outcomes: Sequence[CaseResult]) -> dict[str, Row]:
+def summary(results: Sequence[CaseResult]) -> dict[str, Row]:
     """Per policy: the geometric mean of cost / offline cost per family and over all, and the worst case."""
-    families = by_family(outcomes)
+    families = by_family(results)
     rows: dict[str, Row] = {}
-    for policy in outcomes[0].costs:
+    for policy in results[0].costs:
         row = {name: _mean_ratio(policy, members) for name, members in families.items()}
-        row["all"] = _mean_ratio(policy, outcomes)
-        row["worst"] = max(outcome.ratio(policy) for outcome in outcomes)
+        row["all"] = _mean_ratio(policy, results)
+        row["worst"] = max(result.ratio(policy) for result in results)
         rows[policy] = row
     return rows
 
@@ -32,16 +32,16 @@ def policy_table(rows: Mapping[str, Row]) -> str:
     return _markdown(["policy", *columns], cells)
 
 
-def case_table(outcomes: Iterable[CaseResult]) -> str:
+def case_table(results: Iterable[CaseResult]) -> str:
     """Case by case as a Markdown table: ours, two that are known best, and whichever rival was cheapest."""
     cells = []
-    for outcome in outcomes:
-        rivals = [policy for policy in outcome.costs if policy != OURS]
-        cheapest = min(rivals, key=outcome.ratio)
-        best = min(outcome.ratio(OURS), outcome.ratio(cheapest))
-        shown = [_cell(outcome.ratio(policy), best) for policy in (OURS, "LRU", "W-TinyLFU", cheapest)]
+    for result in results:
+        rivals = [policy for policy in result.costs if policy != OURS]
+        cheapest = min(rivals, key=result.ratio)
+        best = min(result.ratio(OURS), result.ratio(cheapest))
+        shown = [_cell(result.ratio(policy), best) for policy in (OURS, "LRU", "W-TinyLFU", cheapest)]
         shown[-1] += f" {cheapest}"
-        cells.append([outcome.trace, f"{outcome.share:g}", *shown, f"{outcome.offline:.2f}"])
+        cells.append([result.trace, f"{result.share:g}", *shown, f"{result.offline:.2f}"])
     return _markdown(["trace", "budget", OURS, "LRU", "W-TinyLFU", "best rival", "offline s"], cells)
 
 
@@ -51,18 +51,18 @@ def choice_table(timings: Iterable[Timing]) -> str:
     return _markdown(["residents", "mean us", "p99 us", "full scan us"], cells)
 
 
-def as_json(outcomes: Sequence[CaseResult], timings: Iterable[Timing]) -> dict[str, object]:
+def as_json(results: Sequence[CaseResult], timings: Iterable[Timing]) -> dict[str, object]:
     """Every figure, for machines."""
-    sets = dict.fromkeys(outcome.cases for outcome in outcomes)
+    sets = dict.fromkeys(result.cases for result in results)
     return {
-        "summary": {kind: summary([o for o in outcomes if o.cases == kind]) for kind in sets},
-        "cases": [asdict(outcome) for outcome in outcomes],
+        "summary": {kind: summary([o for o in results if o.cases == kind]) for kind in sets},
+        "cases": [asdict(result) for result in results],
         "choice": [asdict(timing) for timing in timings],
     }
 
 
-def _mean_ratio(policy: str, outcomes: Iterable[CaseResult]) -> float:
-    return geometric_mean(outcome.ratio(policy) for outcome in outcomes)
+def _mean_ratio(policy: str, results: Iterable[CaseResult]) -> float:
+    return geometric_mean(result.ratio(policy) for result in results)
 
 
 def _cell(value: float, best: float) -> str:

@@ -1,4 +1,4 @@
-"""Runs policies over cases and weighs what their misses cost."""
+"""Runs of policies over cases, and the cost of their misses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Case:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What the misses of each policy cost in one case, in seconds of loads."""
+    """Cost of the misses of each policy in one case, in seconds of loads."""
 
     cases: str
     family: str
@@ -77,7 +77,7 @@ def quick_cases() -> list[Case]:
 
 
 def run_cases(cases: Iterable[Case], policies: Sequence[str], jobs: int) -> Iterator[CaseResult]:
-    """Outcomes in the order of the cases, computed in `jobs` processes."""
+    """Results in the order of the cases, computed in `jobs` processes."""
     tasks = zip(cases, repeat(tuple(policies)))
     if jobs == 1:
         yield from map(_run_task, tasks)
@@ -116,11 +116,11 @@ def geometric_mean(values: Iterable[float]) -> float:
     return exp(sum(logs) / len(logs))
 
 
-def by_family(outcomes: Iterable[CaseResult]) -> dict[str, list[CaseResult]]:
-    """Outcomes per family, in the order of their first appearance."""
+def by_family(results: Iterable[CaseResult]) -> dict[str, list[CaseResult]]:
+    """Results per family, in the order of their first appearance."""
     families: dict[str, list[CaseResult]] = defaultdict(list)
-    for outcome in outcomes:
-        families[outcome.family].append(outcome)
+    for result in results:
+        families[result.family].append(result)
     return dict(families)
 
 

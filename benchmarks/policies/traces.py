@@ -1,4 +1,4 @@
-"""What a trace of lookups is, and how traces are put together."""
+"""Traces of lookups, and how they are built and merged."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Trace:
         return len(self.keys)
 
     def requests(self) -> Iterator[tuple[int, int, float, float]]:
-        """Key, bytes, cost in seconds and time of each lookup: what a `Cache` is asked."""
+        """Iterate over key, bytes, cost in seconds and time of each lookup, the arguments of `Cache.request`."""
         columns = (self.keys, self.sizes, self.costs, self.times)
         return zip(*(column.tolist() for column in columns), strict=True)
 

@@ -1,4 +1,4 @@
-"""What the store holds: an entry, its copies, and the facts it arrives with."""
+"""An entry, its copies, and the candidate that it is made from."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ from dagcache.eviction.node import Node
 from dagcache.stats import EntryInfo
 
 FRESH_SECONDS = 0.05
-"""A hit so soon after the last noted use is not noted: idle times are exact to this. Noting
-one takes microseconds. Were it half a second, what stays live would seem to be used every second time only, in a sweep
-that takes less, and make way for what is not: a fifth more of the lookups thawed."""
+"""Seconds after a noted use in which hits are not noted, because noting takes microseconds. Idle times are exact to
+this. With half a second, live copies in a faster sweep would seem to be used only
+every second time, and would leave for frozen ones: a fifth more of the lookups thawed."""
 
 FRESH_SHARE = 0.125
-"""Of the TTL: with short ones, a hit is noted again after this part of it."""
+"""The same as a part of the TTL, for short TTLs."""
 
 USES_BEFORE_REWEIGHING = 16
-"""Noted hits on a live copy before its value is weighed again. While nothing changes the number doubles each time."""
+"""Noted hits on a live copy before its value is weighed again. The number doubles each time without a change."""
 
 ENTRY_OVERHEAD = 930
-"""Bytes that the cache spends on an entry beside its copies: records, tables, deadline, its ghosts to come. Measured by
-a test; a usual key, such as an id, is not included, as its owner has it anyway. `Candidate.key_bytes` is on top."""
+"""Bytes of an entry beside its copies: records, tables, deadline and future ghosts, as measured by a test. A usual key,
+such as an id, is not included, because its owner has it anyway; `Candidate.key_bytes` comes on top."""
 
 LIVE_OVERHEAD = 315
-"""Bytes that the cache spends on a live copy beside the value itself; measured by the same test."""
+"""Bytes of a live copy beside the value itself, as measured by the same test."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A value on its way in, frozen and weighed, and what is known of it."""
+    """A loaded value, frozen and weighed, that is offered for admission."""
 
     key: Hashable
     value: Any
     live_bytes: int
     frozen: bytes | None = None
-    """None: it has no frozen form, or the cache keeps none."""
+    """The frozen form; None = the value has none, or the cache keeps none."""
     load_seconds: float = 0.0
     serialized_bytes: int = 0
     family: Hashable | None = None
-    """What the key is a version of; None = unknown."""
+    """The DAG that the key is a version of; None = unknown."""
     order: Any = 0
-    """Its place among its family's versions."""
+    """Position among the versions of the family."""
     own_references: int | None = None
-    """How many references to the value come from its own parts; None = unknown."""
+    """Number of references to the value from its own parts; None = unknown."""
     content: Hashable = None
-    """Which content of the key it is."""
+    """Identity of the content that was loaded for the key."""
     key_bytes: int = 0
-    """Bytes of a key that weighs more than usual; part of the overhead."""
+    """Bytes of an unusually large key; part of the overhead."""
 
     @property
     def least_bytes(self) -> int:
-        """What the smallest way to keep it costs, overhead included."""
+        """Bytes of its smallest form, with overhead."""
         if self.frozen is None:
             return self.live_bytes + LIVE_OVERHEAD + ENTRY_OVERHEAD + self.key_bytes
         return len(self.frozen) + ENTRY_OVERHEAD + self.key_bytes
@@ -62,7 +62,7 @@ class Candidate:
 class LiveCopy(Node):
     """A resident object graph. Lookups find it without a lock.
 
-    ``value_bytes`` is the weight of the value alone; ``cost`` the seconds to bring it back.
+    ``value_bytes`` are the bytes of the value alone; ``cost`` is the seconds to restore it.
     """
 
     __slots__ = ("due", "entry", "fresh", "own_references", "uses", "value", "value_bytes")
@@ -75,15 +75,15 @@ class LiveCopy(Node):
         self.value_bytes = value_bytes
         self.own_references = own
         self.fresh = 0.0
-        """Until when a hit needs not be noted, seconds."""
+        """Time until which hits are not noted, seconds."""
         self.uses = 0
-        """Noted hits since the value was last weighed. Written without a lock: a lost update costs a count."""
+        """Noted hits since the value was last weighed. Written without a lock: a lost update costs one count."""
         self.due = USES_BEFORE_REWEIGHING
-        """How many of them make another weighing due."""
+        """Number of these hits after which the value is weighed again."""
 
 
 class FrozenCopy(Node):
-    """Resident bytes; they weigh what the entry costs without a live copy."""
+    """The resident frozen form; its bytes include the overhead of the entry."""
 
     __slots__ = ("data",)
 
@@ -93,7 +93,7 @@ class FrozenCopy(Node):
 
 
 class Entry(AccessHistory):
-    """A key, its history, and its copies: at least one while it is resident."""
+    """A key with its access history and its copies: at least one while it is resident."""
 
     __slots__ = (
         "content",
@@ -118,11 +118,11 @@ class Entry(AccessHistory):
         self.live: LiveCopy | None = None
         self.frozen: FrozenCopy | None = None
         self.loaded_bytes = candidate.live_bytes
-        """What the value weighed as it came in."""
+        """Bytes of the loaded value."""
         self.thawed_bytes = 0
-        """What the latest thawed copy weighed when it was thawed; 0 = none yet."""
+        """Bytes of the latest thawed copy when it was thawed; 0 = none yet."""
         self.thawed_bytes_are_exact = False
-        """Whether that is from a walk. The frozen bytes never change, so no further walk is needed."""
+        """Whether they are from a walk. The frozen form never changes, so no further walk is needed."""
         self.serialized_bytes = candidate.serialized_bytes
         self.load_seconds = candidate.load_seconds
         self.thaw_seconds = 0.0
@@ -132,30 +132,30 @@ class Entry(AccessHistory):
 
     @property
     def thaws_to_bytes(self) -> int:
-        """What a copy would weigh that is thawed now, bytes: what the latest one did, or else the loaded value."""
+        """Bytes of a copy if it were thawed now: those of the latest one, else of the loaded value."""
         return self.thawed_bytes or self.loaded_bytes
 
     @property
     def live_bytes(self) -> int:
-        """What its live copy weighs, or else what one would weigh that is thawed now, bytes."""
-        live = self.live  # without the lock: it may leave in the middle of this
+        """Bytes of the live copy, or of one if it were thawed now."""
+        live = self.live  # read without the lock: it may leave meanwhile
         return self.thaws_to_bytes if live is None else live.value_bytes
 
     @property
     def overhead_bytes(self) -> int:
-        """Bytes that it costs beside its copies, without the overhead of a live one."""
+        """Bytes beside the copies, without the overhead of a live copy."""
         return ENTRY_OVERHEAD + self.key_bytes
 
     @property
     def copies_bytes(self) -> int:
-        """What its copies and their overhead weigh, bytes."""
+        """Bytes of the copies with their overhead."""
         if self.frozen is None:
             return self.live.nbytes if self.live is not None else 0
         return self.frozen.nbytes + (self.live.nbytes if self.live is not None else 0)
 
     def info(self, now: float) -> EntryInfo[Any]:
-        """What an observer may know."""
-        live, frozen = self.live, self.frozen  # without the lock: they may leave in the middle of this
+        """Return a snapshot for observers."""
+        live, frozen = self.live, self.frozen  # read without the lock: they may leave meanwhile
         return EntryInfo(
             key=self.key,
             tier="live" if live is not None else "frozen",

@@ -1,8 +1,8 @@
-"""When to look at which entry for its idle time.
+"""Expiry: a schedule of the times at which entries are checked for idleness.
 
-Hits take no lock, so they cannot reorder anything. Instead each entry is looked at when its idle time would be up if
-nobody had used it; one that was used meanwhile goes back with its new deadline. An entry is looked at once per TTL, and
-finding the due ones costs nothing while none is.
+Hits take no lock, so they cannot reorder the schedule. Instead, an entry is checked when its TTL would end without
+another use. If it was used in the meantime, it is scheduled again. So an entry is checked once per TTL, and a lookup
+pays nothing while no entry is due.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _Item = tuple[float, int, Entry]
 
 
 class Deadlines:
-    """A heap of entries by the time at which to look at them. Not thread-safe: kept under the cache's lock."""
+    """A heap of entries by the time of their next check. Not thread-safe: called under the cache's lock."""
 
     __slots__ = ("_heap", "_ticket", "next_due", "ttl")
 
@@ -32,18 +32,18 @@ class Deadlines:
         return len(self._heap)
 
     def schedule(self, entry: Entry) -> None:
-        """Look at an entry when its idle time could be up."""
+        """Schedule a check of an entry for the end of its TTL."""
         if self.ttl:
             heapq.heappush(self._heap, (entry.used + self.ttl, next(self._ticket), entry))
             self.next_due = self._heap[0][0]
 
     def expired(self, entry: Entry, now: float) -> bool:
         """Whether an entry has been idle for longer than the TTL."""
-        # As the heap reckons: rounded in another way, a due entry might never be found expired.
+        # The same sum as in the heap: with other rounding, a due entry might never count as expired.
         return self.ttl > 0 and now > entry.used + self.ttl
 
     def due(self, now: float, is_resident: Callable[[Entry], bool], limit: int) -> Iterator[Entry]:
-        """The entries whose idle time is up, at most `limit` looked at; each is watched no longer."""
+        """Return expired entries, after at most `limit` checks; they are no longer scheduled."""
         for _ in range(limit):
             if not self._heap or self._heap[0][0] >= now:
                 break
@@ -56,18 +56,18 @@ class Deadlines:
         self.next_due = self._heap[0][0] if self._heap else inf
 
     def drop_removed(self, residents: Iterable[Entry], count_of_residents: int) -> None:
-        """Drop what is watched in vain, once that is more than half: entries that left are not to be held for a TTL."""
+        """Drop removed entries once they are more than half: they must not stay in memory for a TTL."""
         if len(self._heap) > 2 * count_of_residents + 64:
             self.rebuild(residents)
 
     def rebuild(self, residents: Iterable[Entry]) -> None:
-        """Watch exactly these entries."""
+        """Schedule exactly these entries."""
         self._heap = [(entry.used + self.ttl, next(self._ticket), entry) for entry in residents] if self.ttl else []
         heapq.heapify(self._heap)
         self.next_due = self._heap[0][0] if self._heap else inf
 
     def check_invariants(self, residents: Iterable[Entry]) -> None:
-        """Raise AssertionError unless each resident is watched, and no later than it may expire."""
+        """Raise AssertionError unless each resident is scheduled no later than the end of its TTL."""
         earliest: dict[int, float] = {}
         for due, _, entry in self._heap:
             earliest[id(entry)] = min(due, earliest.get(id(entry), inf))

@@ -27,41 +27,35 @@ class Ledger:
     """
 
     def __init__(self, budget: int, *, enforce: bool) -> None:
-        self.budget = budget
-        """The byte limit; 0 = unbounded."""
+        self._enforce = enforce
         self.held = 0
         """Bytes that left and are held by callers, or were lately: see `note_held`."""
-        self._enforce = enforce
         self._clear()
+        self.set_budget(budget)
 
     def _clear(self) -> None:
         self.live_bytes = 0
         self.frozen_bytes = 0
         self.overhead_bytes = 0
+        self.used = 0
+        """Bytes that the residents take of the budget: live, frozen and overhead."""
+        self.frozen_tier_bytes = 0
+        """Bytes of the frozen copies, with their overhead."""
         self.serialized_bytes = 0
         self.frozen_entries = 0
-        self._frozen_overhead = 0
         self._histogram = [0] * (len(WEIGHT_BOUNDS) + 1)
 
-    @property
-    def used(self) -> int:
-        """Bytes that the residents take of the budget."""
-        return self.live_bytes + self.frozen_bytes + self.overhead_bytes
-
-    @property
-    def frozen_tier_bytes(self) -> int:
-        """Bytes of the frozen copies, with their overhead."""
-        return self.frozen_bytes + self._frozen_overhead
-
-    @property
-    def enforced_budget(self) -> int:
+    def set_budget(self, budget: int) -> None:
+        """Set the byte limit; 0 = unbounded."""
+        self.budget = budget
+        self.enforced_budget = budget if budget and self._enforce else UNLIMITED
         """The budget in force, bytes; `UNLIMITED` if there is none."""
-        return self.budget if self.budget and self._enforce else UNLIMITED
+        self._most_held = self.enforced_budget // HELD_PART
 
     @property
     def limit(self) -> int:
         """Bytes that the residents may take."""
-        return self.enforced_budget - self._charge(self.held)
+        return self.enforced_budget - min(self.held, self._most_held)
 
     def entry_bytes(self) -> Histogram:
         """Return the distribution of entries by the bytes of all their copies."""
@@ -69,7 +63,7 @@ class Ledger:
 
     def exceeds(self, held: int, due: int = 0) -> bool:
         """Whether the budget is exceeded while callers hold `held` bytes and `due` bytes are about to be freed."""
-        return self.used + due > self.enforced_budget - self._charge(held)
+        return self.used + due > self.enforced_budget - min(held, self._most_held)
 
     def enter(self, entry: Entry) -> None:
         """Add the bytes of an entry, with the copies that it has now."""
@@ -91,6 +85,7 @@ class Ledger:
     def rebuild(self, entries: Iterable[Entry]) -> None:
         """Recompute all bytes from the entries."""
         self._clear()
+        self.set_budget(self.budget)
         for entry in entries:
             self.enter(entry)
 
@@ -106,20 +101,21 @@ class Ledger:
         assert self.frozen_tier_bytes == sum(copy.nbytes for copy in frozen)
         assert self.serialized_bytes == sum(entry.serialized_bytes for entry in residents)
         assert self.used == sum(entry.copies_bytes for entry in residents)
+        assert self.used == self.live_bytes + self.frozen_bytes + self.overhead_bytes
         assert self.entry_bytes() == Histogram.of(WEIGHT_BOUNDS, [float(entry.copies_bytes) for entry in residents])
         assert self.used <= self.enforced_budget, f"{self.used} bytes used of {self.budget}"
 
-    def _charge(self, held: int) -> int:
-        return min(held, self.enforced_budget // HELD_PART)
-
     def _count(self, entry: Entry, sign: int) -> None:
-        self._histogram[bisect_left(WEIGHT_BOUNDS, entry.copies_bytes)] += sign
+        nbytes = entry.copies_bytes
+        live, frozen = entry.live, entry.frozen
+        self.used += sign * nbytes
+        self._histogram[bisect_left(WEIGHT_BOUNDS, nbytes)] += sign
         self.overhead_bytes += sign * entry.overhead_bytes
-        if entry.live is not None:
-            self.live_bytes += sign * entry.live.value_bytes
+        if live is not None:
+            self.live_bytes += sign * live.value_bytes
             self.overhead_bytes += sign * LIVE_OVERHEAD
-        if entry.frozen is not None:
-            self.frozen_bytes += sign * len(entry.frozen.data)
+        if frozen is not None:
+            self.frozen_bytes += sign * len(frozen.data)
+            self.frozen_tier_bytes += sign * frozen.nbytes
             self.frozen_entries += sign
-            self._frozen_overhead += sign * entry.overhead_bytes
         self.serialized_bytes += sign * entry.serialized_bytes

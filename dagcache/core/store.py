@@ -268,7 +268,7 @@ class Store:
 
     def resize(self, budget: int, now: float) -> None:
         """Set the budget, in bytes; 0 = unbounded. Copies that no longer fit leave, live copies first."""
-        self.ledger.budget = budget
+        self.ledger.set_budget(budget)
         self._make_room(0, now)
 
     def settle(self, held: int, now: float) -> bool:

@@ -1,4 +1,7 @@
-"""Which version of a family is the newest: an older one that falls idle is not coming back."""
+"""The version index: which version of a family is the newest.
+
+An older version that is no longer used does not come back, so the policy evicts it early.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ class _Family:
 
 
 class VersionIndex:
-    """Marks resident entries as superseded. Not thread-safe: kept under the cache's lock.
+    """Marks resident entries as superseded. Not thread-safe: called under the cache's lock.
 
-    A family is known while one of its versions is resident. Only the newest can become superseded, so a new version
-    costs the same however many there are.
+    A family is known while one of its versions is resident. Only the newest version can become superseded, so the work
+    for a new version does not grow with the number of versions.
     """
 
     __slots__ = ("_families",)
@@ -30,7 +33,7 @@ class VersionIndex:
         self._families: dict[Hashable, _Family] = {}
 
     def add(self, entry: Entry) -> None:
-        """An entry became resident."""
+        """Add an entry that became resident."""
         if entry.family is None:
             return
         family = self._families.get(entry.family)
@@ -43,11 +46,11 @@ class VersionIndex:
         elif entry.order < family.order:
             entry.superseded = True
         else:
-            family.newest = entry  # the same version, loaded anew
+            family.newest = entry  # the same version, loaded again
         family.members += 1
 
     def remove(self, entry: Entry) -> None:
-        """A resident entry leaves."""
+        """Remove a resident entry."""
         if entry.family is None:
             return
         family = self._families[entry.family]
@@ -56,11 +59,11 @@ class VersionIndex:
             del self._families[entry.family]
 
     def clear(self) -> None:
-        """No entry is resident."""
+        """Remove all entries."""
         self._families.clear()
 
     def check_invariants(self, residents: Iterable[Entry]) -> None:
-        """Raise AssertionError unless the families count exactly the residents and know the newest of them."""
+        """Raise AssertionError unless each family has the count and the newest version of its residents."""
         members: dict[Hashable, int] = {}
         for entry in residents:
             if entry.family is not None:

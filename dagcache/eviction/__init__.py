@@ -1,4 +1,4 @@
-"""Which entry leaves and which is admitted: predicted reuse per byte, from each key's access history.
+"""Eviction policies: which copy leaves and which is admitted, by predicted reuse per byte.
 
-Imports only the standard library: times, weights and costs are arguments.
+Imports only the standard library: times, bytes and costs are arguments.
 """

@@ -125,10 +125,11 @@ class Admission:
     def _review_probation(self, now: float) -> None:
         """End the holds that are over, and move proven nodes into the ranking."""
         self._probation.end_holds(now)
-        for node in self._probation.proven():
-            self.learn_from_probation(node)
-            self._probation.remove(node)
-            self._ranking.add(node)
+        for node in self._probation.oldest():
+            if node.is_proven():
+                self.learn_from_probation(node)
+                self._probation.remove(node)
+                self._ranking.add(node)
 
     def _is_barred_from_probation(self, node: Node, limit: float) -> bool:
         """Whether a newcomer is too large for probation, or has lost before, while bursts are rare."""

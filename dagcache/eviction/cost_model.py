@@ -1,14 +1,14 @@
-"""What bringing a value back costs, freed of the noise of a single measurement.
+"""The cost model: seconds to restore a value, without the noise of single measurements.
 
-One load that met a busy database would otherwise hold its entry in the cache for hours: with errors above a factor of
-three, ranking by cost is worse than not knowing the cost at all. So each measurement is held within a factor of what
-values of that size usually take.
+One load that met a busy database could otherwise keep its entry in the cache for hours: with errors above a factor of
+three, a ranking by cost is worse than one without cost. So each measurement is limited to a factor of the usual time
+for values of its size.
 """
 
 from __future__ import annotations
 
 _STEP = 0.02  # weight of the latest measurement in the running means
-_FACTOR = 8.0  # how far a measurement may be from the usual
+_FACTOR = 8.0  # most that a measurement may differ from the usual time
 _LEAST_SECONDS = 1e-6
 
 
@@ -25,22 +25,22 @@ class CostModel:
         self._together = 0.0
 
     def usual(self, nbytes: int) -> float:
-        """What a value of this size usually takes, seconds; 0 = nothing is known yet."""
+        """Return the usual seconds for a value of this size, bytes; 0 = not known yet."""
         slope = max(0.0, self._together / self._spread) if self._spread > 0 else 0.0
         seconds = self._mean_seconds + slope * (nbytes - self._mean_bytes)
         return max(seconds, self._mean_seconds / 16)
 
     def smooth(self, seconds: float, nbytes: int) -> float:
-        """Learn from a measurement and return what to reckon with, seconds, above 0.
+        """Learn from a measurement; return the seconds to use for it, above 0.
 
-        A measurement of 0 (an assigned value) teaches nothing and costs the usual.
+        A measurement of 0 (an assigned value) teaches nothing and counts as the usual time.
         """
         usual = self.usual(nbytes)
         if seconds <= 0:
             return max(usual, _LEAST_SECONDS)
-        held = min(max(seconds, usual / _FACTOR), usual * _FACTOR) if self._samples else seconds
-        self._learn(held, nbytes)
-        return max(held, _LEAST_SECONDS)
+        limited = min(max(seconds, usual / _FACTOR), usual * _FACTOR) if self._samples else seconds
+        self._learn(limited, nbytes)
+        return max(limited, _LEAST_SECONDS)
 
     def _learn(self, seconds: float, nbytes: int) -> None:
         self._samples += 1

@@ -1,4 +1,4 @@
-"""What is remembered of keys whose entries are gone."""
+"""Ghosts: the access histories of keys whose entries are gone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _RECORD = Struct("dddd?B")
 
 
 class Ghosts:
-    """Access histories of keys that left, oldest forgotten first; about 150 bytes each.
+    """Access histories of keys that left, about 150 bytes each; the oldest are dropped first.
 
-    Keyed by hash(key), so that a ghost never keeps a key alive. Two keys with one hash share a ghost:
-    a worse prediction, never a wrong value. Not thread-safe: used under the cache's lock.
+    They are stored under hash(key), so that a ghost never keeps a key alive. Two keys with one hash share a ghost,
+    which costs a worse prediction and never a wrong value. Not thread-safe: used under the cache's lock.
     """
 
     __slots__ = ("_records",)
@@ -27,7 +27,7 @@ class Ghosts:
         return len(self._records)
 
     def remember(self, key_hash: int, history: AccessHistory) -> None:
-        """Keep the history of a key that left or was never let in."""
+        """Keep the history of a key that left or was rejected."""
         self._records.pop(key_hash, None)
         self._records[key_hash] = _RECORD.pack(
             history.burst_start,
@@ -39,7 +39,7 @@ class Ghosts:
         )
 
     def recall(self, key_hash: int, history: AccessHistory) -> None:
-        """Restore what is known of a returning key into its new history, and forget the ghost."""
+        """Restore the history of a returning key into its new history, and drop the ghost."""
         record = self._records.pop(key_hash, None)
         if record is not None:
             (
@@ -52,14 +52,14 @@ class Ghosts:
             ) = _RECORD.unpack(record)
 
     def trim(self, limit: int) -> None:
-        """Forget the oldest ghosts until at most `limit` are left."""
+        """Drop the oldest ghosts until at most `limit` are left."""
         surplus = len(self._records) - limit
         if surplus <= 0:
             return
-        # In batches, because a dict finds its first key by walking over the gaps that deletions left.
+        # In batches, because a dict finds its first key by a walk over the gaps that deletions left.
         for key_hash in list(islice(self._records, surplus + isqrt(limit))):
             del self._records[key_hash]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all ghosts."""
         self._records.clear()

@@ -1,19 +1,19 @@
-"""Time as the policy sees it: seconds, but never fewer than one per fifty uses.
+"""The policy clock: seconds, but at least one per fifty uses.
 
-The policy takes uses within three seconds of each other for one, because a scheduler looks a version up several times
-in one pass. A sweep that is done in less than that would look like one long burst, and its entries like ones to which
-nobody ever came back: so where uses come faster than schedulers make them, the policy's clock runs faster too. Idle
-times and the TTL are in real seconds.
+The policy counts uses within three seconds as one, because a scheduler looks a version up several times in one pass. A
+sweep that takes less time than that would look like one long burst, and its entries as if they were never used again.
+So where uses come faster than schedulers make them, this clock runs faster as well. Idle times and the TTL are in real
+seconds.
 """
 
 from __future__ import annotations
 
 LEAST_STEP = 1 / 50
-"""Seconds of the policy's time that a use takes at least."""
+"""Policy seconds per use, at least."""
 
 
 class PolicyClock:
-    """The policy's clock. Written without a lock by hits, too: a lost step is harmless."""
+    """A clock that hits advance without a lock: a lost step is harmless."""
 
     __slots__ = ("_now", "_time")
 
@@ -22,11 +22,11 @@ class PolicyClock:
         self._time = 0.0
 
     def use(self, now: float) -> float:
-        """Step on for a use at `now`, real seconds; the policy's time of it."""
+        """Advance for a use at `now` (real seconds); return its policy time."""
         self._time += max(LEAST_STEP, now - self._now)
         self._now = now
         return self._time
 
     def at(self, now: float) -> float:
-        """The policy's time at `now`, real seconds."""
+        """Return the policy time at `now` (real seconds)."""
         return self._time + max(0.0, now - self._now)

@@ -68,9 +68,9 @@ class Probation:
             self.remove(node)
             self.add(node, held=False)
 
-    def proven(self) -> list[Node]:
-        """Return the nodes, among the oldest in the queue, that were used again after their burst."""
-        return [node for node in islice(self._queue, REVIEW) if node.is_proven()]
+    def oldest(self) -> list[Node]:
+        """Return the nodes of the queue that one choice reviews."""
+        return list(islice(self._queue, REVIEW))
 
     def clear(self) -> None:
         """Remove all nodes."""

@@ -1,4 +1,4 @@
-"""Access traces: recording lookups, reading them back, and replaying them against other budgets.
+"""Access traces: recording of lookups, and replay against other budgets.
 
 Imports `dagcache.core` and what is below it.
 """

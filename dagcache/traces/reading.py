@@ -1,7 +1,7 @@
-"""Reading a trace back: lookups to replay, and what the cache made of them when they were recorded.
+"""The reader of traces: lookups to replay, and the results of the recorded cache.
 
-A trace tells what a thaw took only of values that were thawed while it was recorded, and of a value whose load another
-thread did it may tell nothing at the time. So what is missing is taken from the rest of the trace.
+A trace has the duration of a thaw only for values that were thawed during the recording, and may have no facts yet
+about a value that another thread loaded. The reader takes missing facts from the rest of the trace.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dagcache.traces.recording import FORMAT, TIERS
 from dagcache.traces.replay import Lookup
 
 _LONGEST_LINE = 64 * 1024
-_MOST = 2**60  # what is more is no number of bytes or seconds
-_THAW_PER_LOAD = 0.1  # as the store reckons while it has seen no thaw
+_MOST = 2**60  # bytes or seconds: a larger number is an error
+_THAW_PER_LOAD = 0.1  # the estimate of the store before the first thaw
 _SHORT, _LONG = 4, 9  # fields of a row
 _TIER_OF = {letter: tier for tier, letter in TIERS.items()}
 
@@ -30,23 +30,23 @@ class Trace:
     """A recording."""
 
     header: Mapping[str, Any]
-    """What the cache was told, and the machine; see `dagcache.traces.recording`."""
+    """The configuration of the cache, and the machine; see `dagcache.traces.recording`."""
     lookups: list[Lookup]
-    """All that found a value, in their order."""
+    """All lookups that found a value, in order."""
     tiers: Mapping[str, int]
-    """How many lookups were served from where when this was recorded: live, frozen, miss, absent."""
+    """Recorded lookups by tier: live, frozen, miss, absent."""
     seconds: float
-    """From the start to the last lookup."""
+    """Seconds from the start to the last lookup."""
     unknown: int
-    """Lookups that are left out because nothing is known of their values."""
+    """Lookups left out because the trace has no facts about their values."""
     lost: int
-    """Lookups that the recording itself lost."""
+    """Lookups that the recording lost."""
     ending: str
-    """How it ended: ``"closed"``, ``"full"``, or ``"cut short"``."""
+    """End of the recording: ``"closed"``, ``"full"``, or ``"cut short"``."""
 
     @property
     def keys(self) -> int:
-        """How many different values were looked up."""
+        """Number of different keys."""
         return len({lookup.key for lookup in self.lookups})
 
 
@@ -61,7 +61,7 @@ class _Facts:
 
 @dataclass(slots=True)
 class _Reading:
-    """What has been read so far."""
+    """State of a reader."""
 
     rows: list[tuple[float, str, _Facts | None]] = field(default_factory=list)
     tiers: Counter[str] = field(default_factory=Counter)
@@ -73,11 +73,11 @@ class _Reading:
 
 
 def read_trace(path: Path | str) -> Trace:
-    """Read a whole trace; a last line that was cut short is left out.
+    """Read a whole trace; an incomplete last line is left out.
 
     Raises:
         OSError: the file cannot be read.
-        TraceError: (a ValueError) it is no trace, or damaged.
+        TraceError: (a ValueError) the file is not a trace, or is damaged.
 
     """
     reading = _Reading()
@@ -92,7 +92,7 @@ def read_trace(path: Path | str) -> Trace:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines; the last one without its end is left out if it is not whole."""
+    """Iterate over the lines; an incomplete last line is left out."""
     number = 0
     while line := file.readline(_LONGEST_LINE):
         number += 1
@@ -124,13 +124,13 @@ def _read(reading: _Reading, number: int, line: bytes) -> None:
         return
     if not isinstance(row, list) or len(row) not in (_SHORT, _LONG):
         raise _error(number, expected, line)
-    at, name, letter, seconds, *told = row
+    at, name, letter, seconds, *stated = row
     texts = isinstance(name, str) and isinstance(letter, str)
     if not (texts and letter in _TIER_OF and _is_number(at) and _is_number(seconds)):
         raise _error(number, f"[seconds, id, one of {''.join(_TIER_OF)}, seconds, ...]", line)
     name = reading.names.setdefault(name, name)  # one string for all rows
-    if told:
-        reading.facts[name] = _facts(reading, number, told, line)
+    if stated:
+        reading.facts[name] = _facts(reading, number, stated, line)
     tier = _TIER_OF[letter]
     reading.tiers[tier] += 1
     reading.last = max(reading.last, at)
@@ -142,8 +142,8 @@ def _read(reading: _Reading, number: int, line: bytes) -> None:
         reading.thaws[name] = count + 1, total + seconds
 
 
-def _facts(reading: _Reading, number: int, told: list[Any], line: bytes) -> _Facts:
-    live_bytes, frozen_bytes, load_seconds, family, order = told
+def _facts(reading: _Reading, number: int, stated: list[Any], line: bytes) -> _Facts:
+    live_bytes, frozen_bytes, load_seconds, family, order = stated
     numbers = (live_bytes, frozen_bytes, load_seconds)
     if not all(map(_is_number, numbers)) or not (family is None or isinstance(family, str)) or not _is_order(order):
         raise _error(number, "[..., live bytes, frozen bytes, seconds, family or null, order]", line)

@@ -1,16 +1,16 @@
-"""A cache writes its own lookups down: ``with record(cache, "lookups.jsonl"): ...``.
+"""Recordings of a cache's lookups: ``with record(cache, "lookups.jsonl"): ...``.
 
-A trace is lines of JSON. The first is an object: the format's version, what the cache was told, and the machine. Then
-one array for each lookup, in the order in which they ended::
+A trace is lines of JSON. The first line is an object: version of the format, configuration of the cache, and machine.
+Then follows one array per lookup, in the order in which the lookups ended::
 
     [seconds since the start, id, tier, seconds of the load or thaw]
     [..., live bytes, frozen bytes, seconds of the last load, family, order]
 
-The longer form comes whenever the facts about an id differ from what was last said of it. The tier is ``l``, ``f``,
-``m`` or ``a``: live, frozen, miss, absent. The last line is an object again; a trace without one was cut short.
+The longer form is written when the facts about an id have changed. The tier is ``l``, ``f``, ``m`` or ``a``: live,
+frozen, miss, absent. The last line is an object again; a trace without one was cut short.
 
-Ids are keyed hashes, and the key is forgotten with the recording: a trace tells no names, and two traces cannot be
-last_filled together. Lookups only append to a queue; a thread of the recording's own hashes, formats and writes.
+Ids are keyed hashes, and the key is not kept: a trace contains no names, and two traces cannot be joined. Lookups only
+append to a queue; a thread of the recording hashes, formats and writes.
 """
 
 from __future__ import annotations
@@ -42,38 +42,38 @@ _log = logging.getLogger("dagcache")
 
 FORMAT: Final = 1
 TIERS: Final = {"live": "l", "frozen": "f", "miss": "m", "absent": "a"}
-"""What a row calls each tier."""
+"""Letter of each tier in a row."""
 MAX_BYTES: Final = "64MiB"
-"""How much is written by default: about two million lookups."""
+"""Default size limit of a trace: about two million lookups."""
 IDS: Final = ("hashed", "plain")
-"""How ids are written: as keyed hashes, or as they are."""
+"""Forms of ids: keyed hashes, or as they are."""
 
-_EVERY_SECONDS = 0.5  # between writes: so much is lost when the process is killed
-_MOST_WAITING = 100_000  # lookups in the queue: beyond that, a disk has stopped answering
-_MOST_KNOWN = 50_000  # ids whose facts need not be repeated
+_EVERY_SECONDS = 0.5  # between writes; a kill of the process loses these
+_MOST_WAITING = 100_000  # lookups in the queue; more means that the disk does not respond
+_MOST_KNOWN = 50_000  # ids whose facts are not repeated
 _LONGEST_ID = 200  # characters of a plain one
-_END_BYTES = 100  # kept free for the last line
+_END_BYTES = 100  # reserved for the last line
 _PATIENCE = 5.0  # seconds for the last write, when the recording is closed
 
 
 def record(
     cache: DagCache[Any, Any], path: Path | str, *, max_bytes: ByteLimit | str | int = MAX_BYTES, ids: str = "hashed"
 ) -> Recording:
-    """Write a cache's lookups into a new file, readable by its owner only, until the recording is closed or full.
+    """Record a cache's lookups in a new file, readable by its owner only, until the recording is closed or full.
 
-    Recording ends with one line in the log when the file has reached ``max_bytes`` (0 = no limit) or cannot be written
-    any more. No lookup ever fails or waits because of it. A forked child does not record.
+    The recording ends with one log line when the file has reached ``max_bytes`` (0 = no limit) or cannot be written. No
+    lookup fails or waits because of it. A forked child does not record.
 
     Args:
-        cache: whose `get`, `get_or_load` and ``cache[key]`` are recorded.
+        cache: its `get`, `get_or_load` and ``cache[key]`` are recorded.
         path: the file; it must not exist.
-        max_bytes: how large it may become.
+        max_bytes: size limit of the file.
         ids: ``"hashed"``, or ``"plain"``: keys and families as they are.
 
     Raises:
         OSError: the file exists, or cannot be written.
         ConfigError: (a ValueError) `max_bytes` or `ids` cannot be read.
-        RuntimeError: the cache is being recorded already.
+        RuntimeError: another recording of the cache is active.
 
     """
     if ids not in IDS:
@@ -82,7 +82,7 @@ def record(
 
 
 def parse_max_bytes(value: object, setting: str = "max_bytes") -> int:
-    """How large a trace may become, in bytes; 0 = no limit.
+    """Return the size limit of a trace, bytes; 0 = no limit.
 
     Raises:
         ConfigError: (a ValueError) it cannot be read, or is a percentage.
@@ -95,7 +95,7 @@ def parse_max_bytes(value: object, setting: str = "max_bytes") -> int:
 
 
 def new_file_in(directory: Path, name: str) -> Path:
-    """A path for a trace of this process; the directory is made if there is none.
+    """Return a path for a trace of this process; the directory is made if it is missing.
 
     Raises:
         OSError: the directory cannot be made.
@@ -108,7 +108,7 @@ def new_file_in(directory: Path, name: str) -> Path:
 
 @final
 class Recording:
-    """One under way; `record` begins it. A context manager; closed at exit by itself. Thread-safe."""
+    """An active recording, started by `record`. A context manager, closed at exit. Thread-safe."""
 
     def __init__(self, cache: DagCache[Any, Any], path: Path, max_bytes: int, *, plain: bool) -> None:
         self.path = path
@@ -118,11 +118,11 @@ class Recording:
         self._queue: deque[tuple[float, LookupEvent]] = deque()
         self._lost = 0
         self._ending = threading.Event()
-        self._watching = threading.Lock()  # held while the cache tells us
+        self._watching = threading.Lock()  # held while the cache reports to this recording
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
         self._file = _File(os.open(path, flags, 0o600), max_bytes)
         self._format = _Format(plain=plain)
-        self._writer = threading.Thread(target=self._write_until_told, name="dagcache-trace", daemon=True)
+        self._writer = threading.Thread(target=self._write_until_ended, name="dagcache-trace", daemon=True)
         try:
             self._file.write(_line(_header(cache, plain=plain)))
             cache.watch(self._note)
@@ -136,18 +136,18 @@ class Recording:
 
     @property
     def active(self) -> bool:
-        """Whether lookups are being recorded, by this process."""
+        """Whether this process records lookups."""
         return self._watching.locked() and self._pid == os.getpid()
 
     @property
     def lost(self) -> int:
-        """How many lookups could not be written because the disk did not keep up."""
+        """Lookups that could not be written because the disk did not keep up."""
         return self._lost
 
     def close(self) -> None:
-        """End it, and write what is still waiting; done by exit at the latest. Doing it twice is harmless."""
+        """End the recording and write the waiting lookups; a second call does nothing."""
         if self._pid != os.getpid():
-            return  # the parent's file is the parent's
+            return  # the file belongs to the parent process
         atexit.unregister(self.close)
         self._unwatch()
         self._ending.set()
@@ -163,13 +163,13 @@ class Recording:
         self.close()
 
     def _note(self, event: LookupEvent) -> None:
-        """What the cache calls, in the middle of a lookup."""
+        """Queue a lookup; the cache calls this during the lookup."""
         try:
             if len(self._queue) < _MOST_WAITING:
                 self._queue.append((time.monotonic() - self._started, event))
             else:
                 self._lost += 1
-        except Exception:  # out of memory: a lookup has worse troubles than a gap in a trace
+        except Exception:  # out of memory: a gap in a trace must not fail the lookup
             self._lost += 1
 
     # ---- the writer's thread ----
@@ -180,35 +180,35 @@ class Recording:
         except RuntimeError:  # no more threads, or the interpreter is ending
             self._unwatch()
             self._file.close()
-            _log.warning("no lookups are recorded in %s: no thread could be started", self.path)
+            _log.warning("could not start a thread to record lookups in %s: nothing is recorded", self.path)
 
-    def _write_until_told(self) -> None:
+    def _write_until_ended(self) -> None:
         try:
             room = (
-                self._drain_until_told() and self._drain()
-            )  # no loop in here: tests/unit/core/test_interrupts.py says why
+                self._drain_until_ended() and self._drain()
+            )  # a loop must not stand in a try block: tests/unit/core/test_interrupts.py
             self._unwatch()
             self._file.write(_line({"end": "closed" if room else "full", "lost": self._lost}))
             if not room:
-                _log.info("the trace %s is full (%s): recording ends", self.path, format_bytes(self._file.max_bytes))
+                _log.info("recording ended: trace %s is full (%s)", self.path, format_bytes(self._file.max_bytes))
         except OSError as error:
-            _log.warning("recording in %s ends: %s", self.path, error.strerror)
+            _log.warning("recording in %s failed and ended: %s", self.path, error.strerror)
         except Exception:
-            _log.exception("recording in %s ends", self.path)
+            _log.exception("recording in %s failed and ended", self.path)
         finally:
             self._unwatch()
             self._file.close()
             atexit.unregister(self.close)
 
-    def _drain_until_told(self) -> bool:
-        """Write from time to time; False if the file is full."""
+    def _drain_until_ended(self) -> bool:
+        """Write at intervals until the recording ends; return False if the file is full."""
         room = True
         while room and not self._ending.wait(_EVERY_SECONDS) and self._cache() is not None:
             room = self._drain()
         return room
 
     def _drain(self) -> bool:
-        """Write what is waiting; False if the file is full."""
+        """Write the waiting lookups; return False if the file is full."""
         rows = []
         room = self._file.room - _END_BYTES
         for _ in range(len(self._queue)):
@@ -221,10 +221,10 @@ class Recording:
         return room >= 0
 
     def _unwatch(self) -> None:
-        """Have the cache tell us no more; once, for by then it may be telling another recording."""
+        """Stop the reports of the cache; once only, because it may report to another recording afterwards."""
         try:
             self._watching.release()
-        except RuntimeError:  # done already
+        except RuntimeError:  # stopped already
             return
         cache = self._cache()
         if cache is not None:
@@ -232,7 +232,7 @@ class Recording:
 
 
 class _File:
-    """A descriptor without a buffer: there is nothing in it that a forked child could write again."""
+    """A descriptor without a buffer, so that a forked child has nothing to write again."""
 
     def __init__(self, descriptor: int, max_bytes: int) -> None:
         self._descriptor = descriptor
@@ -252,25 +252,25 @@ class _File:
             data = data[written:]
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Close the descriptor."""
         os.close(self._descriptor)
 
 
 class _Format:
-    """Makes rows, and remembers what has been said."""
+    """The format of rows, with the facts written so far."""
 
     def __init__(self, *, plain: bool) -> None:
         self._salt = b"" if plain else secrets.token_bytes(16)
-        self._said: dict[str, EntryFacts] = {}
+        self._stated: dict[str, EntryFacts] = {}
 
     def row(self, at: float, event: LookupEvent) -> bytes:
         key, tier, seconds, facts = event
         name = self._name(key)
         row: list[Any] = [round(at, 3), name, TIERS[tier], round(seconds, 6) or 0]
-        if facts is not None and self._said.get(name) != facts:
-            if len(self._said) >= _MOST_KNOWN:
-                self._said.clear()
-            self._said[name] = facts
+        if facts is not None and self._stated.get(name) != facts:
+            if len(self._stated) >= _MOST_KNOWN:
+                self._stated.clear()
+            self._stated[name] = facts
             live_bytes, frozen_bytes, load_seconds, family, order = facts
             row += [live_bytes, frozen_bytes, round(load_seconds, 6)]
             row += [None, 0] if family is None else [self._name(family, b"family"), order]

@@ -1,8 +1,8 @@
-"""``python -m benchmarks.policies.recorded [--only NAME] [--seconds 270]``: record traces of real schedulers anew.
+"""``python -m benchmarks.policies.recorded [--only NAME] [--seconds 270]``: record traces of real schedulers again.
 
 Each pattern gets a throw-away home, a real ``airflow scheduler`` with the cache in it, unbounded, and beside it a
-process that triggers runs and writes new versions as the pattern says. The scheduler writes the trace; what names the
-machine or the time is left out of what is kept.
+process that triggers runs and writes new versions as the pattern says. The scheduler writes the trace; the names of
+the machine and the time are not kept.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def record(pattern: Pattern, home: Path, seconds: float) -> Path:
-    """Let a scheduler work so long in a new home; what it recorded."""
+    """Let a scheduler work for so long in a new home; return the path of its trace."""
     playground = [sys.executable, "-m", "dagcache.demo.playground", "--no-examples", "--versions", "0"]
     subprocess.run([*playground, "--home", home], stdout=sys.stderr, check=True)
     env = environment(home, examples=False, mode="off") | {"PYTHONPATH": str(ROOT)}

@@ -1,4 +1,4 @@
-"""An executor whose tasks last as long as tasks do, and do nothing: a scheduler's work without that of its workers."""
+"""An executor that ends tasks after a usual time without running them: the work of a scheduler without workers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dagcache.airflow import component
 from tests.in_airflow.instant import InstantExecutor
 
 IDLE = "idle"
-"""What the ids of DAGs begin with whose tasks wait."""
+"""Prefix of the ids of DAGs with waiting tasks."""
 SECONDS = "BENCHMARKS_TASK_SECONDS"
-"""The variable that tells the median seconds of a task, and after a comma those of one that waits."""
+"""The variable with the median seconds of a task and, after a comma, of a waiting task."""
 _SIGMA = 0.7
 
 
@@ -30,7 +30,7 @@ class DrawnSeconds(InstantExecutor):
         self._median, self._waiting = map(float, os.environ[SECONDS].split(","))
 
     def start(self) -> None:
-        """Have loads timed in CPU seconds: what else the machine does is not to be in the trace."""
+        """Time loads in CPU seconds, so that other work of the machine is not in the trace."""
         for each in (found for found in gc.get_objects() if isinstance(found, component.Component)):
             each.cache._lookups.timer = time.thread_time  # noqa: SLF001
 

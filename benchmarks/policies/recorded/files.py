@@ -15,23 +15,23 @@ from dagcache.traces.reading import read_trace
 from dagcache.traces.replay import Lookup
 
 TRACES = Path(__file__).parent / "traces"
-"""Where they are: ``gzip -d`` makes of each what `dagcache replay` reads."""
+"""Folder of the traces: unpacked by ``gzip -d``, each can be read by `dagcache replay`."""
 MINUTE = 60.0
 KEPT = ("dagcache_trace", "cache", "ids", "max_bytes", "ttl", "mode", "frozen", "dagcache", "python")
-"""What is kept of a trace's header."""
+"""Kept fields of a trace's header."""
 
 
 def keep(trace: Path, folder: Path, name: str) -> int:
-    """Write a trace into a folder, without what tells of machine or day, and with short ids; bytes of the file."""
+    """Write a trace to a folder, without machine and date, and with short ids; return the bytes of the file."""
     header, *rows = map(json.loads, trace.read_text().splitlines())
     versions, families = _Numbers(), _Numbers()
     lines: list[Any] = [{field: header[field] for field in KEPT}]
     for row in rows:
         if isinstance(row, list):
-            at, version, tier, seconds, *told = row
-            if told and told[3] is not None:
-                told[3] = families.of(told[3])
-            lines.append([at, versions.of(version), tier, seconds, *told])
+            at, version, tier, seconds, *facts = row
+            if facts and facts[3] is not None:
+                facts[3] = families.of(facts[3])
+            lines.append([at, versions.of(version), tier, seconds, *facts])
         else:
             lines.append(row)
     folder.mkdir(exist_ok=True)
@@ -65,9 +65,9 @@ def recorded(name: str) -> Trace:
 
 
 def as_trace(name: str, lookups: list[Lookup]) -> Trace:
-    """Lookups as the comparison wants them: each key with the size last told of it, and what its loads cost."""
-    told = {lookup.key: lookup for lookup in lookups}
-    by_age = sorted(told.values(), key=lambda lookup: (str(lookup.family), lookup.order, str(lookup.key)))
+    """Convert lookups for the comparison: each key has the size of its latest facts, and the cost of its loads."""
+    latest = {lookup.key: lookup for lookup in lookups}
+    by_age = sorted(latest.values(), key=lambda lookup: (str(lookup.family), lookup.order, str(lookup.key)))
     place = {lookup.key: number for number, lookup in enumerate(by_age)}
     families = {family: number for number, family in enumerate(dict.fromkeys(lookup.family for lookup in by_age))}
     times = np.array([lookup.at for lookup in lookups], np.float64)

@@ -55,13 +55,13 @@ class Installation:
             self._trigger(dag_id, "waits")
 
     def live(self) -> None:
-        """Let happen what is to happen beside the schedule, until the process is ended."""
+        """Run the events beside the schedule until the process is ended."""
         for seconds, happens in self._happenings():
             time.sleep(seconds)
             happens()
 
     def _happenings(self) -> Iterator[tuple[float, Any]]:
-        """Seconds to wait, and what to do then."""
+        """Iterate over seconds to wait and the event that follows."""
         pattern = self._pattern
         plans = [(pattern.new_version_every, self._change)] if pattern.new_version_every else []
         plans += [(pattern.burst_every, self._burst)] if pattern.burst else []

@@ -1,4 +1,4 @@
-"""What each scheduler was given to do while it was recorded."""
+"""The patterns of work of the recorded schedulers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HOUR, DAY = 3600.0, 86400.0
 
 @dataclass(frozen=True)
 class Pattern:
-    """An installation of generated DAGs, and what happens in it."""
+    """An installation of generated DAGs, and the events in it."""
 
     name: str
     seed: int

@@ -1,4 +1,4 @@
-"""What every rival has in common, and the byte-counting queue most of them are made of."""
+"""The base class of the rivals, and the byte-counting queue that most of them use."""
 
 from __future__ import annotations
 

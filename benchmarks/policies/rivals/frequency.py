@@ -53,7 +53,7 @@ class _Ranked(Rival):
 
 
 class LFU(_Ranked):
-    """Least frequently used leaves; counts start anew with each stay."""
+    """Least frequently used leaves; counts start again with each stay."""
 
     def hit(self, key: int) -> bool:
         """Count the use."""
@@ -140,7 +140,7 @@ class WTinyLFU(Rival):
         return True
 
     def miss(self, key: int, size: int, cost: float) -> None:
-        """The newcomer enters the window; what falls out of it competes."""
+        """The newcomer enters the window; keys that leave the window compete."""
         if size > self.window_budget:
             self._compete(key, size)
             return

@@ -41,7 +41,7 @@ class _Node:
 
 
 class Sieve(Rival):
-    """SIEVE (Zhang et al., NSDI 2024): a hand walks from old to new and drops what was not visited."""
+    """SIEVE (Zhang et al., NSDI 2024): a hand walks from old to new and drops keys that were not visited."""
 
     def __init__(self, budget: int) -> None:
         super().__init__(budget)

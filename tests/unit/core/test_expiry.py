@@ -75,7 +75,7 @@ def test_no_more_are_looked_at_than_the_limit() -> None:
 
 
 def test_without_a_ttl_nothing_is_watched() -> None:
-    """0 turns it off, for new entries and when all are watched anew."""
+    """0 turns it off, for new entries and when all are scheduled again."""
     entry = make_entry(3)
     deadlines = watching(entry, ttl=0)
     deadlines.rebuild([entry])

@@ -1,4 +1,4 @@
-"""The store's answers to what its owner does at an awkward moment."""
+"""The store: late thaws, rejected values, expired entries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def candidate(key: object, frozen_bytes: int = 20 * KIB) -> Candidate:
 
 
 def test_a_value_that_thawed_after_its_entry_left_is_not_kept() -> None:
-    """Its bytes were needed meanwhile: it is served, and left to whoever sees to such values."""
+    """Its bytes were needed meanwhile: it is served and released."""
     store = Store()
     store.admit(candidate("a"), 0.0)
     entry = store.entries["a"]
@@ -28,7 +28,7 @@ def test_a_value_that_thawed_after_its_entry_left_is_not_kept() -> None:
     store.check_invariants()
 
 
-def test_a_value_whose_frozen_form_is_not_worth_its_room_passes_through() -> None:
+def test_a_value_with_a_frozen_form_that_is_not_worth_its_room_passes_through() -> None:
     """A newcomer of more than half the budget, where all the others would have to go for it."""
     store = Store(budget=1024 * KIB)
     for second in range(0, 400, 10):
@@ -44,7 +44,7 @@ def test_a_value_whose_frozen_form_is_not_worth_its_room_passes_through() -> Non
 
 
 def test_an_entry_that_is_due_is_not_found_even_if_nothing_has_swept() -> None:
-    """Finding it is what removes it."""
+    """The lookup removes it."""
     store = Store(ttl=10.0)
     store.admit(candidate("a"), 0.0)
     assert store.find("a", 10.0) is not None

@@ -30,7 +30,7 @@ def test_all_but_the_newest_version_are_superseded(orders: tuple[int, ...]) -> N
     version_index.check_invariants(entries)
 
 
-def test_the_same_version_loaded_anew_supersedes_nothing() -> None:
+def test_the_same_version_loaded_again_supersedes_nothing() -> None:
     """Until a newer one comes: that supersedes the entry that is there now."""
     old, new = version(1), version(1)
     version_index = joined(old, new)
@@ -41,7 +41,7 @@ def test_the_same_version_loaded_anew_supersedes_nothing() -> None:
 
 
 def test_families_do_not_mix() -> None:
-    """Nor does what has no family."""
+    """Nor do entries without a family."""
     entries = [version(1, "a"), version(2, "b"), version(1, None), version(2, None)]
     version_index = joined(*entries)
     assert not any(entry.superseded for entry in entries)

@@ -46,7 +46,7 @@ def test_one_pause_does_not_change_the_mean() -> None:
 
 
 def test_two_pauses_in_a_row_are_a_new_rhythm() -> None:
-    """A first gap that was accidentally short is not believed for ever."""
+    """A first gap that was accidentally short is corrected."""
     history = AccessHistory(0.0)
     for now in (4.0, 104.0, 204.0):
         history.touch(now)
@@ -57,7 +57,7 @@ def test_two_pauses_in_a_row_are_a_new_rhythm() -> None:
 
 
 def test_pauses_of_about_the_same_length_agree() -> None:
-    """An hourly run pauses for about as long each time; a pause of another length begins the count anew."""
+    """An hourly run pauses for about as long each time; a pause of another length starts the count again."""
     history, now, agreed = AccessHistory(0.0), 0.0, []
     for pause in (1000.0, 1400.0, 1000.0, 1100.0, 2000.0, 1500.0, 900.0):
         for gap in (10.0, 10.0, 10.0, pause):

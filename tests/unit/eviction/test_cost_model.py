@@ -1,4 +1,4 @@
-"""What bringing a value back costs, learned from noisy measurements."""
+"""Seconds to restore a value, learned from noisy measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is remembered of keys that left."""
+"""Ghosts of keys that left."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_returning_key_gets_its_history_back() -> None:
 
 
 def test_an_unknown_key_keeps_its_new_history() -> None:
-    """Recalling what was never there changes nothing."""
+    """Recalling an unknown key changes nothing."""
     history = AccessHistory(99.0)
     Ghosts().recall(7, history)
     assert (history.burst_start, history.gap, history.last_filled) == (99.0, 0.0, -inf)

@@ -1,4 +1,4 @@
-"""Who leaves and who is let in."""
+"""Victims and admission."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def admit_when_full(policy: Policy, node: Node, now: float) -> list[Node] | None
 
 
 def make_bursts_the_rule(policy: Policy, now: float) -> None:
-    """Teach a policy that what passes through comes back at once."""
+    """Teach a policy that rejected values come back at once."""
     for _ in range(20):
         repeated = make_node(now, nbytes=10)
         repeated.history.last_filled = now
@@ -47,7 +47,7 @@ def make_bursts_the_rule(policy: Policy, now: float) -> None:
 
 
 def test_a_newcomer_that_fits_needs_no_victim() -> None:
-    """While there is room everybody is let in, without probation."""
+    """While there is room, every newcomer is admitted without probation."""
     policy = Policy()
     node = make_node()
     assert policy.admit(node, used=0, budget=UNIT, now=0.0) == []
@@ -72,7 +72,7 @@ def test_the_entry_needed_last_leaves_for_one_needed_sooner() -> None:
 
 
 def test_a_newcomer_needed_later_than_all_others_passes_through() -> None:
-    """A loser displaces nobody, and nothing changes."""
+    """A loser displaces nothing."""
     policy = Policy()
     nodes = [make_node(last_used=50.0, gap=60.0) for _ in range(50)]
     fill(policy, nodes)
@@ -81,7 +81,7 @@ def test_a_newcomer_needed_later_than_all_others_passes_through() -> None:
 
 
 def test_an_entry_long_overdue_leaves() -> None:
-    """What has not come back for many gaps is taken for dead."""
+    """An entry without a use for many gaps counts as dead."""
     policy = Policy()
     overdue, due_soon = make_node(last_used=0.0, gap=60.0), make_node(last_used=950.0, gap=60.0)
     fill(policy, [due_soon, overdue])
@@ -116,8 +116,8 @@ def test_a_prediction_near_its_date_is_only_half_trusted() -> None:
     assert admit_when_full(policy, make_node(last_used=100.0, gap=10.0), now=100.0) == [waited_long]
 
 
-def test_a_newcomer_that_all_seats_together_cannot_make_room_for_passes_through() -> None:
-    """Bytes of the tier that are not seated here cannot be freed from here."""
+def test_a_newcomer_that_all_nodes_together_cannot_make_room_for_passes_through() -> None:
+    """Bytes of the tier that the policy does not hold cannot be freed by it."""
     policy = Policy()
     fill(policy, [make_node(last_used=0.0, gap=60.0)])
     make_bursts_the_rule(policy, now=30.0)
@@ -170,7 +170,7 @@ def test_a_superseded_entry_in_use_stays() -> None:
 
 
 def test_an_unknown_newcomer_is_on_probation() -> None:
-    """Without a known gap a newcomer gets a place in the window only."""
+    """Without a known gap a newcomer has to prove itself."""
     policy = Policy()
     fill(policy, [make_node(last_used=0.0, gap=60.0) for _ in range(50)])
     newcomer = make_node(last_used=30.0)
@@ -179,46 +179,50 @@ def test_an_unknown_newcomer_is_on_probation() -> None:
     policy.check_invariants()
 
 
-def test_guests_displace_guests_first_in_first_out() -> None:
-    """The window does not grow at the residents' cost."""
+def test_nodes_on_probation_displace_each_other_first_in_first_out() -> None:
+    """Probation does not grow at the cost of proven nodes."""
     policy = Policy()
     residents = [make_node(last_used=0.0, gap=1e6) for _ in range(100)]
     fill(policy, residents)
-    guests = [make_node(last_used=float(now)) for now in range(10, 80)]
-    left = [node for guest in guests for node in admit_when_full(policy, guest, now=guest.history.burst_start) or []]
-    assert left[-10:] == guests[len(guests) - 10 - _guests_held(policy) : len(guests) - _guests_held(policy)]
-    assert _guests_held(policy) * UNIT <= policy._admission._probation_limit(100 * UNIT)
+    newcomers = [make_node(last_used=float(now)) for now in range(10, 80)]
+    left = [
+        node
+        for newcomer in newcomers
+        for node in admit_when_full(policy, newcomer, now=newcomer.history.burst_start) or []
+    ]
+    assert left[-10:] == newcomers[len(newcomers) - 10 - _on_probation(policy) : len(newcomers) - _on_probation(policy)]
+    assert _on_probation(policy) * UNIT <= policy._admission._probation_limit(100 * UNIT)
 
 
-def _guests_held(policy: Policy) -> int:
+def _on_probation(policy: Policy) -> int:
     return sum(node.on_probation for node in policy)
 
 
-def test_a_guest_used_again_later_becomes_a_resident() -> None:
+def test_a_use_after_the_burst_ends_probation() -> None:
     """A second use after more than a burst ends the probation."""
     policy = Policy()
     fill(policy, [make_node(last_used=0.0, gap=60.0) for _ in range(50)])
-    guest = make_node(last_used=30.0)
-    admit_when_full(policy, guest, now=30.0)
-    guest.history.touch(40.0)
+    newcomer = make_node(last_used=30.0)
+    admit_when_full(policy, newcomer, now=30.0)
+    newcomer.history.touch(40.0)
     admit_when_full(policy, make_node(last_used=41.0), now=41.0)
-    assert not guest.on_probation
-    assert guest in list(policy)
+    assert not newcomer.on_probation
+    assert newcomer in list(policy)
 
 
-def test_a_guest_used_again_in_the_same_burst_stays_a_guest() -> None:
+def test_a_use_in_the_same_burst_does_not_end_probation() -> None:
     """Repeated uses within a burst are one use."""
     policy = Policy()
     fill(policy, [make_node(last_used=0.0, gap=60.0) for _ in range(50)])
-    guest = make_node(last_used=30.0)
-    admit_when_full(policy, guest, now=30.0)
-    guest.history.touch(30.0 + BURST)
+    newcomer = make_node(last_used=30.0)
+    admit_when_full(policy, newcomer, now=30.0)
+    newcomer.history.touch(30.0 + BURST)
     admit_when_full(policy, make_node(last_used=34.0), now=34.0)
-    assert guest.on_probation
+    assert newcomer.on_probation
 
 
-def test_a_newcomer_too_large_for_the_window_passes_through() -> None:
-    """One large unknown does not sweep the window out."""
+def test_a_newcomer_too_large_for_probation_passes_through() -> None:
+    """One large unknown value does not evict all others on probation."""
     policy = Policy()
     fill(policy, [make_node(last_used=0.0, gap=60.0) for _ in range(500)])
     assert admit_when_full(policy, make_node(last_used=30.0, nbytes=300 * UNIT), now=30.0) is None
@@ -226,7 +230,7 @@ def test_a_newcomer_too_large_for_the_window_passes_through() -> None:
 
 
 def test_where_bursts_are_the_rule_any_size_is_let_in() -> None:
-    """If what passes through comes back at once, passing through is the dearer choice."""
+    """If rejected values come back at once, rejection costs more."""
     policy = Policy()
     fill(policy, [make_node(last_used=0.0, gap=60.0) for _ in range(500)])
     make_bursts_the_rule(policy, now=30.0)
@@ -237,8 +241,8 @@ def test_where_bursts_are_the_rule_any_size_is_let_in() -> None:
     assert large.on_probation
 
 
-def test_a_guest_let_in_for_its_burst_is_safe_for_a_moment() -> None:
-    """Until it is over its guest is not counted among the window's surplus; afterwards it is."""
+def test_a_node_held_for_its_burst_is_safe_for_a_moment() -> None:
+    """A held node is not counted in the bytes of probation; afterwards it is."""
     policy = Policy()
     fill(policy, [make_node(last_used=0.0, gap=60.0) for _ in range(500)])
     make_bursts_the_rule(policy, now=30.0)
@@ -287,20 +291,20 @@ def test_who_is_spared_because_it_was_just_used_is_not_forgotten(count: int) -> 
 
 @pytest.mark.parametrize(("later", "bursts"), [((0.5, 1.0), True), ((20.0,), False)])
 def test_only_a_use_at_once_teaches_that_bursts_are_the_rule(later: tuple[float, ...], bursts: bool) -> None:
-    """A guest that comes back a lap later has proven itself, and says nothing of bursts."""
+    """A use one lap later proves the node, and is not evidence of bursts."""
     policy = Policy()
     fill(policy, [make_node(last_used=0.0, gap=6_000.0) for _ in range(500)])
     for now in range(100, 4_000, 30):
-        guest = make_node(last_used=float(now))
-        assert admit_when_full(policy, guest, now=float(now)) is not None
+        newcomer = make_node(last_used=float(now))
+        assert admit_when_full(policy, newcomer, now=float(now)) is not None
         for seconds in later:
-            guest.history.touch(now + seconds)
+            newcomer.history.touch(now + seconds)
     large = make_node(last_used=4_000.0, nbytes=300 * UNIT)
     assert (admit_when_full(policy, large, now=4_000.0) is not None) is bursts
 
 
 def test_newcomers_used_only_once_unlearn_that_bursts_are_the_rule() -> None:
-    """What was learned follows the traffic."""
+    """The learned number follows the traffic."""
     policy = Policy()
     fill(policy, [make_node(last_used=0.0, gap=6_000.0) for _ in range(500)])
     make_bursts_the_rule(policy, now=30.0)
@@ -310,7 +314,7 @@ def test_newcomers_used_only_once_unlearn_that_bursts_are_the_rule() -> None:
 
 
 @pytest.mark.parametrize("count", [FULL_SCAN // 2, FULL_SCAN * 8])
-def test_shedding_gives_the_bytes_asked_for_and_no_seat_more(count: int) -> None:
+def test_shedding_gives_the_bytes_asked_for_and_no_node_more(count: int) -> None:
     """Victims are worth what is needed, and the last of them was needed."""
     policy = Policy()
     fill(policy, [make_node(last_used=float(i), gap=900.0, nbytes=50 + i % 100) for i in range(count)])
@@ -322,7 +326,7 @@ def test_shedding_gives_the_bytes_asked_for_and_no_seat_more(count: int) -> None
 
 
 def test_shedding_more_than_there_is_empties_the_policy() -> None:
-    """All nodes, guests too, and then it ends."""
+    """All nodes, those on probation as well, and then it ends."""
     policy = Policy()
     fill(policy, [make_node(last_used=0.0, gap=60.0) for _ in range(50)])
     admit_when_full(policy, make_node(last_used=30.0), now=30.0)
@@ -398,8 +402,8 @@ def test_who_came_since_the_last_ranking_is_looked_at(monkeypatch: pytest.Monkey
     assert numbers == [RANKED]  # one of them has left
 
 
-def test_a_ranking_is_made_anew_when_the_worst_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sheer need looks at everybody."""
+def test_a_ranking_is_made_again_when_the_worst_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large need scores all nodes."""
     policy = Policy()
     fill(policy, [make_node(last_used=float(i), gap=900.0) for i in range(200)])
     policy.shed(1, now=300.0)
@@ -452,8 +456,8 @@ def test_residents_used_since_the_ranking_may_lose_to_a_newcomer() -> None:
     assert admit_when_full(policy, make_node(last_used=100.0, gap=45.0), now=100.0)
 
 
-def test_where_bursts_are_the_rule_nobody_is_turned_away_unseen() -> None:
-    """What passes through would come back at once: it may become a guest."""
+def test_where_bursts_are_the_rule_no_newcomer_is_rejected_without_a_ranking() -> None:
+    """A rejected value would come back at once, so it may go on probation."""
     policy = _swept(FULL_SCAN * 2)
     make_bursts_the_rule(policy, now=100.0)
     newcomer = make_node(last_used=100.0, gap=60.0, cost_density=2.0)
@@ -472,7 +476,7 @@ def test_a_newcomer_passed_through_leaves_no_trace() -> None:
 
 
 def test_a_victim_is_not_kept_alive_by_the_pool() -> None:
-    """What left is forgotten at once: its memory must come back."""
+    """Victims are dropped at once: their memory must come back."""
     policy = Policy()
     fill(policy, [make_node(last_used=float(i), gap=5_000.0) for i in range(FULL_SCAN * 2)])
     victims = policy.shed(10 * UNIT, now=2_000.0)
@@ -522,7 +526,7 @@ def test_any_sequence_keeps_the_budget_and_the_books(seed: int) -> None:
 
 
 def _random_walk(seed: int, steps: int) -> list[int]:
-    """Drive a policy at random, check it at every step, and return what left."""
+    """Drive a policy at random, check it at every step, and return the bytes of the victims."""
     rng = random.Random(seed)
     policy, used, now = Policy(), 0, 0.0
     left: list[int] = []
@@ -563,7 +567,7 @@ def _random_walk(seed: int, steps: int) -> list[int]:
     return left
 
 
-def test_seats_without_weight_or_bytes_can_be_shed() -> None:
+def test_nodes_without_cost_or_bytes_can_be_shed() -> None:
     """A sizer of the user's may say 0."""
     policy = Policy()
     fill(policy, [make_node(nbytes=0, cost_density=0.0) for _ in range(3)])

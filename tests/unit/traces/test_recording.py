@@ -325,7 +325,7 @@ def test_a_full_trace_ends_with_one_line_in_the_log(path: Path, caplog: pytest.L
     assert trace.ending == "full"
     assert 1700 < path.stat().st_size <= 2000
     assert 5 < len(trace.lookups) < 50
-    assert [record.getMessage() for record in caplog.records] == [f"the trace {path} is full (2.0 KiB): recording ends"]
+    assert [record.getMessage() for record in caplog.records] == [f"recording ended: trace {path} is full (2.0 KiB)"]
 
 
 def test_the_writer_writes_while_it_records_and_ends_when_the_file_is_full(
@@ -359,7 +359,9 @@ def test_a_full_disk_costs_a_warning_and_the_recording_nothing_else(
     recording.close()
     fill(cache, ["a", "a"])
     assert not recording.active
-    assert [record.getMessage() for record in caplog.records] == [f"recording in {path} ends: No space left on device"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"recording in {path} failed and ended: No space left on device"
+    ]
     assert cache.stats().lookups == 3
 
 
@@ -407,7 +409,7 @@ def test_without_a_thread_there_is_no_recording(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     recording = record(cache, path)
     assert not recording.active
-    assert "no thread could be started" in caplog.text
+    assert "could not start a thread" in caplog.text
     recording.close()
     fill(cache, ["a"])
     assert cache._lookups.watcher is None

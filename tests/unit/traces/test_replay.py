@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
 from dagcache import DagCache
 from dagcache.core.entry import Entry
 from dagcache.freezing.pickle_freezer import Frozen
+from dagcache.reclaim.census import GenericBreaker
 from dagcache.traces import replay as replaying
 from dagcache.traces.replay import Lookup, ReplayResult, replay, replay_lru
 from tests.support.caches import KIB
@@ -50,7 +52,9 @@ def busy_day(seed: int) -> list[Lookup]:
 class Real:
     """A `DagCache` that is looked up in as the lookups say, its values as large and as slow as they say."""
 
-    def __init__(self, max_bytes: int, ttl: float, unproven_share: float = 1.0) -> None:
+    def __init__(
+        self, max_bytes: int, ttl: float, unproven_share: float = 1.0, breaker: GenericBreaker | None = None
+    ) -> None:
         self.clock = ManualClock()
         self.seconds = 0.0
         self.peak = 0
@@ -61,7 +65,7 @@ class Real:
             clock=self.clock,
             sizer=lambda value: int(value.live_bytes),
             freezer=self,
-            breaker=None,
+            breaker=breaker,
             unproven_share=unproven_share,
             version_of=lambda _key: None if self.current.family is None else (self.current.family, self.current.order),
         )
@@ -111,6 +115,62 @@ def test_a_real_cache_makes_the_same_of_the_same_lookups(max_bytes: int, ttl: fl
     real = Real(max_bytes, ttl, unproven_share).run(lookups)
     assert simulated.seconds == pytest.approx(real.seconds)
     assert replace(simulated, seconds=0.0) == replace(real, seconds=0.0)
+
+
+class Node:
+    """A value with a cycle, so that the cache finds out whether a caller holds it."""
+
+    def __init__(self, facts: Lookup) -> None:
+        self.live_bytes, self.frozen_bytes = facts.live_bytes, facts.frozen_bytes
+        self.me = [self]
+
+
+class Held(Real):
+    """A `DagCache` whose caller holds the latest twenty values."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(max_bytes, 10_800.0, breaker=GenericBreaker())
+        self.cache._upkeep_timer = lambda: 0.0
+        self.values: deque[object] = deque(maxlen=20)
+
+    def freeze(self, value: object) -> Frozen:
+        """Bytes as many as stated."""
+        assert isinstance(value, Node)
+        return Frozen(bytes(value.frozen_bytes or value.live_bytes), ())
+
+    def thaw(self, data: bytes) -> object:
+        """A graph of its own each time."""
+        return Node(cast("Lookup", super().thaw(data)))
+
+    def load(self, key: Hashable) -> Any:
+        """A graph of its own each time."""
+        return Node(super().load(key))
+
+    def live_hits(self, lookups: list[Lookup]) -> int:
+        """How many there are."""
+        start = self.clock.now
+        for current in lookups:
+            self.current = current
+            self.clock.now = start + current.at
+            self.values.append(self.cache.get_or_load(current.key, self.load))
+        self.cache.check_invariants()
+        return self.cache.stats().hits_live
+
+
+@pytest.mark.parametrize("max_bytes", [500 * KIB, 1000 * KIB])
+def test_values_that_callers_hold_take_room_as_in_a_cache(max_bytes: int) -> None:
+    """Live hits are within 3 % of the lookups of what a cache has; without the term, further off."""
+    lookups = busy_day(7)
+    real = Held(max_bytes).live_hits(lookups)
+    held, dropped = replay(lookups, max_bytes, held_lookups=20).live_hits, replay(lookups, max_bytes).live_hits
+    assert abs(held - real) <= 0.03 * len(lookups)
+    assert abs(held - real) < abs(dropped - real)
+
+
+def test_values_that_fit_are_held_for_nothing() -> None:
+    """Only released values take additional room."""
+    lookups = busy_day(7)
+    assert replay(lookups, 0, held_lookups=20) == replay(lookups, 0)
 
 
 def histories(entries: Iterable[Entry]) -> dict[Hashable, tuple[int, float, bool]]:
