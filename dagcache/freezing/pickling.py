@@ -101,7 +101,9 @@ class Pickling:
         """Refuse proxies of referents that the value itself does not hold: these would die right after a thaw."""
         missing = {key: item for key, item in proxied.items() if key not in self.shared}
         if missing and not _holds(value, missing):
-            raise FreezeError(f"{_named(value)} cannot be frozen: one of its weak proxies refers to an object outside of it")
+            raise FreezeError(
+                f"{_named(value)} cannot be frozen: one of its weak proxies refers to an object outside of it"
+            )
 
 
 class _Dump:
