@@ -333,7 +333,8 @@ class _Record:
         _keep_last(self._walked, (walked,), _CHECKS)
         usual = sum(self._predicted) / len(self._predicted)
         if abs(sum(self._predicted) - sum(self._walked)) > _TOLERANCE * _CHECKS * usual:
-            self._refute(abs(predicted - walked) / usual)
+            # 0 if the model has given no positive weight so far: then the walks set the scale.
+            self._refute(abs(predicted - walked) / (usual or sum(self._walked) / len(self._walked)))
             return
         self._agreed += 1
         if self.is_refuted and self._agreed >= self._proof:
