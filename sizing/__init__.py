@@ -1,1 +1,4 @@
-"""What values weigh: byte limits, learned estimates, exact walks, process memory, audits."""
+"""Sizes: byte limits, learned estimates, exact walks, process memory, audits.
+
+Imports only `dagcache.concurrency` and `dagcache.errors`.
+"""

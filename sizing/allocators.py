@@ -1,6 +1,6 @@
 """The bytes that CPython's and the C library's allocators have handed out: the measure of all other weights.
 
-Small objects come from CPython's own pools (Objects/obmalloc.c), whose only account is a report on the standard error
+Small objects come from CPython's own pools (Objects/obmalloc.c); their only account is a report on the standard error
 stream. Everything above 512 bytes comes from malloc (``mallinfo2`` of glibc 2.33). For audits and benchmarks: the
 report redirects file descriptor 2 for about a millisecond, and each account takes a full collection.
 """
@@ -20,7 +20,7 @@ _SIZE_CLASS = re.compile(r"^ *\d+ +(\d+) +\d+ +(\d+) +\d+ *$", re.MULTILINE)
 
 
 class NoAccountError(Exception):
-    """The allocators of this interpreter or platform give no account of what they have handed out."""
+    """The allocators of this interpreter or platform give no account of their bytes."""
 
 
 class _MallInfo(ctypes.Structure):
@@ -32,7 +32,7 @@ class _MallInfo(ctypes.Structure):
 def allocated_bytes() -> int:
     """Bytes that both allocators have handed out, after a full collection, which also empties the free lists.
 
-    Not for processes whose other threads write to the standard error stream: their lines are lost meanwhile.
+    Not for processes with other threads that write to the standard error stream: their lines are lost meanwhile.
 
     Raises:
         NoAccountError: the allocators of this interpreter or platform give none.

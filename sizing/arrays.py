@@ -1,4 +1,4 @@
-"""What numpy's arrays hold and the collector does not show: the base of a view, and the elements of an object array.
+"""Referents of numpy arrays that the collector does not show: the base of a view, the elements of an object array.
 
 numpy is never imported here: an array is recognised by the name of its class, and read by that class's own descriptors.
 """

@@ -71,7 +71,7 @@ def group_limits(root: Path) -> Iterator[GroupLimit]:
 
 
 def used_bytes(directory: Path, version: Version) -> int | None:
-    """What a group uses and the kernel cannot reclaim: without clean pages of files, and without slab that it can free.
+    """The bytes of a group that the kernel cannot reclaim: without clean pages of files and reclaimable slab.
 
     None where the directory does not say so.
     """
@@ -94,7 +94,7 @@ def own_stall(root: Path) -> Stall | None:
     The root of all groups is left out: its file speaks of the whole machine, as ``/proc/pressure/memory`` does.
     """
     for directory in _directories(root, "cgroup2", above=False):
-        if lines(directory / "cgroup.events"):  # every group has it, but for the root
+        if lines(directory / "cgroup.events"):  # every group has it, except the root
             return read_stall(directory / _STALL_FILE)
     return None
 
@@ -170,7 +170,7 @@ def _unescaped(text: str) -> str:
 
 
 def _is_mounted(mount: _Mount, point: Path) -> bool:
-    """Whether the mount is what is seen at its point: another file system may lie over it."""
+    """Whether the mount is visible at its point: another file system may lie over it."""
     with suppress(OSError, ValueError):
         device = point.stat().st_dev
         return mount.device == f"{os.major(device)}:{os.minor(device)}"
@@ -202,7 +202,7 @@ def _path_below(mount_root: str, group: str) -> _Names | None:
 
 
 def _split(path: str) -> tuple[int, tuple[str, ...]] | None:
-    """How many levels a path leads up, and the names by which it then leads down; None if it is no such path."""
+    """The number of levels that a path leads up, and the names that then lead down; None for any other path."""
     if not path.startswith("/"):
         return None
     names = [name for name in path.split("/") if name]

@@ -1,4 +1,4 @@
-"""Weights learned from what is known anyway, such as the length of a pickle, and checked by walks."""
+"""Learned weights: predicted from features such as the length of a pickle, and checked by walks."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dagcache.sizing.walk import Weight, weigh
 
 _TRAINING_WALKS = 30
 _WALK_ONE_IN = 32
-_SHARE_OF_BUDGET = 0.02  # what weighs more is worth a walk
-_SHARE_OF_LOADING = 0.01  # what walks may cost once a model is trained; estimates come on top
-_MEMORY = 0.95  # what a newer sample leaves of an older one's weight: about the last 20 count
+_SHARE_OF_BUDGET = 0.02  # a heavier value is worth a walk
+_SHARE_OF_LOADING = 0.01  # time for walks once a model is trained; estimates come on top
+_MEMORY = 0.95  # the factor by which each sample fades the older ones: about the last 20 count
 _RECENT = 64
 _RANGE_SAMPLES = 128
 _MARGIN = 0.25
@@ -26,7 +26,7 @@ _LARGEST_FEATURE = 1e15
 _MOST_MODELS = 8
 _RIDGE = 1e-6
 _CHECKS = 16  # the latest walks by which a model is judged
-_TOLERANCE = 0.1  # of the sum of these: what a model may be off before it is refuted
+_TOLERANCE = 0.1  # of the sum of these: beyond this error a model is refuted
 _MOST_PROOF = 4096  # walks in a row that a model has to predict well, after its last of several refutations
 _SAMPLE_TOLERANCE = 0.1  # between a sampled weight and a model's: beyond it the value is walked as a whole
 _LEAST_PER_PICKLED = 2.0  # live bytes for each byte of a pickle: a sample with fewer has missed something
@@ -34,7 +34,7 @@ _LEAST_PER_PICKLED = 2.0  # live bytes for each byte of a pickle: a sample with 
 
 @dataclass(frozen=True)
 class Sized:
-    """A weight in bytes, whether it comes from a walk that reached the end, and what it cost in seconds."""
+    """A weight in bytes, whether it comes from a complete walk, and its cost in seconds."""
 
     nbytes: int
     exact: bool
@@ -48,10 +48,10 @@ class LearnedSizer:
     take more than 2 % of the budget, and otherwise about one value in 32, at uneven distances. Once a model is
     trained, walking is held to 1 % of the time that loading takes, as far as that is known.
 
-    A model that its own checks refute (their sum is off by more than 10 %) is not used: every value is walked,
-    whatever that costs, until 30 walks in a row agree with it; more after a check that was far off, and after each
-    further refutation twice as many. It then comes back into use step by step: every second value is walked, every
-    fourth, up to one in 32.
+    A model that its own checks refute (their sum is off by more than 10 %) is not used: every value is walked, at any
+    cost, until 30 walks in a row agree with it. After a check that was far off, more walks have to agree, and after
+    each further refutation twice as many. The model then comes back into use step by step: every second value is
+    walked, every fourth, up to one in 32.
 
     Memory and the time per estimate are bounded; no walk happens under the lock.
 
@@ -85,7 +85,7 @@ class LearnedSizer:
     @property
     def error_ratio(self) -> float:
         """Mean of (estimate - exact) / exact over the latest walks that a trained model could have spared."""
-        errors = self._errors.tolist()  # at one stroke and without the lock: whoever asks may hold another one
+        errors = self._errors.tolist()  # one atomic copy instead of the lock: the caller may hold another lock
         return sum(errors) / len(errors) if errors else 0.0
 
     @property
@@ -95,12 +95,12 @@ class LearnedSizer:
 
     @property
     def walks(self) -> int:
-        """How many values were walked."""
+        """The number of values that were walked."""
         return self._walks
 
     @property
     def estimates(self) -> int:
-        """How many values were weighed by a model alone."""
+        """The number of values that were weighed by a model alone."""
         return self._estimates
 
     def size(
@@ -115,9 +115,9 @@ class LearnedSizer:
         """The weight of a value, at least one byte.
 
         ``features`` are numbers that grow with the weight, always in the same order; each number of features
-        has a model of its own, and without any the value is walked. ``load_seconds`` is what loading the
-        value took; ``budget`` the cache's limit in bytes, 0 for none; ``pickled_bytes`` the length of the value's
-        pickle, 0 if unknown, by which a sampled weight is checked. Raises what the walk raises.
+        has a model of its own, and without any the value is walked. ``load_seconds`` is the duration of the
+        value's load; ``budget`` the cache's limit in bytes, 0 for none; ``pickled_bytes`` the length of the value's
+        pickle, 0 if unknown, which checks a sampled weight. Errors of the walk pass through.
         """
         start = self._timer()
         row = _usable(features)
@@ -132,7 +132,7 @@ class LearnedSizer:
         return Sized(self._with_headroom(nbytes), weight.complete and not weight.sampled, seconds)
 
     def _weigh(self, value: object, predicted: float | None, pickled_bytes: float) -> Weight:
-        """By a sample, unless that may have missed what is heavy."""
+        """Weigh by a sample, or by a walk if the sample may have missed heavy parts."""
         if self._sample is None:
             return self._walk(value)
         weight = self._sample(value)
@@ -147,7 +147,7 @@ class LearnedSizer:
     def _predict(
         self, row: tuple[float, ...], load_seconds: float, budget: int, start: float
     ) -> tuple[_Model | None, float | None, float | None]:
-        """The model, what it says, and the seconds it took if its word is good enough. Under the lock."""
+        """The model, its prediction, and the seconds it took if the prediction is good enough. Under the lock."""
         model = self._model(len(row)) if row else None
         predicted = model.predict(row) if model else None
         self._allowance.earn(load_seconds)
@@ -200,16 +200,16 @@ class LearnedSizer:
 
 
 class _Allowance:
-    """The time that walks may take once there is a model: a share of what loading takes, if that is told."""
+    """The time that walks may take once there is a model: a share of the loading time, if that is known."""
 
     def __init__(self) -> None:
-        self._told = False
+        self._loading_known = False
         self._seconds = 0.0
         self._training = 0.0
 
     def earn(self, load_seconds: float) -> None:
         if 0 < load_seconds < math.inf:
-            self._told = True
+            self._loading_known = True
             self._seconds += load_seconds * _SHARE_OF_LOADING
 
     def spend(self, seconds: float, *, training: bool) -> None:
@@ -221,12 +221,12 @@ class _Allowance:
     @property
     def in_credit(self) -> bool:
         """Whether a walk to check the model is affordable."""
-        return not self._told or self._seconds > 0
+        return not self._loading_known or self._seconds > 0
 
     @property
     def overdraft(self) -> bool:
         """Whether a walk to extend the model is: that may run up a debt."""
-        return not self._told or self._seconds > -_SHARE_OF_TRAINING * self._training
+        return not self._loading_known or self._seconds > -_SHARE_OF_TRAINING * self._training
 
 
 class _Model:
@@ -319,7 +319,7 @@ class _Record:
     def __init__(self) -> None:
         self.is_refuted = False
         self.interval = _WALK_ONE_IN
-        """About so many values, one of which is walked."""
+        """One in this number of values is walked, on the average."""
         self._predicted = array("d")
         self._walked = array("d")
         self._refutations = 0
@@ -333,7 +333,8 @@ class _Record:
         _keep_last(self._walked, (walked,), _CHECKS)
         usual = sum(self._predicted) / len(self._predicted)
         if abs(sum(self._predicted) - sum(self._walked)) > _TOLERANCE * _CHECKS * usual:
-            self._refute(abs(predicted - walked) / usual)
+            # 0 if the model has given no positive weight so far: then the walks set the scale.
+            self._refute(abs(predicted - walked) / (usual or sum(self._walked) / len(self._walked)))
             return
         self._agreed += 1
         if self.is_refuted and self._agreed >= self._proof:

@@ -111,7 +111,7 @@ class Attributes:
             self.nbytes += rounded(_values_bytes(said // _WORD)) - rounded(said)
 
     def _guess(self, of: type, nodes: list[Any]) -> None:
-        """By the referents: an instance's dict stands at the end of them, but for its class."""
+        """Guess by the referents: the dict of an instance comes last, except for its class."""
         widths = []
         managed = bool(of.__flags__ & MANAGED_DICT)
         for node in nodes:

@@ -14,7 +14,7 @@ from dagcache.errors import ConfigError
 _log = logging.getLogger("dagcache")
 
 MAX_BYTES = 2**63 - 1
-"""The largest byte count that is accepted: what a signed 64-bit field can hold."""
+"""The largest accepted byte count: the maximum of a signed 64-bit field."""
 
 ACCEPTED = (
     "a whole number of bytes (268435456), a number with a unit"

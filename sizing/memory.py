@@ -53,7 +53,7 @@ def resident_bytes(statm: Path = Path("/proc/self/statm")) -> int:
 
 
 def unreclaimable_bytes(status: Path = Path("/proc/self/status"), statm: Path = Path("/proc/self/statm")) -> int:
-    """The process's anonymous and shared-memory pages in bytes: what the kernel cannot drop to make room.
+    """The process's anonymous and shared-memory pages in bytes: the kernel cannot drop these to make room.
 
     ``RssAnon`` and ``RssShmem`` of proc_pid_status(5) (Linux 4.5). Pages of files are left out: the kernel reclaims
     them before it kills. Where the kernel does not count them apart, it is `resident_bytes`. Thread-safe.

@@ -1,4 +1,4 @@
-"""The exact weight of an object graph: what the allocators hand out for it, to within one or two per cent.
+"""The exact weight of an object graph: the bytes that the allocators hand out for it, to within one or two per cent.
 
 Each level of the graph is visited by one ``gc.get_referents(*frontier)``, and all that is done per object
 is a C-level ``map``: no Python bytecode runs per node. Sizes follow CPython's allocators (Objects/obmalloc.c,
@@ -29,7 +29,7 @@ from dagcache.sizing.blocks import HAVE_GC, header, rounded
 from dagcache.sizing.instances import Attributes
 
 NODE_LIMIT = 2_000_000
-"""Where a walk gives up unless told otherwise: about 250 MB of graph, and a second of walking."""
+"""The default limit of a walk: about 250 MB of graph, and a second of walking."""
 
 _SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 STOP_TYPES: tuple[type, ...] = (
@@ -56,7 +56,7 @@ _BODIED = (dict, list, set, frozenset)
 
 @dataclass(frozen=True)
 class Weight:
-    """What a walk found: bytes, the number of objects, and whether it reached the end.
+    """The result of a walk: bytes, the number of objects, and whether it reached the end.
 
     Of an incomplete walk, ``nbytes`` is the part that was found so far: a lower bound.
     """
@@ -158,7 +158,7 @@ class _Graph:
         return True
 
     def _add(self, objects: list[Any]) -> list[Any]:
-        """Record what is new among the objects; give back what of it has to be followed."""
+        """Record the new ones among the objects. Returns those that have to be followed."""
         found = self._found
         before = len(found)
         found.update(zip(map(id, objects), objects, strict=True))
@@ -204,7 +204,7 @@ class _Graph:
         """
         dicts = chain.from_iterable(nodes for of, nodes in self._nodes.items() if issubclass(of, dict))
         real_dicts = [each for each in dicts if id(each) not in own_dicts]
-        # list() of a view is one step for other threads: nobody can change the dict in the middle of it.
+        # list() of a view is atomic: no other thread can change the dict during it.
         keys = list(chain.from_iterable(map(list, map(dict.keys, real_dicts))))
         unique = dict(zip(map(id, keys), keys, strict=True))
         return [unique[number] for number in filterfalse(self._found.__contains__, unique)]

@@ -1,4 +1,4 @@
-"""Frozen copies: a value as compressed bytes, and the way back to an equal object graph.
+"""Frozen copies: values as compressed bytes, and the way back to equal object graphs.
 
 Imports only `dagcache.concurrency`, `dagcache.reclaim` and `dagcache.errors`.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """The freezer, imported when it is first asked for: what it imports is not needed by each of its neighbours."""
+    """The freezer, imported on first use: most modules of this package do not need its imports."""
     if name == "PickleFreezer":
         from dagcache.freezing.pickle_freezer import PickleFreezer
 

@@ -1,9 +1,8 @@
-"""Freeze a value into bytes and thaw it into an equal graph. What would not come back equal is refused.
+"""The freezer: turns a value into bytes and back into an equal graph, and refuses values that would not be equal.
 
-Frozen form: a CRC-32, the pickle's length, its count of MEMOIZE bytes, whether it was deflated with the freezer's
-dictionary, the raw-deflated pickle. The bytes are valid for the freezer that made them and for nothing else: its
-checksum starts from a random number, so that damaged bytes, and another freezer's, are refused before anything is
-unpickled.
+Frozen form: a CRC-32, the length of the pickle, its count of MEMOIZE bytes, a flag for the freezer's dictionary, the
+raw-deflated pickle. The bytes are valid only for the freezer that made them. Its checksum starts from a random number,
+so that damaged bytes, and those of another freezer, are refused before anything is unpickled.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ from dagcache.reclaim.gc_pause import gc_paused, gc_relaxed
 __all__ = ["LEVEL", "Freezer", "Frozen", "PickleFreezer", "gc_paused"]
 
 LEVEL = 3
-"""Of zlib: on DAGs it takes no longer than 1, gives 7 % fewer bytes, and these are inflated in less time. 6 takes 2.5
-times as long for another 10 %."""
+"""Compression level of zlib. On DAGs it is as fast as level 1, gives 7 % fewer bytes, and inflates faster. Level 6
+takes 2.5 times as long and saves another 10 %."""
 _CHECKSUM = struct.Struct("<I")
 _HEAD = struct.Struct("<II?")
 _RAW_DEFLATE = -zlib.MAX_WBITS
@@ -39,7 +38,7 @@ _RAW_DEFLATE = -zlib.MAX_WBITS
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A value as bytes, and what its pickle tells about the size of the live value.
+    """A value as bytes, and features of its pickle that predict the size of the live value.
 
     ``features`` are the pickle's length in bytes and its count of MEMOIZE bytes, about its number of objects.
     """
@@ -49,14 +48,14 @@ class Frozen:
 
 
 class Freezer(Protocol):
-    """Turns values into bytes and back; both methods may be called by several threads at once."""
+    """Turns values into bytes and back. Several threads may call both methods at once."""
 
     def freeze(self, value: object) -> Frozen:
-        """The value's frozen form; FreezeError when it has none."""
+        """The frozen form of the value; raises FreezeError if it has none."""
         ...
 
     def thaw(self, data: bytes) -> object:
-        """A new value from frozen bytes; ThawError when they do not give one."""
+        """A new value from frozen bytes; raises ThawError if they do not give one."""
         ...
 
 
@@ -64,20 +63,19 @@ class PickleFreezer:
     """Freezes by pickle and zlib; weak proxies stay weak, ``shared`` objects are referred to, not copied.
 
     ``shared``: objects of which the process has one each (singletons, time zones, common empty lists). A
-    thawed value refers to the same objects again. Each costs some 25 nanoseconds per thaw (so hundreds
-    of them, not tens of thousands), and is held for as long as the freezer is.
-    ``reducers``: how to pickle instances of exactly these types, as in ``copyreg``.
-    ``alike``: classes of whose instances a value has many, with mostly the same attributes: `templates`. Those
-    that are more than their ``__dict__`` are left to pickle.
-    ``level``: of zlib, 1 to 9 (smallest); ConfigError for anything else.
-    ``rule``: asked about each class of which a value has an instance, but not about those named above, builtin
-    containers and values, functions, and classes that are themselves values. It tells how to pickle instances, or
-    raises FreezeError.
-    ``rebuilt``: tells which parts of a value a thaw gets by calling a function, each with the call.
-    ``sets``: tells where the sets of a value are. All are found; but where one has to be built in an order of its own,
-    a value is pickled again unless it was told of.
+    thawed value refers to the same objects again. Each costs some 25 nanoseconds per thaw, so use hundreds
+    of them, not tens of thousands. The freezer holds them.
+    ``reducers``: functions that pickle instances of exactly these types, as in ``copyreg``.
+    ``alike``: classes with many instances in one value that have mostly the same attributes: `templates`. Classes
+    with state beside their ``__dict__`` are left to pickle.
+    ``level``: compression level of zlib, 1 to 9 (smallest); ConfigError for anything else.
+    ``rule``: returns the reducer for a class, or raises FreezeError. It is called for each class of which a value has
+    an instance, except those named above, builtin containers and values, functions, and classes that are values.
+    ``rebuilt``: returns the parts of a value that a thaw gets by calling a function, each with the call.
+    ``sets``: returns the sets in a value. The freezer finds all sets by itself; but it pickles a value a second time
+    if a set that this function did not return must be rebuilt to keep its order.
 
-    Thread-safe. Never thaw bytes that come from outside of this object.
+    Thread-safe. Never thaw bytes that do not come from this object.
     """
 
     def __init__(
@@ -107,8 +105,8 @@ class PickleFreezer:
     def freeze(self, value: object) -> Frozen:
         """Pickle and compress; raises FreezeError from whatever error the value's own parts raised.
 
-        Nobody may change the value meanwhile. MemoryError and whatever is no Exception pass through. A value with
-        instances of classes that were not frozen before is thawed once, and that copy is taken apart.
+        No thread may change the value meanwhile. MemoryError and BaseExceptions that are not Exceptions pass through. A
+        value with instances of classes that were not frozen before is thawed once, and that copy is taken apart.
         """
         try:
             pickled = self._pickling.pickled(value)
@@ -129,9 +127,9 @@ class PickleFreezer:
     def thaw(self, data: bytes) -> object:
         """The value again, with the collector running seldom; raises ThawError from the original error.
 
-        MemoryError and whatever is no Exception pass through.
+        MemoryError and BaseExceptions that are not Exceptions pass through.
         """
-        with gc_relaxed():  # not paused: foreign code runs, which may take its time
+        with gc_relaxed():  # not paused: foreign code runs, and may take long
             try:
                 return self._load(data)
             except (MemoryError, ThawError):
@@ -140,11 +138,11 @@ class PickleFreezer:
                 raise ThawError(f"{len(data)} frozen bytes cannot be thawed: {error}") from error
 
     def _prove(self, value: object, pickled: Pickled) -> None:
-        """See whether what has new classes comes back at all."""
+        """Thaw a value with new classes once, to prove that it can be thawed."""
         unproven = self._proven.missing(pickled.kinds)
         if not unproven:
             return
-        refusal = f"a {type(value).__qualname__} cannot be frozen: it does not come back"
+        refusal = f"a {type(value).__qualname__} cannot be frozen: it cannot be thawed again"
         blamed = next(iter(unproven)) if len(unproven) == 1 else None
         if self._proven.hopeless(unproven):
             raise FreezeError(refusal, blamed)
@@ -162,15 +160,15 @@ class PickleFreezer:
     def _load(self, data: bytes) -> object:
         checked = memoryview(data)[_CHECKSUM.size :]
         if _CHECKSUM.unpack_from(data) != (zlib.crc32(checked, self._salt),):
-            raise ThawError(f"{len(data)} frozen bytes are damaged, or another freezer's: the checksum differs")
+            raise ThawError(f"{len(data)} frozen bytes are damaged or come from another freezer: the checksum differs")
         length, _, with_words = _HEAD.unpack_from(checked)
         inflater = zlib.decompressobj(_RAW_DEFLATE, self._dictionary.words if with_words else b"")
         pickled = inflater.decompress(checked[_HEAD.size :], length)
         return self._unpickle(pickled)
 
     def _unpickle(self, pickled: bytes) -> object:
-        # What a pickle takes for buffers may be any objects: the prologue puts the shared ones in the memo, at the
-        # places where the pickler's has them. (Its own cannot be set: CPython's setter loses a dict's items.)
+        # Buffers of a pickle may be any objects. The prologue puts the shared ones into the memo, at the same positions
+        # as in the pickler's memo. (The unpickler's memo cannot be set: CPython's setter loses the items of a dict.)
         return pickle.loads(self._prologue + pickled, buffers=self._shared)
 
     def _deflate(self, pickled: bytes) -> bytes:

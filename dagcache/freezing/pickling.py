@@ -1,7 +1,7 @@
-"""One value to one pickle: shared objects by reference, weak proxies weak, and some parts rebuilt by a call.
+"""Pickling of one value: shared objects by reference, weak proxies weak, and some parts rebuilt by a call.
 
-What is rebuilt by a call (a *stand-in*) is pickled before the value, so that the value refers to it wherever the part
-itself stands. The unpickler's memo has to be filled beforehand with the shared objects, in the same order.
+A call that rebuilds a part (a *stand-in*) is pickled before the value, so that the value refers to its result in place
+of the part. The unpickler's memo has to be filled in advance with the shared objects, in the same order.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from dagcache.freezing.templates import Changed, Templates
 __all__ = ["MEMOIZE", "NEXT_BUFFER", "PROTOCOL", "Pickled", "Pickling"]
 
 PROTOCOL = 5
-"""Not HIGHEST_PROTOCOL: the opcodes written here and counted elsewhere are this protocol's."""
+"""Not HIGHEST_PROTOCOL: this package writes and counts opcodes of this protocol."""
 MEMOIZE = b"\x94"
 NEXT_BUFFER = b"\x97"
 
 StandIn = tuple[object, Recipe]
-"""A part of a value, and the call that gives a thawed value its own."""
+"""A part of a value, and the call that makes the part for a thawed value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pickled:
-    """What a value was pickled to."""
+    """The result of pickling a value."""
 
     data: bytes
-    """To be unpickled with a memo that holds the shared objects."""
+    """The pickle. Unpickle it with a memo that holds the shared objects."""
     kinds: AbstractSet[type]
-    """The classes of its parts that pickle has no opcode for, and that no reducer is named for; of stand-ins, all."""
+    """The classes of its parts without an opcode of pickle or a configured reducer, and those of stand-ins."""
     own_way: Mapping[type, Reducer]
-    """Those of them that the rule leaves to pickle, each with what pickles its instances."""
+    """The classes among these that the rule leaves to pickle, with their reducers."""
 
 
 @dataclass(frozen=True)
 class Pickling:
-    """How a freezer pickles; thread-safe. The fields are the arguments of `PickleFreezer`."""
+    """The way in which a freezer pickles. Thread-safe. The fields are the arguments of `PickleFreezer`."""
 
     shared: Mapping[int, object]
     """By id."""
@@ -59,21 +59,21 @@ class Pickling:
     rebuilt: Callable[[Any], Iterable[StandIn]] | None
     sets: Callable[[Any], Iterable[AbstractSet[Any]]] | None
     proven: dict[type, Reducer] = field(default_factory=dict)
-    """Classes about which the rule need not be asked again."""
+    """Classes that the rule has approved already, with their reducers."""
 
     @cached_property
     def memo(self) -> Any:
-        """A pickler's memo of what is shared; it is copied when it is assigned to another pickler's."""
+        """A pickler's memo of the shared objects. Assigning it to another pickler copies it."""
         pickler = pickle.Pickler(io.BytesIO(), PROTOCOL)
         pickler.memo = {key: (index, item) for index, (key, item) in enumerate(self.shared.items())}
         return pickler.memo
 
     def pickled(self, value: object) -> Pickled:
-        """Pickle a value that nobody changes meanwhile.
+        """Pickle a value that no thread changes meanwhile.
 
         Raises:
             FreezeError: a thawed value would not be equal.
-            Exception: what the value's own parts raise.
+            Exception: an error of the value's own parts.
 
         """
         stand_ins = [] if self.rebuilt is None else [*self.rebuilt(value)]
@@ -87,21 +87,23 @@ class Pickling:
         return Pickled(dump.data, dump.kinds, {} if self.rule is None else dump.table.own_way())
 
     def _rebuilt_sets(self, parts: Iterable[AbstractSet[Any]]) -> list[StandIn]:
-        """Those sets that pickle's own way would bring back in another order, each with a call that does not."""
+        """The sets that plain pickling would bring back in another order, each with a call that keeps the order."""
         return [(part, _recipe(part)) for part in parts if not comes_back(part) and not self._has_no_order(part)]
 
     def _has_no_order(self, part: AbstractSet[Any]) -> bool:
-        """Whether elements hash by their addresses, and are not the same ones after a thaw."""
+        """Whether elements hash by address and are other objects after a thaw."""
         return any(
             _hash_of(item) is object.__hash__ and id(item) not in self.shared and not isinstance(item, _ONCE)
             for item in part
         )
 
     def _refuse_dangling(self, value: object, proxied: dict[int, object]) -> None:
-        """A referent that the value itself does not hold would die as soon as the value is thawed."""
+        """Refuse proxies of referents that the value itself does not hold: these would die right after a thaw."""
         missing = {key: item for key, item in proxied.items() if key not in self.shared}
         if missing and not _holds(value, missing):
-            raise FreezeError(f"{_named(value)} cannot be frozen: it has a weak proxy to what it does not hold")
+            raise FreezeError(
+                f"{_named(value)} cannot be frozen: one of its weak proxies refers to an object outside of it"
+            )
 
 
 class _Dump:
@@ -111,7 +113,7 @@ class _Dump:
         self._shared = pickling.shared
         self._parts = [part for part, _ in stand_ins]
         self.proxied: dict[int, object] = {}
-        """What weak proxies refer to, by id."""
+        """The referents of weak proxies, by id."""
         self.table = ReducerTable(self._known(pickling, value), pickling.rule)
         self._out = io.BytesIO()
         self._pickler = pickle.Pickler(self._out, PROTOCOL)
@@ -123,8 +125,8 @@ class _Dump:
 
     def _known(self, pickling: Pickling, value: object) -> dict[type, Reducer]:
         templates = Templates(value, pickling.shared.keys())
-        # No method of this object: the pickler would lead back to it, and its memo would keep the value until the
-        # collector finds both.
+        # Not a method of this object: the pickler would refer back to it, and its memo would keep the value alive until
+        # the collector finds both.
         reduce_proxy = _proxy_reducer(self.proxied)
         return {
             **pickling.proven,
@@ -137,15 +139,15 @@ class _Dump:
         }
 
     def _put(self, value: object, stand_ins: list[StandIn]) -> bytes:
-        """Pickle the calls, and have the pickler take their results for the parts themselves."""
+        """Pickle the calls, and make the pickler use their results in place of the parts."""
         calls = [_StandIn(recipe) for _, recipe in stand_ins]
         self._pickler.dump(calls)
         memo = self._pickler.memo.copy()
         if id(value) in memo and id(value) not in self._shared:
-            raise FreezeError(f"{_named(value)} cannot be frozen: a part that is rebuilt leads back to it")
+            raise FreezeError(f"{_named(value)} cannot be frozen: a rebuilt part refers back to it")
         for part, call in zip(self._parts, calls, strict=True):
             if id(part) in memo:
-                raise FreezeError(f"{_named(value)} cannot be frozen: a part that is rebuilt is part of another one")
+                raise FreezeError(f"{_named(value)} cannot be frozen: a rebuilt part is part of another one")
             index, _ = memo.pop(id(call))
             memo[id(part)] = index, part
         self._pickler.memo = memo
@@ -160,7 +162,7 @@ class _Dump:
         return self.table.met.union(map(type, self._parts))
 
     def sets(self, looked_at: AbstractSet[int]) -> list[AbstractSet[Any]]:
-        """The sets with several elements among the parts, but for those that are known by their ids."""
+        """The sets with several elements among the parts, without those that are known by id."""
         parts = _memoised(self._pickler)
         kinds = list(map(type, parts))
         wanted = (set, frozenset, *filter(_is_set, self.table.met))
@@ -171,7 +173,7 @@ class _Dump:
 
 
 class _StandIn:
-    """A call; pickled, it becomes what the call returns."""
+    """A call. Pickled, it becomes the result of the call."""
 
     __slots__ = ("_recipe",)
 
@@ -189,12 +191,12 @@ def _hash_of(item: object) -> object:
 def _recipe(part: AbstractSet[Any]) -> Recipe:
     recipe = recipe_for(part)
     if recipe is None:
-        raise FreezeError(f"{_named(part)} cannot be frozen: it would come back in another order")
+        raise FreezeError(f"{_named(part)} cannot be frozen: a thaw would change its order")
     return recipe
 
 
 def _positions(items: list[Any], wanted: object) -> Iterator[int]:
-    """Where in a list something stands; quicker than looking at each item, where it is seldom there."""
+    """The positions of an item in a list. Faster than a loop over all items if there are few."""
     position = -1
     with suppress(ValueError):
         while True:
@@ -210,22 +212,22 @@ def _named(value: object) -> str:
     return f"a {type(value).__qualname__}"
 
 
-def _memoised_as_told(pickler: Any) -> list[Any]:
+def _memoised_by_memo(pickler: Any) -> list[Any]:
     return [item for _, item in pickler.memo.copy().values()]
 
 
 def _find_out_how() -> Callable[[Any], list[Any]]:
-    """The quickest way to ask a pickler for what it has pickled. Its own takes a third of the time of a dump."""
+    """The fastest way to get the objects that a pickler has met. Its ``memo`` takes a third of the time of a dump."""
     pickler, probe = pickle.Pickler(io.BytesIO()), [object]
     pickler.dump(probe)
-    return gc.get_referents if any(item is probe for item in gc.get_referents(pickler)) else _memoised_as_told
+    return gc.get_referents if any(item is probe for item in gc.get_referents(pickler)) else _memoised_by_memo
 
 
 _memoised = _find_out_how()
 
 
 def _proxy_reducer(proxied: dict[int, object]) -> Reducer:
-    """A reducer of weak proxies that notes what they refer to, by id."""
+    """A reducer of weak proxies that notes their referents by id."""
 
     def reduce(proxy: Any) -> tuple[Callable[[Any], object], tuple[object]]:
         referent = _referent(proxy)
@@ -236,11 +238,11 @@ def _proxy_reducer(proxied: dict[int, object]) -> Reducer:
 
 
 def _referent(proxy: Any) -> object:
-    """What a weak proxy stands for; TypeError for a proxy that a new one would not be equal to."""
+    """The referent of a weak proxy; raises TypeError if a new proxy would not be equal to this one."""
     # A proxy forwards every attribute: this method is bound to the referent.
     referent = proxy.__sizeof__.__self__
     if gc.get_referents(proxy):
-        raise TypeError("a weak proxy with a callback has no frozen form")
+        raise TypeError("a weak proxy with a callback cannot be frozen")
     if not any(reference is proxy for reference in weakref.getweakrefs(referent)):
         raise TypeError(f"the referent of a weak proxy to a {type(referent).__qualname__} cannot be found")
     return referent
@@ -254,7 +256,7 @@ _NEVER_ENTERED = (*_ONCE, types.CodeType)
 
 def _holds(value: object, wanted: dict[int, object]) -> bool:
     """Whether all of these objects, by id, are strongly reachable from the value."""
-    # A proxy is a shortcut up a tree, whose nodes the root mostly reaches without other types.
+    # A proxy usually points up a tree, and the root reaches the nodes of that tree without other types.
     short_cut = {*_CONTAINERS, type(value), *map(type, wanted.values())}
     return _reaches(value, wanted.keys(), short_cut.__contains__) or _reaches(
         value, wanted.keys(), lambda kind: kind not in _LEAVES and not issubclass(kind, _NEVER_ENTERED)

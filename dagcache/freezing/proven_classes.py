@@ -1,8 +1,8 @@
-"""Which classes are known to come back: some are pickled without an error and raise one when they are unpickled.
+"""Proven classes: those whose instances have been thawed successfully.
 
-A class whose ``__getattr__`` asks one of its attributes, for instance, recurses for ever while it has none yet. So the
-first value with an instance of a class is thawed once before its frozen form is relied on. A process meets a few dozen
-classes, so that this costs a few thaws in all, and the others nothing.
+Some classes can be pickled but raise an error when they are unpickled. If its ``__getattr__`` reads an attribute, for
+example, a class recurses without end while it has no attributes yet. So the first value with an instance of a class is
+thawed once before its frozen form is used. A process meets a few dozen classes, so this costs a few thaws in all.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from collections.abc import Set as AbstractSet
 __all__ = ["Proven"]
 
 _TRIES = 2
-_MOST_DOUBTS = 64  # combinations of classes of which failures are remembered; they hold the classes
+_MOST_DOUBTS = 64  # remembered combinations of classes that failed; they hold the classes
 
 
 class Proven:
-    """Remembers. Thread-safe: what two threads find out at once may count as one."""
+    """The proven classes, and failures. Thread-safe: simultaneous failures of two threads may count as one."""
 
     def __init__(self) -> None:
         self._proven: set[type] = set()
         self._failures: dict[frozenset[type], int] = {}
 
     def missing(self, kinds: AbstractSet[type]) -> frozenset[type]:
-        """Those of these classes that were in no value that has come back."""
+        """The classes among these that were not part of a thawed value yet."""
         return frozenset(kinds - self._proven)
 
     def add(self, kinds: Iterable[type]) -> None:
-        """A value with instances of these classes has come back."""
+        """Note that a value with instances of these classes was thawed."""
         self._proven.update(kinds)
 
     def failed(self, kinds: frozenset[type]) -> None:
-        """A value did not come back, and of its classes these never have."""
+        """Note that a value could not be thawed, and that these classes of it are unproven."""
         if len(self._failures) < _MOST_DOUBTS or kinds in self._failures:
             self._failures[kinds] = self._failures.get(kinds, 0) + 1
 
     def hopeless(self, kinds: frozenset[type]) -> bool:
-        """Whether it was tried often enough."""
+        """Whether thawing these classes has failed too often to try again."""
         return self._failures.get(kinds, 0) >= _TRIES

@@ -1,8 +1,8 @@
-"""Which function pickles the instances of which class: a rule over classes, and a quicker way for plain ones.
+"""Reducers: the functions that pickle the instances of each class, chosen by a rule, and a fast one for plain classes.
 
-The quicker way is for instances whose whole state is their ``__dict__``. Pickle restores such a state by looking for a
-``__setstate__`` (which costs a call of the class's ``__getattr__``, if it has one) and then copying the dict into the
-instance's, key by key. Here the unpickled dict becomes the instance's own, by the C function behind
+The fast one is for instances with all of their state in ``__dict__``. Pickle restores such a state by looking for a
+``__setstate__`` (which calls the class's ``__getattr__``, if it has one) and then copying the dict into that of the
+instance, key by key. Here the unpickled dict becomes that of the instance, by the C function behind
 ``instance.__dict__ = state``. On graphs of operators a thaw takes about 0.8 of the time.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 Reducer = Callable[[Any], "tuple[Any, ...] | str"]
 ClassRule = Callable[[type], "Reducer | None"]
-"""How to pickle the instances of a class: a reducer; None for pickle's own way; FreezeError if there is no way."""
+"""Returns the reducer for a class, or None for the default of pickle. Raises FreezeError if there is neither."""
 
 _PROTOCOL = 5
 _POINTER = struct.calcsize("P")
@@ -28,17 +28,17 @@ _METHODS: dict[type, Reducer] = {types.MethodType: _own_way, types.BuiltinFuncti
 
 
 class ReducerTable(dict[type, Reducer]):
-    """A pickler's dispatch table for one dump, which asks a rule about each class that it meets.
+    """A pickler's dispatch table for one dump. It calls a rule for each class that it meets.
 
-    Not asked about: the builtin containers and values, functions and classes, of which the latter two are the same
-    objects after a thaw; the classes that are in ``known``; and methods, which are as good as what they are bound to.
+    It does not call the rule for builtin containers and values; for functions and classes, which are the same objects
+    after a thaw; for the classes in ``known``; and for methods, which depend on the object that they are bound to.
     """
 
     def __init__(self, known: Mapping[type, Reducer], rule: ClassRule | None) -> None:
         super().__init__(_METHODS)
         self.update(known)
         self.met: set[type] = set()
-        """The classes of which an instance was met, other than the known ones."""
+        """The classes of the instances that were met, except the known ones."""
         self._rule = rule
         self._left_to_pickle: dict[type, Reducer] = {}
 
@@ -56,7 +56,7 @@ class ReducerTable(dict[type, Reducer]):
         return reducer
 
     def own_way(self) -> dict[type, Reducer]:
-        """Those of the classes met whose instances become what pickle makes of them."""
+        """The classes among these that are left to pickle, with their reducers."""
         return self._left_to_pickle
 
 
@@ -67,11 +67,11 @@ def _by_name(kind: type) -> str:
 def slots_reducer(kind: type) -> Reducer | None:
     """A reducer for a class with slots and a ``__getattr__``: it reads the slots and never calls that method.
 
-    The result is that of ``object.__reduce_ex__``. That function reads every slot by name, and where a slot is empty
-    the class's ``__getattr__`` may compute a value and store it: `attrs` does so for cached properties. The instance
-    would be heavier after a freeze than before it, and so would every thawed one (7 % for a mapped task of Airflow's).
+    The result equals that of ``object.__reduce_ex__``. That function reads every slot by name. If a slot is empty, the
+    class's ``__getattr__`` may compute a value and store it, as `attrs` does for cached properties. The instance and
+    all thawed ones would then be heavier than before the freeze (by 7 % for a mapped task of Airflow).
 
-    None if the class has no such slots, or a say of its own in how its instances are read or pickled.
+    None if the class has no such slots, or customises how its instances are read or pickled.
     """
     names: list[str] = [] if kind.__itemsize__ or not hasattr(kind, "__getattr__") else _slot_names(kind)
     slots = {name: inspect.getattr_static(kind, name, None) for name in names}
@@ -103,7 +103,7 @@ def _reads_its_own_way(kind: type) -> bool:
 
 
 def _has_more_than(slots: Mapping[str, object], kind: type) -> bool:
-    """Whether instances hold anything beside these slots and a dict: the rule of Objects/typeobject.c."""
+    """Whether instances have storage beside these slots and a dict, by the rule of Objects/typeobject.c."""
     pointers = len(slots) + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
     is_slot = [isinstance(slot, types.MemberDescriptorType) for slot in slots.values()]
     return not all(is_slot) or kind.__basicsize__ > object.__basicsize__ + _POINTER * pointers
@@ -121,9 +121,9 @@ _HOOKS = (
 
 
 def dict_setter(kind: type) -> Any:
-    """The C function behind ``instance.__dict__ = state`` of this class's instances, to be frozen by reference.
+    """The C function behind ``instance.__dict__ = state`` for this class, to be frozen by reference.
 
-    None if the class has a say in how it is pickled, has state elsewhere than in ``__dict__``, or has no ``__dict__``.
+    None if the class customises pickling, has state outside of ``__dict__``, or has no ``__dict__``.
     """
     holder: Any = None
     for base in kind.__mro__[:-1]:
@@ -135,7 +135,7 @@ def dict_setter(kind: type) -> Any:
 
 
 def dict_reducer(kind: type) -> tuple[Reducer, object] | None:
-    """A reducer for instances of exactly this class, and its `dict_setter`; None if it has none."""
+    """A reducer for instances of exactly this class, and its `dict_setter`; None if the class has none."""
     set_dict = dict_setter(kind)
     if set_dict is None:
         return None
@@ -147,5 +147,5 @@ def dict_reducer(kind: type) -> tuple[Reducer, object] | None:
 
 
 def with_dict(kind: type, state: object, set_dict: object) -> tuple[Any, ...]:
-    """As ``copyreg`` wants it: a new instance whose ``__dict__`` is what the state is unpickled to."""
+    """The form that ``copyreg`` expects: a new instance with the unpickled state as its ``__dict__``."""
     return copyreg.__newobj__, (kind,), state, None, None, set_dict  # type: ignore[attr-defined]

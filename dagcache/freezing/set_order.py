@@ -1,13 +1,13 @@
-"""How to build a set that iterates in the same order as another.
+"""Recipes for building a set that iterates in the same order as another.
 
-A set iterates over its table. Where an element stands there follows from its hash, from the size of the table and from
-which elements were there before it; so a set that is built anew, by adding the elements in the order in which the old
-one gave them, comes out in another order in one of a hundred cases. Here the slots of the old table are worked out, and
-from them an order of adding that leads to the same ones; slots that only a removed element explains are kept occupied
-while the others are added. What is worked out is then tried: a recipe is given only if the set that it builds has the
-order that was asked for. It depends on how CPython probes a table only in that nothing would be found.
+A set iterates over its table. The slot of an element follows from its hash, the size of the table, and the elements
+that were there before it. So adding the elements of a set to a new one, in iteration order, changes the order in one of
+a hundred cases. This module computes the slots of the old table, and from them an order of adding that leads to the
+same slots. Slots that only a removed element explains are kept occupied while the others are added. Each recipe is then
+tried, and used only if the set that it builds has the order of the original. If CPython probed its tables in another
+way, no recipe would be found.
 
-Orders are those of this process: strings hash differently in another.
+Orders are valid within one process: strings hash differently in another.
 """
 
 from __future__ import annotations
@@ -28,24 +28,25 @@ __all__ = ["Recipe", "comes_back", "recipe_for"]
 
 _LINEAR_PROBES = 9
 _PERTURB_SHIFT = 5
-_REACHES = (12, 40, 120)  # slots of an element that are looked at: in a table two thirds full, few stand farther away
+_REACHES = (12, 40, 120)  # slots of an element to consider: in a table two thirds full, few elements are farther away
 _REPAIRS = 12
-_DETOURS = 50  # layouts that are given up because no order of adding leads to them
-_FEW = 6  # elements of which all orders of adding are tried
+_DETOURS = 50  # layouts to reject because no order of adding leads to them
+_FEW = 6  # elements: with so many or fewer, all orders of adding are tried
 _TRIES = 300
 _LEAST_SLOTS = 8
-_LEAST_GROWTH = 5  # elements for which the least of tables is too small
+_LEAST_GROWTH = 5  # elements for which the smallest table is too small
 _SET_BYTES = sys.getsizeof(frozenset())
 _SLOT_BYTES = struct.calcsize("nP")
 
 Recipe = tuple[Callable[..., Any], tuple[Any, ...]]
-"""A function and its arguments, as ``copyreg`` has them."""
+"""A function and its arguments, in the form of ``copyreg``."""
 
 
 def comes_back(items: AbstractSet[Any]) -> bool:
-    """Whether adding the elements of a set or frozenset, one by one as it gives them, builds the same order.
+    """Whether adding the elements of a set or frozenset one by one, in iteration order, builds the same order.
 
-    And a table of the same size, on which the order of sets that are made of it depends; not so for subclasses.
+    The table must have the same size, too, because the order of sets that are made from it depends on that. The size
+    is not compared for subclasses.
     """
     order = list(items)
     if len(order) < 2:
@@ -55,7 +56,7 @@ def comes_back(items: AbstractSet[Any]) -> bool:
 
 
 def recipe_for(items: AbstractSet[Any]) -> Recipe | None:
-    """How to build a set or frozenset in the order of this one; None if no way is found, as for all subclasses."""
+    """A recipe for a set or frozenset in the order of this one; None if none is found, as for all subclasses."""
     if type(items) not in (set, frozenset):
         return None
     order, nbytes = list(items), sys.getsizeof(items)
@@ -75,12 +76,12 @@ def _is_it(built: AbstractSet[Any], order: list[Any], nbytes: int) -> bool:
 
 
 def _slots_of(items: AbstractSet[Any]) -> int:
-    """The size of the table, which is part of the set itself while it is small."""
+    """The number of slots of the table. A small table is part of the set itself."""
     return max(_LEAST_SLOTS, (sys.getsizeof(items) - _SET_BYTES) // _SLOT_BYTES)
 
 
 def _recipes(kind: Any, order: list[Any], slots: int) -> Iterator[Recipe]:
-    """What may build it, what is found first of all first."""
+    """Candidates for a recipe, the cheapest to find first."""
     seeds = _seeds(len(order), slots)
     yield from _likely(lambda adding: (kind, (adding,)), order, slots)
     yield from _likely(lambda adding: _seeded(kind, adding, seeds), order, slots)
@@ -96,7 +97,7 @@ def _recipes(kind: Any, order: list[Any], slots: int) -> Iterator[Recipe]:
 
 
 def _likely(way: Callable[[list[Any]], Recipe], order: list[Any], slots: int) -> Iterator[Recipe]:
-    """Orders of adding that mostly do it: sorted, as a loader has them; and as they come, each in the way put first."""
+    """Orders that mostly work: sorted, as a loader adds them; iteration order, with displaced elements moved ahead."""
     with suppress(TypeError):
         yield way(sorted(order))
     adding = list(order)
@@ -107,7 +108,7 @@ def _likely(way: Callable[[list[Any]], Recipe], order: list[Any], slots: int) ->
         if _slots_of(built) != slots:
             return
         for wanted, found in zip(order, built, strict=True):
-            if wanted is not found:  # it stands there because the other has taken its slot
+            if wanted is not found:  # the wanted element has taken its slot
                 adding.remove(found)
                 adding.insert(adding.index(wanted), found)
                 break
@@ -118,24 +119,24 @@ def _seeded(kind: Any, adding: list[Any], seeds: int) -> Recipe:
 
 
 def seeded_frozenset(adding: list[Any], seeds: int) -> frozenset[Any]:
-    """A frozenset whose table had its size when the first came; ``seeds``: how many settle that size."""
+    """A frozenset whose table had its final size from the first element on; ``seeds``: how many settle that size."""
     first = frozenset(dict.fromkeys(adding[:seeds]))
     return first.union(adding[seeds:]) if seeds < len(adding) else first
 
 
 def seeded_set(adding: list[Any], seeds: int, occupied: Iterable[int] = ()) -> set[Any]:
-    """A set whose table had its size when the first came, and of which some slots were occupied meanwhile."""
+    """A set whose table had its final size from the first element on, and some slots occupied meanwhile."""
     obstacles = [_Obstacle(slot) for slot in occupied]
     coming = [*obstacles, *adding]
     built: set[Any] = set(dict.fromkeys(coming[:seeds]))
     built.update(coming[seeds:])
-    for obstacle in obstacles:  # not all at once: that would build the table anew
+    for obstacle in obstacles:  # one by one: removing all at once would rebuild the table
         built.discard(obstacle)
     return built
 
 
 class _Obstacle:
-    """Stands in one slot of a table, and is equal to nothing else."""
+    """Occupies one slot of a table, and is equal to no other object."""
 
     __slots__ = ("_slot",)
 
@@ -150,7 +151,7 @@ class _Obstacle:
 
 
 def _probes(hashed: int, slots: int) -> Iterator[int]:
-    """The slots that CPython looks at for an element, in turn; some of them again and again."""
+    """The slots that CPython probes for an element, in order; some repeat."""
     mask = slots - 1
     perturb = hashed & (2 ** (8 * struct.calcsize("P")) - 1)
     start = hashed & mask
@@ -161,13 +162,13 @@ def _probes(hashed: int, slots: int) -> Iterator[int]:
 
 
 def _way(hashed: int, slots: int, reach: int) -> list[int]:
-    """The first slots that an element may come to stand in, each once."""
+    """The first slots that an element may occupy, each once."""
     looked_at = itertools.islice(_probes(hashed, slots), 4 * reach)
     return list(dict.fromkeys(looked_at))[:reach]
 
 
 def _layouts(hashes: list[int], slots: int) -> Iterator[tuple[list[int], list[int], list[int]]]:
-    """Slots for the elements, the order of adding that leads there, and the slots that must be occupied meanwhile."""
+    """Slots for the elements, an order of adding that leads there, and the slots that must be occupied meanwhile."""
     for reach in _REACHES:
         ways = [_way(hashed, slots, reach) for hashed in hashes]
         for _ in range(_DETOURS):
@@ -180,14 +181,14 @@ def _layouts(hashes: list[int], slots: int) -> Iterator[tuple[list[int], list[in
                 if not needs:
                     return
                 barred = next(iter(needs.values()))
-            except CycleError as error:  # each of them would have to come before the other
+            except CycleError as error:  # each of two elements would have to come before the other
                 barred = error.args[1][0]
             ways[barred] = [slot for slot in ways[barred] if slot != places[barred]]
 
 
 def _places(ways: list[list[int]]) -> list[int] | None:
-    """A slot for each element, ascending, with as few steps from where they would like to stand as can be."""
-    # What is best for those up to here, by its last slot, ascending: a higher slot is worth keeping if it costs less.
+    """A slot for each element, ascending, with as few probes beyond their first slots as possible."""
+    # The best solutions so far by last slot, ascending: a higher slot is worth keeping if it costs less.
     frontier: list[tuple[int, int, Any]] = [(-1, 0, None)]
     for way in ways:
         after = []
@@ -211,10 +212,10 @@ def _places(ways: list[list[int]]) -> list[int] | None:
 
 
 def _sequence(hashes: list[int], places: list[int], slots: int) -> tuple[list[int], dict[int, int]]:
-    """In which order to add the elements so that they come to stand there, and the slots to occupy, each with for whom.
+    """An order of adding that puts the elements there, and the slots to occupy, each with the element that needs it.
 
-    CycleError if there is no such order. Those come first on which nothing depends: while the table grows it is built
-    anew, in an order of its own.
+    Raises CycleError if there is no such order. Elements on which no other depends come first: while the table grows,
+    it is rebuilt in an order of its own.
     """
     standing = {place: index for index, place in enumerate(places)}
     before: dict[int, set[int]] = {}
@@ -231,19 +232,19 @@ def _sequence(hashes: list[int], places: list[int], slots: int) -> tuple[list[in
 
 
 def _seeds(count: int, slots: int) -> int:
-    """How many elements make a table of this size if it is told beforehand that so many come."""
+    """The number of elements for which CPython allocates a table of this size if it knows their number in advance."""
     return min(count, slots // 2 - 1)
 
 
 def _fillers(obstacles: list[int], places: list[int], slots: int, count: int) -> list[int]:
-    """The slots to occupy: the obstacles, and as many others as it takes to make the table as large as it was."""
+    """The slots to occupy: the obstacles, and as many others as the table needs to reach its size."""
     missing = max(slots // 4, _LEAST_GROWTH) - count - len(obstacles) if slots > _LEAST_SLOTS else 0
     others = itertools.filterfalse({*obstacles, *places}.__contains__, range(slots))
     return obstacles + list(itertools.islice(others, max(0, missing)))
 
 
 def _guesses(kind: Any, order: list[Any]) -> Iterator[Recipe]:
-    """Adding them in some order; for frozensets that no other way leads to."""
+    """Recipes that add the elements in some order, for frozensets without another recipe."""
     if len(order) <= _FEW:
         yield from ((kind, (list(adding),)) for adding in itertools.permutations(order))
         return

@@ -1,11 +1,11 @@
-"""Instances that differ in few attributes, pickled as copies of one dict and what is different about each.
+"""Templates: instances that differ in few attributes are pickled as copies of one dict, plus their differences.
 
-To unpickle a dict of thirty-five attributes means looking up seventy memoised objects and inserting half of them one by
-one; to copy such a dict is one call of a C function that copies its table. Tasks of a DAG agree in most of their
-attributes: on graphs of operators a thaw takes a tenth less time, and a freeze, of which there is one, a quarter more.
+Unpickling a dict of thirty-five attributes looks up seventy memoised objects and inserts half of them one by one.
+Copying such a dict is one call of a C function that copies its table. Tasks of a DAG agree in most attributes: on
+graphs of operators a thaw takes a tenth less time, and the only freeze a quarter more.
 
-What could go wrong is a copy taken of a template that is not complete yet, because the way to it led over its own
-attributes. So a template holds only what leads nowhere, and counts for nothing until it has been pickled.
+A template must not be copied before it is complete, which could happen if it were reached through its own attributes.
+So a template holds only objects that refer to nothing else, and is used only after it has been pickled.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOMENTS = (dt.date, dt.time, dt.timedelta, dt.tzinfo)
 
 
 class Changed:
-    """A state as what differs from a template; pickled, it becomes a dict."""
+    """A state as its differences from a template. Pickled, it becomes a dict."""
 
     __slots__ = ("_changes", "_template")
 
@@ -36,15 +36,15 @@ class Changed:
         self._changes = changes
 
     def reduce(self) -> tuple[Any, ...]:
-        """As ``copyreg`` wants it: copy the template, then set what differs."""
+        """The form that ``copyreg`` expects: copy the template, then set the differences."""
         return COPY, (self._template,), None, None, self._changes
 
 
 class Templates:
-    """What the instances within one value have in common, for one dump of it: not thread-safe, and not to be kept.
+    """The templates for one dump of a value. Not thread-safe; do not keep it.
 
-    ``root``: the value; ``shared_ids``: of the objects that are pickled by reference. To both of them an attribute of a
-    template may refer; of other attributes only the names are common.
+    ``root``: the value; ``shared_ids``: ids of the objects that are pickled by reference. Attributes of a template may
+    refer to both. Of other attributes a template has only the names.
     """
 
     def __init__(self, root: object, shared_ids: AbstractSet[int]) -> None:
@@ -53,7 +53,7 @@ class Templates:
         self._pickled: set[int] = set()
 
     def reducer(self, kind: type, set_dict: object) -> Reducer:
-        """For instances of exactly this class; ``set_dict`` is its `dagcache.freezing.reducers.dict_setter`."""
+        """A reducer for instances of exactly this class; ``set_dict`` is its `dict_setter` (in `reducers`)."""
 
         def reduce(instance: Any) -> tuple[Any, ...]:
             return with_dict(kind, self._state(kind, instance.__dict__), set_dict)
@@ -75,11 +75,11 @@ class Templates:
         return type(value) in _ATOMS or id(value) in self._leads_nowhere or isinstance(value, _MOMENTS)
 
     def _first(self, template: dict[Any, Any], changes: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-        # Changes are asked for once what they are changes to has been pickled.
+        # The pickler asks for the changes after it has pickled the template.
         self._pickled.add(id(template))
         yield from changes
 
 
 def _changes(state: dict[Any, Any], template: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    """By identity: what is merely equal may be another object, and has to stay one."""
+    """By identity: an equal attribute may be a separate object and has to stay one."""
     return compress(state.items(), map(is_not, state.values(), template.values()))

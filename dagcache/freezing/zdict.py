@@ -1,8 +1,8 @@
-"""What the compressed values of a process have in common: a dictionary for zlib, learned from the first of them.
+"""A dictionary for zlib, learned from the first values of a process.
 
-Two DAGs share the shape of their tasks and many of their words, and a compressor that knows these beforehand need not
-spell them out: a sixth is saved on DAGs of a hundred tasks with commands of their own, a third and more on small ones.
-It costs nothing to thaw, and one dictionary per process to keep.
+Two DAGs share the shape of their tasks and many words. A compressor that knows these in advance saves a sixth on DAGs
+of a hundred tasks with individual commands, and a third or more on small ones. A thaw takes no longer, and there is one
+dictionary per process.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dagcache.concurrency.lock import Lock
 __all__ = ["LONGEST", "PIECE", "VALUES", "Dictionary"]
 
 LONGEST = 32 * 1024
-"""Bytes: as far as deflate looks back."""
+"""The longest dictionary in bytes: the window of deflate."""
 PIECE = 8 * 1024
-"""Bytes from the beginning of each value: what stands there is what all its parts look like."""
+"""Bytes that are taken from the beginning of each value. They are typical of all its parts."""
 VALUES = 64
-"""So many values are looked at, if the dictionary is not full before."""
-_NEW = 0.5  # of its compressed size: a piece of which less is new would teach little
+"""The number of values to learn from, unless the dictionary is full earlier."""
+_NEW = 0.5  # share of its compressed size: with less that is new, a piece adds little
 
 
 class Dictionary:
-    """Learns, and then never changes again: what was compressed with it can be inflated for ever. Thread-safe."""
+    """Learns once and then never changes, so that all values stay readable. Thread-safe."""
 
     def __init__(self) -> None:
         self.words = b""
@@ -33,20 +33,20 @@ class Dictionary:
         self._lock = Lock()
 
     def words_for(self, value: bytes) -> bytes:
-        """What to deflate a value with; while there is no dictionary that is nothing, and the value is learned from."""
+        """The dictionary for deflating a value. Empty while there is none; then this learns from the value."""
         words = self.words
         if not words:
             self.learn(value)
         return words
 
     def learn(self, value: bytes) -> None:
-        """Look at one more value; a few tenths of a millisecond for the first `VALUES`, and nothing afterwards."""
+        """Learn from one more value: a few tenths of a millisecond for the first `VALUES`, and no time afterwards."""
         if not self.words:
-            self._lock.try_run(self._take, value[:PIECE])  # never waited for: another value will do
+            self._lock.try_run(self._take, value[:PIECE])  # no wait: another value serves as well
 
     def _take(self, piece: bytes) -> None:
         if not self._learned or deflated(piece, self._learned) > _NEW * deflated(piece):
-            # What all have in common best comes last: what is near is referred to in fewer bits.
+            # The most common text comes last: a reference to near text takes fewer bits.
             self._learned = (piece + self._learned)[:LONGEST]
         self._seen += 1
         if self._seen >= VALUES or len(self._learned) >= LONGEST:

@@ -1,4 +1,4 @@
-"""What the cache says it holds, what its process grew by, and what comes back."""
+"""Accounted bytes, the growth of the process, and the memory that comes back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the resident memo
 
 
 MOST_LEFT = 0.6 if sys.version_info >= (3, 11) else 0.8
-"""Of what the process grew by, after `clear`. Python 3.10 keeps two thirds for its next objects."""
+"""Share of the growth of the process, after `clear`. Python 3.10 keeps two thirds for its next objects."""
 
 
 @lru_cache
@@ -31,15 +31,15 @@ def footprint() -> dict[str, Any]:
 @on_linux
 def test_the_accounted_bytes_are_what_the_process_grew_by() -> None:
     """Within five per cent."""
-    told = footprint()
-    assert abs(told["accounted"] / told["grown"] - 1) < 0.05
+    result = footprint()
+    assert abs(result["accounted"] / result["grown"] - 1) < 0.05
 
 
 @on_linux
 def test_most_of_the_memory_of_a_cleared_cache_comes_back() -> None:
     """Nothing small is left behind that would keep an arena of the allocator's."""
-    told = footprint()
-    assert told["left"] < MOST_LEFT * told["grown"]
+    result = footprint()
+    assert result["left"] < MOST_LEFT * result["grown"]
 
 
 def test_a_cleared_cache_watches_nothing() -> None:
@@ -53,9 +53,9 @@ def test_a_cleared_cache_watches_nothing() -> None:
 
 
 def test_nothing_that_is_remembered_grows_with_the_evictions() -> None:
-    """Ghosts, families, deadlines and flights are bounded by what is resident, however much has left."""
-    told = evict(3000)
-    early, late = told["early"], told["late"]
+    """Ghosts, families, deadlines and flights are bounded by the residents, however much has left."""
+    result = evict(3000)
+    early, late = result["early"], result["late"]
     assert late["evictions"] >= 3000 > 4 * early["evictions"]
     for name in ("ghosts", "families", "deadlines"):
         assert 0 < late[name] <= 2 * late["entries"] + 64 + 1, name

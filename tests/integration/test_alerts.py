@@ -1,4 +1,4 @@
-"""The alert rules: the file is what the code builds, each rule fires when it should, and says where to read on."""
+"""The alert rules: the file equals the code, each rule fires when it should, and links to a runbook."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def minutes(lasting: str) -> int:
 
 
 def looked_at(alert: Rule, series: dict[str, str], *looks: tuple[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """A test of promtool's: what is expected when."""
+    """A test for promtool: the expected alerts at a time."""
     return {
         "interval": "1m",
         "input_series": [{"series": name, "values": values} for name, values in series.items()],

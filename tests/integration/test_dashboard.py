@@ -1,4 +1,4 @@
-"""The dashboard: the file is what the code builds, uses every metric, and Prometheus understands every expression."""
+"""The dashboard: the file equals the code, uses every metric, and Prometheus accepts every expression."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_file_is_what_the_builder_makes() -> None:
 
 
 def test_it_shows_every_metric_and_no_other() -> None:
-    """A metric that nobody looks at is one too many."""
+    """A metric without a panel is one too many."""
     shown = families(set(NAME.findall(" ".join(expressions()))))
     assert shown == {metric.name for metric in METRICS}
 

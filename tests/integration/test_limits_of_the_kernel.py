@@ -15,10 +15,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limi
 
 def test_ten_times_what_fits_is_survived_without_the_collectors_help() -> None:
     """In no more than the base and two budgets; the peak is a third above one budget at most."""
-    told = in_a_process("ours-without-gc", "made-up", BUDGET)
-    assert told["survived"]
-    assert told["lookups"] == 2 * told["keys"]
-    assert told["peak"] <= 1.3 * BUDGET * 2**20
+    result = in_a_process("ours-without-gc", "made-up", BUDGET)
+    assert result["survived"]
+    assert result["lookups"] == 2 * result["keys"]
+    assert result["peak"] <= 1.3 * BUDGET * 2**20
 
 
 @pytest.mark.parametrize("control", ["unbroken", "by-count"])

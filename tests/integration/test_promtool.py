@@ -1,4 +1,4 @@
-"""The real Prometheus thinks well of what is exposed, finds it, and can answer the documented query."""
+"""The real Prometheus accepts the exposed metrics, finds them, and answers the documented query."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def documented_configuration(directory: Path) -> str:
 
 @pytest.fixture
 def registry() -> CollectorRegistry:
-    """Of a cache with something to tell."""
+    """The metrics of a cache with some history."""
     cache, _ = make_cache(max_bytes=MIB, name="scheduler")
     fill(cache, range(25))
     fill(cache, range(25))

@@ -18,7 +18,7 @@ MIB = 1024 * KIB
 
 @functools.total_ordering
 class Weighted:
-    """A value that says what it weighs, live; its frozen form is small. Equal if label and weight are."""
+    """A value that states its live weight; its frozen form is small. Equal if label and weight are."""
 
     def __init__(self, label: object, nbytes: int = 100 * KIB) -> None:
         self.label = label
@@ -45,12 +45,12 @@ class Unfreezable(Weighted):
 
 
 def stated_weight(value: Any) -> int:
-    """A sizer that believes what the value says."""
+    """A sizer that uses the weight that the value states."""
     return int(value.nbytes)
 
 
 class Removals:
-    """A listener that remembers what it was told."""
+    """A listener that keeps its calls."""
 
     def __init__(self) -> None:
         self.told: list[tuple[EntryInfo[Any], RemovalCause]] = []
@@ -81,7 +81,7 @@ def make_cache(**settings: Any) -> tuple[DagCache[Any, Any], ManualClock]:
 
 
 def fill(cache: DagCache[Any, Any], keys: Any, nbytes: int = 100 * KIB) -> None:
-    """Look each key up; what is missing is loaded."""
+    """Look up each key; missing ones are loaded."""
     for key in keys:
         cache.get_or_load(key, lambda key: Weighted(key, nbytes))
 

@@ -1,7 +1,7 @@
 """A process of its own that churns cyclic graphs through a small cache with the automatic collector off.
 
 ``python -m tests.support.churn ADMISSIONS [nobreaker]`` prints one line of JSON: RSS in bytes after a fifth of the
-admissions and after all of them, and what the cache says of itself.
+admissions and after all of them, and the cache's own figures.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ManualClock:
-    """Seconds that pass when told to, in either direction."""
+    """Seconds that pass only on request, in either direction."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now

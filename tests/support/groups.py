@@ -77,12 +77,12 @@ def _place(version: Version) -> Path:
     directories = list(_directories(Path("/"), version))
     if not directories:
         raise NoGroupError(f"there is no memory controller of {version} here")
-    # In version 2 a group that holds processes cannot hand controllers down, but for the root.
+    # In version 2 a group that holds processes cannot hand controllers down, except in the root.
     return directories[-1] if version == "cgroup2" else directories[0]
 
 
 class Member:
-    """A process in a group, which does and reports what it is told to, one command at a time."""
+    """A process in a group that executes commands one at a time and reports the results."""
 
     def __init__(self, group: Group, **settings: Any) -> None:
         command = [sys.executable, "-m", "tests.support.member", json.dumps(settings)]

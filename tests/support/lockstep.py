@@ -82,7 +82,7 @@ def _contents(left: Any, right: Any, where: str) -> Iterator[Pair]:
         if issubclass(kind, base):
             yield base.__repr__(left), base.__repr__(right), f"{where} as {base.__name__}"
     if kind not in _CONTAINERS and not _is_plain_instance(kind):
-        # An object of C code, or one with a say in how it is copied: what it says of itself is its value.
+        # An object of C code, or one that customises copying: its reduced form is its value.
         yield _said_of_itself(left), _said_of_itself(right), f"{where}.__reduce_ex__"
 
 

@@ -79,7 +79,7 @@ def main() -> None:
     instances.reader = lambda: None  # type: ignore[assignment]
     found["guessed"] = _failures(made, _is_weighed)
     os.write(1, ("\n" + json.dumps(found) + "\n").encode())
-    os._exit(0)  # what was made may want to be waited for
+    os._exit(0)  # some instances, such as threads, would block a normal exit
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from tests.support.clock import ManualClock
 
 
 class Lines(logging.Handler):
-    """Keeps what is logged, as it would be written."""
+    """Keeps the logged lines in their written form."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ def test_the_text_of_an_error_is_not_shown(limits: LogLimits, lines: Lines) -> N
 
 
 def test_what_led_to_an_error_is_told_by_its_type(limits: LogLimits, lines: Lines) -> None:
-    """As the interpreter does: what it was raised from, else what was being handled, unless that is suppressed."""
+    """As in the interpreter: the cause, else the context unless it is suppressed."""
     error = ValueError()
     error.__context__ = KeyError()
     limits.report("a", "failed", error=error)
@@ -179,7 +179,7 @@ def test_the_table_of_causes_is_bounded(logger: logging.Logger, lines: Lines, cl
 
 
 def test_room_is_made_of_old_causes_only(logger: logging.Logger, lines: Lines, clock: ManualClock) -> None:
-    """One that was told of within the minute is still counted."""
+    """One that was logged within the minute is still counted."""
     limits = LogLimits(logger, clock=clock, most_causes=2)
     limits.report("old", "failed")
     clock.advance(59)
@@ -394,15 +394,15 @@ def traceback_of(record: logging.LogRecord) -> str:
 
 def test_a_listener_is_told_why_something_left_though_it_failed_before() -> None:
     """Fewer lines, not fewer calls."""
-    told: list[RemovalCause] = []
+    causes: list[RemovalCause] = []
 
     def listen(_: object, cause: RemovalCause) -> None:
-        told.append(cause)
+        causes.append(cause)
         fail()
 
     cache: DagCache[Any, Any] = DagCache(max_bytes="10MiB", on_removal=listen)
     for key in range(3):
         cache[key] = key
         del cache[key]
-    assert told == [RemovalCause.EXPLICIT] * 3
+    assert causes == [RemovalCause.EXPLICIT] * 3
     assert cache.stats().listener_failures == 3

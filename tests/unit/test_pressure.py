@@ -47,7 +47,7 @@ BUDGET = 100 * MIB
 
 
 class Machine:
-    """A process whose memory tests choose, with a full cache of a tenth of the limit."""
+    """A process with memory that the test sets, and a full cache of a tenth of the limit."""
 
     def __init__(self, budget: int | str = BUDGET, held: int = BUDGET) -> None:
         self.cache, _ = make_cache(max_bytes=budget, name="scheduler")
@@ -119,7 +119,7 @@ def test_far_above_the_high_mark_it_shrinks_by_what_is_over_it() -> None:
 
 
 def test_shrinking_starts_from_what_is_held() -> None:
-    """Taking away what is not used frees nothing."""
+    """Taking away unused budget frees nothing."""
     machine = Machine(held=40 * MIB)
     held = machine.held
     machine.look(HIGH + 1)
@@ -333,7 +333,7 @@ def test_an_unbounded_cache_that_holds_nothing_keeps_a_little_room() -> None:
 
 
 def test_an_operators_resize_to_the_shrunken_budget_is_a_new_configuration() -> None:
-    """What was asked for counts, not whether it is what is in force already."""
+    """The request counts, even if that budget is in force already."""
     machine = Machine()
     machine.look(HIGH + 1)
     budget = machine.cache.max_bytes
@@ -614,7 +614,7 @@ def test_what_is_done_is_logged_when_the_direction_changes(caplog: pytest.LogCap
 
 
 class SmallMachine(Machine):
-    """One whose cache is a tenth of the limit as well, and that is quick to fill; others use what a story says."""
+    """The same with a cache that fills quickly; the test scripts the use of other processes."""
 
     def __init__(self) -> None:
         super().__init__(budget=MIB, held=0)

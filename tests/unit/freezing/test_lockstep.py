@@ -134,7 +134,7 @@ def _example() -> Dag:
 
 
 def test_equal_builds_are_the_same_graph() -> None:
-    """Two DAGs of equal arguments are equal in every part, and share only what is shared."""
+    """Two DAGs of equal arguments are equal in every part, and have only shared objects in common."""
     assert_same_graph(_example(), _example(), SHARED)
 
 
@@ -155,7 +155,7 @@ def test_a_plain_pickle_is_told_apart() -> None:
 
 
 def test_different_seeds_make_different_graphs() -> None:
-    """The seed varies what the tests run on."""
+    """The seed varies the graphs of the tests."""
     with pytest.raises(AssertionError):
         assert_same_graph(make_dag(5, 1), make_dag(5, 2), SHARED)
 
@@ -167,7 +167,7 @@ def test_json_gives_the_same_graph_back() -> None:
 
 
 def test_time_objects_are_compared_by_value() -> None:
-    """Objects of C code are compared by what they say of themselves."""
+    """Objects of C code are compared by their reduced form."""
     assert_same_graph([SHARED_DELAY], [SHARED_DELAY * 1])
     with pytest.raises(AssertionError):
         assert_same_graph([SHARED_DELAY], [SHARED_DELAY * 2])
@@ -196,7 +196,7 @@ class Ring:
 
 
 COLLIDING = (0, 32)
-"""Small integers that want the same slot of a table: what is added first comes first."""
+"""Small integers that compete for one slot of a table: the first to be added comes first."""
 
 
 @pytest.mark.parametrize("kind", [set, frozenset])
@@ -271,7 +271,7 @@ def test_a_weak_proxy_is_not_taken_for_its_referent() -> None:
 
 @pytest.mark.parametrize("part", [["a list"], {"a": "dict"}, {"a set"}, Ring(1)], ids=repr)
 def test_a_part_that_both_graphs_have_is_told_apart(part: object) -> None:
-    """Unless it is said to be shared, whoever changes it in one changes the other."""
+    """Unless it is declared as shared, a change in one graph changes the other."""
     assert_same_graph([part], [part], [part])
     with pytest.raises(AssertionError, match="not copied"):
         assert_same_graph([part], [part])

@@ -32,7 +32,7 @@ class Node:
 
 
 class CallableNode(Node):
-    """One whose proxies are of another type."""
+    """Its proxies are of another type."""
 
     def __call__(self) -> None:
         """Nothing."""
@@ -179,7 +179,7 @@ def test_plain_values_come_back(value: object) -> None:
 
 
 def test_features_are_the_length_and_the_number_of_memoized_objects() -> None:
-    """The sizer learns from them, so their meaning is fixed; it does not depend on what is shared."""
+    """The sizer learns from them, so their meaning is fixed; it does not depend on the shared objects."""
     items = [[n] for n in range(10)]
     plain, sharing = PickleFreezer().freeze(items), PickleFreezer(SHARED).freeze(items)
     assert plain.features == sharing.features
@@ -261,7 +261,7 @@ def test_an_error_while_thawing_is_a_thaw_error() -> None:
 
 
 class Delegating:
-    """Asks what it wraps for what it lacks itself, as many wrappers do: without it, it asks itself for ever."""
+    """Forwards missing attributes to the wrapped object, as many wrappers do; without that it recurses endlessly."""
 
     def __init__(self, inner: object) -> None:
         self.inner = inner
@@ -273,7 +273,7 @@ class Delegating:
 def test_what_freezes_and_does_not_thaw_is_refused() -> None:
     """It is tried before it is relied on."""
     freezer = PickleFreezer()
-    with pytest.raises(FreezeError, match="does not come back") as caught:
+    with pytest.raises(FreezeError, match="cannot be thawed again") as caught:
         freezer.freeze([Delegating("inner")])
     assert caught.value.kind is Delegating
     assert isinstance(caught.value.__cause__, RecursionError)
@@ -329,7 +329,7 @@ def only_nodes(kind: type) -> None:
 
 
 def test_a_rule_says_which_classes_have_a_frozen_form() -> None:
-    """It is asked about whatever pickle has no opcode for, however deep it stands, registered classes included."""
+    """It is called for each class without an opcode of pickle, at any depth, registered classes included."""
     freezer = PickleFreezer(rule=only_nodes)
     assert freezer.freeze([Node(a={"b": (1, "c", Node())}), {1, 2}, print, Node, Hashable, len]).data
     for foreign in (CallableNode(), functools.partial(print), SHARED_DELAY, CallableNode().__call__):
@@ -505,7 +505,7 @@ def test_a_child_of_a_fork_in_a_pause_collects_again() -> None:
 
 
 def test_the_collector_runs_seldom_during_a_relaxed_block() -> None:
-    """It stays on; afterwards its thresholds are what they were."""
+    """It stays on; afterwards its thresholds are as before."""
     before = gc.get_threshold()
     with gc_relaxed():
         assert gc.isenabled()

@@ -48,7 +48,7 @@ class WithSetState(Plain):
 
 
 class WithGetState(Plain):
-    """A say in what is stored."""
+    """A custom form of the stored state."""
 
     def __getstate__(self) -> Any:
         return {}
@@ -168,7 +168,7 @@ def test_freezing_fills_no_empty_slot(make: Any) -> None:
 
 
 def test_slots_that_are_filled_are_frozen() -> None:
-    """With the identity of what they hold."""
+    """With the identity of their contents."""
     value = Caching("one")
     value.neighbours = {"me": value}
     freezer = PickleFreezer()
@@ -191,7 +191,7 @@ def test_what_is_read_by_slot_is_what_pickle_reads() -> None:
 
 
 class CachingWithGetState(Caching):
-    """A say in what is stored."""
+    """A custom form of the stored state."""
 
     def __getstate__(self) -> Any:
         return {}

@@ -1,4 +1,4 @@
-"""Sets that come back in the order in which they were: whatever has happened to them before."""
+"""Sets keep their order through a thaw, whatever their history."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_sets_to_which_elements_were_only_added_iterate_as_before(make: Make, co
 @pytest.mark.parametrize("make", [with_gaps, refilled, immutable, united], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("count", SIZES)
 def test_other_sets_iterate_as_before_or_are_refused(make: Make, count: int) -> None:
-    """A slot that was used twice, or a table of which nothing can be removed: some orders cannot be built again."""
+    """A slot that was used twice, or a table without removals: some orders cannot be rebuilt."""
     rng = random.Random(count)
     refused = 0
     for _ in range(60 if count < 100 else 5):
@@ -244,7 +244,7 @@ def test_a_set_whose_elements_lead_back_to_the_value_is_refused() -> None:
     """The set cannot be built before what its elements refer to, and that not without the set."""
     node = Node()
     node.__dict__["found"] = colliding(node)
-    with pytest.raises(FreezeError, match="leads back"):
+    with pytest.raises(FreezeError, match="refers back"):
         FREEZER.freeze(node)
 
 
@@ -259,7 +259,7 @@ def test_a_set_within_a_set_is_refused_if_both_have_to_be_rebuilt() -> None:
 
 
 class Tags(set[Any]):
-    """A class of somebody's own."""
+    """A class of a user."""
 
 
 def test_a_subclass_is_refused_if_it_would_come_back_in_another_order() -> None:
@@ -267,7 +267,7 @@ def test_a_subclass_is_refused_if_it_would_come_back_in_another_order() -> None:
     rng = random.Random(9)
     found = [Tags(words(rng, 40)) for _ in range(200)]
     orderly, odd = (next(tags for tags in found if comes_back(tags) is wanted) for wanted in (True, False))
-    with pytest.raises(FreezeError, match="another order"):
+    with pytest.raises(FreezeError, match="change its order"):
         FREEZER.freeze(odd)
     assert_same_graph(orderly, thawed(orderly))
 

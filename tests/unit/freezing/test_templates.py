@@ -20,7 +20,7 @@ ZONE = SimpleNamespace(name="Etc/UTC")
 
 
 class Task:
-    """A node of a graph; what it is like is its ``__dict__``."""
+    """A node of a graph; its whole state is its ``__dict__``."""
 
     def __init__(self, **attributes: Any) -> None:
         self.__dict__.update(attributes)
@@ -34,7 +34,7 @@ class Graph:
 
 
 class Zone(dt.tzinfo):
-    """One that somebody has hung a task on."""
+    """A time zone with a reference to a task."""
 
     task: Task
 
@@ -139,7 +139,7 @@ def test_a_tuple_of_instances_that_refer_to_it() -> None:
 
 
 def test_what_instances_have_in_common_is_unpickled_once() -> None:
-    """Thirty attributes of which one differs: far fewer steps than pickle's own form has."""
+    """Thirty attributes, one of them different: far fewer steps than in plain pickle."""
     common = {f"attribute_{number}": f"value {number}" for number in range(30)}
     graph = Graph(*(Task(**common, number=number) for number in range(100)))
     assert opcodes(graph, PickleFreezer(alike=[Task])) < opcodes(graph, PickleFreezer()) / 3

@@ -89,7 +89,7 @@ def test_values_that_are_next_to_nothing_do_no_harm(size: int) -> None:
 
 
 def test_who_learns_is_never_waited_for() -> None:
-    """A thread that looks at a value, or a parent that did when this process was forked, holds nobody up."""
+    """A thread that looks at a value, or a parent that did when this process was forked, delays no other."""
     dictionary = Dictionary()
     dictionary._lock.run(dictionary.learn, b"not looked at")
     assert dictionary._seen == 0
@@ -98,7 +98,7 @@ def test_who_learns_is_never_waited_for() -> None:
 
 
 def test_many_threads_learn_one_dictionary() -> None:
-    """Whoever freezes meanwhile gets his value back."""
+    """A value that is frozen meanwhile can be thawed."""
     freezer = PickleFreezer()
     wrong: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Taking evicted values apart: what nobody holds goes at once, what somebody holds is not touched."""
+"""Release of evicted values: free ones go at once, held ones are not touched."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SlottedChild(Slotted):
 
 
 class Leaf:
-    """May be referred to weakly although the collector does not track it: it tells when a graph died."""
+    """May be referred to weakly although the collector does not track it: its death shows that of a graph."""
 
     __slots__ = ("__weakref__",)
 
@@ -99,12 +99,12 @@ def _alive(kind: type) -> int:
     return sum(type(item) is kind for item in gc.get_objects())
 
 
-# ---- what nobody holds goes at once
+# ---- free values go at once
 
 
 @pytest.mark.parametrize("shared", [SHARED, ()], ids=["singletons known", "singletons unknown"])
 @pytest.mark.parametrize("tasks", [0, 1, 75])
-def test_a_dag_that_nobody_holds_goes_at_once(tasks: int, shared: tuple[object, ...]) -> None:
+def test_a_dag_that_nothing_holds_goes_at_once(tasks: int, shared: tuple[object, ...]) -> None:
     """Without a collection, and whole; the singletons stay."""
     cell: list[object] = [make_dag(tasks, 1)]
     assert GenericBreaker(shared).release(cell) is Outcome.FREED
@@ -263,7 +263,7 @@ CYCLIC = [
 def test_cycles_of_every_make_are_broken(make: Callable[[], object]) -> None:
     """The collector finds nothing left; and no code of the value's classes has run."""
     breaker = GenericBreaker()
-    breaker.release([make()])  # whatever is made once per type is made here
+    breaker.release([make()])  # creates everything that is created once per type
     gc.collect()
     assert breaker.release([make()]) is Outcome.FREED
     assert gc.collect() == 0
@@ -289,7 +289,7 @@ def test_values_that_the_collector_does_not_track_are_not_even_walked(
     assert GenericBreaker().release(["text" * 1000]) is Outcome.FREED
 
 
-# ---- what somebody holds is not touched
+# ---- held values are not touched
 
 
 def _hold_in_closure(dag: Dag) -> object:
@@ -371,7 +371,7 @@ def test_a_dag_that_a_thread_uses_is_left_alone() -> None:
 
 
 def test_a_held_part_that_does_not_lead_back_stays_whole() -> None:
-    """The rest goes; what is held keeps everything it reaches."""
+    """The rest goes; the held part keeps everything that it reaches."""
     dag = make_dag(20, 1)
     task = _first_task(dag)
     held = [task.outlets, task.params, task.template_dict, dag.params]
@@ -490,7 +490,7 @@ def test_any_graph_is_judged_as_the_collector_would(
     before = _shape(found)
     cell: list[object] = [nodes[0]]
     del nodes, found
-    gc.collect()  # what leads to the value but is held by nobody
+    gc.collect()  # nodes that lead to the value and that nothing holds
     assert make_breaker().release(cell) is expected
     cell.clear()
     assert _shape(_reached(held)) == before
@@ -518,7 +518,7 @@ def test_cycles_in_what_was_left_out_are_not_left_out_for_long() -> None:
     assert not any(found[130:])
 
 
-def test_a_holder_among_what_was_left_out_is_not_taken_for_somebody_else() -> None:
+def test_a_holder_among_what_was_left_out_is_not_taken_for_an_outside_one() -> None:
     """It goes with the rest."""
     breaker = GenericBreaker()
     for is_cyclic in (False, True):
@@ -532,7 +532,7 @@ def test_a_holder_among_what_was_left_out_is_not_taken_for_somebody_else() -> No
 
 
 def test_a_dag_is_freed_by_a_breaker_that_has_learned_from_simpler_ones() -> None:
-    """Of tasks it has learned to leave out what they refer to; here that leads to other tasks."""
+    """It has learned to leave out the attributes of tasks; here these lead to other tasks."""
     breaker = GenericBreaker(SHARED)
     for make in (make_dag, make_dag, mapped_dag, mapped_dag, make_dag):
         assert breaker.release([make(20, 1)]) is Outcome.FREED
@@ -562,7 +562,7 @@ def _hold_by_generator(node: Node) -> object:
     ids=["generator", "iterator", "instance"],
 )
 def test_parts_of_unknown_make_count_as_holders(hold: Callable[[Node], object]) -> None:
-    """Of C code nobody knows what it reports: what it refers to is left to the collector."""
+    """The references that C code reports are unknown: its referents are left to the collector."""
     node = Node()
     node.first = hold(node)
     known = isinstance(node.first, contextlib.suppress)
@@ -583,7 +583,7 @@ def test_a_census_in_which_the_collector_may_have_run_does_not_count(monkeypatch
 
 
 def test_waiting_references_are_no_holders() -> None:
-    """They lead nobody to the value."""
+    """Only the cache uses them."""
     node = Node()
     node.first = node
     waiting = WaitingReference(node)
@@ -594,7 +594,7 @@ def test_waiting_references_are_no_holders() -> None:
 
 
 def test_instances_that_are_left_alone_get_no_dict() -> None:
-    """Looking must not make what is held heavier."""
+    """A census must not make a held value heavier."""
     node = Node()
     node.first = [node]
     before = list(map(type, gc.get_referents(node)))
@@ -602,11 +602,11 @@ def test_instances_that_are_left_alone_get_no_dict() -> None:
     assert list(map(type, gc.get_referents(node))) == before
 
 
-# ---- what is not judged
+# ---- values that are skipped
 
 
 def test_a_value_with_finalisers_is_skipped_whole() -> None:
-    """A finaliser may look at what is left of the value, so it must find all of it."""
+    """A finaliser may look at the rest of the value, so it must find all of it."""
     node = Finalised()
     node.first = {"me": node}
     cell: list[object] = [[node, [node]]]
@@ -644,7 +644,7 @@ def test_a_cycle_that_cannot_be_broken_is_not_reported_as_freed() -> None:
 
 
 def test_without_exact_counts_nothing_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Free-threaded interpreters cannot tell who holds what."""
+    """As on free-threaded interpreters."""
     monkeypatch.setattr(breaker_module, "EXACT_COUNTS", False)
     assert GenericBreaker().release([_list()]) is Outcome.SKIPPED
     assert GenericBreaker().release(["text"]) is Outcome.FREED
@@ -711,7 +711,7 @@ class Step:
 
 
 class Plan:
-    """A value of which each part leads back to it."""
+    """A value with parts that all lead back to it."""
 
     def __init__(self, steps: int = 5, extra: Callable[[Plan], object] = lambda _: None) -> None:
         self.steps = {number: Step(self) for number in range(steps)}
@@ -746,7 +746,7 @@ def test_a_value_with_a_finaliser_is_never_taken_apart() -> None:
 
 
 class Holding:
-    """A value of which something leads back to it."""
+    """A value with one part and a reference to itself."""
 
     def __init__(self, part: object) -> None:
         self.part = part
@@ -756,27 +756,27 @@ class Holding:
 class Watcher:
     """Notes the end of another part."""
 
-    def __init__(self, told: list[str]) -> None:
-        self.told = told
+    def __init__(self, notes: list[str]) -> None:
+        self.notes = notes
         self.log = "log"
 
     def ended(self, _: object) -> None:
         """A callback of a weak reference; an error in it could only be printed."""
-        self.told.append(getattr(self, "log", "emptied"))
+        self.notes.append(getattr(self, "log", "emptied"))
 
 
 def test_no_callback_of_a_weak_reference_finds_an_emptied_part() -> None:
     """The collector clears references of garbage without calling them."""
-    breaker, told = GenericBreaker(), list[str]()
+    breaker, notes = GenericBreaker(), list[str]()
     for _ in range(50):
-        watcher, watched = Watcher(told), Holding(None)
+        watcher, watched = Watcher(notes), Holding(None)
         callback = watcher.ended
         value = Holding((watcher, watched, (weakref.ref(watched, callback), callback)))
         cell: list[object] = [value]
         del watcher, watched, callback, value
         assert breaker.release(cell) is Outcome.SKIPPED
     gc.collect()
-    assert told == []
+    assert notes == []
 
 
 def test_a_deep_chain_that_cannot_be_emptied_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

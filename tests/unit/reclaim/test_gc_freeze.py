@@ -1,4 +1,4 @@
-"""Freezing the heap: what is frozen when, and that garbage is found in the end."""
+"""Freezes of the heap: their moments, and that garbage is found in the end."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_what_was_loaded_is_frozen_after_enough_loads() -> None:
 
 
 def test_garbage_is_not_frozen() -> None:
-    """It would stay for ever."""
+    """It would never be freed."""
     heap = HeapFreeze(ManualClock())
     before = gc.get_freeze_count()
     for _ in range(LOADS_PER_FREEZE):

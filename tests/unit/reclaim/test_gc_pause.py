@@ -1,4 +1,4 @@
-"""The host's collections are not held up for long, and the host finds what it has set."""
+"""The host's collections are not held up for long, and its settings survive."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_single_relaxed_block_does_not_stop_collections(collections: list[int]
 def test_a_collector_that_the_host_has_switched_off_gets_no_turn(
     kind: Any, clock: ManualClock, collections: list[int]
 ) -> None:
-    """It is off because somebody wants it so."""
+    """Other code has switched it off."""
     with automatic_gc_off(), kind():
         cycles(_DUE)
         open_and_close(kind)
@@ -208,7 +208,7 @@ class Model:
         return sum(isinstance(block, kind) for block in self.open)
 
     def check(self) -> None:
-        """The collector is as the host wants it, but for what open blocks change."""
+        """The collector is in the state that the host has set, except for the changes of open blocks."""
         assert gc.isenabled() == (self.enabled and not self.count(gc_paused))
         assert collector_is_off() == (not self.enabled or not self.youngest)
         seldom = self.count(gc_relaxed) and self.youngest

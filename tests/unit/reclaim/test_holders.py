@@ -1,4 +1,4 @@
-"""Whatever part of a DAG somebody holds, however he holds it, and however the DAG leaves: it stays whole.
+"""A DAG of which any part is held, in any way, stays whole, however it leaves the cache.
 
 And once it is dropped, the DAG goes, without the collector.
 """
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("only_our_objects", "no_collector")
 _TASKS = 6
 _BYTES = 100 * KIB
 _LOOKS = 130
-"""Looks after which a value that nobody holds is gone, however long it was held."""
+"""Looks after which a free value is gone, however long it was held."""
 
 Leave = Callable[[DagCache[Any, Any], ManualClock], object]
 

@@ -1,4 +1,4 @@
-"""Values that wait until nobody holds them: by themselves, with a breaker that a test sets, and with the exact one."""
+"""Values that wait until they are free: with a breaker that the test controls, and with the exact one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Breaker:
 
 
 def admit(room: WaitingRoom, value: Any, nbytes: int = 10) -> None:
-    """Have a value wait that somebody holds."""
+    """Let a held value wait."""
     room.admit([value], nbytes, OWN if isinstance(value, Ring) else 0)
 
 
@@ -85,7 +85,7 @@ def test_a_value_that_nobody_holds_does_not_wait() -> None:
 
 
 def test_a_value_of_unknown_references_is_tried_at_once() -> None:
-    """As one of which the sign is there."""
+    """As a value with a sign does."""
     room = WaitingRoom(GenericBreaker())
     room.admit([Ring()], 10, None)
     assert alive() == 0
@@ -189,7 +189,7 @@ def test_only_the_newest_are_kept_alive() -> None:
 
 
 def test_a_value_to_which_only_weak_references_lead_is_not_kept_alive() -> None:
-    """The census finds that somebody might get at it; then it dies as it would without the room."""
+    """The census finds a holder; then the value dies as it would without the room."""
     room = WaitingRoom(GenericBreaker())
     held = Leaf()
     watching = weakref.ref(held)
@@ -317,7 +317,7 @@ def test_what_another_thread_has_fetched_is_left_to_it() -> None:
 
 
 def test_the_bounds_are_those_that_are_told() -> None:
-    """Of a host's memory, what is garbage and waits is at most this."""
+    """The most bytes of garbage that may wait in the host's memory."""
     assert (waiting_room.STRONG_BYTES, waiting_room.STUBBORN_BYTES) == (2 * 2**20, 16 * 2**20)
 
 

@@ -164,7 +164,7 @@ def test_a_c_library_without_an_account_is_named(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_interpreter_without_pools_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A free-threaded one has other pools, of which it reports nothing."""
+    """A free-threaded one has other pools, and no report of them."""
     monkeypatch.setattr("dagcache.sizing.allocators._pool_report", lambda: "# mimalloc")
     monkeypatch.delenv("PYTHONMALLOC", raising=False)
     with pytest.raises(NoAccountError, match="PYTHONMALLOC"):

@@ -1,4 +1,4 @@
-"""Weights that the collector does not show: numpy arrays, and the locals of what is suspended."""
+"""Weights that the collector does not show: numpy arrays, and the locals of suspended frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Byte limits and durations: every text gives a value or a ConfigError, and values mean what they say."""
+"""Byte limits and durations: every text gives a value or a ConfigError, and values have their documented meaning."""
 
 from __future__ import annotations
 

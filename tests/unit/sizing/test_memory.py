@@ -71,7 +71,7 @@ def test_the_file_that_states_the_limit_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("outer", "inner"), [(300, 500), (500, 300)])
 @pytest.mark.parametrize("name", ["memory.max", "memory.high"])
 def test_the_tightest_limit_up_the_tree_counts(tmp_path: Path, outer: int, inner: int, name: str) -> None:
-    """A slice bounds its services whatever they are granted themselves."""
+    """A slice bounds its services, even below their own limits."""
     tree(
         tmp_path,
         ROOT_V2,
@@ -357,7 +357,7 @@ def test_while_no_file_can_be_opened_the_last_limit_stands(
 
 
 def test_a_directory_in_place_of_a_file_is_no_limit(tmp_path: Path) -> None:
-    """Unreadable files are skipped, whatever the reason."""
+    """Unreadable files are skipped, for any reason."""
     tree(tmp_path, ROOT_V2, **{"proc/self/cgroup": "0::/\n"})
     (tmp_path / "sys/fs/cgroup/memory.max").mkdir(parents=True)
     assert memory_limit(tmp_path) == MemoryLimit(8 * GIB, "machine")

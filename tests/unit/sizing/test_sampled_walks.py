@@ -1,4 +1,4 @@
-"""Walks of giants: a sample of what is alike stands for the rest."""
+"""Walks of giants: a sample of similar objects stands for the rest."""
 
 from __future__ import annotations
 

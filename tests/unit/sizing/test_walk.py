@@ -1,4 +1,4 @@
-"""Exact weights: what the allocators hand out for a graph, each object once, and nothing else."""
+"""Exact weights: the bytes that the allocators hand out for a graph, each object once, and nothing else."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def instances(kind: type, count: int) -> list[Any]:
 
 @pytest.mark.parametrize("count", [1, 3, 6, 12, 20, 40])
 def test_instances_weigh_what_the_allocators_handed_out(count: int) -> None:
-    """Inline values, managed dicts, shared keys, own dicts: whatever this version of Python does."""
+    """Inline values, managed dicts, shared keys, own dicts: as this version of Python does it."""
     make = partial(instances, type("Kind", (), {}), count)
     assert bytes_per_copy(make, 3) == pytest.approx(nbytes(make()), rel=0.03)
 
@@ -251,7 +251,7 @@ def test_an_object_that_cannot_tell_its_size_is_guessed(sizeof: Any) -> None:
 
 
 def test_an_objects_own_size_is_believed() -> None:
-    """Extension types say what they hold outside of Python's memory."""
+    """Extension types report the memory that they hold outside of Python's."""
 
     class Buffer:
         def __sizeof__(self) -> int:
@@ -328,7 +328,7 @@ def test_any_json_value_weighs_its_naive_size_and_some_rounding(value: object) -
 
 
 def test_a_graph_that_another_thread_changes_is_still_weighed() -> None:
-    """Dicts and lists may grow under the walk; it neither fails nor runs on for ever."""
+    """Dicts and lists may grow under the walk; it neither fails nor runs endlessly."""
     graph: dict[str, Any] = {f"key{i}": [float(i)] for i in range(2000)}
     stop = threading.Event()
 
@@ -352,7 +352,7 @@ def test_a_graph_that_another_thread_changes_is_still_weighed() -> None:
 
 
 def test_json_and_dag_builders_agree_on_the_weight() -> None:
-    """Two copies of one text weigh the same: no copy owns what the other shares."""
+    """Two copies of one text weigh the same: no copy owns the shared objects."""
     import json
 
     text = json.dumps(make_json(15, 2))
