@@ -15,7 +15,6 @@ reads the row. Rules:
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
 from contextlib import suppress
@@ -26,6 +25,7 @@ from uuid import UUID
 from dagcache.airflow import foreign, operator_links, rows, snapshots
 from dagcache.airflow.component import Component
 from dagcache.airflow.confirmations import Confirmation, Confirmations
+from dagcache.airflow.hit_counting import hit_counter
 from dagcache.airflow.payload import PayloadSizes
 from dagcache.airflow.quarantine import Quarantine, is_of_the_database
 from dagcache.airflow.rows import Content, Newest
@@ -436,22 +436,6 @@ def cached_bag(base: type, component: str, make_component: Callable[..., Compone
             "__module__": __name__,
             "component_name": component,
             "make_component": staticmethod(make_component),
-            "count_hit": _hit_counter(base),
+            "count_hit": hit_counter(base),
         },
     )
-
-
-def _hit_counter(base: Any) -> Callable[[Any], object]:
-    """The function that counts a hit in Airflow's own statistics, for bags of this class."""
-    if hasattr(base, "_on_cache_hit"):
-        return lambda bag: bag._on_cache_hit()  # noqa: SLF001 - Airflow 3.3.2
-    module = sys.modules[base.__module__]
-    stats = getattr(module, "stats", None) or getattr(module, "Stats", None)  # since 3.3.0, and before
-    if stats is None:
-        return lambda bag: None  # Airflow 3.1 counts no hits
-
-    def count(bag: Any) -> None:
-        if getattr(bag, "_use_cache", False):  # Airflow 3.2 counts hits in the API server only
-            stats.incr("api_server.dag_bag.cache_hit")
-
-    return count

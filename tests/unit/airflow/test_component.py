@@ -1,0 +1,247 @@
+"""What runs beside a component's cache: what the settings start, what a failure costs, what a fork leaves."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagcache.airflow import component as module
+from dagcache.airflow import graphs
+from dagcache.airflow.component import Component
+from dagcache.airflow.settings import read_settings
+from dagcache.freezing.pickle_freezer import PickleFreezer
+from dagcache.inspection.client import ask
+from dagcache.metrics.ports import parse_ports
+
+PATIENCE = 30.0
+
+Make = Callable[..., Component]
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """AIRFLOW_HOME, with a short name: the path of a socket has 107 bytes."""
+    path = Path(tempfile.mkdtemp(prefix="com", dir="/tmp"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", os.fspath(path))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Make a component with these settings, which is closed afterwards; without settings it starts nothing."""
+    monkeypatch.setattr(graphs, "freezer", lambda: (PickleFreezer(), []))
+    monkeypatch.setattr(module, "CoarseClock", lambda: time.monotonic)  # its thread ends some time after the test
+    made: list[Component] = []
+
+    def make(*, serves: bool = True, workers: int = 1, **texts: str) -> Component:
+        texts = {"metrics_port": "0", "attribution": "False", "max_bytes": "1MiB", "mode": "observe", **texts}
+        settings = read_settings(texts.get, "scheduler", workers)
+        made.append(Component(settings, home=folder, serves=serves, version_of=lambda key: (str(key)[:1], 1)))
+        return made[-1]
+
+    yield make
+    for component in made:
+        component.close()
+
+
+def free_port() -> str:
+    """A port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return str(server.getsockname()[1])
+
+
+def parts(component: Component) -> set[str]:
+    """The parts that run."""
+    found = {
+        "pressure": component.pressure,
+        "metrics": component.exposition,
+        "heap": component._heap,
+        "recording": component.recording,
+        "usage": component.attribution.path,
+    }
+    return {name for name, part in found.items() if part is not None}
+
+
+def test_settings_that_start_nothing_leave_the_cache_alone(make: Make) -> None:
+    """No thread, no socket, no file."""
+    component = make()
+    component.start()
+    assert parts(component) == set()
+    component.cache.check_invariants()
+
+
+@pytest.mark.parametrize(
+    ("texts", "started"),
+    [
+        ({"mode": "enforce"}, "pressure"),
+        ({"attribution": "True"}, "usage"),
+        ({"gc_freeze": "True"}, "heap"),
+    ],
+)
+def test_a_setting_starts_its_part_only(make: Make, texts: dict[str, str], started: str) -> None:
+    """The others are off."""
+    component = make(**texts)
+    component.start()
+    assert parts(component) == {started}
+
+
+def test_the_usage_socket_answers_with_the_components_name(make: Make) -> None:
+    """So that `dagcache top --dags` can show it."""
+    component = make(attribution="True")
+    component.start()
+    assert component.attribution.path is not None
+    assert ask(component.attribution.path)["component"] == "scheduler"
+
+
+def test_a_process_that_does_not_serve_has_no_endpoint_and_no_socket(make: Make) -> None:
+    """As a triggerer with the API server's bag."""
+    component = make(serves=False, attribution="True", metrics_port=free_port(), metrics_host="127.0.0.1")
+    component.start()
+    assert parts(component) == set()
+
+
+def test_lookups_are_recorded_into_the_directory_of_the_setting(make: Make, folder: Path) -> None:
+    """One file per process."""
+    component = make(trace=str(folder / "traces"), trace_ids="plain")
+    component.start()
+    assert component.recording is not None
+    component.cache["etl"] = ["task"]  # type: ignore[index]
+    assert component.cache.get("etl") == ["task"]  # type: ignore[call-overload]
+    component.close()
+    [path] = (folder / "traces").iterdir()
+    assert path == component.recording.path
+    assert path.name.startswith("scheduler-")
+    with path.open() as lines:
+        assert any("etl" in line for line in lines)
+
+
+def test_a_directory_that_cannot_be_written_to_is_one_warning(
+    make: Make, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the reason; the cache serves."""
+    (folder / "file").touch()
+    component = make(trace=str(folder / "file"))
+    component.start()
+    assert component.recording is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"trace recording in {folder / 'file'} is unavailable: " in caplog.text
+
+
+def test_a_directory_that_does_not_respond_delays_recording_only(
+    make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Recording starts when the directory responds."""
+    responds = threading.Event()
+    new_file_in = module.new_file_in
+
+    def wait(*arguments: Any) -> Path:
+        assert responds.wait(PATIENCE)
+        return new_file_in(*arguments)
+
+    monkeypatch.setattr(module, "_PATIENCE", 0.01)
+    monkeypatch.setattr(module, "new_file_in", wait)
+    component = make(trace=str(folder / "traces"))
+    component.start()
+    assert component.recording is None
+    assert "trace recording is delayed: directory" in caplog.text
+    responds.set()
+    for thread in threading.enumerate():
+        if thread.name == "dagcache-trace-file":
+            thread.join(PATIENCE)
+    assert component.recording is not None
+
+
+def test_a_part_that_fails_is_one_line_and_the_others_start(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line names the part."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(module, "MemoryPressure", fail)
+    component = make(mode="enforce", attribution="True")
+    component.start()
+    assert parts(component) == {"usage"}
+    assert "dagcache serves the scheduler without the memory pressure watch" in caplog.text
+
+
+def test_starting_twice_starts_once(make: Make) -> None:
+    """Also from a thread that waited for the first start."""
+    component = make(attribution="True")
+    component.start()
+    path = component.attribution.path
+    component.start()
+    component._start_once()
+    assert component.attribution.path == path
+
+
+def test_a_load_starts_the_parts_of_its_process(make: Make) -> None:
+    """A bag may be used in another process than the one that built it."""
+    component = make(attribution="True", gc_freeze="True")
+    component.loaded()
+    assert parts(component) == {"usage", "heap"}
+    component.loaded()
+
+
+def test_a_forked_child_has_no_part_until_its_first_load(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An executor's children inherit the bag and do not use it."""
+    component = make(mode="enforce", gc_freeze="True")
+    component.start()
+    pressure = component.pressure
+    assert pressure is not None
+    module._after_fork_in_child()
+    assert parts(component) == set()
+    pressure.stop()
+    monkeypatch.setattr(os, "getpid", lambda: component._pid + 1)
+    component.loaded()
+    assert parts(component) == {"pressure", "heap"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "workers", "line"),
+    [
+        ({"max_bytes": "1MiB"}, 1, "max_bytes = 1.0 MiB, ttl = 60 s, observe"),
+        ({"max_bytes": "0"}, 1, "max_bytes = unbounded, ttl = 60 s"),
+        ({"max_bytes": "25%", "memory_limit": "4GiB"}, 1, "(25% of memory_limit)"),
+        ({"max_bytes": "25%", "memory_limit": "4GiB"}, 4, "(25% of memory_limit, shared by 4 workers)"),
+        ({"max_bytes": "25%"}, 1, "'s memory), ttl"),
+    ],
+)
+def test_the_start_is_one_line_with_the_limits(
+    make: Make, texts: dict[str, str], workers: int, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the source of a relative budget."""
+    with caplog.at_level(logging.INFO, "dagcache"):
+        make(ttl="60", workers=workers, **texts).start()
+    [record] = caplog.records
+    assert record.getMessage().startswith("dagcache serves the scheduler: ")
+    assert line in record.getMessage()
+
+
+def test_the_start_line_has_the_address_of_the_endpoint(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """For an operator who looks for the metrics."""
+    port = free_port()
+    component = make(metrics_port=port, metrics_host="127.0.0.1")
+    with caplog.at_level(logging.INFO, "dagcache"):
+        component.start()
+    assert parts(component) == {"metrics"}
+    assert f"metrics on http://127.0.0.1:{parse_ports(port)[0]}/metrics" in caplog.text
+
+
+def test_without_frozen_copies_there_is_no_freezer(make: Make) -> None:
+    """The setting `frozen`."""
+    component = make(frozen="False")
+    component.cache["etl"] = ["task"]  # type: ignore[index]
+    assert component.cache.stats().frozen_bytes == 0

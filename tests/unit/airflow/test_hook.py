@@ -1,0 +1,226 @@
+"""The hook replaces the bag class of a use site, or leaves it alone with one line in the log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dagcache.airflow import component as component_module
+from dagcache.airflow import hook
+from dagcache.errors import ConfigError
+
+
+class Bag:
+    """A bag class of the supported shape."""
+
+    def _get_dag(self, version_id: Any, session: Any) -> None: ...
+
+    def _read_dag(self, serdag: Any) -> None: ...
+
+    def get_latest_version_of_dag(self, dag_id: str, *, session: Any) -> None:
+        """As Airflow's."""
+
+
+class CachedLookups:
+    """A stand-in for the mixin of `dagcache.airflow.bag`, which imports Airflow."""
+
+
+class Conf:
+    """A stand-in for Airflow's configuration."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self.workers: object = 1
+        self.error: Exception | None = None
+
+    def get(self, section: str, name: str, fallback: str | None) -> str | None:
+        """The text of a setting."""
+        assert section == "dagcache"
+        if self.error is not None:
+            raise self.error
+        return self.texts.get(name, fallback)
+
+    def getint(self, section: str, name: str, fallback: int) -> Any:
+        """The number of workers."""
+        assert (section, name, fallback) == ("api", "workers", 1)
+        return self.workers
+
+
+@pytest.fixture
+def conf(monkeypatch: pytest.MonkeyPatch) -> Conf:
+    """Airflow's configuration, and a table of serialised DAGs of the supported shape."""
+    conf = Conf()
+    model = SimpleNamespace(dag_version_id=1, dag_hash=2, latest_item_select_object=3)
+
+    def cached_bag(base: type, component: str, make_component: Any) -> type:
+        return type("Cached", (CachedLookups, base), {"component": component, "make": staticmethod(make_component)})
+
+    for name, names in {
+        "airflow": {},
+        "airflow.configuration": {"conf": conf, "AIRFLOW_HOME": "/opt/airflow"},
+        "airflow.models": {},
+        "airflow.models.serialized_dag": {"SerializedDagModel": model},
+        "dagcache.airflow.bag": {"CachedLookups": CachedLookups, "cached_bag": cached_bag},
+    }.items():
+        module = ModuleType(name)
+        vars(module).update(names)
+        monkeypatch.setitem(sys.modules, name, module)
+    for name in ("gunicorn.arbiter", "airflow.api_fastapi.main"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "argv", ["airflow", "scheduler"])
+    return conf
+
+
+@pytest.fixture(params=hook.BAG_NAMES)
+def site(request: pytest.FixtureRequest) -> Any:
+    """A use site of either version of Airflow."""
+    module = ModuleType("use_site")
+    setattr(module, request.param, Bag)
+    return module
+
+
+def bag_of(site: Any) -> Any:
+    """The class that the site has now."""
+    return next(getattr(site, name) for name in hook.BAG_NAMES if hasattr(site, name))
+
+
+def test_a_bag_class_of_the_supported_shape_is_replaced_by_a_subclass(site: Any, conf: Conf) -> None:
+    """Once: a second installation leaves it."""
+    assert hook.install(site, "scheduler")
+    cached = bag_of(site)
+    assert issubclass(cached, CachedLookups)
+    assert issubclass(cached, Bag)
+    assert hook.install(site, "scheduler")
+    assert bag_of(site) is cached
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The messages of the log."""
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_mode_off_leaves_it_with_a_line(site: Any, conf: Conf, caplog: pytest.LogCaptureFixture) -> None:
+    """At INFO: an operator wants it so."""
+    conf.texts["mode"] = "off"
+    with caplog.at_level(logging.INFO, "dagcache"):
+        assert not hook.install(site, "scheduler")
+    assert bag_of(site) is Bag
+    assert lines(caplog) == ["dagcache is off in the scheduler: [dagcache] mode = off"]
+
+
+def test_a_setting_that_cannot_be_read_leaves_it(site: Any, conf: Conf, caplog: pytest.LogCaptureFixture) -> None:
+    """The line names the setting, the value and the accepted forms."""
+    conf.texts["max_bytes"] = "10XB"
+    assert not hook.install(site, "scheduler")
+    assert bag_of(site) is Bag
+    assert lines(caplog)[0].startswith("dagcache is off in the scheduler: [dagcache] max_bytes = '10XB' ")
+
+
+def test_a_table_of_another_shape_leaves_it(site: Any, conf: Conf, caplog: pytest.LogCaptureFixture) -> None:
+    """The line names the missing attribute."""
+    del sys.modules["airflow.models.serialized_dag"].SerializedDagModel.dag_hash
+    assert not hook.install(site, "api_server")
+    assert bag_of(site) is Bag
+    line = "dagcache is off in the api_server: unsupported version of Airflow (SerializedDagModel has no dag_hash)"
+    assert lines(caplog) == [line]
+
+
+def test_a_site_without_a_bag_class_is_left(conf: Conf, caplog: pytest.LogCaptureFixture) -> None:
+    """Another version of Airflow."""
+    assert not hook.install(ModuleType("empty"), "scheduler")
+    assert "no class CachedDBDagBag or DBDagBag at the use site" in lines(caplog)[0]
+
+
+class WithoutRead(Bag):
+    """A bag that reads rows in another way."""
+
+    _read_dag = None  # type: ignore[assignment]
+
+
+class WithTeam(Bag):
+    """A bag whose lookups take another argument."""
+
+    def _get_dag(self, version_id: Any, team: str, session: Any) -> None: ...  # type: ignore[override]
+
+
+@pytest.mark.parametrize(
+    ("base", "fault"),
+    [
+        (Bag, ""),
+        (None, "no class CachedDBDagBag or DBDagBag at the use site"),
+        (len, "no class CachedDBDagBag or DBDagBag at the use site"),
+        (WithoutRead, "WithoutRead has no _read_dag"),
+        (WithTeam, "WithTeam._get_dag takes version_id, team, session"),
+    ],
+)
+def test_a_bag_class_of_another_shape_is_described(base: Any, fault: str) -> None:
+    """By the first difference."""
+    assert hook.unknown_shape(base) == fault
+
+
+def test_a_configuration_that_airflow_cannot_read_is_an_error_that_names_the_setting(conf: Conf) -> None:
+    """A percent sign that is not escaped is the usual reason."""
+    conf.error = ValueError("invalid interpolation syntax")
+    with pytest.raises(ConfigError, match=r"mode = '\?' .*in airflow.cfg, % is written %%.*interpolation"):
+        hook.settings_of("scheduler")
+
+
+@pytest.mark.parametrize(
+    ("component", "configured", "argv", "workers"),
+    [
+        ("scheduler", 4, ["airflow", "scheduler"], 1),
+        ("api_server", 4, ["airflow", "api-server"], 4),
+        ("api_server", 4, ["airflow", "api-server", "--workers", "2"], 2),
+        ("api_server", "many", ["airflow", "api-server"], 1),
+    ],
+)
+def test_the_workers_of_an_api_server_share_the_memory(
+    component: str, configured: object, argv: list[str], workers: int, conf: Conf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scheduler is alone."""
+    conf.workers = configured
+    monkeypatch.setattr(sys, "argv", argv)
+    assert hook.settings_of(component).cache.workers == workers
+
+
+class Component:
+    """A stand-in for the component."""
+
+    def __init__(self, settings: Any, *, home: Path, serves: bool, version_of: Any) -> None:
+        self.home, self.serves, self.started = home, serves, False
+
+    def start(self) -> None:
+        """Note it."""
+        self.started = True
+
+
+@pytest.mark.parametrize(
+    ("component", "imported", "serves", "started"),
+    [
+        ("scheduler", [], True, True),
+        ("api_server", [], False, True),
+        ("api_server", ["airflow.api_fastapi.main"], True, True),
+        ("api_server", ["airflow.api_fastapi.main", "gunicorn.arbiter"], True, False),
+    ],
+)
+def test_a_component_serves_in_its_own_processes_and_starts_in_workers(
+    component: str,
+    imported: list[str],
+    serves: bool,
+    started: bool,
+    site: Any,
+    conf: Conf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A triggerer builds the API server's bag, too, and gunicorn's master builds one before it forks."""
+    monkeypatch.setattr(component_module, "Component", Component)
+    for name in imported:
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    assert hook.install(site, component)
+    made = bag_of(site).make(None)
+    assert (made.home, made.serves, made.started) == (Path("/opt/airflow"), serves, started)
