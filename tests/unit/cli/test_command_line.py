@@ -84,7 +84,7 @@ def test_a_bad_option_is_refused_with_its_reason(
 
 def test_without_an_airflow_run_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """And how to get one."""
-    monkeypatch.setattr(run, "find_spec", lambda _name: None)
+    monkeypatch.setattr(run, "has_airflow", lambda: False)
     assert main(["run"]) == 1
     assert "pip install 'apache-airflow>=3.1'" in capsys.readouterr().err
 
