@@ -539,6 +539,24 @@ def test_a_folder_of_that_name_is_no_airflow(tmp_path: Path, monkeypatch: pytest
     assert not installed.has_airflow()
 
 
+def test_the_entry_point_of_this_installation_is_found() -> None:
+    """By the metadata of the installer."""
+    assert doctor._hooks() == ["dagcache.airflow.bootstrap"]
+    assert doctor._version("sqlalchemy")
+    assert doctor._version("a package that does not exist") is None
+
+
+def test_without_airflow_the_defaults_are_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No failure: an environment without Airflow needs no hook."""
+    monkeypatch.setattr(doctor, "has_airflow", lambda: False)
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "warning  airflow: Airflow is not installed" in printed
+    assert "memory, default" in printed
+
+
 _WITHOUT_AIRFLOW = """
 import runpy, sys
 for name in ("airflow", "sqlalchemy", "psutil", "rich"):
