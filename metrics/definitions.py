@@ -1,8 +1,8 @@
-"""Every metric, once: name, type, labels, help, and the decision that it serves.
+"""The definition of every metric: name, type, labels, help, and the decision that it serves.
 
-Code and documentation are held to this list by tests. Names follow the Prometheus conventions: one prefix, base units,
-``_total`` on counters. All carry the label ``component``; none carries an id of a DAG or version: their number has no
-bound. A hit ratio is for PromQL to compute.
+Tests compare code and documentation with this list. Names follow the Prometheus conventions: one prefix, base units,
+``_total`` on counters. Every metric has the label ``component``. None has the id of a DAG or a version, because their
+number has no bound. A hit ratio is for PromQL to compute.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric family, as it is exposed."""
+    """One metric family."""
 
     name: str
     kind: Kind
@@ -23,11 +23,11 @@ class Metric:
     """Beside ``component``."""
     help: str
     decision: str
-    """What somebody who looks at it decides by it."""
+    """The decision that its value supports."""
 
     @property
     def all_labels(self) -> tuple[str, ...]:
-        """With ``component``."""
+        """All labels, ``component`` first."""
         return ("component", *self.labels)
 
 
@@ -50,162 +50,162 @@ METRICS: tuple[Metric, ...] = (
         "dagcache_absent_total",
         "counter",
         (),
-        "Misses for which there was nothing to load.",
-        "Somebody asks for versions that are gone.",
+        "Misses for which the loader found no value.",
+        "A caller asks for versions that no longer exist.",
     ),
     Metric(
         "dagcache_loads_deduplicated_total",
         "counter",
         (),
         "Misses that waited for another thread's load of the same key.",
-        "What single flight saves the database.",
+        "The loads that single flight saves the database.",
     ),
     Metric(
         "dagcache_load_failures_total",
         "counter",
         (),
-        "Loads whose loader raised.",
-        "Look at the database and at the serialised DAGs.",
+        "Loads that ended with an error of the loader.",
+        "Check the database and the serialised DAGs.",
     ),
     Metric(
         "dagcache_thaw_failures_total",
         "counter",
         (),
-        "Frozen copies that did not give their value back and were loaded anew.",
-        "Anything but 0: memory is being damaged, or a class does not survive pickling.",
+        "Frozen copies that could not be thawed; the value was loaded again.",
+        "Above 0: memory is being damaged, or a class does not survive pickling.",
     ),
     Metric(
         "dagcache_unfrozen_total",
         "counter",
         (),
         "Values without a frozen form, kept live only.",
-        "Each of them is loaded anew when its live copy is gone; the log names the class that is to blame.",
+        "Each of them is loaded again once its live copy has left; the log names the class that causes this.",
     ),
     Metric(
         "dagcache_evictions_total",
         "counter",
         ("cause",),
-        "Entries that left, by cause.",
-        "size: grow max_bytes. expired: as it should be.",
+        "Entries that left the cache, by cause.",
+        "size: raise max_bytes. expired: normal.",
     ),
     Metric(
         "dagcache_evicted_bytes_total",
         "counter",
         ("cause",),
-        "What the entries weighed that left, by cause.",
-        "How fast the cache turns over.",
+        "Bytes of the entries that left the cache, by cause.",
+        "The turnover of the cache.",
     ),
     Metric(
         "dagcache_demotions_total",
         "counter",
         (),
-        "Live copies given up while their entries stayed frozen.",
+        "Live copies that left while their entries stayed frozen.",
         "Many per live hit: max_bytes is below the working set.",
     ),
     Metric(
         "dagcache_rejections_total",
         "counter",
         ("reason",),
-        "Values that were served and not kept, by reason.",
-        "oversize: a DAG does not fit the budget at all. sizer: a bug.",
+        "Values that were served but not admitted, by reason.",
+        "oversize: a DAG exceeds the budget. sizer: a bug.",
     ),
     Metric(
         "dagcache_load_duration_seconds",
         "histogram",
         (),
-        "What loads took.",
-        "What a miss costs; whether the database is slow.",
+        "Duration of loads.",
+        "The cost of a miss; a slow database.",
     ),
     Metric(
         "dagcache_thaw_duration_seconds",
         "histogram",
         (),
-        "What thaws took.",
-        "What a frozen hit costs beside a load.",
+        "Duration of thaws.",
+        "The cost of a frozen hit, compared with a load.",
     ),
     Metric(
         "dagcache_bytes",
         "gauge",
         ("tier",),
-        "What is held, by tier: live, frozen, the cache's own overhead, and waiting: it left and is not freed yet.",
-        "Its sum against max_bytes: is the budget used, and by what. Much waiting: callers hold what has left.",
+        "Bytes by tier: live, frozen, overhead of the cache, and waiting: evicted but not freed yet.",
+        "The use of the budget: the sum against max_bytes. Much waiting: callers hold evicted DAGs.",
     ),
     Metric(
         "dagcache_serialized_bytes",
         "gauge",
         (),
-        "What the resident entries weigh where they come from.",
-        "How much larger than its serialised form a DAG is in memory.",
+        "Bytes of the resident entries in their serialised form.",
+        "The size of a DAG in memory, relative to its serialised form.",
     ),
-    Metric("dagcache_max_bytes", "gauge", (), "The byte limit in force; 0 = none.", "Whether a resize took effect."),
+    Metric("dagcache_max_bytes", "gauge", (), "The byte limit in force; 0 = none.", "The effect of a resize."),
     Metric(
         "dagcache_entries",
         "gauge",
         ("tier",),
         "Resident entries by their best tier: live, or frozen only.",
-        "How many versions the budget holds.",
+        "The number of versions that the budget holds.",
     ),
     Metric(
         "dagcache_entry_bytes",
         "histogram",
         (),
-        "The weights of what is resident now; not cumulative over time.",
-        "Whether a few giants fill the budget.",
+        "Bytes of each resident entry now; not cumulative over time.",
+        "A few giants that fill the budget.",
     ),
     Metric(
         "dagcache_next_victim_idle_seconds",
         "gauge",
         (),
-        "For how long the next victim has not been used; 0 if there is none.",
-        "Young victims: grow max_bytes. Hours: it could be smaller.",
+        "Seconds since the last use of the next victim; 0 without one.",
+        "Minutes: raise max_bytes. Hours: it could be smaller.",
     ),
     Metric(
         "dagcache_sizing_error_ratio",
         "gauge",
         (),
-        "Recent mean of (estimate - exact walk) / exact walk, of loaded or thawed values: the larger.",
-        "Beyond a few per cent: do not trust the bytes, report it.",
+        "Recent mean of (estimate - exact walk) / exact walk, for loaded or for thawed values, whichever is larger.",
+        "Beyond a few per cent: do not trust the bytes, and report it.",
     ),
     Metric(
         "dagcache_sizing_seconds_total",
         "counter",
         (),
         "Time spent on weighing.",
-        "Whether weighing is worth its price.",
+        "The cost of weighing.",
     ),
     Metric(
         "dagcache_unbroken_cycles_total",
         "counter",
         (),
-        "Values that left and could not be taken apart, whose memory was left to the collector.",
-        "Any: values have finalisers, are too large for a census, or are held and have no weak references.",
+        "Evicted values that could not be taken apart: the garbage collector frees their memory.",
+        "Above 0: values have finalisers, are too large for a census, or are held and have no weak references.",
     ),
     Metric(
         "dagcache_process_resident_bytes",
         "gauge",
         (),
-        "The process's resident memory.",
-        "Whether the cache is what grows.",
+        "Resident memory of the process.",
+        "The growth of the process, compared with that of the cache.",
     ),
     Metric(
         "dagcache_memory_limit_bytes",
         "gauge",
         ("source",),
-        "The memory limit of the container or the machine, and where it was read.",
-        "What a percentage is of, and how far the kernel's limit is.",
+        "The memory limit of the container or the machine, by its source.",
+        "The base of a percentage, and the distance to the limit of the kernel.",
     ),
     Metric(
         "dagcache_pressure_state",
         "gauge",
         ("state",),
-        "1 for what is being done about the process's memory, 0 for everything else.",
-        "floor: something else fills the memory. Long shrunk: lower max_bytes, or raise the memory limit.",
+        "1 for the current state of the reaction to memory pressure, 0 for the other states.",
+        "floor: the memory is used elsewhere. shrunk for long: lower max_bytes, or raise the memory limit.",
     ),
     Metric(
         "dagcache_info",
         "gauge",
         ("version", "mode"),
         "Always 1; the version and the mode in labels.",
-        "What is running where, and whether it evicts or only observes.",
+        "The versions and modes of the running processes.",
     ),
 )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from dagcache.cli.advise import command as advise
+from dagcache.cli.audit import command as audit
 from dagcache.cli.doctor import command as doctor
 from dagcache.cli.monitoring import command as monitoring
 from dagcache.cli.replay import command as replay
@@ -25,6 +26,7 @@ _COMMANDS = {
     "top": top,
     "doctor": doctor,
     "replay": replay,
+    "audit": audit,
     "monitoring": monitoring,
 }
 _INTERRUPTED = 128 + signal.SIGINT  # the exit code that a shell reports

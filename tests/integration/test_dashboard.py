@@ -93,10 +93,10 @@ def test_grafana_is_told_how_to_draw_them() -> None:
         {"color": "green", "value": 0.9},
     ]
     assert (ratio["fieldConfig"]["defaults"]["min"], ratio["fieldConfig"]["defaults"]["max"]) == (0, 1)
-    stacked = by_title["Lookups by what served them"]["fieldConfig"]["defaults"]["custom"]["stacking"]
+    stacked = by_title["Lookups by tier"]["fieldConfig"]["defaults"]["custom"]["stacking"]
     assert stacked == {"group": "A", "mode": "normal"}
-    assert "min" not in by_title["How far estimated weights are off"]["fieldConfig"]["defaults"]  # it may be below 0
-    (target,) = by_title["What is running where"]["targets"]
+    assert "min" not in by_title["Error of estimated bytes"]["fieldConfig"]["defaults"]  # it may be below 0
+    (target,) = by_title["Running versions"]["targets"]
     assert (target["instant"], target["range"], target["format"]) == (True, False, "table")
     assert [target["refId"] for target in by_title["Resident memory and its limit"]["targets"]] == ["A", "B", "C"]
 

@@ -1,14 +1,14 @@
-"""The command that builds the dashboard and the alert rules: ``python -m tools.monitoring``.
+"""The command that builds the dashboard, the alert rules and the table of metrics: ``python -m tools.monitoring``.
 
-It writes both files to ``metrics/``, from where the package ships them, and to ``docs/monitoring/``, for readers of the
-documentation.
+It writes the first two to ``metrics/``, from where the package ships them, and to ``docs/monitoring/``, for readers of
+the documentation. The table goes to ``docs/metrics.md``.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tools.monitoring import alerts, dashboard
+from tools.monitoring import alerts, dashboard, table
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,6 +18,8 @@ def main() -> None:
     for folder in (_ROOT / "metrics", _ROOT / "docs" / "monitoring"):
         (folder / "alerts.yaml").write_text(alerts.text())
         (folder / "dashboard.json").write_text(dashboard.text())
+    page = _ROOT / "docs" / "metrics.md"
+    page.write_text(table.with_table(page.read_text()))
 
 
 if __name__ == "__main__":

@@ -24,18 +24,18 @@ class Rule:
     severity: Severity
     expression: str
     lasting: str
-    """For how long it must hold, in Prometheus' notation."""
+    """The time that the expression must hold, in Prometheus' notation."""
     summary: str
     description: str
 
     @property
     def runbook(self) -> str:
-        """The anchor of its section."""
+        """The anchor of its runbook."""
         return self.name.lower()
 
 
 _EACH = "by (component, instance)"
-_WHO = "{{ $labels.component }} ({{ $labels.instance }})"
+_PROCESS = "{{ $labels.component }} ({{ $labels.instance }})"
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -46,9 +46,9 @@ RULES: tuple[Rule, ...] = (
         f"and sum {_EACH} (rate(dagcache_misses_total[10m])) > 0.05\n"
         f"and max {_EACH} (dagcache_next_victim_idle_seconds) < 600",
         "15m",
-        "{{ $labels.component }}: DAG versions leave the cache that are in use",
-        f"The cache of {_WHO} drops versions that were used within the last ten"
-        " minutes, and loads others or the same again: max_bytes is too small.",
+        "{{ $labels.component }}: the cache evicts DAG versions that are in use",
+        f"The cache of {_PROCESS} evicts versions that were used within the last ten minutes, and loads others or the"
+        " same again: max_bytes is too small.",
     ),
     Rule(
         "DagcacheHardlyHits",
@@ -57,8 +57,8 @@ RULES: tuple[Rule, ...] = (
         f"/ (sum {_EACH} (rate(dagcache_hits_total[30m])) + sum {_EACH} (rate(dagcache_misses_total[30m]))) < 0.5\n"
         f"and sum {_EACH} (rate(dagcache_misses_total[30m])) > 0.1",
         "30m",
-        "{{ $labels.component }}: the cache hardly hits",
-        f"More than half of the lookups of {_WHO} have needed a load for half an"
+        "{{ $labels.component }}: the cache has few hits",
+        f"More than half of the lookups of {_PROCESS} have needed a load for half an"
         " hour: the cache costs memory and saves little.",
     ),
     Rule(
@@ -66,36 +66,36 @@ RULES: tuple[Rule, ...] = (
         "info",
         f"sum {_EACH} (rate(dagcache_thaw_duration_seconds_sum[15m])) > 0.3",
         "30m",
-        "{{ $labels.component }}: a good part of a core goes into thawing",
-        f"{_WHO} has spent over 30 % of a core on thawing for half an hour: a"
-        " larger max_bytes would keep more DAG versions live.",
+        "{{ $labels.component }}: thaws take a large part of a core",
+        f"{_PROCESS} has spent over 30 % of a core on thaws for half an hour: a larger max_bytes would keep more DAG"
+        " versions live.",
     ),
     Rule(
         "DagcacheOversize",
         "warning",
         f'sum {_EACH} (increase(dagcache_rejections_total{{reason="oversize"}}[1h])) > 0',
         "5m",
-        "{{ $labels.component }}: a DAG does not fit into the cache at all",
-        f"{_WHO} has loaded DAG versions that are larger than max_bytes: they are"
-        " served, not kept, and loaded again for every lookup.",
+        "{{ $labels.component }}: a DAG is larger than the cache",
+        f"{_PROCESS} has loaded DAG versions that are larger than max_bytes: they are not cached, and every lookup"
+        " loads them again.",
     ),
     Rule(
         "DagcacheMemoryPressure",
         "warning",
         f'max {_EACH} (dagcache_pressure_state{{state=~"shrinking|shrunk|growing"}}) == 1',
         "30m",
-        "{{ $labels.component }}: memory is short, the cache gives way",
-        f"The process of {_WHO}, or its container, is or was too near to its memory"
-        " limit: the cache has worked with less than max_bytes for half an hour.",
+        "{{ $labels.component }}: memory is short, the cache is smaller than configured",
+        f"The process of {_PROCESS}, or its container, is or was close to its memory limit: the cache has worked with"
+        " less than max_bytes for half an hour.",
     ),
     Rule(
         "DagcacheMemoryFloor",
         "critical",
         f'max {_EACH} (dagcache_pressure_state{{state="floor"}}) == 1',
         "5m",
-        "{{ $labels.component }}: memory runs out, and it is not the cache's",
-        f"The process of {_WHO}, or its container, is above the high watermark although"
-        " the cache has given up all it may: something else fills the memory, and the kernel's limit is near.",
+        "{{ $labels.component }}: memory runs out, and the cache is at its minimum",
+        f"The process of {_PROCESS}, or its container, is above the high watermark although"
+        " the cache is at its minimum: the memory is used elsewhere, and the limit of the kernel is near.",
     ),
     Rule(
         "DagcacheLoadsFail",
@@ -103,26 +103,26 @@ RULES: tuple[Rule, ...] = (
         f"sum {_EACH} (rate(dagcache_load_failures_total[5m])) > 0",
         "10m",
         "{{ $labels.component }}: DAG versions cannot be loaded",
-        f"Loads of {_WHO} have failed for ten minutes: the database does not"
-        " answer, or a serialised DAG cannot be read. What is cached is served.",
+        f"Loads of {_PROCESS} have failed for ten minutes: the database does not answer, or a serialised DAG cannot be"
+        " read. Cached versions are still served.",
     ),
     Rule(
         "DagcacheThawsFail",
         "warning",
         f"sum {_EACH} (increase(dagcache_thaw_failures_total[1h])) > 0",
         "0m",
-        "{{ $labels.component }}: a frozen copy was damaged",
-        f"{_WHO} could not bring a frozen DAG back and has loaded it anew: memory"
-        " is being damaged, or a class does not survive pickling.",
+        "{{ $labels.component }}: a frozen copy could not be thawed",
+        f"{_PROCESS} could not thaw a frozen DAG, and has loaded it again: memory is being damaged, or a class does not"
+        " survive pickling.",
     ),
     Rule(
         "DagcacheSizingError",
         "warning",
         f"max {_EACH} (abs(dagcache_sizing_error_ratio)) > 0.1",
         "1h",
-        "{{ $labels.component }}: the cache's bytes are not to be trusted",
-        f"What {_WHO} estimates DAGs to weigh has been off exact walks by more"
-        " than 10 % for an hour: max_bytes does not mean what it says.",
+        "{{ $labels.component }}: the byte counts of the cache are wrong",
+        f"The estimated bytes of DAGs in {_PROCESS} have differed from exact walks by more than 10 % for an hour:"
+        " max_bytes is not the real limit.",
     ),
     Rule(
         "DagcacheUnbrokenCycles",
@@ -132,27 +132,27 @@ RULES: tuple[Rule, ...] = (
         f" + sum {_EACH} (rate(dagcache_demotions_total[30m])))\n"
         f"and sum {_EACH} (rate(dagcache_unbroken_cycles_total[30m])) > 0.1",
         "30m",
-        "{{ $labels.component }}: the memory of DAGs that the cache gave up waits for the garbage collector",
-        f"Nearly all DAG versions that the cache of {_WHO} gives up cannot be taken apart: their memory comes back with"
-        " the garbage collector only.",
+        "{{ $labels.component }}: the memory of evicted DAGs waits for the garbage collector",
+        f"Nearly all DAG versions that leave the cache of {_PROCESS} cannot be taken apart: only the garbage collector"
+        " frees their memory.",
     ),
     Rule(
         "DagcacheHeldByCallers",
         "info",
         f'sum {_EACH} (dagcache_bytes{{tier="waiting"}})\n> 0.25 * max {_EACH} (dagcache_max_bytes > 0)',
         "30m",
-        "{{ $labels.component }}: callers hold DAGs that the cache gave up",
-        f"DAG versions that left the cache of {_WHO} are still held, more than a quarter of max_bytes for half an hour:"
-        " the process uses more memory than max_bytes says.",
+        "{{ $labels.component }}: callers hold evicted DAGs",
+        f"Callers in {_PROCESS} have held evicted DAG versions of more than a quarter of max_bytes for half an hour:"
+        " the process uses more memory for DAGs than max_bytes.",
     ),
     Rule(
         "DagcacheEndpointDown",
         "warning",
         'up{job="dagcache"} == 0',
         "10m",
-        "{{ $labels.instance }} does not answer Prometheus",
-        "The metrics endpoint {{ $labels.instance }} has not answered for ten minutes: its process is gone, hangs, or"
-        " cannot be reached.",
+        "{{ $labels.instance }}: no answer to Prometheus",
+        "The metrics endpoint {{ $labels.instance }} has not answered for ten minutes: its process has ended, hangs,"
+        " or cannot be reached.",
     ),
     Rule(
         "DagcacheAbsent",
@@ -160,8 +160,8 @@ RULES: tuple[Rule, ...] = (
         'absent(dagcache_info{component="scheduler"})',
         "15m",
         "no scheduler reports a dagcache",
-        "No scheduler has reported a cache for a quarter of an hour: none is running or scraped, or the cache is off"
-        " and Airflow's own serves.",
+        "No scheduler has reported a cache for a quarter of an hour: none runs or is scraped, or the cache is off and"
+        " Airflow uses its own.",
     ),
     Rule(
         "DagcacheIdle",
@@ -169,9 +169,9 @@ RULES: tuple[Rule, ...] = (
         f'sum {_EACH} (rate(dagcache_hits_total{{component="scheduler"}}[15m]))\n'
         f'+ sum {_EACH} (rate(dagcache_misses_total{{component="scheduler"}}[15m])) == 0',
         "30m",
-        "{{ $labels.instance }}: the scheduler looks no DAG up",
-        "The scheduler {{ $labels.instance }} has not looked up a single DAG for half an hour: no DAG run is active,"
-        " or it hangs.",
+        "{{ $labels.instance }}: the scheduler looks up no DAGs",
+        "The scheduler {{ $labels.instance }} has not looked up any DAG for half an hour: no DAG run is active, or"
+        " it hangs.",
     ),
 )
 """The budget first, then memory, then faults."""

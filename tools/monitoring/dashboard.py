@@ -20,7 +20,7 @@ _COLOURS = ("red", "yellow", "green")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One expression and what its series are called, with ``{{label}}`` for a label's value."""
+    """One expression and the legend of its series, with ``{{label}}`` for the value of a label."""
 
     expression: str
     legend: str
@@ -28,13 +28,13 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture."""
+    """One panel."""
 
     title: str
     decision: str
-    """What somebody who looks at it decides by it."""
+    """Its description: the decision that it supports."""
     unit: str
-    """One of Grafana's."""
+    """A unit of Grafana."""
     queries: tuple[Query, ...]
     kind: Kind = "timeseries"
     stacked: bool = False
@@ -89,7 +89,7 @@ ROWS: tuple[Row, ...] = (
         (
             Panel(
                 "Lookups that need no load",
-                "The hit ratio. Low for long: look at the next row.",
+                "The hit ratio. Low for long: check the next row.",
                 "percentunit",
                 (Query(f"{_HITS} / ({_HITS} + {_MISSES})", "{{component}}"),),
                 kind="stat",
@@ -97,9 +97,9 @@ ROWS: tuple[Row, ...] = (
                 most=1,
             ),
             Panel(
-                "Lookups by what served them",
-                "Many frozen and few live hits: a larger max_bytes would save thaws. Misses beyond new versions: it is"
-                " too small, or ttl is.",
+                "Lookups by tier",
+                "Many frozen and few live hits: a larger max_bytes would save thaws. More misses than new"
+                " versions: max_bytes or ttl is too small.",
                 "ops",
                 (
                     Query(_by("component, tier", _rate("dagcache_hits_total")), "{{component}} {{tier}}"),
@@ -108,9 +108,9 @@ ROWS: tuple[Row, ...] = (
                 stacked=True,
             ),
             Panel(
-                "Misses that were no load",
-                "Absent: somebody asks for versions that are gone. Shared: what single flight saves the database."
-                " Failed: look at the database and at the serialised DAGs.",
+                "Misses without a successful load",
+                "Absent: a caller asks for versions that no longer exist. Shared: the loads that single flight saves"
+                " the database. Failed: check the database and the serialised DAGs.",
                 "ops",
                 (
                     Query(_by("component", _rate("dagcache_absent_total")), "{{component}} absent"),
@@ -124,9 +124,9 @@ ROWS: tuple[Row, ...] = (
         "Is the budget right?",
         (
             Panel(
-                "Held, against the budget",
-                "Well below the budget for days: it could be smaller. At it, with young victims: grow it. Waiting: DAGs"
-                " that left and that callers hold. The budget itself falls under memory pressure.",
+                "Bytes held, and the budget",
+                "Well below the budget for days: it could be smaller. At the budget, with victims idle for minutes"
+                " only: raise it. Waiting: evicted DAGs that callers hold. Memory pressure lowers the budget itself.",
                 "bytes",
                 (
                     Query(_by("component, instance, tier", _c("dagcache_bytes")), f"{_PROCESS} {{{{tier}}}}"),
@@ -135,20 +135,20 @@ ROWS: tuple[Row, ...] = (
             ),
             Panel(
                 "DAG versions held",
-                "How many the budget holds; frozen ones come back in a fraction of a load's time.",
+                "The number that the budget holds; a thaw takes a fraction of the time of a load.",
                 "short",
                 (Query(_c("dagcache_entries"), f"{_PROCESS} {{{{tier}}}}"),),
                 stacked=True,
             ),
             Panel(
-                "The next victim's idle time",
-                "Minutes or less, while there are misses: grow max_bytes. Hours: it could be smaller.",
+                "Idle time of the next victim",
+                "Minutes or less, with misses: raise max_bytes. Hours: it could be smaller.",
                 "s",
                 (Query(_c("dagcache_next_victim_idle_seconds"), _PROCESS),),
             ),
             Panel(
-                "What left, and why",
-                "size: the budget is short. expired: as it should be. Demoted: live copies given up, not lost.",
+                "Evictions by cause, and demotions",
+                "size: the budget is short. expired: normal. Demoted: live copies that left; frozen ones stay.",
                 "ops",
                 (
                     Query(_by("component, cause", _rate("dagcache_evictions_total")), "{{component}} {{cause}}"),
@@ -156,20 +156,20 @@ ROWS: tuple[Row, ...] = (
                 ),
             ),
             Panel(
-                "Bytes that left",
-                "How fast the cache turns over: its budget's worth in less than the ttl is fast.",
+                "Bytes evicted",
+                "The turnover of the cache: the whole budget in less than the ttl is fast.",
                 "Bps",
                 (Query(_by("component, cause", _rate("dagcache_evicted_bytes_total")), "{{component}} {{cause}}"),),
                 stacked=True,
             ),
             Panel(
-                "Served and not kept",
-                "oversize: a DAG does not fit the budget at all. policy: what is held is worth more. sizer: a bug.",
+                "Served, not admitted",
+                "oversize: a DAG exceeds the budget. policy: the resident entries are worth more. sizer: a bug.",
                 "ops",
                 (Query(_by("component, reason", _rate("dagcache_rejections_total")), "{{component}} {{reason}}"),),
             ),
             Panel(
-                "What entries weigh",
+                "Bytes per entry",
                 "A p99 near the budget: a few giants fill it. dagcache top --dags names them.",
                 "bytes",
                 tuple(
@@ -181,9 +181,9 @@ ROWS: tuple[Row, ...] = (
                 ),
             ),
             Panel(
-                "Held, against serialised",
-                "How many times the bytes that the same DAG versions have in the database: several while all are live,"
-                " less than one if most are frozen only.",
+                "Bytes held, per serialised byte",
+                "The size in memory of the cached DAG versions, relative to the database: several while all are live,"
+                " below one if most are frozen only.",
                 "short",
                 (
                     Query(
@@ -199,19 +199,19 @@ ROWS: tuple[Row, ...] = (
         (
             Panel(
                 "Loads",
-                "What a miss costs; whether the database is slow.",
+                "The cost of a miss. High: the database is slow.",
                 "s",
                 _quantiles("dagcache_load_duration_seconds"),
             ),
             Panel(
                 "Thaws",
-                "What a frozen hit costs, beside a load.",
+                "The cost of a frozen hit, compared with a load.",
                 "s",
                 _quantiles("dagcache_thaw_duration_seconds"),
             ),
             Panel(
                 "Time spent, of one core",
-                "What more memory would save: loads and thaws. Whether weighing is worth its price.",
+                "Loads and thaws: the time that more memory would save. Weighing: the cost of byte limits.",
                 "percentunit",
                 tuple(
                     Query(_by("component", _rate(metric)), f"{{{{component}}}} {name}")
@@ -226,11 +226,11 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     Row(
-        "Whose memory is it?",
+        "Where is the memory?",
         (
             Panel(
                 "Resident memory and its limit",
-                "Memory grows and the cache does not: the leak is not here.",
+                "The resident memory grows and the cache does not: the leak is elsewhere.",
                 "bytes",
                 (
                     Query(_c("dagcache_process_resident_bytes"), f"{_PROCESS} resident"),
@@ -239,8 +239,8 @@ ROWS: tuple[Row, ...] = (
                 ),
             ),
             Panel(
-                "The cache's part of the resident memory",
-                "A small part of a full memory: look elsewhere.",
+                "Share of the cache in the resident memory",
+                "A small share of a full memory: look elsewhere.",
                 "percentunit",
                 (
                     Query(
@@ -253,7 +253,7 @@ ROWS: tuple[Row, ...] = (
             ),
             Panel(
                 "Under memory pressure",
-                "floor: something else fills the memory. shrunk for long: lower max_bytes, or raise the memory limit.",
+                "floor: the memory is used elsewhere. shrunk for long: lower max_bytes, or raise the memory limit.",
                 "short",
                 (
                     Query(
@@ -270,17 +270,17 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     Row(
-        "Can it be trusted?",
+        "Are the figures right?",
         (
             Panel(
-                "How far estimated weights are off",
-                "Beyond a few per cent: do not trust the bytes, report it.",
+                "Error of estimated bytes",
+                "Beyond a few per cent: do not trust the bytes, and report it.",
                 "percentunit",
                 (Query(_c("dagcache_sizing_error_ratio"), _PROCESS),),
             ),
             Panel(
-                "Without a frozen form, and thaws that failed",
-                "The log names the class that is to blame. Failed thaws without such a line: memory is being damaged.",
+                "Values without a frozen form, and failed thaws",
+                "The log names the class that causes this. Failed thaws without such a line: memory is being damaged.",
                 "ops",
                 (
                     Query(_by("component", _rate("dagcache_thaw_failures_total")), "{{component}}, failed"),
@@ -289,13 +289,13 @@ ROWS: tuple[Row, ...] = (
             ),
             Panel(
                 "Left to the garbage collector",
-                "Of all live copies that were given up: those that cannot be taken apart. Their memory comes later.",
+                "The share of evicted live copies that cannot be taken apart. Their memory is freed later.",
                 "percentunit",
                 (Query(f"{_UNBROKEN} / ({_GIVEN_UP} > 0)", "{{component}}"),),
                 most=1,
             ),
             Panel(
-                "What is running where",
+                "Running versions",
                 "A process that is missing here is not scraped, or runs without the cache.",
                 "short",
                 (Query(_by("component, instance, version", _c("dagcache_info")), f"{_PROCESS} {{{{version}}}}"),),
@@ -304,7 +304,7 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
 )
-"""From top to bottom."""
+"""The rows from top to bottom."""
 
 
 def dashboard() -> dict[str, Any]:
@@ -328,7 +328,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def expressions() -> list[str]:
-    """Every expression, with the variables of Grafana in them."""
+    """Every expression, with Grafana's variables."""
     return [query.expression for row in ROWS for panel in row.panels for query in panel.queries]
 
 
@@ -366,7 +366,7 @@ _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
 def _laid_out() -> Iterator[dict[str, Any]]:
-    """Rows with up to four panels in a line."""
+    """The rows, with up to four panels in a line."""
     number, top = 1, 0
     for row in ROWS:
         yield {

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import entry_points, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +24,7 @@ from dagcache.cli.doctor import checks, endpoints
 from dagcache.cli.doctor.checks import Check, Fact
 from dagcache.cli.shared.arguments import number
 from dagcache.cli.shared.endpoint import Endpoint, announced, chosen
+from dagcache.cli.shared.installed import has_airflow
 from dagcache.config import CacheConfig
 from dagcache.own_version import own_version
 from dagcache.sizing.memory import memory_limit
@@ -61,7 +61,7 @@ def main(options: argparse.Namespace) -> int:
     given = chosen(options.url)
     packages = {"dagcache": own_version(), **{name: _version(name) for name in _PACKAGES}}
     found = [checks.versions(sys.version_info[:3], packages)]
-    found += _of_airflow(given, options.timeout) if _has_airflow() else _without_airflow(given)
+    found += _of_airflow(given, options.timeout) if has_airflow() else _without_airflow(given)
     failed = any(check.status == "failed" for check in found)
     if options.json:
         sys.stdout.write(json.dumps({"ok": not failed, "checks": [asdict(check) for check in found]}) + "\n")
@@ -80,15 +80,6 @@ def _version(package: str) -> str | None:
 def _hooks() -> list[str]:
     """The entry points named dagcache among Airflow's policies."""
     return [point.value for point in entry_points(group="airflow.policy") if point.name == "dagcache"]
-
-
-def _has_airflow() -> bool:
-    """Whether Airflow is installed, and not merely a folder of that name present."""
-    try:
-        spec = find_spec("airflow")
-    except (ImportError, ValueError):
-        return False
-    return spec is not None and spec.origin is not None
 
 
 def _without_airflow(given: Sequence[Endpoint]) -> list[Check]:

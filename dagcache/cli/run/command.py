@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from subprocess import Popen
 from typing import Any, NoReturn
@@ -26,6 +25,7 @@ from dagcache.cli.run.processes import Processes
 from dagcache.cli.run.run_counts import RunCounts, read_run_counts
 from dagcache.cli.shared.arguments import byte_limit, whole_number
 from dagcache.cli.shared.failure import CommandError
+from dagcache.cli.shared.installed import has_airflow
 from dagcache.cli.shared.live_view import View, rows, view
 from dagcache.cli.shared.logs import tail
 from dagcache.cli.shared.progress import progress
@@ -66,7 +66,7 @@ def main(chosen: argparse.Namespace) -> int:
         CommandError: Airflow is not installed or ended, the cache is not in its scheduler, or the comparison failed.
 
     """
-    if find_spec("airflow") is None:
+    if not has_airflow():
         raise CommandError("Airflow is not installed in this Python's environment: pip install 'apache-airflow>=3.1'")
     with locked_home(chosen.home, keep=chosen.keep) as path:
         home = Home(path, chosen.versions)

@@ -84,7 +84,7 @@ def test_a_bad_option_is_refused_with_its_reason(
 
 def test_without_an_airflow_run_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """And how to get one."""
-    monkeypatch.setattr(run, "find_spec", lambda _name: None)
+    monkeypatch.setattr(run, "has_airflow", lambda: False)
     assert main(["run"]) == 1
     assert "pip install 'apache-airflow>=3.1'" in capsys.readouterr().err
 
@@ -271,6 +271,54 @@ def test_an_unreadable_note_about_the_run_before_means_building_anew(tmp_path: P
     first.ended()
     (tmp_path / ".dagcache-run.json").write_text("{")
     assert _prepared(tmp_path)[0].built == 1
+
+
+class _Playground:
+    """Starts a stand-in for the process that builds a home."""
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+
+    def start(self, _command: object, _env: object, *, log: Path, out: Path) -> subprocess.Popen[bytes]:
+        with log.open("wb") as errors, out.open("wb") as output:
+            return subprocess.Popen([sys.executable, "-c", self._code], stdout=output, stderr=errors)
+
+
+def test_a_home_is_built_by_a_process_that_reports_its_steps(tmp_path: Path) -> None:
+    """Other lines are passed over, and leftovers of an earlier home are removed first."""
+    shown = io.StringIO()
+    (tmp_path / "leftover").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / ".dagcache-run.lock").touch()
+    steps = "".join(
+        f"print('{json.dumps({'step': step, 'done': 1, 'of': 1})}', flush=True)\n"
+        for step in ("schema", "examples", "versions")
+    )
+    seen = tmp_path / "seen"
+
+    class Seen(Progress):
+        def step(self, text: str, done: int, of: int) -> None:
+            super().step(text, done, of)
+            if text.startswith("writing"):
+                seen.touch()
+
+    until_seen = f"import os, time\nwhile not os.path.exists({str(seen)!r}): time.sleep(0.01)"
+    playground = _Playground(f"print('noise', flush=True)\n{steps}{until_seen}")
+    Home(tmp_path, 5).prepare(cast(Processes, playground), Seen(shown))
+    assert shown.getvalue().splitlines()[-3:] == [
+        "creating the metadata database ...",
+        "reading Airflow's example DAGs ...",
+        "writing generated versions ...",
+    ]
+    assert not (tmp_path / "leftover").exists()
+    assert (tmp_path / ".dagcache-run.lock").exists()
+
+
+def test_a_home_that_cannot_be_built_is_a_failure_with_the_end_of_the_log(tmp_path: Path) -> None:
+    """It names the log."""
+    playground = _Playground("import sys; sys.exit('no room')")
+    with pytest.raises(CommandError, match=r"could not be built; the end of .*playground.log:\nno room"):
+        Home(tmp_path, 5).prepare(cast(Processes, playground), Progress(io.StringIO()))
 
 
 def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path) -> None:

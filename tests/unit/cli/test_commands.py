@@ -16,7 +16,7 @@ from dagcache.cli.main import main
 from dagcache.cli.replay import command as replay
 from dagcache.cli.shared.failure import CommandError, InputError
 
-COMMANDS = ("run", "advise", "top", "doctor", "replay", "monitoring")
+COMMANDS = ("run", "advise", "top", "doctor", "replay", "audit", "monitoring")
 
 
 @pytest.fixture

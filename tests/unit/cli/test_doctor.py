@@ -20,6 +20,7 @@ from dagcache.cli.doctor import command as doctor
 from dagcache.cli.doctor.checks import Check
 from dagcache.cli.doctor.endpoints import Port, Response
 from dagcache.cli.main import main
+from dagcache.cli.shared import installed
 from dagcache.cli.shared.endpoint import Endpoint, announced, parse_endpoint
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.metrics.endpoint import MetricsEndpoint
@@ -454,7 +455,7 @@ def test_words_that_are_no_facts_end_the_hearing(diagnosis: Path) -> None:
 def in_airflow(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The facts that Airflow is made to tell."""
     facts = list(ALL)
-    monkeypatch.setattr(doctor, "_has_airflow", lambda: True)
+    monkeypatch.setattr(doctor, "has_airflow", lambda: True)
     monkeypatch.setattr(doctor, "_version", lambda _package: "1.0")
     monkeypatch.setattr(doctor, "_hooks", lambda: ["dagcache.airflow.bootstrap"])
     monkeypatch.setattr(doctor, "_facts", lambda _timeout: (facts, ""))
@@ -533,9 +534,27 @@ def test_a_folder_of_that_name_is_no_airflow(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "airflow").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "airflow", raising=False)
-    assert not doctor._has_airflow()
+    assert not installed.has_airflow()
     monkeypatch.setitem(sys.modules, "airflow", None)
-    assert not doctor._has_airflow()
+    assert not installed.has_airflow()
+
+
+def test_the_entry_point_of_this_installation_is_found() -> None:
+    """By the metadata of the installer."""
+    assert doctor._hooks() == ["dagcache.airflow.bootstrap"]
+    assert doctor._version("sqlalchemy")
+    assert doctor._version("a package that does not exist") is None
+
+
+def test_without_airflow_the_defaults_are_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No failure: an environment without Airflow needs no hook."""
+    monkeypatch.setattr(doctor, "has_airflow", lambda: False)
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "warning  airflow: Airflow is not installed" in printed
+    assert "memory, default" in printed
 
 
 _WITHOUT_AIRFLOW = """

@@ -1,0 +1,1 @@
+"""`dagcache audit`: the bytes of the heaviest DAGs, by three methods."""
