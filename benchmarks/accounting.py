@@ -36,14 +36,16 @@ from benchmarks.scheduler import MIB, write_between
 from benchmarks.typical import LARGE
 from dagcache.demo.playground import environment
 
-RUNS_PER_LOOP = 100
+RUNS_PER_LOOP = 20
+"""Airflow's default. A loop holds as many DAGs, and the memory of the most that it ever held stays with the process."""
+_OF_TYPICAL_DAGS = 100
 UNBOUNDED = 0
 _SHARES = {"25 % of the working set": 0.25, "50 %": 0.5, "100 %": 1.0}
 _OF_DAGS = ("weighing", "serialized")
 _PATIENCE = 900.0
 _MORE = {
     "AIRFLOW__CORE__EXECUTOR": "benchmarks.idle_executor.IdleExecutor",
-    "AIRFLOW__SCHEDULER__MAX_DAGRUNS_TO_CREATE_PER_LOOP": str(RUNS_PER_LOOP),
+    "AIRFLOW__SCHEDULER__MAX_DAGRUNS_TO_CREATE_PER_LOOP": str(_OF_TYPICAL_DAGS),
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "86400",
 }
 
@@ -103,6 +105,7 @@ class Source:
     dags: int
     settings: Mapping[str, str]
     """Of the environment of a scheduler."""
+    runs_per_loop: int = RUNS_PER_LOOP
     creates_runs: bool = False
     """Whether the scheduler has to create the runs first."""
 
@@ -117,7 +120,7 @@ def typical(dags: int, largest: int, python: str) -> Iterator[Source]:
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"benchmarks.typical ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        yield Source(home / "airflow.db", dags, _MORE, creates_runs=True)
+        yield Source(home / "airflow.db", dags, _MORE, _OF_TYPICAL_DAGS, creates_runs=True)
 
 
 @contextmanager
@@ -132,7 +135,7 @@ def generated(dags: int) -> Iterator[Source]:
 
 def one_process(source: Source, label: str, budget: int, python: str) -> Held:
     """One scheduler, from its start to its end."""
-    sweep = math.ceil(source.dags / RUNS_PER_LOOP)
+    sweep = math.ceil(source.dags / source.runs_per_loop)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "airflow.db"
         with closing(sqlite3.connect(source.file)) as original, closing(sqlite3.connect(file)) as copy:
@@ -141,7 +144,7 @@ def one_process(source: Source, label: str, budget: int, python: str) -> Held:
             Path(scratch),
             f"sqlite:///{file}?timeout=60",
             {"max_bytes": budget},
-            runs_per_loop=RUNS_PER_LOOP,
+            runs_per_loop=source.runs_per_loop,
             more=source.settings,
             python=python,
         ) as started:
