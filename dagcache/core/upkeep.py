@@ -84,7 +84,7 @@ class Upkeep:
     def free_all(self) -> None:
         """Dispose of everything that left, and take apart all that is free, however long that takes."""
         self._disposer.empty()
-        self._store.held = 0
+        self._store.forget_held()
         self._settle()
 
     # ---- inside ----

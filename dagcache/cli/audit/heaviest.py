@@ -22,7 +22,7 @@ def heaviest(engine: Any, count: int) -> list[VersionRow]:
     found: list[VersionRow] = []
     problem = ""
     try:
-        with SerializedDagLoader(engine) as loader, loader.database.told():
+        with SerializedDagLoader(engine) as loader, loader.database.load_errors():
             newest: dict[str, VersionRow] = {}
             for row in loader.versions(sizes=False):
                 known = newest.get(row.dag_id)

@@ -8,7 +8,6 @@ import shutil
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,13 +40,12 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Make a component with these settings, which is closed afterwards; without settings it starts nothing."""
     monkeypatch.setattr(graphs, "freezer", lambda: (PickleFreezer(), []))
-    monkeypatch.setattr(module, "CoarseClock", lambda: time.monotonic)  # its thread ends some time after the test
     made: list[Component] = []
 
     def make(*, serves: bool = True, workers: int = 1, **texts: str) -> Component:
         texts = {"metrics_port": "0", "attribution": "False", "max_bytes": "1MiB", "mode": "observe", **texts}
         settings = read_settings(texts.get, "scheduler", workers)
-        made.append(Component(settings, home=folder, serves=serves, version_of=lambda key: (str(key)[:1], 1)))
+        made.append(Component(settings, home=folder, serves=serves))
         return made[-1]
 
     yield make
@@ -143,7 +141,7 @@ def test_a_directory_that_does_not_respond_delays_recording_only(
 ) -> None:
     """Recording starts when the directory responds."""
     responds = threading.Event()
-    new_file_in = module.new_file_in
+    new_file_in = vars(module)["new_file_in"]
 
     def wait(*arguments: Any) -> Path:
         assert responds.wait(PATIENCE)
@@ -201,7 +199,7 @@ def test_a_forked_child_has_no_part_until_its_first_load(make: Make, monkeypatch
     component.start()
     pressure = component.pressure
     assert pressure is not None
-    module._after_fork_in_child()
+    component._after_fork_in_child()
     assert parts(component) == set()
     pressure.stop()
     monkeypatch.setattr(os, "getpid", lambda: component._pid + 1)

@@ -13,7 +13,7 @@ import pytest
 from dagcache import DagCache
 from dagcache.core.entry import Entry
 from dagcache.freezing.pickle_freezer import Frozen
-from dagcache.reclaim.census import GenericBreaker
+from dagcache.reclaim.breaker import GenericBreaker
 from dagcache.traces import replay as replaying
 from dagcache.traces.replay import Lookup, ReplayResult, replay, replay_lru
 from tests.support.caches import KIB
@@ -130,7 +130,7 @@ class Held(Real):
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes, 10_800.0, breaker=GenericBreaker())
-        self.cache._upkeep_timer = lambda: 0.0
+        self.cache._upkeep.timer = lambda: 0.0
         self.values: deque[object] = deque(maxlen=20)
 
     def freeze(self, value: object) -> Frozen:
