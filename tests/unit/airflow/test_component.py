@@ -145,7 +145,7 @@ def test_a_directory_that_does_not_respond_delays_recording_only(
 
     def wait(*arguments: Any) -> Path:
         assert responds.wait(PATIENCE)
-        return new_file_in(*arguments)
+        return Path(new_file_in(*arguments))
 
     monkeypatch.setattr(module, "_PATIENCE", 0.01)
     monkeypatch.setattr(module, "new_file_in", wait)
