@@ -22,6 +22,7 @@ from dagcache.airflow.settings import read_settings
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.inspection.client import ask
 from dagcache.metrics.ports import parse_ports
+from dagcache.traces import recording
 
 PATIENCE = 30.0
 
@@ -143,7 +144,7 @@ def test_a_directory_that_does_not_respond_delays_recording_only(
 ) -> None:
     """Recording starts when the directory responds."""
     responds = threading.Event()
-    new_file_in = module.new_file_in
+    new_file_in = recording.new_file_in
 
     def wait(*arguments: Any) -> Path:
         assert responds.wait(PATIENCE)

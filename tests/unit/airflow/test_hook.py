@@ -60,13 +60,14 @@ def conf(monkeypatch: pytest.MonkeyPatch) -> Conf:
     def cached_bag(base: type, component: str, make_component: Any) -> type:
         return type("Cached", (CachedLookups, base), {"component": component, "make": staticmethod(make_component)})
 
-    for name, names in {
+    stand_ins: dict[str, dict[str, Any]] = {
         "airflow": {},
         "airflow.configuration": {"conf": conf, "AIRFLOW_HOME": "/opt/airflow"},
         "airflow.models": {},
         "airflow.models.serialized_dag": {"SerializedDagModel": model},
         "dagcache.airflow.bag": {"CachedLookups": CachedLookups, "cached_bag": cached_bag},
-    }.items():
+    }
+    for name, names in stand_ins.items():
         module = ModuleType(name)
         vars(module).update(names)
         monkeypatch.setitem(sys.modules, name, module)
