@@ -107,7 +107,7 @@ class MetadataDatabase:
     @property
     def name(self) -> str:
         """The URL without its password and query; ``postgresql://***`` if its parts are ambiguous."""
-        named = f"{self._url.host}{self._url.database}"
+        named = f"{self._url.host}{self._url.database}{dict(self._url.query)}"
         if "@" in named and self._url.get_backend_name() != "sqlite":
             return f"{self._url.drivername}://***"
         return self._url.set(query={}).render_as_string(hide_password=True)

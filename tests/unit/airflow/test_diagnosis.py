@@ -191,7 +191,7 @@ def database(conf: Conf, monkeypatch: pytest.MonkeyPatch) -> Any:
         settings: Any = ModuleType("airflow.settings")
         settings.engine = SimpleNamespace(url=make_url(url))
         monkeypatch.setitem(sys.modules, "airflow.settings", settings)
-        vars(sys.modules["airflow"])["settings"] = settings
+        monkeypatch.setattr(sys.modules["airflow"], "settings", settings, raising=False)
         monkeypatch.setattr(diagnosis, "_ask_database", ask)
         conf.connection = url
 

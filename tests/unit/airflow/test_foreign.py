@@ -83,7 +83,8 @@ def test_a_registered_link_is_restored_from_the_registry(modules: Any, version: 
     modules("airflow.plugins_manager", **registry)
     reduce = foreign.rule(Link)
     assert reduce is not None
-    reduced: Any = reduce(links[1])
+    reduced = reduce(links[1])
+    assert isinstance(reduced, tuple)
     restore, arguments = reduced
     assert restore(*arguments) is links[1]
 
