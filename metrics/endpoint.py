@@ -14,7 +14,7 @@ from dagcache.concurrency.time_limit import try_for
 from dagcache.core.cache import DagCache
 from dagcache.log_limits import report
 from dagcache.metrics.collector import CacheCollector
-from dagcache.metrics.file_sd import TargetFiles
+from dagcache.metrics.file_sd import Targets
 from dagcache.metrics.server import MetricsServer
 from dagcache.pressure import MemoryPressure
 
@@ -41,7 +41,7 @@ class MetricsEndpoint:
         registry = CollectorRegistry()
         registry.register(CacheCollector([cache], {} if pressure is None else {cache.config.name: pressure}))
         self._server = MetricsServer(registry, host=host, ports=ports)
-        self._targets = TargetFiles(targets)
+        self._targets = Targets(targets)
         if self._server.start() and self._server.port is not None:
             add = functools.partial(self._targets.add, cache.config.name, host, self._server.port)
             if not try_for(_DIRECTORY_SECONDS, add, "dagcache-targets"):

@@ -22,7 +22,7 @@ MOST_FILES = 1024
 _MOST_BYTES = 64 * 1024
 
 
-class TargetFiles:
+class Targets:
     """Announces endpoints as ``<component>-<machine>-<pid>.json``; removes them at exit, and those of dead processes.
 
     The name contains the machine because containers that share a directory have process ids in common. Never raises: a

@@ -49,7 +49,7 @@ def test_with_the_hook_all_is_well(tmp_path: Path, make_database: MakeDatabase) 
         message = found[f"hook, {component}"]["message"]
         assert f"airflow.{module}." in message
         assert "is dagcache.airflow.bag.DagCache" in message
-        assert "in the place of airflow.models.dagbag." in message
+        assert "in place of airflow.models.dagbag." in message
     assert "max_bytes = 1GiB is 1073741824 bytes" in found["memory, scheduler, api_server"]["message"]
     assert "max_bytes = 1GiB (environment)" in found["settings"]["details"]
     assert "ttl = 10800 (default)" in found["settings"]["details"]

@@ -18,7 +18,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from dagcache.metrics.collector import CacheCollector
-from dagcache.metrics.file_sd import TargetFiles
+from dagcache.metrics.file_sd import Targets
 from dagcache.metrics.server import MetricsServer
 from tests.support.caches import MIB, fill, make_cache
 from tests.support.paths import ROOT
@@ -129,7 +129,7 @@ def test_prometheus_finds_the_endpoint_and_scrapes_it(
 ) -> None:
     """By the file; series carry the cache's component and no second one; the documented ratio has a value."""
     server = MetricsServer(registry, host="127.0.0.1", ports=(0,))
-    targets = TargetFiles(tmp_path / "targets")
+    targets = Targets(tmp_path / "targets")
     try:
         assert server.start()
         targets.add("scheduler", server.host, server.port or 0)

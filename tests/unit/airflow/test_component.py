@@ -21,7 +21,6 @@ from dagcache.airflow.settings import read_settings
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.inspection.client import ask
 from dagcache.metrics.ports import parse_ports
-from dagcache.traces import recording
 
 PATIENCE = 30.0
 

@@ -40,7 +40,7 @@ from dagcache.cli.top.polling import Endpoints, PolledEndpoint, targets_director
 from dagcache.cli.top.verdict import Verdict, format_seconds, verdict
 from dagcache.inspection.server import AttributionServer
 from dagcache.metrics.collector import CacheCollector
-from dagcache.metrics.file_sd import TargetFiles
+from dagcache.metrics.file_sd import Targets
 from dagcache.metrics.scrape import Scrape, parse, scrape
 from dagcache.metrics.server import MetricsServer
 from dagcache.redaction import shown_url
@@ -284,7 +284,7 @@ def test_a_password_without_a_user_is_sent_as_well(proxy: Callable[[bytes], Prox
 
 def test_processes_of_this_machine_are_found_by_their_announcements(tmp_path: Path) -> None:
     """Those of others, and what is no announcement, are left out."""
-    targets = TargetFiles(tmp_path)
+    targets = Targets(tmp_path)
     targets.add("scheduler", "127.0.0.1", 11780)
     (tmp_path / "scheduler-elsewhere-12.json").write_text('[{"targets": ["elsewhere:1"]}]')
     machine = next(tmp_path.glob(f"*-{os.getpid()}.json")).name
@@ -635,7 +635,7 @@ def test_the_processes_of_this_machine_are_shown_without_a_url(
     server: MetricsServer, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As they have announced themselves."""
-    targets = TargetFiles(here / "chosen")
+    targets = Targets(here / "chosen")
     targets.add("scheduler", "127.0.0.1", server.port or 0)
     assert main(["top", "--json", "--interval", "0.1", "--targets", str(here / "chosen")]) == 0
     (component,) = json.loads(capsys.readouterr().out)["components"]

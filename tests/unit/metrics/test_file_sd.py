@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dagcache.metrics import file_sd as module
-from dagcache.metrics.file_sd import TargetFiles, announced, announcer
+from dagcache.metrics.file_sd import Targets, announced, announcer
 
 GONE = 2**31 - 2  # beyond Linux' largest process id
 
@@ -32,7 +32,7 @@ def names(directory: Path) -> set[str]:
 
 def test_an_endpoint_is_announced_in_a_file_of_its_own(tmp_path: Path) -> None:
     """With the component as the only label: a process id would make new series at every start."""
-    targets = TargetFiles(tmp_path / "new")
+    targets = Targets(tmp_path / "new")
     targets.add("scheduler", "0.0.0.0", 11780)
     (path,) = (tmp_path / "new").iterdir()
     assert path.name == f"scheduler-box_1-{os.getpid()}.json"
@@ -42,7 +42,7 @@ def test_an_endpoint_is_announced_in_a_file_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "::1"])
 def test_an_endpoint_on_loopback_is_announced_as_localhost(tmp_path: Path, host: str) -> None:
     """The machine's name would lead to another address."""
-    targets = TargetFiles(tmp_path)
+    targets = Targets(tmp_path)
     targets.add("scheduler", host, 11780)
     (path,) = tmp_path.iterdir()
     assert json.loads(path.read_text())[0]["targets"] == ["localhost:11780"]
@@ -50,7 +50,7 @@ def test_an_endpoint_on_loopback_is_announced_as_localhost(tmp_path: Path, host:
 
 def test_a_component_cannot_leave_the_directory(tmp_path: Path) -> None:
     """Its name is the user's."""
-    targets = TargetFiles(tmp_path / "inside")
+    targets = Targets(tmp_path / "inside")
     targets.add("../../x", "0.0.0.0", 11780)
     assert names(tmp_path / "inside") == {f".._.._x-box_1-{os.getpid()}.json"}
 
@@ -62,7 +62,7 @@ def test_the_files_of_dead_processes_of_this_machine_go(tmp_path: Path, machine:
         (tmp_path / name).touch()
     for name in (alive, foreign, other):
         (tmp_path / name).touch()
-    targets = TargetFiles(tmp_path)
+    targets = Targets(tmp_path)
     targets.add("scheduler", "0.0.0.0", 11780)
     assert names(tmp_path) == {f"scheduler-{machine}-{os.getpid()}.json", alive, foreign, other}
 
@@ -76,14 +76,14 @@ def test_a_process_that_may_not_be_asked_counts_as_alive(tmp_path: Path, monkeyp
         raise PermissionError
 
     monkeypatch.setattr(os, "kill", refuse)
-    targets = TargetFiles(tmp_path)
+    targets = Targets(tmp_path)
     targets.add("scheduler", "0.0.0.0", 11780)
     assert path.exists()
 
 
 def test_remove_takes_the_files_back(tmp_path: Path) -> None:
     """All of this process, once."""
-    targets = TargetFiles(tmp_path)
+    targets = Targets(tmp_path)
     targets.add("scheduler", "0.0.0.0", 11780)
     targets.add("api_server", "0.0.0.0", 11781)
     targets.remove()
@@ -93,7 +93,7 @@ def test_remove_takes_the_files_back(tmp_path: Path) -> None:
 
 def test_the_files_go_with_the_object(tmp_path: Path) -> None:
     """Whoever forgets to remove them."""
-    targets = TargetFiles(tmp_path)
+    targets = Targets(tmp_path)
     targets.add("scheduler", "0.0.0.0", 11780)
     del targets
     assert names(tmp_path) == set()
@@ -102,8 +102,8 @@ def test_the_files_go_with_the_object(tmp_path: Path) -> None:
 def test_the_files_go_at_exit(tmp_path: Path) -> None:
     """Of a process that ends in an orderly way."""
     code = (
-        "import pathlib, sys; from dagcache.metrics.file_sd import TargetFiles;"
-        "targets = TargetFiles(pathlib.Path(sys.argv[1])); targets.add('scheduler', '', 1);"
+        "import pathlib, sys; from dagcache.metrics.file_sd import Targets;"
+        "targets = Targets(pathlib.Path(sys.argv[1])); targets.add('scheduler', '', 1);"
         "print(len(list(pathlib.Path(sys.argv[1]).iterdir())))"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=60)
@@ -112,7 +112,7 @@ def test_the_files_go_at_exit(tmp_path: Path) -> None:
 
 def test_a_forked_child_leaves_its_parents_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And takes back its own."""
-    targets = TargetFiles(tmp_path)
+    targets = Targets(tmp_path)
     targets.add("scheduler", "0.0.0.0", 11780)
     before, parent = names(tmp_path), os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: os.getppid())
@@ -128,7 +128,7 @@ def test_a_forked_child_leaves_its_parents_file(tmp_path: Path, monkeypatch: pyt
 def test_a_directory_that_cannot_be_written_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """However many endpoints there are."""
     (tmp_path / "file").touch()
-    targets = TargetFiles(tmp_path / "file")
+    targets = Targets(tmp_path / "file")
     targets.add("scheduler", "0.0.0.0", 11780)
     targets.add("api_server", "0.0.0.0", 11781)
     targets.remove()
@@ -150,7 +150,7 @@ def test_a_dead_file_that_cannot_be_removed_is_no_reason_not_to_announce(
         unlink(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    targets = TargetFiles(tmp_path)
+    targets = Targets(tmp_path)
     targets.add("scheduler", "0.0.0.0", 11780)
     assert len(list(tmp_path.glob("*.json"))) == 2
     assert not caplog.records
@@ -159,7 +159,7 @@ def test_a_dead_file_that_cannot_be_removed_is_no_reason_not_to_announce(
 
 def test_a_directory_of_no_possible_name_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """As airflow.cfg may have it."""
-    TargetFiles(tmp_path / "a\0b").add("scheduler", "0.0.0.0", 11780)
+    Targets(tmp_path / "a\0b").add("scheduler", "0.0.0.0", 11780)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_removed_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And no error at exit."""
-    targets = TargetFiles(tmp_path)
+    targets = Targets(tmp_path)
     targets.add("scheduler", "0.0.0.0", 11780)
 
     def refuse(_path: Path, missing_ok: bool = False) -> None:
@@ -193,7 +193,7 @@ def announce(path: Path, *targets: object) -> None:
 
 def test_what_was_announced_is_read_back_with_its_component(tmp_path: Path) -> None:
     """In the order of the files' names."""
-    targets = TargetFiles(tmp_path)
+    targets = Targets(tmp_path)
     targets.add("scheduler", "127.0.0.1", 11780)
     targets.add("api_server", "0.0.0.0", 11781)
     found = announced(tmp_path, lambda target, group: (target, group["labels"]["component"]))
