@@ -106,7 +106,10 @@ class MetadataDatabase:
 
     @property
     def name(self) -> str:
-        """The URL without its password and query; ``postgresql://***`` if its parts are ambiguous."""
+        """The URL without its password and query; ``postgresql://***`` if its parts are ambiguous.
+
+        The URL of a given engine is checked as SQLAlchemy has parsed it, which may have dropped text.
+        """
         named = f"{self._url.host}{self._url.database}{dict(self._url.query)}"
         if "@" in named and self._url.get_backend_name() != "sqlite":
             return f"{self._url.drivername}://***"
