@@ -223,5 +223,5 @@ def test_a_component_serves_in_its_own_processes_and_starts_in_workers(
     for name in imported:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     assert hook.install(site, component)
-    made = bag_of(site).make(None)
+    made = bag_of(site).make()
     assert (made.home, made.serves, made.started) == (Path("/opt/airflow"), serves, started)
