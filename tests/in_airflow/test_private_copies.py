@@ -134,7 +134,7 @@ def _frozen(ask: Asker, keys: dict[str, UUID]) -> None:
     _live(ask, keys)
     cache = ask.bag.dagcache
     before = cache.stats()
-    cache.resize((before.frozen_bytes + before.overhead_bytes) * 4 // 3 + 1)  # a quarter for what callers hold
+    cache.resize(before.frozen_bytes + before.overhead_bytes)
     assert {entry.tier for entry in cache.entries()} == {"frozen"}
 
 
