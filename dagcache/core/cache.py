@@ -67,7 +67,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         on_removal: ``on_removal(info, cause)`` is called for every entry that left, outside the lock; its errors are
             logged and counted. Any call of any thread may run it, a plain `get` too, and for entries that another
             thread has evicted: it must not take a lock that a caller of the cache may hold. Put the removal on a queue
-            (``deque.append``) and handle it elsewhere; docs/architecture.md shows how.
+            (``deque.append``) and handle it elsewhere; docs/library.md shows how.
         version_of: ``version_of(key) -> (family, order) | None``, for keys that hold their version: it gives
             `Loaded.version` to assigned values, and to loaded ones that come without it.
         breaker: takes apart cyclic values that left and have no holders; None leaves that to the collector.
