@@ -44,8 +44,8 @@ def _forget(number: int, steps: dict[int, Any], _: object) -> None:
 
 def run_steps() -> None:
     """Run all steps. The interpreter calls this in each child; tests call it without one."""
-    for find in list(_steps.values()):
-        step = find()
+    # All are found first: a step may drop the last reference to an object that has a step of its own to run.
+    for step in [find() for find in list(_steps.values())]:
         if step is not None:
             _run(step)
 

@@ -20,7 +20,7 @@ VERSIONS, DAGS, DEADLINE = 5, 2, 120  # seconds
 
 
 def _run(module: str, *arguments: str, env: dict[str, str] | None = None) -> list[str]:
-    command = [sys.executable, "-m", f"dagcache.airflow.{module}", *arguments]
+    command = [sys.executable, "-m", f"dagcache.demo.{module}", *arguments]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

@@ -144,3 +144,26 @@ class Stepping:
         if isinstance(self._outcome, Exception):
             raise self._outcome
         self._ran.append(self._outcome)
+
+
+class Owner:
+    """An object with a step that drops another one."""
+
+    def __init__(self, owned: Stepping) -> None:
+        self._owned: Stepping | None = owned
+
+    def step(self) -> None:
+        """Drop it."""
+        self._owned = None
+
+
+def test_a_step_runs_although_an_earlier_one_drops_the_last_reference_to_its_object() -> None:
+    """A component drops its endpoint, whose socket the child must still close."""
+    ran: list[object] = []
+    owned = Stepping(ran, 1)
+    owner = Owner(owned)
+    forks.after_fork_in_child(owner.step)
+    forks.after_fork_in_child(owned.step)
+    del owned
+    forks.run_steps()
+    assert ran == [1]
