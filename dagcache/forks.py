@@ -33,9 +33,16 @@ def after_fork_in_child(step: _Step) -> None:
     """
     number = next(_numbers)
     if isinstance(step, MethodType):
-        _steps[number] = weakref.WeakMethod(step, functools.partial(_forget, number, _steps))
+        # Not a `WeakMethod`: its callback fails where it dies before its object, as in an interpreter that ends.
+        owner = weakref.ref(step.__self__, functools.partial(_forget, number, _steps))
+        _steps[number] = functools.partial(_find_method, owner, step.__func__)
     else:
         _steps[number] = lambda: step
+
+
+def _find_method(owner: weakref.ref[Any], function: Callable[..., object]) -> _Step | None:
+    found = owner()
+    return None if found is None else MethodType(function, found)
 
 
 def _forget(number: int, steps: dict[int, Any], _: object) -> None:
