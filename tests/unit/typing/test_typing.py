@@ -16,7 +16,7 @@ from tests.unit.typing import typical_use
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 MYPY = ["mypy", "--strict", "--warn-unreachable", "--python-version", "3.10"]
-PYRIGHT = ["basedpyright", "--level", "error"]
+PYRIGHT = ["basedpyright", "--level", "error", "--pythonpath", sys.executable]
 IGNORE = re.compile(r"  # type: ignore\[.*\]$", re.MULTILINE)
 
 
