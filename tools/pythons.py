@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tools.scorecard.interpreters import SUPPORTED, interpreter
+from tools.scorecard.reruns import CORE_ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]
 VENVS = ROOT / ".venv-pythons"
-ROOMS = ("concurrency", "core", "eviction", "freezing", "reclaim", "sizing")
 NEEDED = ("pytest>=8.2", "hypothesis>=6.100", "pympler>=1.1", "sqlalchemy>=2.0", "prometheus-client>=0.20")
 LONGEST_SECONDS = 900
 THIS = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -71,7 +71,7 @@ def run(version: str) -> Result:
     if python is None:
         return Result(version, None, "not installed")
     started = time.monotonic()
-    folders = [f"tests/unit/{room}" for room in ROOMS]
+    folders = [f"tests/unit/{room}" for room in CORE_ROOMS]
     # An own base directory: several versions run at a time, and pytest clears those of others.
     base = f"--basetemp={VENVS / version / 'tmp'}"
     try:

@@ -6,8 +6,13 @@ import sys
 
 from tools.scorecard.processes import run_tests
 
-CORE_TESTS = tuple(
-    f"tests/unit/{room}" for room in ("core", "eviction", "freezing", "reclaim", "concurrency", "sizing")
+CORE_ROOMS = ("concurrency", "core", "eviction", "freezing", "reclaim", "sizing")
+"""The rooms whose unit tests need no Airflow."""
+CORE_TESTS = (
+    *(f"tests/unit/{room}" for room in CORE_ROOMS),
+    *(f"tests/unit/test_{name}.py" for name in ("config", "forks", "pressure", "stats")),
+    *(f"tests/stress/test_{name}.py" for name in ("machine", "threads")),
+    "tests/integration/test_memory_flat.py",
 )
 
 

@@ -7,6 +7,7 @@ import pytest
 from tests.support.paths import ROOT
 from tools import pythons
 from tools.pythons import THIS, Result, report, run
+from tools.scorecard.reruns import CORE_ROOMS
 
 
 def test_a_version_that_is_not_installed_is_named_and_is_not_a_failure(
@@ -34,6 +35,6 @@ def test_an_environment_that_cannot_be_built_is_a_failure(monkeypatch: pytest.Mo
     assert run("3.99").passed is False
 
 
-@pytest.mark.parametrize("room", pythons.ROOMS)
+@pytest.mark.parametrize("room", CORE_ROOMS)
 def test_the_rooms_exist(room: str) -> None:
     assert (ROOT / "tests" / "unit" / room).is_dir()

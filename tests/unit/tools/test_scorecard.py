@@ -15,6 +15,7 @@ from tools.scorecard import interpreters
 from tools.scorecard.board import BOARD
 from tools.scorecard.outcome import Check, Outcome, not_run
 from tools.scorecard.processes import MeasureError, measure, read_report, run_tests
+from tools.scorecard.reruns import CORE_TESTS
 from tools.scorecard.table import row, write_page
 
 REPORT = """<testsuites><testsuite>
@@ -135,3 +136,9 @@ def test_an_interpreter_that_is_not_there_is_not_run(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(interpreters, "interpreter", lambda _: None)
     assert interpreters.mapping_tests(("3.10",)).passed is None
     assert interpreters.free_threaded().passed is None
+
+
+@pytest.mark.parametrize("path", [*CORE_TESTS, *interpreters._LEFT_OUT])
+def test_the_tests_that_other_interpreters_run_and_leave_out_are_there(path: str) -> None:
+    """Tests that move take their places in these lists along."""
+    assert (ROOT / path).exists()
