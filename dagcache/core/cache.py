@@ -405,8 +405,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         requested = ByteLimit.parse(max_bytes, setting="max_bytes")
         budget = self.config.resolve(requested)
         self._requested = dataclasses.replace(requested)  # an object of its own: a request is known by its identity
-        if self._section.run_or_defer(self._resize, budget):
-            self._upkeep.free_all()
+        self.apply_budget(budget)
 
     def apply_budget(self, nbytes: int) -> None:
         """Put a number of bytes in force while `requested` stays as it is; for `MemoryPressure`, not for operators."""

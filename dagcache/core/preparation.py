@@ -59,7 +59,6 @@ class Preparer:
         self._reweighing = Reweighing(self._weigh_again)
         self._random = random.Random(1).random  # in a sweep every eighth thaw may be of the same entry
         self._lock = Lock()
-        self._seconds = 0.0
         self._unfrozen = 0
         self._unthawed: dict[int, None] = {}  # by hash: a key may be heavy
         self._logged: set[str] = set()

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from dagcache.cli.shared.failure import InputError
 from dagcache.metrics import file_sd
-from dagcache.redaction import shown_url
+from dagcache.redaction import shown_url, split_http_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,7 @@ def parse_endpoint(text: str, component: str = "") -> Endpoint:
 
     """
     url = text if "://" in text else f"http://{text}"
-    shown_url(url)
-    parts = urlsplit(url)
+    parts = split_http_url(url)
     return Endpoint(urlunsplit(parts._replace(path="/metrics" if parts.path in ("", "/") else parts.path)), component)
 
 
