@@ -32,7 +32,7 @@ from pathlib import Path
 
 from benchmarks.at_work import Scheduler, end_with_this_process, scheduler
 from benchmarks.loop import built, keep_running
-from benchmarks.scheduler import MIB, write_between
+from benchmarks.scheduler import MIB, output_of, write_between
 from benchmarks.typical import LARGE
 from dagcache.demo.playground import environment
 
@@ -116,10 +116,7 @@ def typical(dags: int, largest: int, python: str) -> Iterator[Source]:
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         command = [python, "-m", "benchmarks.typical", "--dags", str(dags), "--largest", str(largest)]
-        env = environment(home, examples=False, mode="off")
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"benchmarks.typical ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        output_of(command, environment(home, examples=False, mode="off"), "benchmarks.typical")
         yield Source(home / "airflow.db", dags, _MORE, _OF_TYPICAL_DAGS, creates_runs=True)
 
 

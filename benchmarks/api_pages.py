@@ -29,9 +29,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.api_dags import KINDS, dag_id
-from benchmarks.scheduler import MIB, write_between
+from benchmarks.at_work import cpu_seconds
+from benchmarks.loop import DATABASES, database
+from benchmarks.scheduler import MIB, json_lines, output_of, write_between
 from dagcache.demo.playground import environment
-from tests.in_airflow import postgres
 
 PAGES = {
     "tasks": "/api/v2/dags/{dag_id}/tasks",
@@ -39,10 +40,8 @@ PAGES = {
     "structure": "/ui/structure/structure_data?dag_id={dag_id}",
     "grid": "/ui/grid/structure/{dag_id}",
 }
-DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 CONTENDERS: dict[str, dict[str, object]] = {"stock": {"mode": "off"}, "dagcache": {}}
 _START = 120  # seconds that a server may take to answer first
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -93,18 +92,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """What its one process has used."""
-        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-@contextmanager
-def database(kind: str, folder: Path) -> Iterator[str]:
-    """The URL of an empty database."""
-    if kind == "sqlite":
-        yield f"sqlite:///{folder}/airflow.db?timeout=30"
-        return
-    with postgres.Cluster() as cluster:
-        yield cluster.create("pages")
+        return cpu_seconds(self._pid)
 
 
 def fill(folder: Path, url: str, counts: Mapping[str, int]) -> dict[str, float]:
@@ -112,11 +100,7 @@ def fill(folder: Path, url: str, counts: Mapping[str, int]) -> dict[str, float]:
     arguments = [f"--{kind}={count}" for kind, count in counts.items()]
     env = environment(folder, url, examples=False, mode="off")
     command = [sys.executable, "-m", "benchmarks.api_dags", *arguments]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"benchmarks.api_dags ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return {each["kind"]: each["tasks"] for each in told}
+    return {each["kind"]: each["tasks"] for each in json_lines(output_of(command, env, "benchmarks.api_dags"))}
 
 
 @contextmanager

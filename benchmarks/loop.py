@@ -29,7 +29,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.at_work import Loop, end_with_this_process, scheduler
-from benchmarks.scheduler import MIB, write_between
+from benchmarks.scheduler import MIB, Contender, with_budget, write_between
 from benchmarks.statsd import percentile
 from dagcache.advice.curve import STOCK_ENTRIES
 from dagcache.demo.playground import WAITING, environment
@@ -43,26 +43,7 @@ _LARGE = 1000  # running runs, from which on half as many rounds are made: a swe
 _PATIENCE = 1200.0  # seconds for the loops of one process
 
 
-@dataclass(frozen=True)
-class Contender:
-    """A way to run the scheduler."""
-
-    label: str
-    settings: Mapping[str, object]
-    left_out: tuple[str, ...] = ()
-
-    @property
-    def ours(self) -> bool:
-        """Whether the cache is in."""
-        return self.settings.get("mode") != "off"
-
-
 STOCK = Contender("stock", {"mode": "off"})
-
-
-def with_budget(budget: str) -> Contender:
-    """Ours, bounded by so much."""
-    return Contender(f"dagcache, {budget}", {"max_bytes": budget})
 
 
 def parts(budget: str) -> list[Contender]:
@@ -70,7 +51,7 @@ def parts(budget: str) -> list[Contender]:
     settings: dict[str, object] = {"max_bytes": budget}
     return [
         with_budget(budget),
-        Contender("no templates", settings, ("templates",)),
+        Contender("no templates", settings, left_out=("templates",)),
         Contender("gc_freeze", settings | {"gc_freeze": True}),
     ]
 
@@ -190,7 +171,7 @@ def database(kind: str, folder: Path) -> Iterator[str]:
         yield f"sqlite:///{folder}/airflow.db?timeout=30"
         return
     with postgres.Cluster() as cluster:
-        yield cluster.create("loop")
+        yield cluster.create("benchmark")
 
 
 def fill(home: Path, url: str, runs: int) -> subprocess.Popen[bytes]:

@@ -41,6 +41,8 @@ class Contender:
     settings: dict[str, object]
     arguments: tuple[str, ...] = ()
     """Of `dagcache.demo.sweep`, beside those that all get."""
+    left_out: tuple[str, ...] = ()
+    """Parts of the cache to take out of a real scheduler: names of `benchmarks.without`."""
 
     @property
     def ours(self) -> bool:
@@ -72,20 +74,26 @@ def run_json(home: Path, settings: dict[str, object], module: str, *arguments: s
     """What a module prints in the environment of a home, one JSON object a line."""
     env = environment(home) | {f"AIRFLOW__DAGCACHE__{name.upper()}": str(value) for name, value in settings.items()}
     env["AIRFLOW__DAGCACHE__METRICS_PORT"] = "0"
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], env=env, capture_output=True, text=True, check=False
-    )
+    return json_lines(output_of([sys.executable, "-m", module, *arguments], env, module))
+
+
+def json_lines(output: str) -> list[dict[str, Any]]:
+    """The JSON objects in an output, one a line; other lines are skipped."""
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+
+
+def output_of(command: Sequence[str], env: Mapping[str, str], name: str) -> str:
+    """The output of a command; this process exits with the end of the errors if it fails."""
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{module} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        sys.exit(f"{name} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def build(home: Path, versions: int) -> None:
     """A home with that many generated versions."""
     command = [sys.executable, "-m", "dagcache.demo.playground", "--home", str(home), "--versions", str(versions)]
-    done = subprocess.run(command, env=environment(home), capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"the playground ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    output_of(command, environment(home), "the playground")
 
 
 @contextmanager

@@ -25,10 +25,10 @@ from dagcache.airflow.bootstrap import SITES, install
 from dagcache.airflow.hook import BAG_NAMES
 from dagcache.demo.playground import environment, free_ports
 from dagcache.metrics.scrape import Scrape, scrape
+from tests.support.paths import ROOT
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).resolve().parents[2]
 DAGS = Path(__file__).parent / "dags"
 BUNDLE = "dags-folder"
 CORRUPT: dict[str, dict[str, Any]] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_airflow.support import ROOT
+from tests.support.paths import ROOT
 
 _SMALL = ("--databases=sqlite", "--runs=20", "--rounds=1", "--loops=2", "--budgets=64MiB")
 

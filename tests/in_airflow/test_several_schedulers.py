@@ -21,9 +21,10 @@ from dagcache.demo.playground import free_ports
 from dagcache.metrics.scrape import Scrape
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.rewriting import IN_PLACE, Writing, read_book
-from tests.in_airflow.support import ROOT, Airflow, answers, fetch, scrapes, variables
+from tests.in_airflow.support import Airflow, answers, fetch, scrapes, variables
 from tests.in_airflow.test_scheduler import SMALL, Observer
 from tests.in_airflow.witness import HOLD, JOB, TABLE, Lookup, looks_up, read_diaries, revision_of
+from tests.support.paths import ROOT
 
 WINDOW = 2  # seconds within which a cached version is not compared with the database
 SETTINGS = {

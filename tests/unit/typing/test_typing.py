@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from tests.unit.typing import typical_use
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
 MYPY = ["mypy", "--strict", "--warn-unreachable", "--python-version", "3.10"]
 PYRIGHT = ["basedpyright", "--level", "error", "--pythonpath", sys.executable]
 IGNORE = re.compile(r"  # type: ignore\[.*\]$", re.MULTILINE)
