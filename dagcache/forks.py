@@ -22,20 +22,19 @@ _Step = Callable[[], object]
 _numbers = itertools.count()
 _steps: dict[int, Callable[[], _Step | None]] = {}
 """By number, in the order of registration. A dictionary, since its single operations are atomic: a thread may register
-a step, and an object die, while another thread forks."""
+a step while another thread forks."""
 
 
 def after_fork_in_child(step: _Step) -> None:
     """Run a step in each child that this process forks, in the order of registration. Thread-safe.
 
-    A bound method does not keep its object alive: the step goes with the object. A function stays for good. An
+    A bound method does not keep its object alive: the step ends with the object. A function stays for good. An
     Exception in a step is one line in the log, and the other steps run.
     """
+    _remove_ended_steps()
     number = next(_numbers)
     if isinstance(step, MethodType):
-        # Not a `WeakMethod`: its callback fails where it dies before its object, as in an interpreter that ends.
-        owner = weakref.ref(step.__self__, functools.partial(_forget, number, _steps))
-        _steps[number] = functools.partial(_find_method, owner, step.__func__)
+        _steps[number] = functools.partial(_find_method, weakref.ref(step.__self__), step.__func__)
     else:
         _steps[number] = lambda: step
 
@@ -45,8 +44,12 @@ def _find_method(owner: weakref.ref[Any], function: Callable[..., object]) -> _S
     return None if found is None else MethodType(function, found)
 
 
-def _forget(number: int, steps: dict[int, Any], _: object) -> None:
-    steps.pop(number, None)
+def _remove_ended_steps() -> None:
+    # At the next registration, not in a callback of the reference: the interpreter runs callbacks anywhere, also in an
+    # interpreter that ends, and drops an interrupt that arrives in one.
+    for number, find in list(_steps.items()):
+        if find() is None:
+            _steps.pop(number, None)
 
 
 def run_steps() -> None:
