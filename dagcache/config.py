@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from typing import Any, Final, Literal
 
-from dagcache.errors import ConfigError
+from dagcache.errors import ConfigError, shown
 from dagcache.sizing.durations import parse_seconds
 from dagcache.sizing.limits import ByteLimit
 from dagcache.sizing.memory import memory_limit
@@ -57,7 +58,7 @@ class CacheConfig:
         self,
         *,
         max_bytes: ByteLimit | str | int = "25%",
-        ttl: float | str = DEFAULT_TTL,
+        ttl: float | str | timedelta = DEFAULT_TTL,
         name: str = "default",
         mode: str = "enforce",
         frozen: bool | str = True,
@@ -128,9 +129,17 @@ def parse_switch(value: object, setting: str) -> bool:
 
 
 def _text(value: object, setting: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigError(setting, value, "a text that is not empty")
+    if not isinstance(value, str) or not value.strip() or not _is_unicode(value):
+        raise ConfigError(setting, value, "a text that is not empty, of characters that UTF-8 can encode")
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair: it would break the whole exposition
+        return False
+    return True
 
 
 def _choice(value: object, setting: str, accepted: tuple[str, ...]) -> str:
@@ -153,7 +162,7 @@ def _memory(value: ByteLimit | str | int) -> int:
 
 
 def _count(value: object, setting: str) -> int:
-    text = str(value).strip()
+    text = str(shown(value)).strip()
     if isinstance(value, bool) or not text.isascii() or not text.isdigit() or not 1 <= int(text[:7]) <= 100_000:
         raise ConfigError(setting, value, "a whole number from 1 to 100000")
     return int(text)
@@ -162,7 +171,7 @@ def _count(value: object, setting: str) -> int:
 def _share(value: object, setting: str) -> float:
     try:
         share = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else -1.0
-    except ValueError:
+    except (ValueError, OverflowError):
         share = -1.0
     if not 0 <= share <= 1:
         raise ConfigError(setting, value, "a number from 0.0 to 1.0")

@@ -35,7 +35,7 @@ from dagcache.errors import ConfigError
 from dagcache.log_limits import report
 from dagcache.sizing.cgroups import Stall
 from dagcache.sizing.durations import MAX_SECONDS
-from dagcache.sizing.limits import format_bytes, shown
+from dagcache.sizing.limits import format_bytes
 from dagcache.sizing.memory import (
     MemoryUse,
     container_use,
@@ -178,7 +178,7 @@ class MemoryPressure:
 
         """
         if not _is_number(interval) or not SHORTEST_INTERVAL <= interval <= MAX_SECONDS:
-            raise ConfigError("interval", shown(interval), _INTERVALS)
+            raise ConfigError("interval", interval, _INTERVALS)
         if self._watcher is not None and self._watcher[0] == os.getpid():
             return
         stopped = threading.Event()
@@ -325,7 +325,7 @@ def _no_container() -> Sequence[MemoryUse]:
 
 def _share(value: object, setting: str) -> float:
     if not _is_number(value) or not 0 < value <= 1:
-        raise ConfigError(setting, shown(value), _SHARES)
+        raise ConfigError(setting, value, _SHARES)
     return float(value)
 
 

@@ -83,6 +83,8 @@ class Rejection(enum.Enum):
     """It could not be weighed."""
     OVERTAKEN = "overtaken"
     """Its key was assigned, deleted or cleared while it was being loaded."""
+    CLOSED = "closed"
+    """The cache is closed."""
 
 
 @dataclass(frozen=True, slots=True)

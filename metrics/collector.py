@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from dagcache.core.cache import DagCache
+from dagcache.errors import ConfigError
 from dagcache.log_limits import report
 from dagcache.metrics.definitions import METRICS, Metric
 from dagcache.own_version import own_version
@@ -78,6 +79,10 @@ class CacheCollector(Collector):
     Each scrape takes one consistent snapshot per cache. The name of a cache becomes the label ``component`` and is the
     key of its entry in ``pressures``; a cache without one is in the state "off". A metric that fails is skipped, and
     logged. Thread-safe.
+
+    Raises:
+        ConfigError: (a ValueError) two caches have one name: their samples would be the same series.
+
     """
 
     def __init__(
@@ -86,6 +91,10 @@ class CacheCollector(Collector):
         pressures: Mapping[str, MemoryPressure] = MappingProxyType({}),
     ) -> None:
         self._caches = tuple(caches)
+        names = [cache.config.name for cache in self._caches]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError("name", name, "a name of its own for each cache of a collector")
         self._pressures = pressures
         self._modes = {cache.config.name: cache.config.mode for cache in self._caches}
         self._samples = {**_SAMPLES, "dagcache_pressure_state": self._pressure_state, "dagcache_info": self._info}

@@ -107,7 +107,7 @@ METRICS: tuple[Metric, ...] = (
         "counter",
         ("reason",),
         "Values that were served but not admitted, by reason.",
-        "oversize: a DAG exceeds the budget. sizer: a bug.",
+        "oversize: a DAG exceeds the budget. sizer: a bug. closed: the process ends.",
     ),
     Metric(
         "dagcache_load_duration_seconds",

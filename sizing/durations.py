@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import math
 import re
+from datetime import timedelta
 
-from dagcache.errors import ConfigError
-from dagcache.sizing.limits import shown
+from dagcache.errors import ConfigError, shown
 
 _log = logging.getLogger("dagcache")
 
 MAX_SECONDS = 100 * 365 * 86_400
 """The longest duration that is accepted, a hundred years: every clock and timeout can still hold it."""
 
-ACCEPTED = "seconds (10800 or 0.5), or a number with a unit (30s, 90m, 3h, 1d), at most 100 years; 0 turns it off"
+ACCEPTED = (
+    "seconds (10800 or 0.5), a number with a unit (30s, 90m, 3h, 1d), or a timedelta, at most 100 years; 0 turns it off"
+)
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _NUMBER = re.compile(r"(-?[0-9]{1,19}(?:\.[0-9]{0,18})?) ?([smhdSMHD]?)", re.ASCII)
@@ -30,11 +32,13 @@ def parse_seconds(value: object, setting: str = "ttl") -> float:
         _log.warning("%s = %s is negative: taken as 0", setting, shown(value))
         return 0.0
     if seconds > MAX_SECONDS:
-        raise ConfigError(setting, shown(value), ACCEPTED)
+        raise ConfigError(setting, value, ACCEPTED)
     return seconds
 
 
 def _seconds(value: object, setting: str) -> float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, str) and len(value) <= 64:
         match = _NUMBER.fullmatch(value.strip())
         if match:
@@ -46,4 +50,4 @@ def _seconds(value: object, setting: str) -> float:
             seconds = math.inf
         if math.isfinite(seconds):
             return seconds
-    raise ConfigError(setting, shown(value), ACCEPTED)
+    raise ConfigError(setting, value, ACCEPTED)

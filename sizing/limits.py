@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from dagcache.errors import ConfigError
+from dagcache.errors import ConfigError, shown
 
 _log = logging.getLogger("dagcache")
 
@@ -23,6 +23,7 @@ ACCEPTED = (
 )
 
 _LONGEST_TEXT = 64
+_TINY = 16 * 1024
 _NUMBER = re.compile(r"(-?(?:[0-9]{1,19}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})) ?([A-Za-z]*|%)", re.ASCII)
 
 
@@ -76,13 +77,13 @@ class ByteLimit:
         exact = Fraction(number) * _UNITS[unit]
         # Half a byte rounded down would be 0, and 0 lifts the limit altogether.
         if exact > MAX_BYTES or 0 < exact < 1:
-            raise ConfigError(setting, shown(value), ACCEPTED)
+            raise ConfigError(setting, value, ACCEPTED)
         return cls(nbytes=math.floor(exact))
 
     @classmethod
     def _from_percent(cls, number: Decimal, value: object, setting: str) -> ByteLimit:
         if not 0 < number <= 100:
-            raise ConfigError(setting, shown(value), ACCEPTED)
+            raise ConfigError(setting, value, ACCEPTED)
         return cls(percent=number)
 
     @property
@@ -124,19 +125,12 @@ def _split(value: object, setting: str) -> tuple[Decimal, str]:
         match = _NUMBER.fullmatch(value.strip())
         if match and (match[2] == "%" or match[2] in _UNITS):
             return Decimal(match[1]), match[2]
-    raise ConfigError(setting, shown(value), ACCEPTED)
+    raise ConfigError(setting, value, ACCEPTED)
 
 
-def shown(value: object) -> object:
-    """The value itself if it can be printed in an error message, else a short description of it."""
-    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
-        return value[:_LONGEST_TEXT] + "..."
-    try:
-        repr(value)
-    except Exception:
-        # Integers of more than 4300 digits refuse to be printed; an object's own repr may do anything.
-        return f"<{type(value).__name__} that cannot be shown>"
-    return value
+def is_tiny(budget: int) -> bool:
+    """Whether a budget in bytes is too small for the frozen form of a single DAG of usual size; 0 is unbounded."""
+    return 0 < budget < _TINY
 
 
 def format_limit(nbytes: int) -> str:

@@ -15,8 +15,9 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
+from datetime import timedelta
 from types import MethodType
-from typing import Any, Final, Generic, TypeVar, cast, overload
+from typing import Any, Final, Generic, NoReturn, TypeVar, cast, overload
 
 from dagcache.config import CacheConfig
 from dagcache.core import hit_path
@@ -35,7 +36,7 @@ from dagcache.forks import after_fork_in_child
 from dagcache.freezing.pickle_freezer import Freezer, PickleFreezer
 from dagcache.log_limits import report
 from dagcache.reclaim.breaker import CycleBreaker, GenericBreaker
-from dagcache.sizing.limits import ByteLimit, format_bytes
+from dagcache.sizing.limits import ACCEPTED, ByteLimit, format_bytes, is_tiny
 from dagcache.sizing.memory import give_back
 from dagcache.stats import CacheStats, EntryInfo, Rejection, RemovalCause
 
@@ -43,6 +44,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 D = TypeVar("D")
 
+_log = logging.getLogger("dagcache")
 _ORPHANS: list[object] = []  # inherited by forked children: destruction would copy the pages
 
 
@@ -85,7 +87,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         config: CacheConfig | None = None,
         *,
         max_bytes: ByteLimit | str | int | Unset = UNSET,
-        ttl: float | str | Unset = UNSET,
+        ttl: float | str | timedelta | Unset = UNSET,
         name: str | Unset = UNSET,
         mode: str | Unset = UNSET,
         frozen: bool | str | Unset = UNSET,
@@ -101,6 +103,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         breaker: CycleBreaker | Unset | None = UNSET,
         shared: Iterable[object] = (),
     ) -> None:
+        if not (config is None or isinstance(config, CacheConfig)):
+            raise TypeError(f"config = {config!r} is no CacheConfig; give a byte limit as max_bytes={config!r}")
         self.config = _config_of(
             config,
             freezer,
@@ -124,7 +128,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         self._version_of = version_of
         self._make_disposer = functools.partial(Disposer, breaker=breaker, on_removal=on_removal)
         self._requested = self.config.max_bytes
-        self._build(self.config.budget())
+        budget = self.config.budget()
+        if is_tiny(budget):
+            message = "cache %r: max_bytes = %s is %d bytes, which hold next to nothing; accepted: %s"
+            _log.warning(message, self.config.name, self.config.max_bytes, budget, ACCEPTED)
+        self._build(budget)
         _caches[id(self)] = self
         after_fork_in_child(self._after_fork_in_child)
 
@@ -467,6 +475,40 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         if not self._section.entered():
             self._section.run(self._check_invariants)
 
+    # ---- the object ----
+
+    def close(self) -> None:
+        """Remove everything, give the memory back, and keep nothing from now on. A second call does nothing.
+
+        Lookups stay correct: `get_or_load` loads each time, threads that wait for a load get its value, and nothing is
+        kept. So a component may end while its threads still look values up.
+        """
+        if self._section.run_or_defer(self._close):
+            self._upkeep.free_all()
+        give_back()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._store.closed
+
+    def __enter__(self) -> DagCache[K, V]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # By identity, so that a cache can be a key. Equality is a mapping's, by contents: two caches that are equal now are
+    # two keys.
+    __hash__ = object.__hash__
+
+    def __reduce_ex__(self, _: object) -> NoReturn:
+        """Refuse to be copied or pickled: a copy would share the state and the lock of this cache."""
+        raise TypeError(
+            f"the cache {self.config.name!r} can be neither copied nor pickled;"
+            " make another one with DagCache(cache.config)"
+        )
+
     def __repr__(self) -> str:
         store = self._store
         budget = format_bytes(store.budget) if store.budget else "no limit"
@@ -492,6 +534,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
     def _clear(self) -> None:
         self._flights.invalidate_all()
         self._store.clear()
+
+    def _close(self) -> None:
+        self._flights.invalidate_all()
+        self._store.close()
 
     def _resize(self, budget: int) -> None:
         self._store.resize(budget, self._clock())
@@ -535,6 +581,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         _ORPHANS.extend((orphan, self._disposer))
         orphan.live.clear()  # for holders of the old hit path; the entries keep the copies
         self._build(orphan.budget)
+        self._store.closed = orphan.closed
 
 
 class _Items(ItemsView[K, V]):

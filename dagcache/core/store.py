@@ -86,6 +86,7 @@ class Store:
         self.ledger = Ledger(budget, enforce=enforce)
         self.enforce = enforce
         self.unproven_share = unproven_share
+        self.closed = False
         self._deadlines = Deadlines(ttl if enforce else 0.0)
         # Shorter than the TTL: an entry in use must not expire because its uses go unnoted.
         self._unnoted_seconds = min(FRESH_SECONDS, FRESH_SHARE * self.ttl) if self.ttl else FRESH_SECONDS
@@ -282,6 +283,11 @@ class Store:
         """Charge the bytes that callers hold: see `Ledger.note_held`."""
         self.ledger.note_held(held)
 
+    def close(self) -> None:
+        """Remove all entries, and admit none from now on."""
+        self.closed = True
+        self.clear()
+
     def forget_held(self) -> None:
         """Charge nothing for bytes that callers held before."""
         self.ledger.held = 0
@@ -347,9 +353,9 @@ class Store:
 
     def _offer_to_tiers(self, entry: Entry, candidate: Candidate, now: float, private: bool) -> Rejection | None:
         """Offer a new entry to the frozen tier first: its smallest form decides whether it stays."""
-        if not self.fits(candidate):
+        if self.closed or not self.fits(candidate):
             self.pass_through(candidate.value, candidate.live_bytes, candidate.own_references)
-            return Rejection.OVERSIZE
+            return Rejection.CLOSED if self.closed else Rejection.OVERSIZE
         cost = self._load_costs.smooth(candidate.load_seconds, candidate.live_bytes)
         if candidate.frozen is None:
             kept = self._make_live(entry, candidate.value, candidate.own_references, now, cost)

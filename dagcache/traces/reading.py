@@ -6,18 +6,22 @@ about a value that another thread loaded. The reader takes missing facts from th
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+import stat
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from dagcache.errors import TraceError
 from dagcache.traces.recording import FORMAT, TIERS
 from dagcache.traces.replay import Lookup
 
+_GZIP = b"\x1f\x8b"  # the first bytes of a file
 _LONGEST_LINE = 64 * 1024
 _MOST = 2**60  # bytes or seconds: a larger number is an error
 _THAW_PER_LOAD = 0.1  # the estimate of the store before the first thaw
@@ -73,7 +77,7 @@ class _Reading:
 
 
 def read_trace(path: Path | str) -> Trace:
-    """Read a whole trace; an incomplete last line is left out.
+    """Read a whole trace, plain or compressed by gzip; an incomplete last line is left out.
 
     Raises:
         OSError: the file cannot be read.
@@ -81,7 +85,7 @@ def read_trace(path: Path | str) -> Trace:
 
     """
     reading = _Reading()
-    with Path(path).open("rb") as file:
+    with _opened(Path(path)) as file:
         lines = _lines(file)
         header = _header(next(lines, b""))
         for number, line in enumerate(lines, start=2):
@@ -91,19 +95,39 @@ def read_trace(path: Path | str) -> Trace:
     return _trace(header, reading)
 
 
+def _opened(path: Path) -> BinaryIO:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise TraceError(f"{path} is not a regular file: to open a pipe may wait without end")
+    file = path.open("rb")
+    if file.peek(len(_GZIP))[: len(_GZIP)] == _GZIP:
+        file.close()
+        return cast("BinaryIO", gzip.open(path, "rb"))
+    return file
+
+
+def _next_line(file: BinaryIO, number: int) -> bytes:
+    """The next line; an empty one is the end. The end of a compressed file may be missing, as that of a plain one."""
+    try:
+        return file.readline(_LONGEST_LINE)
+    except EOFError:
+        return b""
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise TraceError(f"line {number}: the compressed file is damaged: {error}") from error
+
+
 def _lines(file: BinaryIO) -> Iterator[bytes]:
     """Iterate over the lines; an incomplete last line is left out."""
-    number = 0
-    while line := file.readline(_LONGEST_LINE):
-        number += 1
+    number = 1
+    while line := _next_line(file, number):
         if not line.endswith(b"\n"):
             if len(line) == _LONGEST_LINE:
                 raise _error(number, f"a line of less than {_LONGEST_LINE} bytes", line)
             try:
                 json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return
         yield line
+        number += 1
 
 
 def _header(line: bytes) -> Mapping[str, Any]:
@@ -203,4 +227,9 @@ def _is_number(value: object) -> bool:
 
 
 def _is_order(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return not math.isnan(value)
+    except OverflowError:  # more digits than a float has
+        return False

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dagcache.cli.doctor.endpoints import Port, Response
 from dagcache.cli.shared.endpoint import Endpoint
-from dagcache.sizing.limits import format_bytes
+from dagcache.sizing.limits import format_bytes, is_tiny
 
 Status = Literal["ok", "warning", "failed", "unknown"]
 Fact = Mapping[str, Any]
@@ -174,6 +174,8 @@ def memory(components: str, max_bytes: str, budget: int, workers: int, limit: in
     details = (_BY_COMMAND_LINE,) if "api_server" in components else ()
     if budget * workers > _SHARE_OF_MEMORY * limit:
         return Check(name, "warning", message, "lower max_bytes: the process itself needs memory as well", details)
+    if is_tiny(budget):
+        return Check(name, "warning", message, "raise max_bytes, which holds next to nothing; give a unit", details)
     return Check(name, "ok", message, "", details)
 
 

@@ -150,6 +150,7 @@ def test_what_a_command_line_may_change_is_said() -> None:
         ({"budget": 0, "max_bytes": "0"}, "warning", "unbounded"),
         ({"budget": 2**32}, "warning", "4.0 GiB"),
         ({"budget": 2**30, "workers": 4}, "warning", "in each of 4 workers"),
+        ({"budget": 512, "max_bytes": "512"}, "warning", "max_bytes = 512 is 512 bytes"),
         ({"memory_source": "machine"}, "ok", "the machine has 4.0 GiB"),
         ({"memory_source": "memory_limit", "memory_file": ""}, "ok", "memory_limit is 4.0 GiB"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dagcache import DagCache, Rejection, RemovalCause
+from dagcache import ConfigError, DagCache, Rejection, RemovalCause
 from dagcache.metrics.collector import CacheCollector
 from dagcache.metrics.definitions import METRICS
 from dagcache.metrics.scrape import parse
@@ -203,3 +203,10 @@ def test_a_metric_follows_the_conventions_and_is_documented(metric: Any) -> None
     assert metric.help.endswith(".")
     labels = ", ".join(f"`{label}`" for label in metric.labels)
     assert f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} | {metric.decision} |" in DOCUMENT.read_text()
+
+
+def test_two_caches_of_one_name_are_refused() -> None:
+    """Their samples would be the same series, and the exposition invalid."""
+    one, other = make_cache(max_bytes=MIB, name="twin")[0], make_cache(max_bytes=MIB, name="twin")[0]
+    with pytest.raises(ConfigError, match="twin"):
+        CacheCollector([one, other])

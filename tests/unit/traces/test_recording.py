@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import json
 import logging
 import os
@@ -533,6 +534,9 @@ def test_a_last_line_that_was_cut_short_is_left_out(path: Path) -> None:
         (HEADER + '{"end":"closed"}\n[1,"a","m",0]\n', "line 3: expected nothing after the end"),
         (HEADER + "[" * 70_000 + "\n", "line 2: expected a line of less than 65536 bytes"),
         (HEADER + "[" * 60_000 + "\n", "line 2: expected a row"),
+        (HEADER + '[1,"a","m",0,5,1,1,"dag",' + "9" * 400 + "]\n", "line 2: expected [..., live bytes"),
+        (HEADER + '[1,"a","m",0,5,1,1,"dag",' + "9" * 5000 + "]\n", "line 2: expected a row"),
+        (HEADER + '[1,"a","m",' + "9" * 400 + "]\n", "line 2: expected [seconds, id"),
     ],
 )
 def test_a_damaged_trace_is_refused_by_line(path: Path, text: str, said: str) -> None:
@@ -547,6 +551,44 @@ def test_any_bytes_are_a_trace_or_an_error(tmp_path_factory: pytest.TempPathFact
     """Nothing else may come out."""
     path = tmp_path_factory.getbasetemp() / "garbage.jsonl"
     path.write_bytes(HEADER.encode() + garbage)
+    with suppress(TraceError):
+        assert isinstance(read_trace(path), Trace)
+
+
+def test_an_incomplete_last_line_of_nested_brackets_is_left_out(path: Path) -> None:
+    assert read_trace(written(path, HEADER + "[" * 60_000)).ending == "cut short"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this platform")
+def test_a_named_pipe_is_refused_instead_of_opened(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(TraceError, match="not a regular file"):
+        read_trace(path)
+
+
+def test_a_trace_that_gzip_compressed_reads_as_before(path: Path) -> None:
+    whole = recorded(path)
+    expected = read_trace(path)
+    path.write_bytes(gzip.compress(whole))
+    assert read_trace(path) == expected
+
+
+@pytest.mark.parametrize("cut", [12, 40, 90])
+def test_a_compressed_trace_that_was_cut_short_is_read_as_far_as_it_goes(path: Path, cut: int) -> None:
+    """Or there is not even a header: a `TraceError`."""
+    path.write_bytes(gzip.compress(recorded(path))[:-cut])
+    with suppress(TraceError):
+        assert read_trace(path).ending == "cut short"
+
+
+@given(st.integers(0, 10**6), st.integers(0, 255))
+def test_a_damaged_compressed_trace_is_a_trace_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory, at: int, byte: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.jsonl.gz"
+    data = bytearray(gzip.compress((HEADER + '[1,"a","m",0]\n' * 50).encode(), mtime=0))
+    data[2 + at % (len(data) - 2)] = byte
+    path.write_bytes(data)
     with suppress(TraceError):
         assert isinstance(read_trace(path), Trace)
 
