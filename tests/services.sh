@@ -1,6 +1,6 @@
 #!/bin/sh
-# The servers that some tests want for real, PostgreSQL and Prometheus, from Debian's packages: on a machine of CI, where
-# nobody minds. Elsewhere it does nothing, and the tests of what is not installed are skipped, by name.
+# Installs the servers of some tests, PostgreSQL, MariaDB and Prometheus, from Debian's packages, on a machine of CI only.
+# Elsewhere it does nothing, and tests of missing servers are skipped, by name.
 set -u
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -9,6 +9,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 wanted=
 have prometheus && have promtool || wanted="$wanted prometheus"
 have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
+have mariadbd || wanted="$wanted mariadb-server-core"
 [ -n "$wanted" ] || exit 0
 
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 # 1: nothing is started

@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from dagcache.database.drivers import with_installed_driver
 from dagcache.errors import LoadError
 from dagcache.redaction import AMBIGUOUS, Secrets, is_ambiguous, is_secret_name
 
@@ -30,11 +31,13 @@ _STEPS_BETWEEN_LOOKS = 100_000  # steps of SQLite's virtual machine: some millis
 
 _metadata = sa.MetaData()
 _Moment = sa.DateTime(timezone=True)
+# MariaDB's own type takes hexadecimal digits as well; a CHAR(32), which Airflow makes on MySQL, takes nothing else.
+_Id = sa.Uuid().with_variant(sa.Uuid(native_uuid=False), "mysql", "mariadb")
 
 DAG_VERSION = sa.Table(
     "dag_version",
     _metadata,
-    sa.Column("id", sa.Uuid(), primary_key=True),
+    sa.Column("id", _Id, primary_key=True),
     sa.Column("dag_id", sa.String(250)),
     sa.Column("version_number", sa.Integer),
     sa.Column("created_at", _Moment),
@@ -42,7 +45,7 @@ DAG_VERSION = sa.Table(
 SERIALIZED_DAG = sa.Table(
     "serialized_dag",
     _metadata,
-    sa.Column("dag_version_id", sa.Uuid()),
+    sa.Column("dag_version_id", _Id),
     sa.Column("data", sa.Text),  # JSON or JSONB, read as text: a driver's parser has no limits
     sa.Column("data_compressed", sa.LargeBinary),
     sa.Column("dag_hash", sa.String(32)),
@@ -57,7 +60,7 @@ DAG_RUN = sa.Table(
     sa.Column("end_date", _Moment),
     sa.Column("last_scheduling_decision", _Moment),
     sa.Column("bundle_version", sa.String(250)),
-    sa.Column("created_dag_version_id", sa.Uuid()),
+    sa.Column("created_dag_version_id", _Id),
 )
 DAG = sa.Table(
     "dag",
@@ -140,7 +143,8 @@ class MetadataDatabase:
             for statement in _preamble(self.dialect, self._timeout):
                 connection.exec_driver_sql(statement)
             try:
-                yield connection
+                with _session(connection, self._timeout):
+                    yield connection
             finally:
                 connection.rollback()
 
@@ -215,15 +219,13 @@ def seconds(moment: datetime | None) -> float | None:
 def _understood(url: str | URL) -> URL:
     """Parse a URL. An error shows no part of it, because the part may be a password."""
     text = url.render_as_string(hide_password=False) if isinstance(url, URL) else url
-    parsed = None
     try:
-        parsed = make_url(url)
+        parsed = with_installed_driver(make_url(url))
         dialect = parsed.get_dialect()
-        dialect.import_dbapi()
     except (SQLAlchemyError, ValueError, TypeError, AttributeError):
         problem = f"the database URL is not understood; accepted: {_FORMS}"
-    except ImportError:
-        problem = f"the driver of {parsed.drivername if parsed else 'the database'} is not installed"
+    except ImportError as error:
+        problem = str(error)
     else:
         if not dialect.is_async and (text.startswith(_FILE) or not is_ambiguous(text)):
             return parsed
@@ -270,6 +272,29 @@ def _preamble(dialect: str, timeout: float) -> tuple[str, ...]:
     if dialect in ("mysql", "mariadb"):
         return ("SET TRANSACTION READ ONLY",)
     return ()
+
+
+@contextmanager
+def _session(connection: Connection, timeout: float) -> Iterator[None]:
+    """Set variables of the session, and restore them: a rollback does not, and the pool may be the caller's.
+
+    MySQL converts a TIMESTAMP into the time zone of the session; Airflow writes UTC. MariaDB does not know MySQL's hint
+    for the time of a statement.
+    """
+    if connection.dialect.name not in ("mysql", "mariadb"):
+        yield
+        return
+    variables: dict[str, Any] = {"time_zone": "+00:00"}
+    if getattr(connection.dialect, "is_mariadb", False):
+        variables["max_statement_time"] = timeout
+    selected = ", ".join(f"@@session.{name}" for name in variables)
+    before = connection.exec_driver_sql(f"SELECT {selected}").one()
+    assigned = ", ".join(f"{name} = %s" for name in variables)
+    connection.exec_driver_sql(f"SET {assigned}", tuple(variables.values()))
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"SET {assigned}", tuple(before))
 
 
 def _secrets_in(url: URL) -> Iterator[str]:

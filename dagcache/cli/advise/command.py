@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from contextlib import closing
@@ -17,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dagcache.cli.shared.airflow_cfg import airflow_cfg, airflow_setting
 from dagcache.cli.shared.arguments import byte_counts, number, whole_number
 from dagcache.cli.shared.failure import InputError
 from dagcache.cli.shared.progress import LateBars
@@ -35,7 +35,7 @@ _MOST = 1e6  # of days, and of seconds
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("--db", metavar="URL", help=f"the database, as a URL of SQLAlchemy (default: ${_URL_VARIABLE})")
+    parser.add_argument("--db", metavar="URL", help="the database, as a URL of SQLAlchemy (default: Airflow's own)")
     parser.add_argument("--days", type=number("days", most=_MOST), default=7.0, help="days to examine (default: 7)")
     parser.add_argument(
         "--max-workers",
@@ -68,9 +68,12 @@ def main(options: argparse.Namespace) -> int:
     from dagcache.database.loader import SerializedDagLoader
     from dagcache.errors import LoadError
 
-    url = options.db or os.environ.get(_URL_VARIABLE)
+    url = options.db or _configured_database()
     if not url:
-        raise InputError(f"no database: expected --db URL, or {_URL_VARIABLE} in the environment")
+        raise InputError(
+            f"no database: expected --db URL, {_URL_VARIABLE} in the environment,"
+            f" or [database] sql_alchemy_conn in {airflow_cfg()}"
+        )
     problem = ""
     try:
         with SerializedDagLoader(url) as loader, closing(LateBars()) as bars:
@@ -93,6 +96,11 @@ def main(options: argparse.Namespace) -> int:
     if options.png:
         _draw(report, options.png)
     return 0
+
+
+def _configured_database() -> str:
+    """The database of the configured Airflow; its earlier section is [core]."""
+    return airflow_setting("database", "sql_alchemy_conn") or airflow_setting("core", "sql_alchemy_conn")
 
 
 def _draw(report: Report, path: Path) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable
-from configparser import Error as ConfigParserError
-from configparser import RawConfigParser
 from pathlib import Path
 
+from dagcache.cli.shared.airflow_cfg import airflow_home, airflow_setting
 from dagcache.cli.shared.endpoint import Endpoint
 from dagcache.concurrency.time_limit import ended_within, start
 from dagcache.metrics.file_sd import default_directory
@@ -20,21 +18,8 @@ _LONGEST_REASON = 200
 
 def targets_directory() -> Path:
     """The directory of announcements, by the environment of this process or else by its ``airflow.cfg``."""
-    home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
-    chosen = os.environ.get("AIRFLOW__DAGCACHE__METRICS_TARGETS")
-    if chosen is None:
-        chosen = _configured(Path(os.environ.get("AIRFLOW_CONFIG") or home / "airflow.cfg").expanduser())
-    return Path(chosen.strip()) if chosen.strip() else default_directory(home)
-
-
-def _configured(path: Path) -> str:
-    """The setting in a configuration file; Airflow is not imported for it, which takes seconds."""
-    parser = RawConfigParser(strict=False, inline_comment_prefixes=("#",))
-    try:
-        parser.read(path, encoding="utf-8")
-        return parser.get("dagcache", "metrics_targets", fallback="")
-    except (OSError, ValueError, ConfigParserError):  # Airflow itself reports a damaged file
-        return ""
+    chosen = airflow_setting("dagcache", "metrics_targets")
+    return Path(chosen) if chosen else default_directory(airflow_home())
 
 
 class PolledEndpoint:

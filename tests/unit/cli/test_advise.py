@@ -47,6 +47,29 @@ def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Comple
     )
 
 
+@pytest.mark.parametrize("section", ["database", "core"])
+def test_the_database_of_airflow_cfg_is_the_default(database: Database, tmp_path: Path, section: str) -> None:
+    cfg = tmp_path / "airflow.cfg"
+    cfg.write_text(f"[{section}]\nsql_alchemy_conn = {database.url}?x=%%20\n")
+    done = run("advise", "--json", env={"AIRFLOW_CONFIG": str(cfg)})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["dags"] == 16
+
+
+def test_the_environment_precedes_airflow_cfg(database: Database, tmp_path: Path) -> None:
+    cfg = tmp_path / "airflow.cfg"
+    cfg.write_text("[database]\nsql_alchemy_conn = sqlite:////nowhere/airflow.db\n")
+    done = run("advise", "--json", env={"AIRFLOW_CONFIG": str(cfg), URL_VARIABLE: database.url})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_any_database_the_error_names_the_three_places(tmp_path: Path) -> None:
+    done = run("advise", env={"AIRFLOW_HOME": str(tmp_path)})
+    assert done.returncode == 2
+    for place in ("--db URL", URL_VARIABLE, f"[database] sql_alchemy_conn in {tmp_path}/airflow.cfg"):
+        assert place in done.stderr
+
+
 def test_the_advice_as_text(database: Database, tmp_path: Path) -> None:
     """Without a terminal: plain lines, and the picture on request."""
     picture = tmp_path / "curve.png"
@@ -87,7 +110,7 @@ def test_the_advice_as_json(database: Database) -> None:
         (f"postgresql+psycopg2://airflow:{SECRET}@127.0.0.1:port/airflow", "not understood"),
         (f"postgresql+psycopg2://airflow:p@{SECRET}@127.0.0.1/airflow", "more than one @|not understood"),
         (f"postgres://{SECRET}", "not understood"),
-        (f"mysql+pymysql://airflow:{SECRET}@127.0.0.1/airflow", "is not installed"),
+        (f"oracle+oracledb://airflow:{SECRET}@127.0.0.1/airflow", "is not installed"),
     ],
 )
 @pytest.mark.parametrize("debug", [(), ("--debug",)], ids=["", "debug"])
@@ -139,7 +162,7 @@ def test_no_database_is_bad_input(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     """It has to be named somewhere."""
     monkeypatch.delenv(URL_VARIABLE, raising=False)
     assert main(["advise"]) == 2
-    assert f"expected --db URL, or {URL_VARIABLE}" in capsys.readouterr().err
+    assert f"expected --db URL, {URL_VARIABLE}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

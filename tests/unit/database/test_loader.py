@@ -225,9 +225,14 @@ class Recording:
     def __exit__(self, *_: object) -> None:
         self.said.append("closed")
 
-    def exec_driver_sql(self, statement: str) -> None:
-        """Keep it."""
-        self.said.append(statement)
+    def exec_driver_sql(self, statement: str, parameters: object = None) -> Recording:
+        """Keep it; it is its own result."""
+        self.said.append(statement if parameters is None else f"{statement} {parameters}")
+        return self
+
+    def one(self) -> tuple[str]:
+        """The time zone before."""
+        return ("SYSTEM",)
 
     def execute(self, statement: Any) -> Recording:
         """Keep its first line; it is its own result."""
@@ -247,7 +252,16 @@ class Recording:
     ("dialect", "expected"),
     [
         (POSTGRESQL, ["SET TRANSACTION READ ONLY", "SET LOCAL statement_timeout = 7000", "SELECT "]),
-        (MYSQL, ["SET TRANSACTION READ ONLY", "SELECT /*+ MAX_EXECUTION_TIME(7000) */ "]),
+        (
+            MYSQL,
+            [
+                "SET TRANSACTION READ ONLY",
+                "SELECT @@session.time_zone",
+                "SET time_zone = %s ('+00:00',)",
+                "SELECT /*+ MAX_EXECUTION_TIME(7000) */ ",
+                "SET time_zone = %s ('SYSTEM',)",
+            ],
+        ),
     ],
     ids=["postgresql", "mysql"],
 )
@@ -312,7 +326,7 @@ def test_a_database_that_is_open_already_can_be_given(database: Database) -> Non
         (f"postgresql://user:{SECRET}@host/db", "more than one @|is not understood"),
         ("postgresql+psycopg2://user:p@s3cr3t@host/db", "more than one @"),
         ("postgresql+psycopg2://user:12/s3cr3t@host/db", "more than one @|is not understood"),
-        (f"mysql+pymysql://user:{QUOTED}@host/db", "driver of mysql.pymysql is not installed"),
+        (f"mysql+oursql://user:{QUOTED}@host/db", "is not understood"),
         (f"sqlite+aiosqlite:///{QUOTED}.db", "asynchronous driver|not installed"),
         (7, "is not understood"),
     ],

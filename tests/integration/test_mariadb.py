@@ -1,0 +1,140 @@
+"""A metadata database on a real server of MySQL's family, whose time zone is not UTC."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from dagcache import LoadError
+from dagcache.advice.report import advise
+from dagcache.database.connection import DAG_RUN, DAG_VERSION, MetadataDatabase, seconds
+from dagcache.database.loader import SerializedDagLoader
+from tests.support import mariadb
+from tests.support.databases import payload
+
+pytestmark = pytest.mark.skipif(bool(mariadb.missing()), reason=mariadb.missing())
+
+BEGAN = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+SCHEMA = (  # the types that Airflow's migrations choose on MySQL
+    "CREATE TABLE alembic_version (version_num VARCHAR(40))",
+    "CREATE TABLE dag (dag_id VARCHAR(250) PRIMARY KEY, is_paused BOOLEAN, is_stale BOOLEAN)",
+    "CREATE TABLE dag_version (id CHAR(32) PRIMARY KEY, version_number INTEGER, dag_id VARCHAR(250),"
+    " created_at TIMESTAMP(6) NULL)",
+    "CREATE TABLE serialized_dag (id CHAR(32) PRIMARY KEY, dag_id VARCHAR(250), data JSON, data_compressed LONGBLOB,"
+    " dag_hash VARCHAR(40), dag_version_id CHAR(32) UNIQUE)",
+    "CREATE TABLE dag_run (id INTEGER PRIMARY KEY AUTO_INCREMENT, dag_id VARCHAR(250), state VARCHAR(50),"
+    " start_date TIMESTAMP(6) NULL, end_date TIMESTAMP(6) NULL, last_scheduling_decision TIMESTAMP(6) NULL,"
+    " bundle_version VARCHAR(250), created_dag_version_id CHAR(32))",
+    "INSERT INTO alembic_version VALUES ('d2f4e1b3c5a7')",
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[mariadb.MariaDb]:
+    """One for all tests."""
+    with mariadb.MariaDb() as started:
+        yield started
+
+
+@pytest.fixture(params=["CHAR(32)", "UUID"])
+def url(server: mariadb.MariaDb, request: pytest.FixtureRequest) -> str:
+    """An empty metadata database, with the ids of MySQL and of MariaDB."""
+    name = f"airflow_{uuid4().hex[:8]}"
+    server.run(f"CREATE DATABASE {name}")
+    for statement in SCHEMA:
+        own = statement.replace(" TABLE ", f" TABLE {name}.").replace("INTO ", f"INTO {name}.")
+        server.run(own.replace(" CHAR(32)", f" {request.param}"))
+    return server.url(name)
+
+
+@pytest.fixture
+def writer(url: str) -> Iterator[Engine]:
+    """Writes as Airflow does: at UTC."""
+    at_utc = {"init_command": "SET time_zone='+00:00'"}
+    engine = sa.create_engine(url.replace("mysql:", "mysql+pymysql:"), connect_args=at_utc)
+    yield engine
+    engine.dispose()
+
+
+def add_version(writer: Engine, dag_id: str, *, compressed: bool = False, data: Any = None) -> UUID:
+    """A version with its serialised DAG, and a run of it."""
+    version = uuid4()
+    text = json.dumps(payload(dag_id) if data is None else data)
+    with writer.begin() as connection:
+        execute = connection.exec_driver_sql
+        execute("INSERT INTO dag VALUES (%s, 0, 0)", (dag_id,))
+        execute("INSERT INTO dag_version VALUES (%s, 1, %s, %s)", (version.hex, dag_id, BEGAN.replace(tzinfo=None)))
+        stored = (None, zlib.compress(text.encode())) if compressed else (text, None)
+        row = (uuid4().hex, dag_id, *stored, "hash", version.hex)
+        execute("INSERT INTO serialized_dag VALUES (%s, %s, %s, %s, %s, %s)", row)
+        run = (dag_id, "running", BEGAN.replace(tzinfo=None), BEGAN.replace(tzinfo=None), version.hex)
+        execute(
+            "INSERT INTO dag_run (dag_id, state, start_date, last_scheduling_decision, created_dag_version_id)"
+            " VALUES (%s, %s, %s, %s, %s)",
+            run,
+        )
+    return version
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_version_is_loaded_from_json_and_from_compressed_bytes(url: str, writer: Engine, compressed: bool) -> None:
+    version = add_version(writer, "etl", compressed=compressed)
+    with SerializedDagLoader(url) as loader:
+        assert loader.load(version) == payload("etl")
+        assert loader.load(uuid4()) is None
+        assert loader.latest("etl") == version
+
+
+def test_times_are_utc_although_the_server_is_elsewhere(url: str, writer: Engine) -> None:
+    add_version(writer, "etl")
+    database = MetadataDatabase(url)
+    ((created,),) = database.rows(sa.select(DAG_VERSION.c.created_at))
+    ((started,),) = database.rows(sa.select(DAG_RUN.c.start_date))
+    assert seconds(created) == seconds(started) == BEGAN.timestamp()
+    database.close()
+
+
+def test_the_session_of_a_given_engine_is_as_it_was_before(url: str, writer: Engine) -> None:
+    add_version(writer, "etl")
+    engine = sa.create_engine(url.replace("mysql:", "mysql+pymysql:"), pool_size=1, max_overflow=0)
+    variables = "SELECT @@session.time_zone, @@session.max_statement_time"
+    with engine.connect() as connection:
+        before = connection.exec_driver_sql(variables).one()
+    database = MetadataDatabase(engine)
+    assert len(database.rows(sa.select(DAG_VERSION.c.id))) == 1
+    with pytest.raises(sa.exc.SQLAlchemyError):
+        database.rows(sa.select(sa.column("no_such_column")).select_from(DAG_VERSION))
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql(variables).one() == before
+    engine.dispose()
+
+
+def test_a_statement_ends_at_the_time_limit(url: str) -> None:
+    database = MetadataDatabase(url, timeout=0.2)
+    with pytest.raises(LoadError, match="max_statement_time"), database.load_errors():
+        database.rows(sa.select(sa.func.sleep(100)))
+    database.close()
+
+
+def test_a_transaction_cannot_write(url: str) -> None:
+    database = MetadataDatabase(url)
+    with pytest.raises(sa.exc.SQLAlchemyError, match="READ ONLY"), database.connection() as connection:
+        connection.exec_driver_sql("INSERT INTO dag VALUES ('x', 0, 0)")
+    database.close()
+
+
+def test_advise_reads_the_database(url: str, writer: Engine) -> None:
+    for number in range(12):
+        add_version(writer, f"dag_{number}", compressed=number % 2 == 1)
+    with SerializedDagLoader(url) as loader:
+        report = advise(loader, days=7.0, workers=1, budgets=(), loop_seconds=1.0, progress=lambda *_: None)
+    assert (report.airflow, report.versions, report.dags) == ("Airflow 3.3", 12, 12)
+    assert report.as_of - BEGAN.timestamp() < timedelta(hours=1).total_seconds()
