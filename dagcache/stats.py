@@ -1,6 +1,6 @@
 """The statistics contract of the cache, in prose and as frozen values.
 
-**Lookups.** ``get``, ``cache[key]``, ``get_or_load`` and ``pop`` are lookups (``key in cache`` is not). A lookup that
+**Lookups.** ``get``, ``cache[key]``, ``get_or_load``, ``fetch`` and ``pop`` are lookups (``key in cache`` is not). A lookup that
 returns, or raises an error of the loader, counts as exactly one of three:
 
 - *hit (live)*: the object graph was resident, or came to be while the lookup waited for its turn;
@@ -13,7 +13,7 @@ So ``hits_live + hits_frozen + misses`` is the number of lookups, exactly, whate
 
 - *load*: this lookup ran its loader, and the loader returned a value;
 - *load failure*: this lookup ran its loader, and the loader raised;
-- *join*: another thread was loading the key already, and its value or its error was shared;
+- *join*: another thread was loading the key already, and this lookup shares its value;
 - *absent*: nothing to load: the loader returned ``None``, or the lookup had none.
 
 A lookup that is interrupted (``KeyboardInterrupt`` and its like), refused because it would wait for itself, or short of

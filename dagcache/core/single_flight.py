@@ -8,7 +8,7 @@ The leader holds the lock `Flight.pending` in a ``with`` statement from before a
 The interpreter itself releases it. So however the leader's frame ends, an interrupt between any two instructions
 included, the followers notice.
 
-`Flights` is written under the cache's lock. `Flight.wait` and `Flight.land` are for any thread, without it.
+`Flights` is written under the cache's lock. `Flight.wait` and `Flight.complete` are for any thread, without it.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Flights:
             flight.abandon()
 
     def invalidate_all(self) -> None:
-        """Detach the flights of all keys, as `divert` does."""
+        """Detach the flights of all keys, as `invalidate` does."""
         for key in list(self._by_key):
             self.invalidate(key)
 

@@ -43,8 +43,8 @@ HOMES = {
     "sqlalchemy": ("database", "advice.history", "airflow", "demo"),
     "psutil": ("cli",),
     "rich": ("cli",),
-    "plotext": ("cli.advise.curve",),
-    "matplotlib": ("cli.advise.curve",),
+    "plotext": ("cli.advise.drawing",),
+    "matplotlib": ("cli.advise.drawing",),
 }
 """The modules, or folders, that may import a foreign library: one, but for SQLAlchemy, which Airflow wants as well."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import pytest
 
 from dagcache import DagCache
 from dagcache.stats import DURATION_BOUNDS, WEIGHT_BOUNDS, Histogram, Tally
+from tests.stress.test_threads import in_threads
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,27 @@ def test_sums_are_of_the_counts_they_name() -> None:
     )
     assert (stats.hits, stats.total_bytes) == (3, 60)
     assert stats.lookups == 3 + stats.misses
+
+
+def test_each_thread_that_waits_for_a_failing_load_counts_a_failure_of_its_own() -> None:
+    """A join shares a value, never an error."""
+    cache: DagCache[str, int] = DagCache(max_bytes=0)
+    barrier = threading.Barrier(4)
+
+    def fail(_: str) -> int:
+        raise LookupError
+
+    def work(_: int) -> None:
+        barrier.wait()
+        with pytest.raises(LookupError):
+            cache.get_or_load("a", fail)
+
+    assert in_threads(4, work) == [None] * 4
+    stats = cache.stats()
+    assert (stats.misses, stats.load_failures, stats.joins) == (4, 4, 0)
+
+
+def test_a_fetch_is_a_lookup() -> None:
+    cache: DagCache[str, int] = DagCache(max_bytes=0)
+    cache.fetch("a", lambda _: 1)
+    assert cache.stats().lookups == 1

@@ -184,6 +184,7 @@ def text() -> str:
 
 def _lines() -> Iterator[str]:
     """YAML without a library: a JSON string is a YAML string."""
+    yield "# Generated: edit tools/monitoring/alerts.py and run `python -m tools.monitoring`."
     yield "groups:"
     yield "  - name: dagcache"
     yield "    rules:"

@@ -104,7 +104,7 @@ def _configured_database() -> str:
 
 
 def _draw(report: Report, path: Path) -> None:
-    from dagcache.cli.advise.curve import png
+    from dagcache.cli.advise.drawing import png
 
     if report.stock is None:
         raise InputError("--png: there is no curve: no run was active in the period")
@@ -112,7 +112,7 @@ def _draw(report: Report, path: Path) -> None:
 
 
 def _curve(report: Report) -> Any:
-    from dagcache.cli.advise.curve import Curve
+    from dagcache.cli.advise.drawing import Curve
 
     return Curve(
         [row.max_bytes for row in report.curve],
@@ -227,7 +227,7 @@ def _drawn(cells: list[tuple[str, ...]]) -> list[str]:
 
 
 def _plot(report: Report) -> list[str]:
-    from dagcache.cli.advise.curve import terminal
+    from dagcache.cli.advise.drawing import terminal
 
     return ["", terminal(_curve(report), shutil.get_terminal_size().columns)]
 

@@ -38,7 +38,7 @@ def versions(python: tuple[int, ...], packages: Mapping[str, str | None]) -> Che
     if not _PYTHONS[0] <= python[:2] <= _PYTHONS[1]:
         return Check("versions", "warning", message, "use Python 3.10 - 3.14: other versions are not tested")
     if None in packages.values():
-        return Check("versions", "failed", message, "pip install --force-reinstall dagcache")
+        return Check("versions", "failed", message, "install dagcache again with pip, with its dependencies")
     return Check("versions", "ok", message)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dagcache.cli.advise import command as advise
-from dagcache.cli.advise import curve
+from dagcache.cli.advise import drawing
 from dagcache.cli.main import main
 from dagcache.cli.shared import progress
 from dagcache.cli.shared.failure import CommandError
@@ -252,9 +252,9 @@ def test_a_missing_extra_is_named(
 
 def test_a_picture_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
     """Not bad input: everything was understood."""
-    drawn = curve.Curve([1, 2], [3.0, 1.0], 2, 4.0)
+    drawn = drawing.Curve([1, 2], [3.0, 1.0], 2, 4.0)
     with pytest.raises(CommandError, match=r"nowhere/c\.png: No such file") as caught:
-        curve.png(drawn, tmp_path / "nowhere" / "c.png")
+        drawing.png(drawn, tmp_path / "nowhere" / "c.png")
     assert caught.value.exit_code == 1
 
 
@@ -299,7 +299,7 @@ def test_both_forms_of_plotext_are_drawn_with() -> None:
         def __getattr__(self, name: str) -> Any:
             return lambda *arguments, **_: calls.append((name, arguments))
 
-    drawn = curve.Curve([2**20, 2**21], [3.0, 1.0], 2**20, 4.0)
-    assert curve._plotext_5(Fifth(), drawn, [1.0, 2.0], 80) == "None"
+    drawn = drawing.Curve([2**20, 2**21], [3.0, 1.0], 2**20, 4.0)
+    assert drawing._plotext_5(Fifth(), drawn, [1.0, 2.0], 80) == "None"
     assert ("plot", ([1.0, 2.0], [3.0, 1.0])) in calls
     assert ("vertical_line", (1.0,)) in calls

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-import sys
 import threading
 import traceback
 import tracemalloc
@@ -449,13 +447,3 @@ def test_moments_without_a_zone_are_utc() -> None:
 def test_parse_takes_what_the_columns_hold() -> None:
     """The one from the other."""
     assert parse('{"dag": 1}', None, UUID(int=1), 100) == {"dag": 1}
-
-
-def test_the_example_of_another_scheduler_runs() -> None:
-    """Every version is loaded once, whatever the number of laps."""
-    done = subprocess.run(
-        [sys.executable, "-m", "examples.other_scheduler"], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("180 lookups: ")
-    assert " 60 loaded\n" in done.stdout
