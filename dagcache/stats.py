@@ -1,7 +1,7 @@
 """The statistics contract of the cache, in prose and as frozen values.
 
-**Lookups.** ``get``, ``cache[key]``, ``get_or_load``, ``fetch`` and ``pop`` are lookups (``key in cache`` is not). A lookup that
-returns, or raises an error of the loader, counts as exactly one of three:
+**Lookups.** ``get``, ``cache[key]``, ``get_or_load``, ``fetch`` and ``pop`` are lookups (``key in cache`` is not). A
+lookup that returns, or raises an error of the loader, counts as exactly one of three:
 
 - *hit (live)*: the object graph was resident, or came to be while the lookup waited for its turn;
 - *hit (frozen)*: the bytes were resident and were thawed, by this lookup or by one that it joined;
