@@ -331,7 +331,7 @@ def test_a_thaw_is_shared_too() -> None:
     fill(cache, range(4))
     key = next(info.key for info in cache.entries() if info.tier == "frozen")
     thaws: list[bytes] = []
-    whole: Any = cache._lookups._freezer
+    whole: Any = cache._lookups._thaws._freezer
 
     class Counting:
         freeze = whole.freeze
@@ -341,7 +341,7 @@ def test_a_thaw_is_shared_too() -> None:
             until(lambda: waiting(cache) == 19)
             return whole.thaw(data)
 
-    cache._lookups._freezer = Counting()
+    cache._lookups._thaws._freezer = Counting()
     before = cache.stats()
     results = in_threads(20, lambda _: cache.get_or_load(key, never))
     assert len(thaws) == 1

@@ -436,13 +436,13 @@ def test_what_no_entry_is_left_of_before_its_thaw_begins_is_loaded(monkeypatch: 
     cache, _ = make_cache(max_bytes=300 * KIB)
     fill(cache, range(4))
     frozen = next(info.key for info in cache.entries() if info.tier == "frozen")
-    thaw = cache._lookups._thaw
+    thaw = cache._lookups._thaws.lead
 
     def late(key: Any, flight: Any, entry: Any) -> Any:
         cache._section.run(cache._store.remove, key, RemovalCause.SIZE, 0.0)
         return thaw(key, flight, entry)
 
-    monkeypatch.setattr(cache._lookups, "_thaw", late)
+    monkeypatch.setattr(cache._lookups._thaws, "lead", late)
     assert cache.get(frozen) is None
     assert len(cache._flights) == 0
 

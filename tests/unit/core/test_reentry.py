@@ -212,7 +212,7 @@ def test_a_handler_may_ask_for_what_its_own_thread_is_thawing() -> None:
     cache, _ = make_cache(max_bytes=300 * 1024)
     fill(cache, range(4))
     key = next(info.key for info in cache.entries() if info.tier == "frozen")
-    whole: Any = cache._lookups._freezer
+    whole: Any = cache._lookups._thaws._freezer
     inner: list[Any] = []
 
     class Interrupted:
@@ -224,7 +224,7 @@ def test_a_handler_may_ask_for_what_its_own_thread_is_thawing() -> None:
                 inner.append(cache.get_or_load(key, never))
             return whole.thaw(data)
 
-    cache._lookups._freezer = Interrupted()
+    cache._lookups._thaws._freezer = Interrupted()
     before = cache.stats().hits_frozen
     assert cache.get_or_load(key, never) == inner[1] == Weighted(key)
     assert cache.stats().hits_frozen - before == 2

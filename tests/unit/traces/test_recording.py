@@ -270,7 +270,7 @@ def test_a_file_that_is_there_is_left_alone(path: Path) -> None:
         with pytest.raises(FileExistsError):
             record(cache, taken)
     assert path.read_text() == "precious"
-    assert cache._lookups.watcher is None
+    assert cache._lookups.watching.watcher is None
 
 
 def test_a_cache_has_one_recording_at_a_time(path: Path) -> None:
@@ -375,7 +375,7 @@ def test_a_fault_of_the_recordings_own_ends_it(
     fill(cache, ["a"])
     recording.close()
     assert "ZeroDivisionError" in caplog.text
-    assert cache._lookups.watcher is None
+    assert cache._lookups.watching.watcher is None
 
 
 def test_a_disk_that_does_not_keep_up_loses_rows_and_says_how_many(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,7 +412,7 @@ def test_without_a_thread_there_is_no_recording(
     assert "could not start a thread" in caplog.text
     recording.close()
     fill(cache, ["a"])
-    assert cache._lookups.watcher is None
+    assert cache._lookups.watching.watcher is None
 
 
 def test_a_recording_ends_with_its_cache(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
