@@ -1,8 +1,9 @@
 """`DagCache`: the public mapping over the store, thread-safe.
 
 A lookup takes up to three steps: the hit path (`hit_path`, no lock), a short decision under the lock (`decision`), and,
-outside the lock again, a thaw or a load (`thawing`, `loading`) that all threads share (`joining`). Nothing slow happens under the lock:
-no load, no freezing or thawing, no weighing, no listener, and no destruction of values that left (`upkeep`).
+outside the lock again, a thaw or a load (`thawing`, `loading`) that all threads share (`joining`). Nothing slow happens
+under the lock: no load, no freezing or thawing, no weighing, no listener, and no destruction of values that left
+(`upkeep`).
 """
 
 from __future__ import annotations
