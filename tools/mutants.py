@@ -203,7 +203,7 @@ MUTANTS = [
     ),
     Mutant(
         "a load resurrects what was deleted meanwhile",
-        "dagcache/core/lookup.py",
+        "dagcache/core/offering.py",
         "        if not is_current:\n            self._store.pass_through",
         "        if not is_current and key in self._store.entries:\n            self._store.pass_through",
     ),
@@ -217,7 +217,7 @@ MUTANTS = [
         "followers of an interrupted leader give up",
         "dagcache/core/lookup.py",
         "            if result.value is not ABANDONED:\n                return result",
-        "            return _ABSENT if result.value is ABANDONED else result",
+        "            return ABSENT if result.value is ABANDONED else result",
     ),
     Mutant(
         "waiting in a ring is not noticed",
@@ -239,25 +239,25 @@ MUTANTS = [
     ),
     Mutant(
         "a private lookup without a frozen form gets the others' object",
-        "dagcache/core/lookup.py",
+        "dagcache/core/decision.py",
         "        if not request.private and entry is not None and entry.live is not None:",
         "        if entry is not None and entry.live is not None:",
     ),
     Mutant(
         "followers share the object of a private load",
-        "dagcache/core/lookup.py",
+        "dagcache/core/joining.py",
         "        if result.private or request.private:",
         "        if request.private:",
     ),
     Mutant(
         "a value is kept although its loader has learned better",
-        "dagcache/core/lookup.py",
+        "dagcache/core/offering.py",
         "        if is_current and keep_if is not None:",
         "        if is_current and keep_if is None:",
     ),
     Mutant(
         "what one caller changed outlives the renewal",
-        "dagcache/core/lookup.py",
+        "dagcache/core/decision.py",
         "            store.give_up_live(entry)",
         "            pass",
     ),
@@ -275,7 +275,7 @@ MUTANTS = [
     ),
     Mutant(
         "a failed thaw leaves the damaged entry",
-        "dagcache/core/lookup.py",
+        "dagcache/core/thawing.py",
         "            self._store.remove(key, RemovalCause.STALE, self._clock.latest)",
         "            pass",
     ),

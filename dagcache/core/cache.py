@@ -1,8 +1,9 @@
 """`DagCache`: the public mapping over the store, thread-safe.
 
-A lookup takes up to three steps: the hit path (`hit_path`, no lock), a short decision under the lock (`lookup`), and,
-outside the lock again, a thaw or a load that all threads share (`single_flight`). Nothing slow happens under the lock:
-no load, no freezing or thawing, no weighing, no listener, and no destruction of values that left (`upkeep`).
+A lookup takes up to three steps: the hit path (`hit_path`, no lock), a short decision under the lock (`decision`), and,
+outside the lock again, a thaw or a load (`thawing`, `loading`) that all threads share (`joining`). Nothing slow happens
+under the lock: no load, no freezing or thawing, no weighing, no listener, and no destruction of values that left
+(`upkeep`).
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from dagcache.core.counters import LookupCounts, build_stats
 from dagcache.core.disposal import Disposer
 from dagcache.core.entry import Candidate, Entry, LiveCopy
 from dagcache.core.loaded import Fetched, Loaded
-from dagcache.core.lookup import UNSET, Lookups, Unset, Watcher
+from dagcache.core.lookup import Lookups
 from dagcache.core.preparation import Preparer
 from dagcache.core.request import Request
 from dagcache.core.single_flight import Flights
 from dagcache.core.store import Store
+from dagcache.core.unset import UNSET, Unset
 from dagcache.core.upkeep import Upkeep
+from dagcache.core.watching import Watcher
 from dagcache.forks import after_fork_in_child
 from dagcache.freezing.pickle_freezer import Freezer, PickleFreezer
 from dagcache.log_limits import report
@@ -163,7 +166,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             version_of=self._version_of,
         )
         self._hit_counts: tuple[Callable[[], int], ...] = ()
-        self._install_hit_path(self._clock.source, self._lookups.use)
+        self._install_hit_path(self._clock.source, self._lookups.uses.note)
 
     def _install_hit_path(self, clock: Callable[[], float], use: Callable[[LiveCopy], bool]) -> None:
         """Make a hit path; the hits of earlier ones stay counted."""
@@ -315,9 +318,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
 
         """
         hash(key)  # an unhashable key is refused before anything changes
-        candidate = self._lookups.prepare(key, Loaded(value), 0.0)
+        candidate = self._lookups.loads.prepare(key, Loaded(value), 0.0)
         if candidate is not None and self.config.oversize == "raise" and not self._store.fits(candidate):
-            raise self._lookups.oversize(candidate)
+            raise self._lookups.loads.oversize(candidate)
         self._section.run_or_defer(self._put, key, candidate)
 
     def __delitem__(self, key: K) -> None:
@@ -443,13 +446,13 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             RuntimeError: there is a watcher already.
 
         """
-        if watcher is not None and self._lookups.watcher is not None:
+        if watcher is not None and self._lookups.watching.watcher is not None:
             raise RuntimeError(f"the cache {self.config.name!r} is being watched already")
-        self._lookups.watcher = watcher
+        self._lookups.watching.watcher = watcher
         if watcher is None:
-            self._install_hit_path(self._clock.source, self._lookups.use)
+            self._install_hit_path(self._clock.source, self._lookups.uses.note)
         else:
-            self._install_hit_path(_never_fresh, self._lookups.use_watched)
+            self._install_hit_path(_never_fresh, self._lookups.uses.note_watched)
 
     def stats(self) -> CacheStats:
         """One consistent snapshot; the contract is in `dagcache.stats`."""

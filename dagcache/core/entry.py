@@ -1,10 +1,10 @@
-"""An entry, its copies, and the candidate that it is made from."""
+"""An entry, its copies, and the candidates that they are made from."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dagcache.eviction.access_history import AccessHistory
 from dagcache.eviction.node import Node
@@ -57,6 +57,16 @@ class Candidate:
         if self.frozen is None:
             return self.live_bytes + LIVE_OVERHEAD + ENTRY_OVERHEAD + self.key_bytes
         return len(self.frozen) + ENTRY_OVERHEAD + self.key_bytes
+
+
+class ThawedCopy(NamedTuple):
+    """A value that was just thawed."""
+
+    value: Any
+    seconds: float
+    """Duration of the thaw."""
+    own_references: int
+    """Number of references to the value from its own parts."""
 
 
 class LiveCopy(Node):

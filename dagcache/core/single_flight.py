@@ -17,7 +17,9 @@ import threading
 import time
 from collections.abc import Hashable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from dagcache.core.unset import UNSET
 
 _POLL_SECONDS = 1.0  # how often a follower checks whether the leader's thread still exists
 
@@ -39,7 +41,9 @@ class FlightResult(NamedTuple):
     """The weight of the value."""
 
 
-_ABANDONED = FlightResult(ABANDONED)
+_ABANDONED: Final = FlightResult(ABANDONED)
+ABSENT: Final = FlightResult(UNSET)
+"""The result of a lookup that found no value."""
 
 
 class Flight:
@@ -67,7 +71,7 @@ class Flight:
         self._open()
 
     def abandon(self) -> None:
-        """End the flight without a value, unless it has landed already."""
+        """End the flight without a value, unless it has ended already."""
         self.complete(_ABANDONED)
 
     def wait(self, seconds: float | None = None) -> FlightResult | None:

@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 from tests.in_airflow.support import scheduler_bag, write
+from tests.support import probe
 from tests.support.children import LONGEST, fork, listening_ports, outcome
 
 
@@ -43,7 +44,7 @@ def fork_under_load(forks: int) -> None:
         assert bag.dagcache.get_or_load(versions[0], lambda _: dag) is dag
         # No session: SQLite does not survive the fork of a process whose threads use it.
         assert bag._get_dag(versions[0], None) is dag
-        assert bag.dagcache._unlocked_hits() == 1, "the bag looks into what it inherited, and then takes the lock"
+        assert probe.unlocked_hits(bag.dagcache) == 1, "the bag looks into what it inherited, and then takes the lock"
         bag.dagcache.check_invariants()
 
     def survivor() -> None:

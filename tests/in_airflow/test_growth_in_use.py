@@ -11,6 +11,7 @@ import pytest
 from dagcache.core.entry import USES_BEFORE_REWEIGHING
 from dagcache.sizing.walk import weigh
 from tests.in_airflow.support import write
+from tests.support import probe
 
 TASKS = 40
 BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -40,7 +41,7 @@ def create_run(dag: Any, session: Any) -> Any:
 
 def weight_of(bag: Any, dag: Any) -> int:
     """By an exact walk, bytes."""
-    shared = frozenset(map(id, bag.dagcache._preparer._shared))
+    shared = frozenset(map(id, probe.shared(bag.dagcache)))
     return weigh(dag, shared=shared).nbytes
 
 
@@ -69,9 +70,9 @@ def test_what_tasks_keep_once_a_run_is_verified_again_is_accounted(bag: Any, ses
     grown = weight_of(bag, dag)
     assert grown > 1.2 * fresh
     cache = bag.dagcache
-    cache._preparer._reweighing.earn(1e6)
+    probe.grant_weighing(cache, 1e6)
     for _ in range(USES_BEFORE_REWEIGHING):
-        cache._store.live[version].fresh = 0.0  # as if some time had passed
+        probe.unfreshen(cache, version)
         assert bag._get_dag(version, session) is dag
     assert cache.stats().live_bytes == grown
     cache.check_invariants()

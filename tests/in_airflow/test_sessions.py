@@ -14,6 +14,7 @@ import pytest
 
 from tests.in_airflow.conftest import Clock
 from tests.in_airflow.support import api_bag, statements_of, write
+from tests.support import probe
 
 WINDOW = 30  # [core] min_serialized_dag_update_interval, seconds
 Open = Callable[[], Any]
@@ -253,7 +254,7 @@ class Gate:
 
 def waiting(bag: Any) -> int:
     """How many lookups wait for another's load."""
-    return len(bag.dagcache._flights._waiting)
+    return probe.waiting_threads(bag.dagcache)
 
 
 def lead_and_follow(bag: Any, lead: Callable[[], Any], follow: list[Callable[[], Any]]) -> tuple[Any, list[Any], int]:

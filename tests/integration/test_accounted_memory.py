@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dagcache.core.entry import ENTRY_OVERHEAD, LIVE_OVERHEAD
+from tests.support import probe
 from tests.support.caches import Weighted, fill, make_cache
 from tools.scorecard.measures.evictions import evict
 from tools.scorecard.processes import measure
@@ -47,7 +48,7 @@ def test_a_cleared_cache_watches_nothing() -> None:
     cache, _ = make_cache(ttl=1000)
     fill(cache, range(30))
     cache.clear()
-    assert len(cache._store._deadlines) == 0
+    assert probe.deadline_count(cache) == 0
     fill(cache, range(3))
     cache.check_invariants()
 
@@ -109,5 +110,5 @@ def test_a_key_that_cannot_be_weighed_counts_as_a_usual_one(monkeypatch: pytest.
 def test_no_key_outlives_its_entry_because_its_value_did_not_thaw() -> None:
     """Only a hash is remembered of it."""
     cache, _ = make_cache()
-    cache._preparer.thaw_failed(("heavy", bytes(100_000)), ValueError("damaged"))
-    assert list(map(type, cache._preparer._unthawed)) == [int]
+    remembered = probe.fail_thaw(cache, ("heavy", bytes(100_000)), ValueError("damaged"))
+    assert list(map(type, remembered)) == [int]

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from dagcache import DagCache, EntryInfo, FreezeError, RemovalCause, ThawError
 from dagcache.core.ledger import HELD_PART
 from dagcache.freezing.pickle_freezer import Frozen, PickleFreezer
+from tests.support import probe
 from tests.support.caches import KIB, Unfreezable, Weighted
 from tests.support.clock import ManualClock
 
@@ -254,7 +255,7 @@ class CacheMachine(RuleBasedStateMachine):
         if not hasattr(self, "cache"):
             return
         self.cache.check_invariants()
-        assert self.cache._disposer.due_bytes == 0
+        assert probe.due_bytes(self.cache) == 0
         stats = self.cache.stats()
         assert stats.lookups == self.lookups
         resident = stats.total_bytes - stats.waiting_bytes

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dagcache import CacheStats, Loaded, RecursiveLoadError, Rejection
+from tests.support import probe
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, fill, make_cache, never
 
 
@@ -54,11 +55,6 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0)
 
 
-def waiting(cache: Any) -> int:
-    """How many threads wait for a flight."""
-    return len(cache._flights._waiting)
-
-
 def test_a_thousand_threads_on_one_key_load_once() -> None:
     """One load, and everybody gets the same object."""
     cache, _ = make_cache()
@@ -66,7 +62,7 @@ def test_a_thousand_threads_on_one_key_load_once() -> None:
 
     def loader(key: object) -> Weighted:
         loads.append(key)
-        until(lambda: waiting(cache) == 999)
+        until(lambda: probe.waiting_threads(cache) == 999)
         return Weighted(key)
 
     results = in_threads(1000, lambda _: cache.get_or_load("a", loader))
@@ -105,7 +101,7 @@ def test_a_failed_load_fails_for_its_own_caller_only() -> None:
 
     def failing(_key: object) -> None:
         leading.set()
-        until(lambda: waiting(cache) == 8)
+        until(lambda: probe.waiting_threads(cache) == 8)
         raise LookupError("a broken session")
 
     def work(index: int) -> object:
@@ -132,7 +128,7 @@ def test_each_failure_is_an_error_of_the_callers_own() -> None:
         running.append(1)
         together.append(len(running))
         if len(together) == 1:
-            until(lambda: waiting(cache) == 19)
+            until(lambda: probe.waiting_threads(cache) == 19)
         running.pop()
         raise LookupError("gone")
 
@@ -153,7 +149,7 @@ def test_an_absence_is_not_shared() -> None:
 
     def blind(_key: object) -> None:
         leading.set()
-        until(lambda: waiting(cache) == 4)
+        until(lambda: probe.waiting_threads(cache) == 4)
 
     def work(index: int) -> object:
         if index == 0:
@@ -174,7 +170,7 @@ def test_a_value_that_is_not_to_be_kept_is_not_shared() -> None:
 
     def doubtful(_key: object) -> Loaded[Any]:
         leading.set()
-        until(lambda: waiting(cache) == 4)
+        until(lambda: probe.waiting_threads(cache) == 4)
         return Loaded(Weighted("doubtful"), keep_if=lambda: False)
 
     def work(index: int) -> object:
@@ -221,7 +217,7 @@ def test_a_change_frees_the_threads_that_wait_for_a_load(how: str) -> None:
     ]
     for follower in followers:
         follower.start()
-    until(lambda: waiting(cache) == 5)
+    until(lambda: probe.waiting_threads(cache) == 5)
 
     def delete() -> None:
         with pytest.raises(KeyError):
@@ -273,7 +269,7 @@ def test_any_number_is_a_timeout(timeout: float) -> None:
     if timeout > 1:
         follower = threading.Thread(target=cache.get_or_load, args=("a", never), kwargs={"timeout": timeout})
         follower.start()
-        until(lambda: waiting(cache) == 1)
+        until(lambda: probe.waiting_threads(cache) == 1)
         finish()
         follower.join(30)
         assert not follower.is_alive()
@@ -302,7 +298,7 @@ def test_nobody_waits_twice_for_loaders_that_hang() -> None:
     for thread in threads:
         thread.join(30)
     assert cache.stats().loads == 8
-    assert len(cache._flights) == 0
+    assert probe.flight_count(cache) == 0
     cache.check_invariants()
 
 
@@ -314,7 +310,7 @@ def test_followers_try_again_when_their_leader_is_interrupted() -> None:
     def loader(key: object) -> Weighted:
         attempts.append(key)
         if len(attempts) == 1:
-            until(lambda: waiting(cache) == 9)
+            until(lambda: probe.waiting_threads(cache) == 9)
             raise KeyboardInterrupt
         return Weighted(key)
 
@@ -331,17 +327,17 @@ def test_a_thaw_is_shared_too() -> None:
     fill(cache, range(4))
     key = next(info.key for info in cache.entries() if info.tier == "frozen")
     thaws: list[bytes] = []
-    whole: Any = cache._lookups._freezer
+    whole = probe.freezer(cache)
 
     class Counting:
         freeze = whole.freeze
 
         def thaw(self, data: bytes) -> object:
             thaws.append(data)
-            until(lambda: waiting(cache) == 19)
+            until(lambda: probe.waiting_threads(cache) == 19)
             return whole.thaw(data)
 
-    cache._lookups._freezer = Counting()
+    probe.replace_freezer(cache, Counting())
     before = cache.stats()
     results = in_threads(20, lambda _: cache.get_or_load(key, never))
     assert len(thaws) == 1
@@ -397,7 +393,7 @@ def test_a_value_assigned_while_others_load_is_what_later_lookups_see() -> None:
     cache, _ = make_cache()
 
     def slow(_key: object) -> Weighted:
-        until(lambda: waiting(cache) == 4)
+        until(lambda: probe.waiting_threads(cache) == 4)
         cache["a"] = Weighted("assigned")
         assert cache.get_or_load("a", never) == Weighted("assigned")
         return Weighted("loaded")
@@ -419,7 +415,7 @@ def test_a_follower_notices_that_its_leader_died() -> None:
         from dagcache.core.single_flight import Flight
 
         flight = Flight()
-        cache._flights.register("a", flight)
+        probe.register_flight(cache, "a", flight)
 
     thread = threading.Thread(target=vanish)
     thread.start()

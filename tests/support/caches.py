@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from dagcache import DagCache, EntryInfo, RemovalCause
+from dagcache.core.entry import ENTRY_OVERHEAD
+from tests.support import probe
 from tests.support.clock import ManualClock
 
 KIB = 1024
@@ -75,8 +77,8 @@ def make_cache(**settings: Any) -> tuple[DagCache[Any, Any], ManualClock]:
     settings.setdefault("sizer", stated_weight)
     cache: DagCache[Any, Any] = DagCache(clock=clock, **settings)
     milliseconds = itertools.count()
-    cache._lookups.timer = lambda: next(milliseconds) / 1000
-    cache._upkeep.timer = lambda: 0.0
+    probe.time_lookups(cache, lambda: next(milliseconds) / 1000)
+    probe.time_upkeep(cache, lambda: 0.0)
     return cache, clock
 
 
@@ -84,6 +86,14 @@ def fill(cache: DagCache[Any, Any], keys: Any, nbytes: int = 100 * KIB) -> None:
     """Look up each key; missing ones are loaded."""
     for key in keys:
         cache.get_or_load(key, lambda key: Weighted(key, nbytes))
+
+
+def demote_all(cache: DagCache[Any, Any]) -> None:
+    """Have all live copies of a cache without a limit give way. Entries need a frozen form."""
+    stats = cache.stats()
+    cache.resize(stats.frozen_bytes + ENTRY_OVERHEAD * stats.entries)
+    assert cache.stats().live_entries == 0
+    cache.resize(0)
 
 
 @contextmanager

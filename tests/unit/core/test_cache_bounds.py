@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dagcache import ConfigError, Loaded, OversizeError, Rejection, RemovalCause
+from tests.support import probe
 from tests.support.caches import KIB, MIB, Removals, Unfreezable, Weighted, fill, make_cache, never
 
 
@@ -302,7 +303,7 @@ def test_lookups_of_others_sweep_what_is_idle() -> None:
     for _ in range(11):
         clock.advance(10)
         assert cache.get("busy") is not None
-    assert "idle" not in cache._store.entries
+    assert "idle" not in probe.entries(cache)
     cache.check_invariants()
 
 
@@ -370,7 +371,7 @@ def test_what_was_watched_in_vain_is_forgotten() -> None:
     for key in range(5000):
         clock.advance(0.01)
         cache[key] = Weighted(key)
-    assert len(cache._store._deadlines) <= 2 * len(cache) + 65
+    assert probe.deadline_count(cache) <= 2 * len(cache) + 65
     cache.check_invariants()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dagcache import CacheConfig, DagCache, EntryInfo, RemovalCause
+from tests.support import probe
 from tests.support.builds import with_global_lock
 from tests.support.caches import MIB, Removals, Weighted, automatic_gc_off, fill, make_cache
 
@@ -215,7 +216,7 @@ def test_a_victim_that_a_lookup_has_just_found_stays_whole() -> None:
     cache, _ = make_cache(sizer=lambda _: MIB)
     with automatic_gc_off():
         cache["a"] = ring()
-        found: Any = cache._store.live["a"]
+        found = probe.live_copy(cache, "a")
         del cache["a"]
         assert found.value.other.other is found.value
         assert cache.stats().waiting_bytes == MIB

@@ -13,6 +13,7 @@ import pytest
 from dagcache import DagCache, Loaded, RecursiveLoadError, Rejection, RemovalCause
 from dagcache.reclaim.breaker import GenericBreaker, Outcome
 from dagcache.reclaim.gc_pause import SELDOM
+from tests.support import probe
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, fill, make_cache, never, stated_weight
 
 
@@ -231,7 +232,7 @@ def test_popping_a_key_that_is_only_being_loaded_diverts_the_load(inside: bool) 
 
     def slow(key: object) -> Weighted:
         if inside:
-            cache._section.run(pop)
+            probe.run_locked(cache, pop)
         else:
             pop()
         return Weighted("older")
@@ -259,9 +260,7 @@ def test_a_thaw_that_fails_becomes_a_load() -> None:
     cache, _ = make_cache(max_bytes=300 * KIB)
     fill(cache, ["a", "b", "c", "d"])
     frozen_only = next(info.key for info in cache.entries() if info.tier == "frozen")
-    copy = cache._store.entries[frozen_only].frozen
-    assert copy is not None
-    copy.data = copy.data[:-1] + bytes([copy.data[-1] ^ 1])
+    probe.damage(cache, frozen_only, lambda data: data[:-1] + bytes([data[-1] ^ 1]))
     assert cache.get_or_load(frozen_only, lambda _: Weighted("anew")) == Weighted("anew")
     stats = cache.stats()
     assert (stats.thaw_failures, stats.evictions[RemovalCause.STALE]) == (1, 1)
@@ -273,9 +272,7 @@ def test_a_failed_thaw_without_a_loader_is_an_absent_miss() -> None:
     cache, _ = make_cache(max_bytes=300 * KIB)
     fill(cache, ["a", "b", "c", "d"])
     frozen_only = next(info.key for info in cache.entries() if info.tier == "frozen")
-    copy = cache._store.entries[frozen_only].frozen
-    assert copy is not None
-    copy.data = bytes(len(copy.data))
+    probe.damage(cache, frozen_only, lambda data: bytes(len(data)))
     before = cache.stats()
     assert cache.get(frozen_only, "gone") == "gone"
     after = cache.stats()

@@ -19,7 +19,8 @@ from dagcache.core.preparation import Preparer
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.sizing.estimate import LearnedSizer
 from dagcache.sizing.walk import Weight
-from tests.stress.test_threads import in_threads, until, waiting
+from tests.stress.test_threads import in_threads, until
+from tests.support import probe
 from tests.support.caches import KIB, Removals, Weighted, automatic_gc_off, fill, make_cache, never
 from tests.unit.core.test_reentry import meddle_in
 
@@ -48,7 +49,7 @@ def test_an_error_of_a_loader_leaves_no_frames_behind(followers: int) -> None:
     def failing(_key: object) -> None:
         part = Part()
         parts.append(weakref.ref(part))
-        until(lambda: waiting(cache) == followers - len(parts) + 1)
+        until(lambda: probe.waiting_threads(cache) == followers - len(parts) + 1)
         raise LookupError
 
     def work(_: int) -> None:
@@ -88,14 +89,14 @@ def test_a_loaded_value_is_served_even_if_keeping_it_fails(
     fill(cache, range(4))
     frozen = next(info.key for info in cache.entries() if info.tier == "frozen")
     with monkeypatch.context() as patch:
-        patch.setattr(cache._store, "_make_live", _out_of_memory)
+        probe.replace_step(patch, cache, "make live", lambda _: _out_of_memory)
         assert cache.get_or_load("new", lambda key: Weighted(key)) == Weighted("new")
         assert cache.get_or_load(frozen, never) == Weighted(frozen)
     cache.check_invariants()
     assert "could not be kept" in caplog.text
     stats = cache.stats()
     assert (stats.internal_errors, stats.loads, stats.hits_frozen) == (2, 5, 1)
-    assert len(cache._flights) == 0
+    assert probe.flight_count(cache) == 0
 
 
 def _out_of_memory(*_: object, **__: object) -> Any:
@@ -162,7 +163,7 @@ def test_what_cannot_be_hashed_is_refused_before_anything_is_touched(how: str) -
     }
     with pytest.raises(TypeError, match="unhashable"):
         doors[how]()
-    assert not cache._section._torn
+    assert not probe.is_torn(cache)
 
 
 class Wrapped(DagCache[Any, Any]):
@@ -182,7 +183,7 @@ def test_a_subclass_refuses_what_cannot_be_hashed_as_early(look_up: Callable[[Wr
     cache = Wrapped()
     with pytest.raises(TypeError, match="unhashable"):
         look_up(cache, [])
-    assert not cache._section._torn
+    assert not probe.is_torn(cache)
 
 
 def test_views_skip_what_leaves_while_they_are_read() -> None:
@@ -287,7 +288,7 @@ def test_a_signal_handler_may_weigh_while_its_thread_is_weighing() -> None:
 def test_statistics_do_not_wait_for_a_value_that_is_being_weighed() -> None:
     """They hold the cache's lock, for which a signal handler in the middle of weighing may wait."""
     cache: DagCache[str, Any] = DagCache(max_bytes="1MiB")
-    cache._preparer._learned._lock.run(in_time, cache.stats)
+    probe.run_while_weighing(cache, in_time, cache.stats)
 
 
 def test_nothing_is_logged_under_the_lock(caplog: pytest.LogCaptureFixture) -> None:
@@ -297,7 +298,7 @@ def test_nothing_is_logged_under_the_lock(caplog: pytest.LogCaptureFixture) -> N
 
     class Handler(logging.Handler):
         def emit(self, _: logging.LogRecord) -> None:
-            entered.append(cache._section.entered())
+            entered.append(probe.holds_lock(cache))
 
     def tear() -> None:
         raise LookupError
@@ -306,7 +307,7 @@ def test_nothing_is_logged_under_the_lock(caplog: pytest.LogCaptureFixture) -> N
     logger.addHandler(handler)
     try:
         with pytest.raises(LookupError):
-            cache._section.run(tear)
+            probe.run_locked(cache, tear)
         cache.check_invariants()
     finally:
         logger.removeHandler(handler)
@@ -319,8 +320,8 @@ def test_a_repair_that_is_interrupted_loses_nothing(monkeypatch: pytest.MonkeyPa
     cache, _ = make_cache()
     fill(cache, range(10))
     with monkeypatch.context() as patch:
-        patch.setattr(cache._store.ledger, "enter", _out_of_memory)
-        cache._section._torn = True
+        probe.replace_step(patch, cache, "enter the ledger", lambda _: _out_of_memory)
+        probe.tear(cache)
         with pytest.raises(MemoryError):
             cache.check_invariants()
         assert list(cache) == list(range(10))
@@ -332,10 +333,10 @@ def test_a_repair_needs_no_clock() -> None:
     """A clock that fails is one of the things that tear a change."""
     cache, _ = make_cache()
     fill(cache, range(3))
-    cache._section._torn = True
-    cache._clock.source = _out_of_memory
+    probe.tear(cache)
+    probe.replace_clock(cache, _out_of_memory)
     cache.check_invariants()
-    assert not cache._section._torn
+    assert not probe.is_torn(cache)
 
 
 def test_an_entry_that_leaves_while_it_is_described_is_described() -> None:
@@ -367,7 +368,7 @@ def test_a_listener_that_is_interrupted_hears_of_the_others_later() -> None:
 
     cache, _ = make_cache(on_removal=listener)
     fill(cache, range(5))
-    entries = list(cache._store.entries.values())
+    entries = list(probe.entries(cache).values())
     with pytest.raises(KeyboardInterrupt):
         cache.clear()
     cache.stats()
@@ -403,7 +404,7 @@ def test_a_cache_that_nobody_holds_is_collected() -> None:
     cache, _ = make_cache(max_bytes=300 * KIB, ttl=10)
     fill(cache, range(8))
     value = cache[7]
-    watched = [weakref.ref(cache), weakref.ref(value), weakref.ref(cache._store), weakref.ref(cache._disposer)]
+    watched = [weakref.ref(each) for each in (cache, value, *probe.parts(cache))]
     del cache, value
     gc.collect()
     assert [reference() for reference in watched] == [None] * 4
@@ -427,8 +428,8 @@ def test_flights_that_are_over_are_forgotten() -> None:
                 cache.get_or_load(("bad", key), loader)
         cache.get(key - 9)
         cache.pop(key - 3, None)
-    assert len(cache._flights) == 0
-    assert not cache._flights._waiting
+    assert probe.flight_count(cache) == 0
+    assert probe.waiting_threads(cache) == 0
 
 
 def test_what_no_entry_is_left_of_before_its_thaw_begins_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,15 +437,17 @@ def test_what_no_entry_is_left_of_before_its_thaw_begins_is_loaded(monkeypatch: 
     cache, _ = make_cache(max_bytes=300 * KIB)
     fill(cache, range(4))
     frozen = next(info.key for info in cache.entries() if info.tier == "frozen")
-    thaw = cache._lookups._thaw
 
-    def late(key: Any, flight: Any, entry: Any) -> Any:
-        cache._section.run(cache._store.remove, key, RemovalCause.SIZE, 0.0)
-        return thaw(key, flight, entry)
+    def late(thaw: Callable[..., Any]) -> Callable[..., Any]:
+        def remove_and_thaw(key: Any, *args: Any) -> Any:
+            cache.resize(1)
+            return thaw(key, *args)
 
-    monkeypatch.setattr(cache._lookups, "_thaw", late)
+        return remove_and_thaw
+
+    probe.replace_step(monkeypatch, cache, "lead a thaw", late)
     assert cache.get(frozen) is None
-    assert len(cache._flights) == 0
+    assert probe.flight_count(cache) == 0
 
 
 def test_running_out_of_memory_while_popping_is_told() -> None:

@@ -17,6 +17,7 @@ import dagcache
 from dagcache import DagCache, FreezeError, RemovalCause, ThawError
 from dagcache.freezing.pickle_freezer import Frozen, PickleFreezer
 from dagcache.reclaim.breaker import GenericBreaker, Outcome
+from tests.support import probe
 from tests.support.caches import KIB, Unfreezable, Weighted, automatic_gc_off, make_cache
 from tests.support.clock import ManualClock
 
@@ -84,8 +85,8 @@ def check_usable(cache: DagCache[Any, Any], clock: ManualClock) -> None:
     cache.check_invariants()
     use_everything(cache, clock)
     cache.check_invariants()
-    assert len(cache._flights) == 0
-    assert not cache._flights._waiting
+    assert probe.flight_count(cache) == 0
+    assert probe.waiting_threads(cache) == 0
 
 
 def test_no_loop_stands_in_a_try_block() -> None:
@@ -120,7 +121,7 @@ def _interrupt_before_every(step: int, settings: dict[str, Any]) -> int:
             return number
         finally:
             sys.settrace(previous)
-        assert not cache._section.entered()
+        assert not probe.holds_lock(cache)
         check_usable(cache, clock)
         number += step
 
@@ -250,7 +251,7 @@ def test_whichever_call_fails_nothing_is_lost(what: str, error: type[BaseExcepti
         )
         run_operations(cache, given, clock, error)
         struck = given.struck
-        assert len(cache._flights) == 0
+        assert probe.flight_count(cache) == 0
     assert number > 2
 
 
@@ -259,7 +260,7 @@ def run_operations(cache: DagCache[Any, Any], given: Given, clock: ManualClock, 
     ended = 0
     for is_lookup, operation in operations(cache, given):
         clock.advance(5)
-        before = set(cache._store.entries)
+        before = set(probe.entries(cache))
         given.told.clear()
         struck = given.struck
         try:
@@ -272,6 +273,6 @@ def run_operations(cache: DagCache[Any, Any], given: Given, clock: ManualClock, 
             ended += is_lookup
         given.armed = False
         cache.check_invariants()
-        assert before - set(cache._store.entries) <= given.told
+        assert before - set(probe.entries(cache)) <= given.told
         assert cache.stats().lookups == ended
         given.armed = True

@@ -9,6 +9,7 @@ import pytest
 from dagcache.core.loaded import Loaded
 from dagcache.core.preparation import Preparer
 from dagcache.sizing.walk import weigh
+from tests.support import probe
 from tests.support.caches import make_cache
 
 
@@ -38,7 +39,7 @@ def test_a_fault_in_preparing_a_value_costs_its_place_only(
     def failing(*_: object) -> None:
         raise RuntimeError("a fault of our own")
 
-    monkeypatch.setattr(cache._preparer, "take", failing)
+    probe.replace_step(monkeypatch, cache, "prepare", lambda _: failing)
     with caplog.at_level(logging.ERROR, logger="dagcache"):
         assert cache.get_or_load("a", lambda _: "value") == "value"
     assert "could not be prepared" in caplog.text

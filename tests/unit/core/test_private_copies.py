@@ -10,7 +10,8 @@ import pytest
 
 from dagcache import DagCache, Loaded, Rejection
 from dagcache.core.loaded import Fetched
-from tests.stress.test_threads import in_threads, until, waiting
+from tests.stress.test_threads import in_threads, until
+from tests.support import probe
 from tests.support.caches import KIB, Unfreezable, Weighted, fill, make_cache, never, stated_weight
 
 
@@ -115,7 +116,7 @@ def test_a_herd_of_private_callers_loads_once() -> None:
 
     def loader(key: object) -> Weighted:
         loads.append(key)
-        until(lambda: waiting(cache) == 7)
+        until(lambda: probe.waiting_threads(cache) == 7)
         return Weighted(key)
 
     copies = in_threads(8, lambda _: private(cache, "a", loader))
@@ -133,7 +134,7 @@ def test_callers_of_both_kinds_share_a_load_and_no_private_object(leads_privatel
 
     def loader(key: object) -> Weighted:
         leading.set()
-        until(lambda: waiting(cache) == 8)
+        until(lambda: probe.waiting_threads(cache) == 8)
         return Weighted(key)
 
     def work(index: int) -> object:
@@ -158,7 +159,7 @@ def test_a_herd_loads_once_although_the_budget_keeps_nothing() -> None:
     cache, _ = make_cache(max_bytes=1)
 
     def loader(key: object) -> Weighted:
-        until(lambda: waiting(cache) == 7)
+        until(lambda: probe.waiting_threads(cache) == 7)
         return Weighted(key)
 
     copies = in_threads(8, lambda _: private(cache, "a", loader))
@@ -171,9 +172,7 @@ def test_damaged_frozen_bytes_become_a_load() -> None:
     """As for any other lookup."""
     cache, _ = make_cache()
     fill(cache, ["a"])
-    frozen = cache._store.entries["a"].frozen
-    assert frozen is not None
-    frozen.data = bytes(len(frozen.data))
+    probe.damage(cache, "a", lambda data: bytes(len(data)))
     assert private(cache, "a") == Weighted("a")
     assert cache.stats().thaw_failures == 1
     assert private(cache, "a", never) == Weighted("a")
@@ -186,7 +185,7 @@ def test_a_lookup_tells_the_content_that_the_loader_told(is_private: bool) -> No
     cache, _ = make_cache()
 
     def loader(key: object) -> Loaded[Any]:
-        until(lambda: waiting(cache) == 3)
+        until(lambda: probe.waiting_threads(cache) == 3)
         return Loaded(Weighted(key), content=("hash", 1))
 
     found = in_threads(4, lambda _: cache.fetch("a", loader, private=is_private))
@@ -199,7 +198,7 @@ def test_a_lookup_inside_of_a_change_gets_no_shared_object() -> None:
     """It loads instead."""
     cache, _ = make_cache()
     shared = cache.get_or_load("a", load)
-    found = cache._section.run(lambda: cache.fetch("a", load, private=True))
+    found = probe.run_locked(cache, lambda: cache.fetch("a", load, private=True))
     assert found.value == shared
     assert found.value is not shared
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from dagcache import DagCache, RecursiveLoadError
 from tests.stress.test_threads import until
+from tests.support import probe
 from tests.support.caches import MIB, Weighted, fill, make_cache, never
 
 
@@ -43,7 +45,7 @@ def meddle_in(cache: DagCache[Any, Any], callback: Any) -> None:
     inside: list[bool] = []
 
     def under_the_lock() -> None:
-        if not cache._section.entered():
+        if not probe.holds_lock(cache):
             stored.meddle = under_the_lock  # this was the hit path, which has no lock: wait for the next comparison
             return
         inside.append(True)
@@ -119,7 +121,7 @@ def test_a_change_from_inside_that_fails_is_logged(caplog: pytest.LogCaptureFixt
     cache, _ = make_cache()
 
     def callback() -> None:
-        cache._section.run_or_defer(lambda: [][0])
+        probe.defer(cache, lambda: [][0])
 
     with caplog.at_level(logging.ERROR, logger="dagcache"):
         meddle_in(cache, callback)
@@ -151,28 +153,30 @@ def fill_slowly(cache: Any, clock: Any, keys: range) -> None:
         fill(cache, [key])
 
 
-@pytest.mark.parametrize("torn", ["ledger.enter", "ledger.leave", "_evict", "_demote", "_add"])
-def test_an_interrupt_at_any_point_of_a_change_is_mended(torn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupted_at(call: int, step: Callable[..., Any]) -> Callable[..., Any]:
+    """The step, interrupted at the start of that call of it, counted from one."""
+    calls = 0
+
+    def interrupted(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise KeyboardInterrupt
+        return step(*args)
+
+    return interrupted
+
+
+@pytest.mark.parametrize("torn", ["enter the ledger", "leave the ledger", "evict", "demote", "add an entry"])
+def test_an_interrupt_at_any_point_of_a_change_is_mended(torn: probe.Step, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever step of the store it strikes, every total is right afterwards and nothing is over the budget."""
     for strike in range(1, 6):
         cache, clock = make_cache(max_bytes=MIB, ttl=1000, version_of=lambda key: ("family", key))
         fill(cache, range(15))
-        part = cache._store.ledger if torn.startswith("ledger.") else cache._store
-        name = torn.removeprefix("ledger.")
-        original = getattr(part, name)
-        calls = 0
-
-        def interrupted(*args: Any, original: Any = original, strike: int = strike) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == strike:
-                raise KeyboardInterrupt
-            return original(*args)
-
-        monkeypatch.setattr(part, name, interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fill_slowly(cache, clock, range(15, 60))
-        monkeypatch.setattr(part, name, original)
+        with monkeypatch.context() as patch:
+            probe.replace_step(patch, cache, torn, functools.partial(interrupted_at, strike))
+            with pytest.raises(KeyboardInterrupt):
+                fill_slowly(cache, clock, range(15, 60))
         cache.check_invariants()
         fill(cache, range(60))
         cache.check_invariants()
@@ -212,7 +216,7 @@ def test_a_handler_may_ask_for_what_its_own_thread_is_thawing() -> None:
     cache, _ = make_cache(max_bytes=300 * 1024)
     fill(cache, range(4))
     key = next(info.key for info in cache.entries() if info.tier == "frozen")
-    whole: Any = cache._lookups._freezer
+    whole = probe.freezer(cache)
     inner: list[Any] = []
 
     class Interrupted:
@@ -224,7 +228,7 @@ def test_a_handler_may_ask_for_what_its_own_thread_is_thawing() -> None:
                 inner.append(cache.get_or_load(key, never))
             return whole.thaw(data)
 
-    cache._lookups._freezer = Interrupted()
+    probe.replace_freezer(cache, Interrupted())
     before = cache.stats().hits_frozen
     assert cache.get_or_load(key, never) == inner[1] == Weighted(key)
     assert cache.stats().hits_frozen - before == 2
@@ -284,13 +288,13 @@ def test_exceptions_thrown_into_a_thread_leave_no_lock_and_no_flight_behind(monk
             assert (strikes := strikes + 1) < 3000, "the thread does not end"
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stop))
             thread.join(0.01)
-        assert not cache._section.entered()
+        assert not probe.holds_lock(cache)
         for _ in range(3):
             cache.stats()  # looks at the values that wait: a strike there may have lost one, and its bytes with it
         cache.check_invariants()
     for key in range(40):
         assert cache.get_or_load(key, lambda key: Weighted(key)) is not None
-    assert cache._counts.internal_errors == 0
+    assert probe.internal_errors(cache) == 0
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -310,7 +314,7 @@ def test_a_forked_child_has_a_working_empty_cache() -> None:
         release.wait(30)
         return Weighted(key)
 
-    holder = threading.Thread(target=cache._section.run, args=(hold,))
+    holder = threading.Thread(target=probe.run_locked, args=(cache, hold))
     holder.start()
     assert inside.wait(30)
     child = os.fork()

@@ -15,6 +15,7 @@ from dagcache.core.cache import DagCache
 from dagcache.core.entry import USES_BEFORE_REWEIGHING, Candidate, Entry, LiveCopy
 from dagcache.core.reweighing import Reweighing
 from dagcache.sizing.walk import weigh
+from tests.support import probe
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, fill, make_cache, never
 from tests.support.clock import ManualClock
 
@@ -94,13 +95,13 @@ def test_a_hit_that_needs_not_be_noted_counts_for_nothing() -> None:
     """The hit path costs what it cost before."""
     cache, clock = make_cache(ttl=0)
     fill(cache, ["key"])
-    uses = cache._store.live["key"].uses
+    uses = probe.live_copy(cache, "key").uses
     for _ in range(1000):
         cache.get("key")
-    assert cache._store.live["key"].uses == uses
+    assert probe.live_copy(cache, "key").uses == uses
     clock.advance(1.0)
     cache.get("key")
-    assert cache._store.live["key"].uses == uses + 1
+    assert probe.live_copy(cache, "key").uses == uses + 1
 
 
 # ---- what it may cost ----
@@ -188,7 +189,7 @@ def test_values_that_grow_after_they_came_in_are_accounted_and_make_room() -> No
     assert cache.stats().live_bytes < 200_000
     look_up(cache, clock, range(8), ENOUGH)
     stats = cache.stats()
-    truth = sum(weigh(copy.value).nbytes for copy in cache._store.live.values())
+    truth = sum(weigh(value).nbytes for value in probe.live_values(cache).values())
     assert stats.live_bytes == pytest.approx(truth, rel=0.1)
     assert stats.total_bytes <= 8 * MIB
     assert stats.demotions > 0
@@ -292,7 +293,7 @@ def test_a_copy_that_was_replaced_while_it_was_weighed_changes_nothing() -> None
 def test_threads_that_use_growing_values_leave_a_sound_ledger() -> None:
     """Real threads, a real clock."""
     cache: DagCache[int, Any] = DagCache(max_bytes="1MiB", ttl=0)
-    cache._preparer._reweighing.earn(1e6)
+    probe.grant_weighing(cache, 1e6)
     errors: list[BaseException] = []
 
     def use() -> None:
@@ -300,9 +301,7 @@ def test_threads_that_use_growing_values_leave_a_sound_ledger() -> None:
             for turn in range(600):
                 value: Any = cache.get_or_load(turn % 7, lambda key: [bytes(1000)])
                 value.append(bytes(100))
-                copy = cache._store.live.get(turn % 7)
-                if copy is not None:
-                    copy.fresh = 0.0
+                probe.unfreshen(cache, turn % 7)
         except BaseException as error:
             errors.append(error)
 
@@ -323,7 +322,7 @@ class Growing(RuleBasedStateMachine):
         super().__init__()
         self.cache, self.clock = make_cache(max_bytes="1MiB", ttl=0)
         self.work = 0.0
-        self.cache._preparer._reweighing._timer = self._tick
+        probe.time_weighing(self.cache, self._tick)
 
     def _tick(self) -> float:
         self.work += 0.0005  # a weighing takes a millisecond, or less
@@ -336,12 +335,13 @@ class Growing(RuleBasedStateMachine):
         kind: Callable[..., Weighted] = Unfreezable if key == 5 else Weighted
         self.cache.get_or_load(key, lambda key: kind(key, 80 * KIB))
 
-    @precondition(lambda self: self.cache._store.live)
+    @precondition(lambda self: bool(probe.live_values(self.cache)))
     @rule(data=st.data(), nbytes=st.integers(1, 1500 * KIB))
     def change(self, data: Any, nbytes: int) -> None:
         """A user of a live value makes it weigh something else."""
-        key = data.draw(st.sampled_from(sorted(self.cache._store.live, key=str)))
-        self.cache._store.live[key].value.nbytes = nbytes  # type: ignore[attr-defined]
+        live = probe.live_values(self.cache)
+        key = data.draw(st.sampled_from(sorted(live, key=str)))
+        live[key].nbytes = nbytes
 
     @rule(limit=st.sampled_from(["300KiB", "1MiB", "4MiB", 0]))
     def resize(self, limit: Any) -> None:
@@ -358,11 +358,11 @@ class Growing(RuleBasedStateMachine):
         """After enough lookups all that is live is accounted as it is."""
         for _ in range(ENOUGH):
             self.clock.advance(10.0)
-            for key in list(self.cache._store.live):
+            for key in probe.live_values(self.cache):
                 self.cache.get(key)
         self.cache.check_invariants()
-        live = [copy.value for copy in self.cache._store.live.values()]
-        assert self.cache.stats().live_bytes == sum(value.nbytes for value in live)  # type: ignore[attr-defined]
+        live = probe.live_values(self.cache).values()
+        assert self.cache.stats().live_bytes == sum(value.nbytes for value in live)
 
     @invariant()
     def nothing_is_off(self) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from dagcache.core.cache import DagCache
-from dagcache.core.entry import ENTRY_OVERHEAD
 from dagcache.errors import ThawError
 from dagcache.freezing.pickle_freezer import Frozen, PickleFreezer
 from dagcache.sizing.walk import weigh
-from tests.support.caches import KIB, MIB, Weighted, make_cache
+from tests.support import probe
+from tests.support.caches import KIB, MIB, Weighted, demote_all, make_cache
 
 TRAINING = 30
 
@@ -36,21 +36,13 @@ def small(count: int = 100) -> Swelling:
     return Swelling([str(number) for number in range(10_000, 10_000 + count)])
 
 
-def demote(cache: DagCache[Any, Any]) -> None:
-    """Have all live copies give way."""
-    stats = cache.stats()
-    cache.resize(stats.frozen_bytes + ENTRY_OVERHEAD * stats.entries)
-    assert cache.stats().live_entries == 0
-    cache.resize(0)
-
-
 def swollen(count: int, **settings: Any) -> DagCache[Any, Any]:
     """A cache of so many values of different weights, all of which were loaded, demoted and thawed."""
     cache, _ = make_cache(sizer=None, **settings)
     sizes = random.Random(5)
     for key in range(count):
         cache.get_or_load(key, lambda _: small(sizes.randrange(50, 500)))
-    demote(cache)
+    demote_all(cache)
     for key in range(count):
         cache.get(key)
     cache.check_invariants()
@@ -59,7 +51,7 @@ def swollen(count: int, **settings: Any) -> DagCache[Any, Any]:
 
 def truth(cache: DagCache[Any, Any]) -> int:
     """What the live copies weigh."""
-    return sum(weigh(copy.value).nbytes for copy in cache._store.live.values())
+    return sum(weigh(value).nbytes for value in probe.live_values(cache).values())
 
 
 def test_a_thawed_copy_is_charged_what_it_weighs() -> None:
@@ -67,7 +59,7 @@ def test_a_thawed_copy_is_charged_what_it_weighs() -> None:
     cache, _ = make_cache(sizer=None)
     cache.get_or_load("key", lambda _: small())
     loaded = cache.stats().live_bytes
-    demote(cache)
+    demote_all(cache)
     thawed = cache.get("key")
     assert cache.stats().live_bytes == weigh(thawed).nbytes > 1.5 * loaded
     assert cache.entries()[0].live_bytes == cache.stats().live_bytes
@@ -77,38 +69,36 @@ def test_a_thawed_copy_is_charged_what_it_weighs() -> None:
 def test_loaded_and_thawed_copies_each_have_a_model() -> None:
     """After training, estimates of either kind are right in total, and few copies are walked."""
     cache = swollen(300)
-    preparer = cache._preparer
     assert cache.stats().live_entries == 300
     assert cache.stats().live_bytes == pytest.approx(truth(cache), rel=0.02)
-    for sizer in preparer._learned, preparer._learned_of_thawed:
+    models = probe.weight_models(cache)
+    for sizer in models:
         assert TRAINING <= sizer.walks < 100
         assert sizer.walks + sizer.estimates == 300
-    assert cache.stats().sizing_seconds == pytest.approx(
-        preparer._learned.seconds_total + preparer._learned_of_thawed.seconds_total
-    )
+    assert cache.stats().sizing_seconds == pytest.approx(sum(sizer.seconds_total for sizer in models))
 
 
 def test_a_copy_that_was_walked_once_is_never_walked_again_when_it_is_thawed() -> None:
     """The frozen bytes do not change, and neither does what they thaw to."""
     cache = swollen(TRAINING)
-    assert cache._preparer._learned_of_thawed.walks == TRAINING
+    assert probe.weight_models(cache)[1].walks == TRAINING
     weights = {info.key: info.live_bytes for info in cache.entries()}
     for _ in range(3):
-        demote(cache)
+        demote_all(cache)
         for key in range(TRAINING):
             cache.get(key)
         assert {info.key: info.live_bytes for info in cache.entries()} == weights
-    assert cache._preparer._learned_of_thawed.walks == TRAINING
+    assert probe.weight_models(cache)[1].walks == TRAINING
     cache.check_invariants()
 
 
 def test_one_thaw_in_eight_is_estimated_again() -> None:
     """By a model that knows more by then; each time would cost a small value's thaw a tenth."""
     cache = swollen(300)
-    sizer = cache._preparer._learned_of_thawed
+    sizer = probe.weight_models(cache)[1]
     before = sizer.estimates + sizer.walks
     for _ in range(4):
-        demote(cache)
+        demote_all(cache)
         for key in range(300):
             cache.get(key)
     assert 75 < sizer.estimates + sizer.walks - before < 225
@@ -121,9 +111,9 @@ def test_a_copy_that_is_loaded_again_is_charged_as_loaded() -> None:
     cache, _ = make_cache(sizer=None)
     for _ in range(2):
         cache.get_or_load("key", lambda _: small())
-        loaded = cache._store.live["key"].value
+        loaded = probe.live_values(cache)["key"]
         assert cache.stats().live_bytes == weigh(loaded).nbytes
-        demote(cache)
+        demote_all(cache)
         cache.get("key")
         cache.invalidate("key")
     cache.check_invariants()
@@ -132,7 +122,7 @@ def test_a_copy_that_is_loaded_again_is_charged_as_loaded() -> None:
 def test_an_observer_of_a_frozen_entry_sees_no_live_bytes() -> None:
     """Whatever a thawed copy weighed."""
     cache = swollen(2)
-    demote(cache)
+    demote_all(cache)
     assert [info.live_bytes for info in cache.entries()] == [0, 0]
     assert cache.stats().live_bytes == 0
 
@@ -147,7 +137,7 @@ def test_a_sizer_of_the_callers_own_is_not_asked_about_a_thaw() -> None:
 
     cache, _ = make_cache(sizer=sizer)
     cache["key"] = Weighted("key", 100 * KIB)
-    demote(cache)
+    demote_all(cache)
     cache.get("key")
     assert len(asked) == 1
     assert cache.stats().live_bytes == 100 * KIB
@@ -173,7 +163,7 @@ def test_a_freezer_need_not_tell_anything_of_its_bytes() -> None:
     """Their length and the loaded value's weight say enough."""
     cache = swollen(200, freezer=Silent())
     assert cache.stats().live_bytes == pytest.approx(truth(cache), rel=0.02)
-    assert cache._preparer._learned_of_thawed.estimates > 100
+    assert probe.weight_models(cache)[1].estimates > 100
 
 
 class Misleading(Silent):
@@ -189,7 +179,7 @@ def test_a_thawed_copy_that_cannot_be_weighed_is_served_and_counts_as_loaded() -
     cache, _ = make_cache(sizer=None, freezer=Misleading())
     cache.get_or_load("key", lambda _: small())
     loaded = cache.stats().live_bytes
-    demote(cache)
+    demote_all(cache)
     assert isinstance(cache.get("key"), Swelling)
     assert cache.stats().live_bytes == loaded
     cache.check_invariants()

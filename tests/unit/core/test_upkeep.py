@@ -13,6 +13,7 @@ from dagcache.core.disposal import Disposer
 from dagcache.core.entry import Candidate, Entry, LiveCopy
 from dagcache.core.released import Released
 from dagcache.reclaim.breaker import Outcome
+from tests.support import probe
 from tests.support.caches import KIB, MIB, Removals, Unfreezable, Weighted, fill, make_cache
 from tests.support.clock import ManualClock
 
@@ -51,7 +52,7 @@ def night(slow: Slow, **settings: Any) -> tuple[DagCache[Any, Any], ManualClock]
     """A cache in which very many entries have just expired, and one that is in use."""
     settings.setdefault("breaker", slow)
     cache, clock = make_cache(ttl=100, **settings)
-    cache._upkeep.timer = slow.timer
+    probe.time_upkeep(cache, slow.timer)
     fill(cache, range(ENTRIES), KIB)
     clock.advance(90)
     fill(cache, ["busy"], KIB)
@@ -131,7 +132,7 @@ def test_many_calls_see_to_everything(how: str) -> None:
         (CHANGES | VIEWS)[how](cache)
         clock.advance(0.06)  # hits in quick succession are not noted
     assert slow.done == ENTRIES
-    assert list(cache._store.entries) == ["busy"]
+    assert list(probe.entries(cache)) == ["busy"]
     assert cache.stats().waiting_bytes == 0
 
 
@@ -144,7 +145,7 @@ def test_what_has_expired_is_neither_served_nor_listed_while_it_waits_for_its_tu
     assert [key for key, _ in cache.items()] == ["busy"]
     assert ENTRIES - 1 not in cache
     assert cache.get(ENTRIES - 1) is None
-    assert len(cache._store.entries) > ENTRIES / 2
+    assert len(probe.entries(cache)) > ENTRIES / 2
     cache.check_invariants()
 
 
@@ -152,7 +153,7 @@ def test_the_ledger_has_what_is_held_until_it_is_freed() -> None:
     """The bytes of what has expired are resident, or waiting, and go from one to the other."""
     slow = Slow()
     cache, _ = night(slow)
-    before = cache._store.used
+    before = probe.resident_bytes(cache)
     for _ in range(10):
         stats = cache.stats()
         freed = before - stats.total_bytes
@@ -258,7 +259,7 @@ def test_what_is_over_the_budget_is_buried_whatever_that_takes() -> None:
     """The memory of what had to go for a newcomer is given back by the call that brought it."""
     slow = Slow(1.0)
     cache, clock = make_cache(max_bytes=MIB, freezer=None, breaker=slow)
-    cache._upkeep.timer = slow.timer
+    probe.time_upkeep(cache, slow.timer)
     for key in range(30):
         clock.advance(10)
         cache[key] = Weighted(key, 20 * KIB)

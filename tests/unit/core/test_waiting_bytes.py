@@ -12,6 +12,7 @@ import pytest
 from dagcache import DagCache
 from dagcache.core.ledger import HELD_PART
 from dagcache.pressure import MemoryPressure
+from tests.support import probe
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, fill, make_cache
 from tests.support.clock import ManualClock
 from tests.support.graphs import Dag, make_dag
@@ -131,8 +132,7 @@ def test_strong_references_of_the_cache_take_no_more_than_a_quarter_of_the_budge
         for value in held:
             cache["a"] = value
             cache.pop("a", None)
-        room: Any = cache._disposer._room
-        for queue in (room._strong, room._stubborn):
+        for queue in probe.strongly_waiting(cache):
             assert sum(ticket.nbytes for ticket in queue) <= MIB // 4
         cache.check_invariants()
 
@@ -196,14 +196,14 @@ def test_a_call_that_is_to_free_memory_takes_apart_all_that_is_free(how: str) ->
     gc.collect()
     for _ in range(50_000):
         cache.get("live")
-    assert cache._disposer.waiting > 20  # those that the cache itself keeps alive
+    assert probe.waiting(cache)[0] > 20  # those that the cache itself keeps alive
     LOOKS[how](cache, clock)
-    assert (cache._disposer.waiting, cache._disposer.waiting_bytes) == (5, len(kept) * NBYTES)
+    assert probe.waiting(cache) == (5, len(kept) * NBYTES)
     kept.clear()
     LOOKS[how](cache, clock)
     if how == "memory pressure":  # it takes its next step later
         cache.resize("1MiB")
-    assert cache._disposer.waiting_bytes == 0
+    assert probe.waiting(cache)[1] == 0
     cache.check_invariants()
 
 
@@ -258,7 +258,7 @@ def test_the_counts_say_what_became_of_each_value() -> None:
     held.pop()
     cache.clear()
     acyclic = cache.get_or_load("plain", Unfreezable)
-    cache._disposer._room._strong.clear() if cache._disposer._room else None
+    probe.strongly_waiting(cache)[0].clear()
     del cache["plain"]
     cache.resize(1)  # it waits by weak reference
     del acyclic

@@ -25,8 +25,9 @@ from dagcache.traces import recording as trace_module
 from dagcache.traces.reading import Trace, read_trace
 from dagcache.traces.recording import Recording, new_file_in, parse_max_bytes, record
 from dagcache.traces.replay import replay
-from tests.stress.test_threads import in_threads, until, waiting
-from tests.support.caches import KIB, Weighted, fill, make_cache, never
+from tests.stress.test_threads import in_threads, until
+from tests.support import probe
+from tests.support.caches import KIB, Weighted, demote_all, fill, make_cache, never
 
 HEADER = '{"dagcache_trace":1,"cache":"scheduler","max_bytes":0}\n'
 DEADLINE = 60.0  # seconds that a process may take
@@ -64,9 +65,8 @@ def test_each_lookup_is_one_row_that_says_where_it_was_served_from(path: Path) -
         fill(cache, ["a", "a"])
         clock.advance(10)
         assert cache["a"] == Weighted("a")
-        assert cache._lookups.get("a") == Weighted("a")
-        cache._store._demote(cache._store.entries["a"], cache._store.live["a"])
-        cache._store._live_policy.clear()
+        assert cache.fetch("a").value == Weighted("a")
+        demote_all(cache)
         fill(cache, ["a"])
         assert cache.get("b") is None
         assert cache.get_or_load("b", lambda _: None) is None
@@ -77,7 +77,7 @@ def test_each_lookup_is_one_row_that_says_where_it_was_served_from(path: Path) -
 def test_a_row_tells_the_facts_once(path: Path) -> None:
     """Sizes, seconds, family and order; afterwards only what is new."""
     cache, _ = make_cache(version_of=lambda key: ("dag", key))
-    cache._lookups.timer = iter([1.0, 1.25]).__next__
+    probe.time_lookups(cache, iter([1.0, 1.25]).__next__)
     with record(cache, path, ids="plain"):
         fill(cache, [7, 7], nbytes=50 * KIB)
     first, second = rows(path)
@@ -134,7 +134,7 @@ def test_those_who_wait_for_a_load_are_recorded_too(path: Path) -> None:
     def loader(key: str) -> Weighted:
         loads.append(key)
         if loads.count(key) == 1:
-            until(lambda: waiting(cache) == 2)
+            until(lambda: probe.waiting_threads(cache) == 2)
         if key == "bad":
             raise ZeroDivisionError
         return Weighted(key)
@@ -271,7 +271,7 @@ def test_a_file_that_is_there_is_left_alone(path: Path) -> None:
         with pytest.raises(FileExistsError):
             record(cache, taken)
     assert path.read_text() == "precious"
-    assert cache._lookups.watcher is None
+    assert not probe.is_watched(cache)
 
 
 def test_a_cache_has_one_recording_at_a_time(path: Path) -> None:
@@ -376,7 +376,7 @@ def test_a_fault_of_the_recordings_own_ends_it(
     fill(cache, ["a"])
     recording.close()
     assert "ZeroDivisionError" in caplog.text
-    assert cache._lookups.watcher is None
+    assert not probe.is_watched(cache)
 
 
 def test_a_disk_that_does_not_keep_up_loses_rows_and_says_how_many(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +413,7 @@ def test_without_a_thread_there_is_no_recording(
     assert "could not start a thread" in caplog.text
     recording.close()
     fill(cache, ["a"])
-    assert cache._lookups.watcher is None
+    assert not probe.is_watched(cache)
 
 
 def test_a_recording_ends_with_its_cache(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

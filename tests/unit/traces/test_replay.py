@@ -16,6 +16,7 @@ from dagcache.freezing.pickle_freezer import Frozen
 from dagcache.reclaim.breaker import GenericBreaker
 from dagcache.traces import replay as replaying
 from dagcache.traces.replay import Lookup, ReplayResult, replay, replay_lru
+from tests.support import probe
 from tests.support.caches import KIB
 from tests.support.clock import ManualClock
 
@@ -69,7 +70,7 @@ class Real:
             unproven_share=unproven_share,
             version_of=lambda _key: None if self.current.family is None else (self.current.family, self.current.order),
         )
-        self.cache._lookups.timer = lambda: self.seconds
+        probe.time_lookups(self.cache, lambda: self.seconds)
 
     def freeze(self, value: object) -> Frozen:
         """Bytes as many as stated; too many to be worth keeping where there are to be none."""
@@ -93,7 +94,7 @@ class Real:
             self.current = current
             self.clock.now = start + current.at
             self.cache.get_or_load(current.key, self.load)
-            self.peak = max(self.peak, self.cache._store.used)
+            self.peak = max(self.peak, probe.resident_bytes(self.cache))
         stats = self.cache.stats()
         return ReplayResult(
             stats.max_bytes,
@@ -130,7 +131,7 @@ class Held(Real):
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes, 10_800.0, breaker=GenericBreaker())
-        self.cache._upkeep.timer = lambda: 0.0
+        probe.time_upkeep(self.cache, lambda: 0.0)
         self.values: deque[object] = deque(maxlen=20)
 
     def freeze(self, value: object) -> Frozen:
@@ -185,7 +186,7 @@ def test_what_is_left_at_the_end_is_the_same_with_the_same_histories() -> None:
     real.run(lookups)
     for each in lookups:
         simulated.look_up(each)
-    expected = histories(real.cache._store.entries.values())
+    expected = histories(probe.entries(real.cache).values())
     assert len(expected) > 20
     assert histories(simulated._store.entries.values()) == expected
 

@@ -1,0 +1,136 @@
+"""Loads: the caller's loader runs, its value is prepared and offered, and threads that wait share it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from dagcache.concurrency.critical_section import CriticalSection
+from dagcache.core.counters import LookupCounts
+from dagcache.core.entry import Candidate
+from dagcache.core.loaded import Loaded
+from dagcache.core.offering import Offers
+from dagcache.core.preparation import Preparer
+from dagcache.core.request import Request
+from dagcache.core.single_flight import ABSENT, Flight, FlightResult, Flights
+from dagcache.core.store import Store
+from dagcache.core.watching import Watching
+from dagcache.errors import OversizeError
+from dagcache.log_limits import report
+from dagcache.reclaim.gc_pause import gc_relaxed
+from dagcache.sizing.limits import format_bytes
+from dagcache.stats import Rejection
+
+
+class Loads:
+    """Loads values, outside the lock. Thread-safe."""
+
+    def __init__(
+        self,
+        store: Store,
+        flights: Flights,
+        preparer: Preparer,
+        counts: LookupCounts,
+        section: CriticalSection,
+        offers: Offers,
+        watching: Watching,
+        *,
+        raises_oversize: bool,
+        version_of: Callable[[Any], tuple[Hashable, float] | None] | None,
+    ) -> None:
+        self._store = store
+        self._flights = flights
+        self._preparer = preparer
+        self._counts = counts
+        self._section = section
+        self._offers = offers
+        self._watching = watching
+        self._raises_oversize = raises_oversize
+        self._version_of = version_of
+        self.timer: Callable[[], float] = time.perf_counter
+        """What loads are timed with, seconds."""
+
+    def lead(self, key: Hashable, flight: Flight, request: Request) -> FlightResult:
+        """Lead a load.
+
+        Raises:
+            Exception: what the loader raised.
+            OversizeError: the value cannot be kept, with ``oversize="raise"``.
+
+        """
+        with gc_relaxed():
+            return self._load_and_offer(key, flight, request)
+
+    def prepare(self, key: Hashable, facts: Loaded[Any], seconds: float) -> Candidate | None:
+        """Prepare a value for admission; None if it cannot be weighed. ``seconds``: the time of its load."""
+        return self._preparer.take(key, self._with_version(key, facts), seconds, self._store.budget)
+
+    def oversize(self, candidate: Candidate) -> OversizeError:
+        """The error for a value beyond the budget."""
+        return OversizeError(
+            f"max_bytes = {format_bytes(self._store.budget)} cannot hold the value of {candidate.key!r},"
+            f" which needs {format_bytes(candidate.least_bytes)}"
+        )
+
+    def _load_and_offer(self, key: Hashable, flight: Flight, request: Request) -> FlightResult:
+        assert request.loader is not None
+        started = self.timer()
+        try:
+            loaded = request.loader(key)
+        except Exception:
+            self._section.run(self._failed, key, flight)
+            raise
+        seconds = self.timer() - started
+        if loaded is None:
+            self._section.run(self._absent, key, flight)
+            return ABSENT
+        facts = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
+        del loaded  # the value's holders are counted
+        candidate = self._prepare_loaded(key, facts, seconds)
+        result = FlightResult(facts.value, content=facts.content)
+        rejection = self._offers.loaded(key, flight, candidate, facts.keep_if, request.private)
+        self._section.run(self._loaded, key, flight, seconds, candidate)
+        if rejection is Rejection.OVERSIZE and self._raises_oversize and candidate is not None:
+            raise self.oversize(candidate)
+        if rejection is Rejection.OVERTAKEN:
+            return result  # for this caller only
+        if candidate is not None:
+            result = result._replace(frozen=candidate.frozen, nbytes=candidate.live_bytes)
+        flight.complete(result._replace(private=request.private))
+        return result
+
+    def _prepare_loaded(self, key: Hashable, facts: Loaded[Any], seconds: float) -> Candidate | None:
+        """Prepare a loaded value; a fault of our own costs its place in the cache, the caller gets the value."""
+        try:
+            return self.prepare(key, facts, seconds)
+        except Exception as error:
+            report("prepare", "%r could not be prepared: it is served and not kept", key, error=error)
+            self._counts.internal_errors += 1
+            return None
+
+    def _with_version(self, key: Hashable, facts: Loaded[Any]) -> Loaded[Any]:
+        if self._version_of is None or facts.version is not None:
+            return facts
+        try:
+            return dataclasses.replace(facts, version=self._version_of(key))
+        except Exception as error:
+            report("version", "version_of failed on %r: it counts as no version", key, error=error)
+            return facts
+
+    def _loaded(self, key: Hashable, flight: Flight, seconds: float, candidate: Candidate | None) -> None:
+        self._flights.retire(key, flight)
+        self._counts.loads += 1
+        self._counts.load_seconds.observe(seconds)
+        self._watching.report(key, "miss", candidate, seconds)
+
+    def _failed(self, key: Hashable, flight: Flight) -> None:
+        self._flights.retire(key, flight)
+        self._counts.load_failures += 1
+        self._watching.report(key, "absent")
+
+    def _absent(self, key: Hashable, flight: Flight) -> None:
+        self._flights.retire(key, flight)
+        self._counts.absent += 1
+        self._watching.report(key, "absent")
