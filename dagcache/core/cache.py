@@ -15,18 +15,29 @@ import math
 import sys
 import time
 import weakref
-from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Hashable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
 from datetime import timedelta
 from types import MethodType
 from typing import Any, Final, Generic, NoReturn, TypeVar, cast, overload
 
 from dagcache.config import CacheConfig
 from dagcache.core import hit_path
+from dagcache.core.bulk import BulkLookups
 from dagcache.core.clock import SteadyClock
 from dagcache.core.counters import LookupCounts, build_stats
 from dagcache.core.disposal import Disposer
 from dagcache.core.entry import Candidate, Entry, LiveCopy
-from dagcache.core.loaded import Fetched, Loaded
+from dagcache.core.loaded import Fetched, Loaded, refuse_single_use
 from dagcache.core.lookup import Lookups
 from dagcache.core.preparation import Preparer
 from dagcache.core.request import Request
@@ -165,6 +176,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             raises_oversize=self.config.oversize == "raise",
             version_of=self._version_of,
         )
+        self._bulk = BulkLookups(self._lookups, self._store, self._flights, self._section, self._clock)
         self._hit_counts: tuple[Callable[[], int], ...] = ()
         self._install_hit_path(self._clock.source, self._lookups.uses.note)
 
@@ -226,6 +238,61 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
 
         """
         return cast("V | None", self._lookups.get_or_load(key, loader, timeout))
+
+    def get_or_load_many(
+        self,
+        keys: Iterable[K],
+        loader: Callable[[list[K]], Mapping[K, V | Loaded[V]]],
+        *,
+        timeout: float | None = None,
+    ) -> dict[K, V]:
+        """The values under many keys, with one call of the loader for all keys that have no value: one query for all.
+
+        A key that another thread loads is waited for, and loaded by a call of its own if that load fails. The cache
+        does not hold more than its budget, so a value may be loaded, returned and not kept.
+
+        Args:
+            keys: what to look up; each of them counts as one lookup.
+            loader: ``loader(keys) -> {key: value}``. A key that it leaves out has no value.
+            timeout: seconds to wait for other threads, for each key, as for `get_or_load`.
+
+        Returns:
+            The values by key, in the order of ``keys``, without the keys that have none.
+
+        Raises:
+            Exception: as `get_or_load`.
+
+        """
+        return cast("dict[K, V]", self._bulk.resolve(keys, cast("Any", loader), timeout))
+
+    @overload
+    async def aget_or_load(
+        self, key: K, loader: Callable[[K], Awaitable[V | Loaded[V]]], *, timeout: float | None = None
+    ) -> V: ...
+    @overload
+    async def aget_or_load(
+        self, key: K, loader: Callable[[K], Awaitable[V | Loaded[V] | None]], *, timeout: float | None = None
+    ) -> V | None: ...
+    async def aget_or_load(
+        self, key: K, loader: Callable[[K], Awaitable[V | Loaded[V] | None]], *, timeout: float | None = None
+    ) -> V | None:
+        """As `get_or_load`, for asyncio: ``await loader(key)``, and a wait for another load stops the task only.
+
+        Tasks and threads share one load. A task that is cancelled while it loads passes the load on to one that waits.
+        Thaws, freezing and weighing run in the event loop's thread; they take milliseconds for a usual value.
+
+        Args:
+            key: what to look up.
+            loader: a coroutine function. A task that it starts is a part of the load: it must not wait for the key.
+            timeout: seconds to wait for other loads, as for `get_or_load`.
+
+        Raises:
+            Exception: as `get_or_load`.
+            asyncio.CancelledError: this task was cancelled.
+
+        """
+        value = (await self._lookups.resolve_async(key, Request(loader, timeout=timeout, blocks=False))).value
+        return None if value is UNSET else cast("V", value)
 
     @overload
     def fetch(
@@ -315,9 +382,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
 
         Raises:
             OversizeError: it weighs more than the budget, with ``oversize="raise"``; nothing has changed.
+            TypeError: it can be used once only: an awaitable or an iterator.
 
         """
         hash(key)  # an unhashable key is refused before anything changes
+        refuse_single_use(value)
         candidate = self._lookups.loads.prepare(key, Loaded(value), 0.0)
         if candidate is not None and self.config.oversize == "raise" and not self._store.fits(candidate):
             raise self._lookups.loads.oversize(candidate)

@@ -10,7 +10,7 @@ from dagcache.core.clock import SteadyClock
 from dagcache.core.counters import LookupCounts
 from dagcache.core.entry import Entry
 from dagcache.core.request import Request
-from dagcache.core.single_flight import ABSENT, Flight, FlightResult, Flights
+from dagcache.core.single_flight import ABSENT, Flight, FlightResult, Flights, Wait
 from dagcache.core.store import Store
 from dagcache.core.watching import Watching
 
@@ -32,6 +32,8 @@ class Step(enum.Enum):
     """Return the result: there is no value."""
     RECURSION = enum.auto()
     """Raise: the wait would never end."""
+    END = enum.auto()
+    """Nothing is left to do: the result is there."""
 
 
 class Decisions:
@@ -94,8 +96,9 @@ class Decisions:
         """The step of a lookup while another thread thaws or loads its key."""
         if request.is_late:
             return step, entry  # on its own: not registered, so the result is not kept
-        if self._flights.follow(other):
+        wait = self._flights.follow(other, blocks=request.blocks)
+        if wait is Wait.NOTED:
             return Step.FOLLOW, other
         if other.thawing:
             return Step.THAW, entry  # a signal handler interrupts its own thread's thaw: it gets a copy of its own
-        return Step.RECURSION, None
+        return (Step.RECURSION, None) if wait is Wait.ENDLESS else (step, entry)  # beside, as a late one

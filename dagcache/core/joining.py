@@ -40,7 +40,11 @@ class Joins:
         try:
             result = request.wait(flight)
         finally:
-            self._flights.unfollow()
+            self._flights.unfollow(flight)
+        return self.share(key, flight, request, result)
+
+    def share(self, key: Hashable, flight: Flight, request: Request, result: FlightResult | None) -> FlightResult:
+        """The follower's share of the result of a wait; abandoned if there is none."""
         if result is None:
             if request.overtakes:
                 self._section.run(self._overtake, key, flight)
@@ -53,6 +57,10 @@ class Joins:
             return self._thaws.privately(key, None, result)
         self._section.run(self._joined, key, flight)
         return result
+
+    def unfollow(self, flight: Flight) -> None:
+        """Note the end of a wait that did not block."""
+        self._flights.unfollow(flight, blocks=False)
 
     def _overtake(self, key: Hashable, flight: Flight) -> None:
         """Give up the flight of a follower that has waited for too long: the next lookup leads."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 V_co = TypeVar("V_co", covariant=True)
 
@@ -39,3 +39,35 @@ class Fetched(Generic[V_co]):
     """None if there is no value."""
     content: Hashable = None
     """`Loaded.content`, as the loader gave it."""
+
+
+def facts_of(loaded: object) -> Loaded[Any] | None:
+    """A loader's answer as `Loaded`; None if there is no value.
+
+    Raises:
+        TypeError: the value can be used once only, so it cannot be shared.
+
+    """
+    if loaded is None:
+        return None
+    facts = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
+    refuse_single_use(facts.value)
+    return facts
+
+
+def refuse_single_use(value: object) -> None:
+    """Refuse a value that its first user exhausts.
+
+    Raises:
+        TypeError: it is a coroutine or another awaitable, a generator or another iterator.
+
+    """
+    if not isinstance(value, (Awaitable, Iterator, AsyncIterator)):
+        return
+    if isinstance(value, Coroutine):
+        value.close()  # it will not be awaited
+    kind = type(value).__name__
+    raise TypeError(
+        f"a value of the class {kind} can be used once only, so it cannot be cached;"
+        " cache what it yields, and give a loader that is a coroutine function to aget_or_load"
+    )

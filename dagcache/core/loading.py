@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 from dagcache.concurrency.critical_section import CriticalSection
 from dagcache.core.counters import LookupCounts
 from dagcache.core.entry import Candidate
-from dagcache.core.loaded import Loaded
+from dagcache.core.loaded import Loaded, facts_of
 from dagcache.core.offering import Offers
 from dagcache.core.preparation import Preparer
 from dagcache.core.request import Request
-from dagcache.core.single_flight import ABSENT, Flight, FlightResult, Flights
+from dagcache.core.single_flight import ABSENT, Flight, FlightResult, Flights, leading
 from dagcache.core.store import Store
 from dagcache.core.watching import Watching
 from dagcache.errors import OversizeError
@@ -22,6 +22,8 @@ from dagcache.log_limits import report
 from dagcache.reclaim.gc_pause import gc_relaxed
 from dagcache.sizing.limits import format_bytes
 from dagcache.stats import Rejection
+
+_SHARED = Request(None)
 
 
 class Loads:
@@ -78,16 +80,76 @@ class Loads:
         assert request.loader is not None
         started = self.timer()
         try:
-            loaded = request.loader(key)
+            with leading(flight):
+                facts = facts_of(request.loader(key))
         except Exception:
             self._section.run(self._failed, key, flight)
             raise
-        seconds = self.timer() - started
-        if loaded is None:
+        return self._offer(key, flight, request, facts, self.timer() - started)
+
+    async def lead_async(self, key: Hashable, flight: Flight, request: Request) -> FlightResult:
+        """Lead a load whose loader returns an awaitable; freezing and weighing are not awaited.
+
+        Raises:
+            Exception: as `lead`.
+
+        """
+        assert request.loader is not None
+        started = self.timer()
+        try:
+            with leading(flight):
+                facts = facts_of(await request.loader(key))
+        except Exception:
+            self._section.run(self._failed, key, flight)
+            raise
+        with gc_relaxed():
+            return self._offer(key, flight, request, facts, self.timer() - started)
+
+    def lead_many(
+        self, flights: Mapping[Hashable, Flight], loader: Callable[[list[Any]], Mapping[Any, Any]]
+    ) -> dict[Hashable, FlightResult]:
+        """Lead the loads of several keys by one call of a loader; keys that it does not return are absent.
+
+        Raises:
+            Exception: what the loader raised.
+            OversizeError: as `lead`, after all values were offered.
+
+        """
+        with gc_relaxed():
+            started = self.timer()
+            try:
+                with leading(*flights.values()):
+                    facts = _facts_of_all(loader(list(flights)), flights)
+            except Exception:
+                for key, flight in flights.items():
+                    self._section.run(self._failed, key, flight)
+                raise
+            seconds = (self.timer() - started) / len(flights)
+            results, errors = {}, []
+            for key, flight in flights.items():
+                result = self._offer_or_refuse(key, flight, facts.pop(key), seconds)
+                if isinstance(result, OversizeError):
+                    errors.append(result)
+                else:
+                    results[key] = result
+        if errors:
+            raise errors[0]
+        return results
+
+    def _offer_or_refuse(
+        self, key: Hashable, flight: Flight, facts: Loaded[Any] | None, seconds: float
+    ) -> FlightResult | OversizeError:
+        try:
+            return self._offer(key, flight, _SHARED, facts, seconds)
+        except OversizeError as error:
+            return error
+
+    def _offer(
+        self, key: Hashable, flight: Flight, request: Request, facts: Loaded[Any] | None, seconds: float
+    ) -> FlightResult:
+        if facts is None:
             self._section.run(self._absent, key, flight)
             return ABSENT
-        facts = loaded if isinstance(loaded, Loaded) else Loaded(loaded)
-        del loaded  # the value's holders are counted
         candidate = self._prepare_loaded(key, facts, seconds)
         result = FlightResult(facts.value, content=facts.content)
         rejection = self._offers.loaded(key, flight, candidate, facts.keep_if, request.private)
@@ -134,3 +196,7 @@ class Loads:
         self._flights.retire(key, flight)
         self._counts.absent += 1
         self._watching.report(key, "absent")
+
+
+def _facts_of_all(found: Mapping[Any, Any], keys: Iterable[Hashable]) -> dict[Hashable, Loaded[Any] | None]:
+    return {key: facts_of(found.get(key)) for key in keys}

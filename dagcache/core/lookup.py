@@ -101,19 +101,33 @@ class Lookups:
         while True:
             flight = Flight()
             with flight.pending:
-                step, found = self._section.run(self._decisions.decide, key, flight, request)
-                if step is Step.HIT:
-                    self.uses.weigh_again(self._store.live.get(key))
-                if step is Step.HIT or step is Step.ABSENT:
-                    return cast("FlightResult", found)
-                if step is Step.RECURSION:
-                    raise RecursiveLoadError(f"a load waits, directly or in a ring of threads, for itself: {key!r}")
-                if step is Step.COPY:
-                    result = self._thaws.privately(key, *found)
+                step, found = self._begin(key, flight, request)
+                if step is Step.END:
+                    result = cast("FlightResult", found)
                 elif step is Step.FOLLOW:
                     result = self._joins.follow(key, found, request)
                 else:
                     result = self._lead(step, key, flight, found, request)
+            if result.value is not ABANDONED:
+                return result
+
+    async def resolve_async(self, key: Hashable, request: Request) -> FlightResult:
+        """As `resolve`, with a loader that returns an awaitable; neither a load nor a wait stops the thread."""
+        hash(key)
+        if self._upkeep.is_any_due():
+            self._upkeep.for_lookup()
+        while True:
+            flight = Flight()
+            with flight.pending:
+                step, found = self._begin(key, flight, request)
+                if step is Step.END:
+                    result = cast("FlightResult", found)
+                elif step is Step.FOLLOW:
+                    result = await self._follow_async(key, found, request)
+                elif step is Step.THAW:
+                    result = self._lead(step, key, flight, found, request)
+                else:
+                    result = await self._load_async(key, flight, request)
             if result.value is not ABANDONED:
                 return result
 
@@ -137,6 +151,37 @@ class Lookups:
         """Under the lock: remove an entry, and invalidate a flight of its key; whether there was an entry."""
         self._flights.invalidate(key)
         return self._store.remove(key, cause, self._clock())
+
+    def _begin(self, key: Hashable, flight: Flight, request: Request) -> tuple[Step, Any]:
+        """Decide, and take the steps that need no wait: then the step is `Step.END`, with the result."""
+        step, found = self._section.run(self._decisions.decide, key, flight, request)
+        if step is Step.RECURSION:
+            raise RecursiveLoadError(f"a load waits, directly or in a ring, for itself: {key!r}")
+        if step is Step.HIT:
+            self.uses.weigh_again(self._store.live.get(key))
+        if step is Step.COPY:
+            return Step.END, self._thaws.privately(key, *found)
+        return (Step.END if step in (Step.HIT, Step.ABSENT) else step), found
+
+    async def _follow_async(self, key: Hashable, flight: Flight, request: Request) -> FlightResult:
+        from dagcache.core.async_wait import wait  # asyncio takes 30 ms to import, and most programs do without
+
+        try:
+            result = request.waited(await wait(flight, request.seconds_to_wait()))
+        finally:
+            self._joins.unfollow(flight)
+        return self._joins.share(key, flight, request, result)
+
+    async def _load_async(self, key: Hashable, flight: Flight, request: Request) -> FlightResult:
+        """Load for all that wait. However this ends, by a cancellation too, their wait ends."""
+        try:
+            return await self.loads.lead_async(key, flight, request)
+        except BaseException:
+            self._section.run_or_defer(self._flights.retire, key, flight)
+            raise
+        finally:
+            if flight.result is None:
+                flight.abandon()
 
     def _lead(self, step: Step, key: Hashable, flight: Flight, entry: Any, request: Request) -> FlightResult:
         """Thaw or load for all threads that wait. However this ends, their wait ends."""

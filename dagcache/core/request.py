@@ -13,7 +13,7 @@ from dagcache.core.single_flight import Flight, FlightResult
 class Request:
     """A loader and its conditions. Not thread-safe: it belongs to the thread that looks up."""
 
-    __slots__ = ("_timeout", "_timer", "_until", "loader", "overtakes", "private", "renew")
+    __slots__ = ("_timeout", "_timer", "_until", "blocks", "loader", "overtakes", "private", "renew")
 
     def __init__(
         self,
@@ -22,9 +22,12 @@ class Request:
         private: bool = False,
         renew: bool = False,
         timeout: float | None = None,
+        blocks: bool = True,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.loader = loader
+        self.blocks = blocks
+        """Whether its waits stop the thread; those of a task do not."""
         self.private = private
         self.renew = renew
         # NaN and negative numbers mean no wait. The longest wait of a thread stands for longer ones.
@@ -36,13 +39,20 @@ class Request:
 
     def wait(self, flight: Flight) -> FlightResult | None:
         """Wait for another thread's flight; None if the time is up, which begins with the first wait."""
+        return self.waited(flight.wait(self.seconds_to_wait()))
+
+    def seconds_to_wait(self) -> float | None:
+        """The rest of the time to wait, which begins now if it has not begun; None: no limit."""
         if self._timeout is None:
-            return flight.wait()
+            return None
         now = self._timer()
         if self._until is None:
             self._until = now + self._timeout
             self.overtakes = self._timeout > 0
-        result = flight.wait(self._until - now)
+        return self._until - now
+
+    def waited(self, result: FlightResult | None) -> FlightResult | None:
+        """Note the end of a wait."""
         self.overtakes = self.overtakes and result is None
         return result
 

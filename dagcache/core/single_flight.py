@@ -8,20 +8,27 @@ The leader holds the lock `Flight.pending` in a ``with`` statement from before a
 The interpreter itself releases it. So however the leader's frame ends, an interrupt between any two instructions
 included, the followers notice.
 
+A load may ask for further keys, so a wait may never end. The code of a load, in whichever thread or task it runs, knows
+the flights that it is a part of by a context variable. A follower that *blocks* its thread also stops the flights that
+this very thread leads: those of other tasks and greenlets.
+
 `Flights` is written under the cache's lock. `Flight.wait` and `Flight.complete` are for any thread, without it.
 """
 
 from __future__ import annotations
 
+import enum
 import threading
 import time
-from collections.abc import Hashable
-from contextlib import suppress
+import weakref
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Final, NamedTuple
 
 from dagcache.core.unset import UNSET
 
-_POLL_SECONDS = 1.0  # how often a follower checks whether the leader's thread still exists
+POLL_SECONDS = 1.0  # how often a follower checks whether the leader's thread still exists
 
 ABANDONED = object()
 """The value of a flight that ended without a value to share."""
@@ -49,15 +56,20 @@ ABSENT: Final = FlightResult(UNSET)
 class Flight:
     """One load or thaw under way."""
 
-    __slots__ = ("_gate", "leader", "pending", "result", "thawing")
+    __slots__ = ("__weakref__", "_gate", "awaited", "leader", "pending", "result", "thawing", "wakers")
 
-    def __init__(self) -> None:
+    def __init__(self, pending: threading.Lock | None = None) -> None:
+        """``pending``: a lock that several flights of one leader share."""
         self.leader = threading.current_thread()
-        self.pending = threading.Lock()
+        self.pending = threading.Lock() if pending is None else pending
         self._gate = threading.Lock()  # an event at a tenth of the cost of threading.Event
         self._gate.acquire()
         self.thawing = False
         self.result: FlightResult | None = None
+        self.awaited: list[Flight] = []
+        """The flights that the load waits for."""
+        self.wakers: list[Callable[[], object]] = []
+        """Called at the end of the flight, for followers that do not block."""
 
     @property
     def is_over(self) -> bool:
@@ -69,6 +81,9 @@ class Flight:
         if self.result is None:
             self.result = result
         self._open()
+        for wake in list(self.wakers):
+            with suppress(RuntimeError):  # the event loop is closed
+                wake()
 
     def abandon(self) -> None:
         """End the flight without a value, unless it has ended already."""
@@ -78,7 +93,7 @@ class Flight:
         """Block until the flight is over, or for some seconds; then None."""
         until = None if seconds is None else time.monotonic() + seconds
         while not self.is_over:
-            pause = _POLL_SECONDS if until is None else min(_POLL_SECONDS, until - time.monotonic())
+            pause = POLL_SECONDS if until is None else min(POLL_SECONDS, until - time.monotonic())
             if pause < 0:
                 return None
             if self._gate.acquire(timeout=pause):
@@ -89,6 +104,38 @@ class Flight:
     def _open(self) -> None:
         with suppress(RuntimeError):  # it is open already
             self._gate.release()
+
+
+# Weak references: the context of a task that a loader starts may outlive the flight, and must not hold its value.
+_leading: ContextVar[tuple[weakref.ref[Flight], ...]] = ContextVar("dagcache_leading", default=())
+
+
+@contextmanager
+def leading(*flights: Flight) -> Iterator[None]:
+    """Mark the code of the block, and the tasks that it starts, as a part of the load of flights."""
+    token = _leading.set((*map(weakref.ref, _led()), *map(weakref.ref, flights)))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # a coroutine that is closed elsewhere than in its task
+            _leading.reset(token)
+
+
+def _led() -> list[Flight]:
+    """The flights that the running code is a part of."""
+    found = [reference() for reference in _leading.get()]
+    return [flight for flight in found if flight is not None]
+
+
+class Wait(enum.Enum):
+    """Whether a flight can be waited for."""
+
+    NOTED = enum.auto()
+    """It can, and the wait is noted."""
+    ENDLESS = enum.auto()
+    """The flight waits, directly or in a ring, for the load that asks for it."""
+    BLOCKED = enum.auto()
+    """The flight waits for this very thread, where another task or greenlet leads."""
 
 
 class Flights:
@@ -135,25 +182,36 @@ class Flights:
         for key in list(self._by_key):
             self.invalidate(key)
 
-    def follow(self, flight: Flight) -> bool:
-        """Note that this thread is about to wait for a flight.
+    def follow(self, flight: Flight, *, blocks: bool = True) -> Wait:
+        """Note that a wait for a flight begins; nothing is noted if the wait would never end.
 
-        False, and nothing noted, if the wait would never end: this thread leads the flight itself, or the flight's
-        leader waits, directly or through other flights, for this thread.
+        ``blocks``: the wait stops this thread.
         """
         me = threading.current_thread()
+        led = _led()
         ahead = [flight]
         for other in ahead:  # it grows on the way
             if other.is_over:
                 continue
-            if other.leader is me:
-                return False
-            ahead += [further for further in self._waiting.get(other.leader.ident or 0, ()) if further not in ahead]
-        self._waiting.setdefault(threading.get_ident(), []).append(flight)
-        return True
+            if other in led:
+                return Wait.ENDLESS
+            if blocks and other.leader is me:
+                return Wait.BLOCKED
+            further = [*self._waiting.get(other.leader.ident or 0, ()), *other.awaited]
+            ahead += [each for each in further if each not in ahead]
+        for each in led:
+            each.awaited.append(flight)
+        if blocks:
+            self._waiting.setdefault(threading.get_ident(), []).append(flight)
+        return Wait.NOTED
 
-    def unfollow(self) -> None:
-        """Note that this thread waits no longer. Needs no lock: it touches only the thread's own note."""
+    def unfollow(self, flight: Flight, *, blocks: bool = True) -> None:
+        """Note that the wait is over. Needs no lock: it touches only the notes of this wait."""
+        for each in _led():
+            with suppress(ValueError):
+                each.awaited.remove(flight)
+        if not blocks:
+            return
         mine = self._waiting.get(threading.get_ident())
         if mine:
             mine.pop()

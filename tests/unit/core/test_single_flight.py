@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
+import weakref
 from collections.abc import Callable
 
 import pytest
 
 from dagcache.core import single_flight as module
-from dagcache.core.single_flight import ABANDONED, Flight, FlightResult, Flights
+from dagcache.core.single_flight import ABANDONED, Flight, FlightResult, Flights, Wait, leading
 
 
 def in_a_thread(action: Callable[[], object]) -> None:
@@ -78,7 +80,7 @@ def test_a_flight_that_its_leader_let_go_of_is_abandoned() -> None:
 
 def test_a_flight_whose_leader_is_gone_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody will ever let go of its lock: so it is in a forked child."""
-    monkeypatch.setattr(module, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0)
     led: list[Flight] = []
 
     def lead() -> None:
@@ -92,7 +94,7 @@ def test_a_flight_whose_leader_is_gone_is_abandoned(monkeypatch: pytest.MonkeyPa
 
 def test_a_flight_that_has_landed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if its leader holds the lock for long after that."""
-    monkeypatch.setattr(module, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0)
     flight = Flight()
     with flight.pending:
         flight.complete(FlightResult("value"))
@@ -133,11 +135,55 @@ def test_a_flight_is_current_until_it_is_retired_or_overtaken() -> None:
 
 
 def test_a_leader_does_not_follow_itself() -> None:
-    """It would wait for ever; nothing is noted."""
+    """The wait would be endless; nothing is noted."""
+    flights, flight = Flights(), Flight()
+    with flight.pending, leading(flight):
+        assert flights.follow(flight) is flights.follow(flight, blocks=False) is Wait.ENDLESS
+    assert not flights._waiting
+    assert not flight.awaited
+
+
+def test_a_thread_is_not_blocked_by_a_flight_of_another_task_that_it_runs() -> None:
+    """A greenlet or a task of this thread leads: it can go on only if this one does not block."""
     flights, flight = Flights(), Flight()
     with flight.pending:
-        assert not flights.follow(flight)
+        assert flights.follow(flight) is Wait.BLOCKED
+        assert not flights._waiting
+        assert flights.follow(flight, blocks=False) is Wait.NOTED
     assert not flights._waiting
+
+
+def test_a_ring_of_tasks_of_one_thread_is_not_closed() -> None:
+    """The load of A waits for B, and the load of B must not wait for A."""
+    flights, a, b = Flights(), Flight(), Flight()
+    with a.pending, b.pending:
+        with leading(a):
+            assert flights.follow(b, blocks=False) is Wait.NOTED
+        with leading(b):
+            assert flights.follow(a, blocks=False) is Wait.ENDLESS
+        with leading(a):
+            flights.unfollow(b, blocks=False)
+        with leading(b):
+            assert flights.follow(a, blocks=False) is Wait.NOTED
+
+
+def test_the_context_of_a_load_does_not_hold_the_flight() -> None:
+    """A task that a loader starts may live on, and the flight has the value."""
+    flight = Flight()
+    with leading(flight):
+        context = contextvars.copy_context()
+    reference = weakref.ref(flight)
+    del flight
+    assert reference() is None
+    assert context
+
+
+def test_a_block_that_ends_in_another_context_is_no_error() -> None:
+    """As that of a coroutine that the collector closes."""
+    flight = Flight()
+    block = leading(flight)
+    contextvars.copy_context().run(block.__enter__)
+    block.__exit__(None, None, None)
 
 
 def test_a_ring_of_threads_is_not_closed() -> None:
@@ -147,10 +193,10 @@ def test_a_ring_of_threads_is_not_closed() -> None:
     def other() -> None:
         b.leader = threading.current_thread()
         b.pending.acquire()
-        assert flights.follow(a)
+        assert flights.follow(a) is Wait.NOTED
         asked.set()
         done.wait(30)
-        flights.unfollow()
+        flights.unfollow(a)
 
     asked, done = threading.Event(), threading.Event()
     with a.pending:
@@ -158,14 +204,16 @@ def test_a_ring_of_threads_is_not_closed() -> None:
         thread.start()
         try:
             assert asked.wait(30)
-            assert not flights.follow(b)
+            with leading(a):
+                assert flights.follow(b) is Wait.ENDLESS
+            assert flights.follow(b) is Wait.BLOCKED, "it would block the thread that leads A"
             a.complete(FlightResult("value"))
-            assert flights.follow(b), "a has landed: its follower moves on, and there is no ring"
+            assert flights.follow(b) is Wait.NOTED, "a has landed: its follower moves on, and there is no ring"
         finally:
             done.set()
             thread.join(30)
     assert list(flights._waiting) == [threading.get_ident()]
-    flights.unfollow()
+    flights.unfollow(b)
     assert not flights._waiting
 
 
@@ -173,13 +221,13 @@ def test_a_flight_that_is_over_may_be_followed_by_its_own_leader() -> None:
     """There is nothing left to wait for."""
     flights, flight = Flights(), Flight()
     flight.complete(FlightResult("value"))
-    assert flights.follow(flight)
+    assert flights.follow(flight) is Wait.NOTED
     assert flight.wait() == FlightResult("value")
 
 
 def test_waiting_goes_on_while_the_leader_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """However often the follower looks whether it is still there."""
-    monkeypatch.setattr(module, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0)
     flight = Flight()
 
     class Busy:
@@ -204,23 +252,23 @@ def test_a_handler_that_waits_in_the_middle_of_a_wait_leaves_the_waits_note() ->
     flights, outer, inner, mine = Flights(), Flight(), Flight(), Flight()
     with outer.pending, inner.pending, mine.pending:
         outer.leader = inner.leader = threading.main_thread()
-        followed: list[bool] = []
+        followed: list[Wait] = []
 
         def wait() -> None:
             mine.leader = threading.current_thread()
             followed.append(flights.follow(outer))
             followed.append(flights.follow(inner))
-            flights.unfollow()
+            flights.unfollow(inner)
             noted.set()
             done.wait(30)
-            flights.unfollow()
+            flights.unfollow(outer)
 
         noted, done = threading.Event(), threading.Event()
         thread = threading.Thread(target=wait)
         thread.start()
         assert noted.wait(30)
-        assert not flights.follow(mine), "its leader waits for a flight of this thread"
+        assert flights.follow(mine) is Wait.BLOCKED, "its leader waits for a flight of this thread"
         done.set()
         thread.join(30)
-    assert followed == [True, True]
+    assert followed == [Wait.NOTED, Wait.NOTED]
     assert not flights._waiting

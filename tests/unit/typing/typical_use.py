@@ -57,6 +57,28 @@ def lookups(cache: DagCache[str, Graph]) -> None:
     assert_type(cache.fetch("a").content, Hashable)
 
 
+async def load_async(key: str) -> Graph:
+    """Stand for a query."""
+    return load(key)
+
+
+async def find_async(key: str) -> Loaded[Graph] | None:
+    """Stand for a query that may find nothing."""
+    return find_with_facts(key)
+
+
+def load_many(keys: list[str]) -> dict[str, Graph]:
+    """Stand for one query for all."""
+    return {key: load(key) for key in keys}
+
+
+async def other_lookups(cache: DagCache[str, Graph]) -> None:
+    """Of tasks, and of many keys."""
+    assert_type(await cache.aget_or_load("a", load_async), Graph)
+    assert_type(await cache.aget_or_load("a", find_async, timeout=1.5), "Graph | None")
+    assert_type(cache.get_or_load_many(["a", "b"], load_many), "dict[str, Graph]")
+
+
 def mapping(cache: DagCache[str, Graph]) -> None:
     """What a mapping can do."""
     cache["b"] = {"b": ["a"]}

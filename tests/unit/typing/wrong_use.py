@@ -41,6 +41,7 @@ def lookups(cache: DagCache[str, int]) -> None:
     cache.get_or_load(7, find)  # type: ignore[call-overload]
     cache.get_or_load("a", str.upper)  # type: ignore[arg-type]
     cache.get_or_load("a", lambda _: Loaded("text"))  # type: ignore[arg-type]
+    cache.get_or_load_many(["a"], find)  # type: ignore[arg-type]
     _found: int = cache.get_or_load("a", find)  # type: ignore[assignment]
     _absent: int = cache.get("a")  # type: ignore[assignment]
     cache.setdefault("a", "text")  # type: ignore[arg-type]
