@@ -34,8 +34,8 @@ KIB = 1024
 THREADS = 4
 _TASKS = 3
 _SWITCH = 1e-4  # seconds: every second census or so is interrupted
-_HOLD = 1e-4  # seconds: much less, and four threads leave the fifth no time
-_CENSUSES = 300  # of one DAG
+_HOLD = 5e-4  # seconds: much less, and four threads leave the fifth no time
+_CENSUSES = 1000  # of one DAG
 _UNMOVING = ("a generator that runs", "an attribute of a class")  # they take a thread, or a collection
 
 
