@@ -123,8 +123,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         self._freezer: Freezer | None = None
         if self.config.frozen:
             self._freezer = PickleFreezer(shared) if freezer is UNSET else freezer
-        self._make_preparer = functools.partial(Preparer, freezer=self._freezer, sizer=sizer, shared=shared)
-        self._version_of = version_of
+        self._make_preparer = functools.partial(
+            Preparer, freezer=self._freezer, sizer=sizer, shared=shared, version_of=version_of
+        )
         self._make_disposer = functools.partial(Disposer, breaker=breaker, on_removal=on_removal)
         self._requested = self.config.max_bytes
         self._build(self.config.budget())
@@ -155,7 +156,6 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             self._clock,
             freezer=self._freezer,
             raises_oversize=self.config.oversize == "raise",
-            version_of=self._version_of,
         )
         self._hit_counts: tuple[Callable[[], int], ...] = ()
         self._install_hit_path(self._clock.source, self._lookups.uses.note)
