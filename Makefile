@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 WHEEL_VENV := .venv-wheel
 AIRFLOW := tests/in_airflow/constraints.txt
 CORE_ROOMS := $(patsubst %,tests/unit/%,core freezing sizing eviction reclaim concurrency metrics)
+QUICK_PYTEST := $(BIN)/python -m pytest -q -m "not slow and not later and not soak" -p no:cacheprovider --hypothesis-profile=quick
 CODE := dagcache sizing metrics tests tools benchmarks examples
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -40,14 +41,14 @@ types: $(VENV)/ready ## mypy, strict
 docs: $(VENV)/ready ## the documents as a site, in build/site; a broken link or anchor is an error
 	$(BIN)/mkdocs build --strict --quiet
 
-quick: $(VENV)/ready ## the unit tests alone, without the slow ones (`SLOW` in tests/conftest.py), in two halves side by side
+quick: $(VENV)/ready ## the unit tests alone, without `SLOW` and `LATER` of tests/conftest.py, in two halves side by side
 	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 quick-core quick-rooms
 
 quick-core:
-	$(BIN)/python -m pytest -q -m "not slow and not soak" -p no:cacheprovider $(CORE_ROOMS)
+	$(QUICK_PYTEST) $(CORE_ROOMS)
 
 quick-rooms:
-	$(BIN)/python -m pytest -q -m "not slow and not soak" -p no:cacheprovider tests/unit $(CORE_ROOMS:%=--ignore=%)
+	$(QUICK_PYTEST) tests/unit $(CORE_ROOMS:%=--ignore=%)
 
 pythons: ## the core's unit tests on every other supported Python that is installed here
 	$(PYTHON) -m tools.pythons

@@ -50,19 +50,52 @@ SLOW = (
     "tests/unit/tools/test_scorecard.py::test_tests_are_run_in_a_process_of_their_own",
     "tests/unit/traces/test_replay.py::test_a_real_cache_makes_the_same_of_the_same_lookups",
 )
-"""The unit tests that `make quick` leaves out, by file or function: they take two thirds of the suite's time.
+"""The unit tests that `make quick` and `make pythons` leave out, by file or function: two thirds of the suite's time.
 
 Here and not at the tests, so that the whole choice can be seen at once. A test compares the names with the files.
 """
 
+LATER = (
+    "tests/unit/advice/test_advice.py::test_versions_that_were_sampled_before_there_was_a_dictionary_are_measured_again",
+    "tests/unit/benchmarks/test_recorded_traces.py",
+    "tests/unit/cli/test_command_line.py::test_a_descendant_in_a_session_of_its_own_that_ignores_sigterm_is_ended",
+    "tests/unit/cli/test_command_line.py::test_what_was_started_ends_when_the_command_is_killed",
+    "tests/unit/cli/test_commands.py::test_a_reader_that_goes_away_ends_a_command_without_a_traceback",
+    "tests/unit/cli/test_commands.py::test_the_package_runs_as_the_command",
+    "tests/unit/cli/test_doctor.py::test_patience_ends",
+    "tests/unit/cli/test_top.py::test_a_reader_that_has_seen_enough_ends_the_view",
+    "tests/unit/cli/test_top.py::test_on_a_terminal_the_view_stays_until_ctrl_c",
+    "tests/unit/core/test_private_copies.py::test_no_change_of_a_private_copy_is_ever_seen_by_another_caller",
+    "tests/unit/core/test_reweighing.py::TestGrowing::runTest",
+    "tests/unit/core/test_thawed_weights.py::test_one_thaw_in_eight_is_estimated_again",
+    "tests/unit/metrics/test_server.py::test_a_crowd_of_slow_clients_does_not_keep_a_scrape_from_its_answer",
+    "tests/unit/reclaim/test_breaker.py::test_any_graph_is_judged_as_the_collector_would",
+    "tests/unit/sizing/test_walk.py::test_a_graph_that_another_thread_changes_is_still_weighed",
+    "tests/unit/sizing/test_walk.py::test_depth_is_no_problem",
+    "tests/unit/sizing/test_walk_stdlib.py::test_an_instance_of_any_class_is_weighed",
+    "tests/unit/test_pressure.py::test_days_of_peaks_cost_few_wrong_steps",
+    "tests/unit/traces/test_recording.py::test_a_killed_process_leaves_a_trace_that_can_be_read",
+    "tests/unit/traces/test_replay.py::test_values_that_callers_hold_take_room_as_in_a_cache",
+    "tests/unit/typing/test_typing.py::test_each_mistake_is_an_error",
+    "tests/unit/typing/test_typing.py::test_typical_code_has_the_types_that_one_expects",
+)
+"""The unit tests that only `make quick` leaves out: each takes a third of a second and more, or waits as long."""
 
-def pytest_configure() -> None:
-    """How long an example takes says nothing: on a busy machine, in a fresh checkout, Hypothesis is slow itself."""
-    with suppress(ImportError):  # not installed beside every version of Airflow
-        from hypothesis import HealthCheck, settings
+with suppress(ImportError):  # not installed beside every version of Airflow
+    from hypothesis import HealthCheck, settings
 
-        settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-        settings.load_profile("unhurried")
+    # The time of an example is no sign of a fault: on a busy machine, in a fresh checkout, Hypothesis itself is slow.
+    settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("quick", settings.get_profile("unhurried"), max_examples=20)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The profile of Hypothesis, unless the command line names one: `make quick` does."""
+    with suppress(ImportError):
+        from hypothesis import settings
+
+        if not config.getoption("--hypothesis-profile", None):
+            settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -70,8 +103,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Before pytest chooses by marker."""
     for item in items:
         function = item.nodeid.partition("[")[0]
-        if function in SLOW or function.partition("::")[0] in SLOW:
-            item.add_marker(pytest.mark.slow)
+        for names, marker in ((SLOW, pytest.mark.slow), (LATER, pytest.mark.later)):
+            if function in names or function.partition("::")[0] in names:
+                item.add_marker(marker)
 
 
 @pytest.fixture(autouse=True)

@@ -138,8 +138,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         self._freezer: Freezer | None = None
         if self.config.frozen:
             self._freezer = PickleFreezer(shared) if freezer is UNSET else freezer
-        self._make_preparer = functools.partial(Preparer, freezer=self._freezer, sizer=sizer, shared=shared)
-        self._version_of = version_of
+        self._make_preparer = functools.partial(
+            Preparer, freezer=self._freezer, sizer=sizer, shared=shared, version_of=version_of
+        )
         self._make_disposer = functools.partial(Disposer, breaker=breaker, on_removal=on_removal)
         self._requested = self.config.max_bytes
         budget = self.config.budget()
@@ -174,7 +175,6 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             self._clock,
             freezer=self._freezer,
             raises_oversize=self.config.oversize == "raise",
-            version_of=self._version_of,
         )
         self._bulk = BulkLookups(self._lookups, self._store, self._flights, self._section, self._clock)
         self._hit_counts: tuple[Callable[[], int], ...] = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
@@ -40,7 +39,6 @@ class Loads:
         watching: Watching,
         *,
         raises_oversize: bool,
-        version_of: Callable[[Any], tuple[Hashable, float] | None] | None,
     ) -> None:
         self._store = store
         self._flights = flights
@@ -50,7 +48,6 @@ class Loads:
         self._offers = offers
         self._watching = watching
         self._raises_oversize = raises_oversize
-        self._version_of = version_of
         self.timer: Callable[[], float] = time.perf_counter
         """What loads are timed with, seconds."""
 
@@ -67,7 +64,7 @@ class Loads:
 
     def prepare(self, key: Hashable, facts: Loaded[Any], seconds: float) -> Candidate | None:
         """Prepare a value for admission; None if it cannot be weighed. ``seconds``: the time of its load."""
-        return self._preparer.take(key, self._with_version(key, facts), seconds, self._store.budget)
+        return self._preparer.take(key, facts, seconds, self._store.budget)
 
     def oversize(self, candidate: Candidate) -> OversizeError:
         """The error for a value beyond the budget."""
@@ -171,15 +168,6 @@ class Loads:
             report("prepare", "%r could not be prepared: it is served and not kept", key, error=error)
             self._counts.internal_errors += 1
             return None
-
-    def _with_version(self, key: Hashable, facts: Loaded[Any]) -> Loaded[Any]:
-        if self._version_of is None or facts.version is not None:
-            return facts
-        try:
-            return dataclasses.replace(facts, version=self._version_of(key))
-        except Exception as error:
-            report("version", "version_of failed on %r: it counts as no version", key, error=error)
-            return facts
 
     def _loaded(self, key: Hashable, flight: Flight, seconds: float, candidate: Candidate | None) -> None:
         self._flights.retire(key, flight)

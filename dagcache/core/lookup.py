@@ -45,7 +45,6 @@ class Lookups:
         *,
         freezer: Freezer | None,
         raises_oversize: bool,
-        version_of: Callable[[Any], tuple[Hashable, float] | None] | None,
     ) -> None:
         section = upkeep.section
         self._store = store
@@ -66,7 +65,6 @@ class Lookups:
             offers,
             self.watching,
             raises_oversize=raises_oversize,
-            version_of=version_of,
         )
         self._thaws = Thaws(store, flights, preparer, counts, section, clock, offers, self.watching, freezer=freezer)
         self._joins = Joins(store, flights, counts, section, self._thaws, self.watching)

@@ -26,6 +26,7 @@ from dagcache.sizing.walk import weigh
 _log = logging.getLogger("dagcache")
 
 Sizer = Callable[[Any], int]
+VersionOf = Callable[[Any], "tuple[Hashable, float] | None"]
 
 _MOST_BYTES = 2**60  # a greater weight is an error; products of it would overflow
 _MOST_UNTHAWED = 10_000  # keys that are remembered after a failed thaw; the oldest are forgotten
@@ -46,9 +47,11 @@ class Preparer:
         freezer: Freezer | None,
         sizer: Sizer | None,
         shared: tuple[object, ...] = (),
+        version_of: VersionOf | None = None,
     ) -> None:
         self._freezer = freezer
         self._sizer = sizer
+        self._version_of = version_of
         self._shared = shared  # an id is unique only while its object is held
         self._walk = functools.partial(weigh, shared=frozenset(map(id, shared)))
         # The weight of a loaded value says little of its thawed copy: dicts and lists are as large as their history
@@ -216,10 +219,11 @@ class Preparer:
             return 0
 
     def _version(self, key: Hashable, loaded: Loaded[Any]) -> tuple[Hashable | None, float]:
-        if loaded.version is None:
+        version = self._version_of_key(key) if loaded.version is None else loaded.version
+        if version is None:
             return None, 0
         try:
-            family, order = loaded.version
+            family, order = version
             hash(family)
             if order != order or not isinstance(order, (int, float)):
                 raise TypeError(f"the order of a version must be a number, not {order!r}")
@@ -227,6 +231,13 @@ class Preparer:
             report("version", "the version of %r is unusable: it counts as no version", key, error=error)
             return None, 0
         return family, order
+
+    def _version_of_key(self, key: Hashable) -> tuple[Hashable, float] | None:
+        try:
+            return None if self._version_of is None else self._version_of(key)
+        except Exception as error:
+            report("version", "version_of failed on %r: it counts as no version", key, error=error)
+            return None
 
 
 def _key_bytes(key: Hashable) -> int:

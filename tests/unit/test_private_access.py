@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,13 +21,16 @@ PRIVATE = {
 }
 """Private attributes and methods of a cache, without the one that components and servers have as well."""
 
+ANY_PRIVATE = re.compile(rf"""[."'](?:{"|".join(PRIVATE)})\b""")
+"""Spares the sources without any of these names the analysis."""
+
 OTHERS = {"simulated._store"}
 """Expressions that are no cache's attributes: the store of a simulation."""
 
 
 def private_uses(source: str) -> list[str]:
     """The expressions of a source that use a private name of a cache, by attribute or as a text."""
-    return list(_uses(ast.parse(source), owns_self=True))
+    return list(_uses(ast.parse(source), owns_self=True)) if ANY_PRIVATE.search(source) else []
 
 
 def _uses(node: ast.AST, owns_self: bool) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The list of slow tests, which `make quick` leaves out."""
+"""The lists of tests that `make quick` leaves out."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import ast
 
 import pytest
 
-from tests.conftest import SLOW
+from tests.conftest import LATER, SLOW
 from tests.support.paths import ROOT
 
 
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", [*SLOW, *LATER])
 def test_a_slow_test_exists(name: str) -> None:
     """A list of names that are gone would leave nothing out."""
     file, _, function = name.partition("::")

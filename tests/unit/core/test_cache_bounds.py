@@ -79,9 +79,9 @@ def test_a_share_of_newcomers_is_a_share(share: float) -> None:
 
 
 def test_overhead_counts_against_the_budget() -> None:
-    """Ten thousand tiny values cannot hide their records from the limit."""
+    """Many tiny values cannot hide their records from the limit."""
     cache, _ = make_cache(max_bytes=MIB)
-    fill(cache, range(3000), nbytes=1)
+    fill(cache, range(1500), nbytes=1)
     stats = cache.stats()
     assert stats.overhead_bytes > stats.live_bytes + stats.frozen_bytes
     assert stats.total_bytes <= MIB
@@ -311,7 +311,7 @@ def test_lookups_of_others_sweep_what_is_idle() -> None:
 def test_looking_at_the_cache_sweeps_too(how: str) -> None:
     """What a scrape reports has no expired entries in it."""
     cache, clock = make_cache(ttl=100)
-    fill(cache, range(1000), nbytes=KIB)
+    fill(cache, range(300), nbytes=KIB)
     clock.advance(101)
     looks = {
         "stats": lambda: cache.stats().entries,
@@ -368,7 +368,7 @@ def test_a_clock_that_jumps_far_ahead_expires_everything() -> None:
 def test_what_was_watched_in_vain_is_forgotten() -> None:
     """A churn of short-lived entries leaves no records waiting for a TTL of days."""
     cache, clock = make_cache(ttl=1e6, max_bytes=50 * KIB)
-    for key in range(5000):
+    for key in range(1500):
         clock.advance(0.01)
         cache[key] = Weighted(key)
     assert probe.deadline_count(cache) <= 2 * len(cache) + 65

@@ -45,3 +45,17 @@ def test_a_fault_in_preparing_a_value_costs_its_place_only(
     assert "could not be prepared" in caplog.text
     assert (cache.stats().internal_errors, cache.stats().loads, len(cache)) == (1, 1, 0)
     cache.check_invariants()
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_the_references_to_a_loaded_value_from_its_own_parts_are_counted_exactly(by_key: bool) -> None:
+    """A greater count than this means vain censuses of the value while a caller holds it."""
+    cache, _ = make_cache(sizer=None, version_of=(lambda key: ("dag", key)) if by_key else None)
+
+    def ring(_: object) -> list[object]:
+        made: list[object] = [[]]
+        made.append(made)
+        return made
+
+    cache.get_or_load(1, ring)
+    assert probe.live_copy(cache, 1).own_references == 1
