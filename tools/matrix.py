@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
+from tools import environments
+
 ROOT = Path(__file__).resolve().parents[1]
 VENVS = ROOT / ".venv-matrix"
 
@@ -49,15 +51,9 @@ class Result(NamedTuple):
 
 
 def build(version: str) -> Path:
-    """The interpreter of a version's environment, which is built if its requirements have changed."""
-    folder = VENVS / version
-    python, ready = folder / "bin" / "python", folder / "ready"
-    wanted = [f"apache-airflow=={version}", f"apache-airflow-core=={version}", *PINS[version], *COMMON]
-    if not ready.exists() or ready.read_text().split() != wanted:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted, "--editable", str(ROOT)], check=True)
-        ready.write_text("\n".join(wanted))
-    return python
+    """The interpreter of a version's environment."""
+    requirements = [f"apache-airflow=={version}", f"apache-airflow-core=={version}", *PINS[version], *COMMON]
+    return environments.build(VENVS / version, sys.executable, [*requirements, "--editable", str(ROOT)])
 
 
 def run(version: str, arguments: Sequence[str]) -> Result:

@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from tools.environments import LONGEST_SECONDS, BuildError, build
 from tools.scorecard.interpreters import SUPPORTED, interpreter
 from tools.scorecard.reruns import CORE_ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]
 VENVS = ROOT / ".venv-pythons"
 NEEDED = ("pytest>=8.2", "hypothesis>=6.100", "pympler>=1.1", "sqlalchemy>=2.0", "prometheus-client>=0.20")
-LONGEST_SECONDS = 900
 THIS = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -43,26 +43,6 @@ class Result(NamedTuple):
         return f"{self.version:<6}{verdict:<9}{self.text}"
 
 
-def build(version: str, python: str) -> Path:
-    """The interpreter of a version's environment, which is built if it is new or its requirements have changed.
-
-    Raises:
-        subprocess.CalledProcessError: it cannot be built.
-
-    """
-    folder = VENVS / version
-    ready = folder / "ready"
-    wanted = "\n".join((python, *NEEDED))
-    if not ready.exists() or ready.read_text() != wanted:
-        for command in (
-            [python, "-m", "venv", "--clear", str(folder)],
-            [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *NEEDED],
-        ):
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONGEST_SECONDS)
-        ready.write_text(wanted)
-    return folder / "bin" / "python"
-
-
 def run(version: str) -> Result:
     """The tests on one version."""
     if version == THIS:
@@ -75,7 +55,7 @@ def run(version: str) -> Result:
     # An own base directory: several versions run at a time, and pytest clears those of others.
     base = f"--basetemp={VENVS / version / 'tmp'}"
     try:
-        command = [str(build(version, python)), "-m", "pytest", "-q", "-p", "no:cacheprovider", base]
+        command = [str(build(VENVS / version, python, NEEDED)), "-m", "pytest", "-q", "-p", "no:cacheprovider", base]
         marks = ["-m", "not slow and not soak"]
         done = subprocess.run(
             [*command, *marks, *folders],
@@ -86,9 +66,10 @@ def run(version: str) -> Result:
             timeout=LONGEST_SECONDS,
             env={**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(VENVS / version / "hypothesis")},
         )
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        output = "\n".join(str(text) for text in (error.stdout, error.stderr) if text)
-        return Result(version, False, f"{type(error).__name__} of {error.cmd[1:4]}", output)
+    except BuildError as error:
+        return Result(version, False, "its environment cannot be built", str(error))
+    except subprocess.TimeoutExpired as error:
+        return Result(version, False, f"not done in {LONGEST_SECONDS} s", str(error.stdout or ""))
     text = (done.stdout.strip().splitlines() or ["no output"])[-1]
     seconds = f"{text.strip('= ')}, {time.monotonic() - started:.0f} s in all"
     return Result(version, done.returncode == 0, seconds, "" if done.returncode == 0 else done.stdout + done.stderr)

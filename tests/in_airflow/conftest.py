@@ -94,6 +94,17 @@ def session(engine: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
+def airflows_database(engine: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The engine, as that of this process's Airflow, whose own database has no tables."""
+    from airflow import settings
+    from sqlalchemy.orm import sessionmaker
+
+    monkeypatch.setattr(settings, "engine", engine)
+    monkeypatch.setattr(settings, "Session", sessionmaker(engine, expire_on_commit=False))
+    return engine
+
+
+@pytest.fixture
 def bag() -> Iterator[Any]:
     """A scheduler's bag; its threads are stopped afterwards."""
     from tests.in_airflow.support import scheduler_bag

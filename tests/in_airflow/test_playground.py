@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -15,12 +16,14 @@ from typing import Any
 import pytest
 
 from dagcache.demo.playground import environment
+from tests.support.measured import measured
 
 VERSIONS, DAGS, DEADLINE = 5, 2, 120  # seconds
 
 
 def _run(module: str, *arguments: str, env: dict[str, str] | None = None) -> list[str]:
     command = [sys.executable, "-m", f"dagcache.demo.{module}", *arguments]
+    env = {**(os.environ if env is None else env), **measured()}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

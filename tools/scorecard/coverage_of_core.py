@@ -9,18 +9,21 @@ from pathlib import Path
 
 from tools.scorecard.outcome import Outcome
 from tools.scorecard.processes import MeasureError, last_line, run, run_tests
+from tools.scorecard.reruns import CORE_ROOMS
 
-APART = {"loader.py", "metadata.py", "recorded.py", "trace.py", "simulation.py", "attribution.py"}
-"""Of the package's own files, what is no part of the core."""
+ON_TOP = {"config.py", "errors.py", "forks.py", "log_limits.py", "pressure.py", "stats.py"}
+"""The core's modules outside of its rooms."""
 
 
 def branch_coverage() -> Outcome:
-    """Of the core: the package's own files, and `sizing`."""
+    """Of the core: its rooms, and its modules on the top level."""
     with tempfile.TemporaryDirectory() as folder:
         data, report = Path(folder, "data"), Path(folder, "report.json")
         tests = run_tests(coverage=data)
-        told = ["--fail-under=0", f"--data-file={data}", "-o", str(report)]
-        _, output, errors = run([sys.executable, "-m", "coverage", "json", "-q", *told])
+        coverage = [sys.executable, "-m", "coverage"]
+        run([*coverage, "combine", "-q", f"--data-file={data}"])
+        options = ["--fail-under=0", f"--data-file={data}", "-o", str(report)]
+        _, output, errors = run([*coverage, "json", "-q", *options])
         if not report.exists():
             raise MeasureError(f"there is no report: {last_line(output + errors)}")
         files = json.loads(report.read_text())["files"]
@@ -33,5 +36,4 @@ def branch_coverage() -> Outcome:
 
 
 def _is_core(path: Path) -> bool:
-    in_core = path.parent.name == "sizing" or path.parent == Path("dagcache")
-    return in_core and path.name not in APART
+    return path.parent.name in CORE_ROOMS or (path.parent.name == "dagcache" and path.name in ON_TOP)

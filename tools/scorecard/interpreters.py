@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tools.environments import BuildError, build
 from tools.scorecard.outcome import Outcome, not_run
 from tools.scorecard.processes import ROOT, last_line, run
 from tools.scorecard.reruns import CORE_TESTS
@@ -75,13 +76,10 @@ def free_threaded() -> Outcome:
 
 
 def _in_venv(python: str, folder: Path) -> tuple[int, str, str]:
-    for command in (
-        [python, "-m", "venv", str(folder)],
-        [f"{folder}/bin/python", "-m", "pip", "install", "--quiet", *_NEEDED],
-    ):
-        code, output, errors = run(command)
-        if code:
-            return code, output, errors
+    try:
+        built = build(folder, python, _NEEDED)
+    except BuildError as error:
+        return 1, "", str(error)
     left_out = [f"--ignore={ROOT / path}" for path in _LEFT_OUT]
     paths = [str(ROOT / path) for path in CORE_TESTS if path not in _LEFT_OUT]
-    return run([f"{folder}/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *left_out, *paths])
+    return run([str(built), "-m", "pytest", "-q", "-p", "no:cacheprovider", *left_out, *paths])

@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import itertools
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from typing import Any
 import pytest
 
 from dagcache.airflow import bootstrap, hook
+from tests.support.measured import measured
 
 SITE = "site_for_bootstrap_tests"
 SOURCE = """
@@ -563,7 +565,8 @@ def finders_after_import(variables: dict[str, str], prelude: str = "") -> str:
         "import dagcache.airflow.bootstrap\n"
         "print([type(f).__name__ for f in sys.meta_path if 'dagcache' in type(f).__module__])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    command, env = [sys.executable, "-c", code], {**os.environ, **measured()}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
     assert not done.stderr
     return done.stdout.strip()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -27,6 +28,7 @@ from dagcache.cli.shared.failure import CommandError
 from dagcache.cli.shared.logs import tail
 from dagcache.cli.shared.progress import Progress
 from dagcache.demo.playground import environment, free_ports
+from tests.support.measured import measured
 
 DEADLINE = 30.0  # seconds that an external process may take
 
@@ -143,7 +145,8 @@ processes.close()
 def _command(folder: Path, *, parent_stays: bool = True) -> Iterator[subprocess.Popen[str]]:
     """A process that has started a parent, which has started a child that ignores SIGTERM in a session of its own."""
     arguments = [sys.executable, "-c", _COMMAND, str(folder), "600" if parent_stays else "0"]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as command:
+    env = {**os.environ, **measured()}
+    with subprocess.Popen(arguments, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as command:
         yield command
         command.kill()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from dagcache.cli import main as command
 from dagcache.cli.main import main
 from dagcache.cli.replay import command as replay
 from dagcache.cli.shared.failure import CommandError, InputError
+from tests.support.measured import measured
 
 COMMANDS = ("run", "advise", "top", "doctor", "replay", "audit", "monitoring")
 
@@ -91,7 +93,8 @@ def test_a_reader_that_goes_away_ends_a_command_without_a_traceback() -> None:
 @pytest.mark.parametrize("module", ["dagcache", "dagcache.cli"])
 def test_the_package_runs_as_the_command(module: str) -> None:
     """By `python -m`, wherever no script is on the path."""
-    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-m", module, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **measured()})
     assert (done.returncode, done.stdout, done.stderr) == (0, f"dagcache {dagcache.__version__}\n", "")
 
 

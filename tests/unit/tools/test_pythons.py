@@ -32,7 +32,9 @@ def test_a_failure_shows_its_output_and_is_the_exit_code(capsys: pytest.CaptureF
 def test_an_environment_that_cannot_be_built_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setattr(pythons, "interpreter", lambda _: "false")
     monkeypatch.setattr(pythons, "VENVS", tmp_path)
-    assert run("3.99").passed is False
+    result = run("3.99")
+    assert result.passed is False
+    assert "venv" in result.output
 
 
 @pytest.mark.parametrize("room", CORE_ROOMS)

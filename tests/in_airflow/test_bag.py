@@ -1,0 +1,150 @@
+"""Corners of the cached bag: its dictionary, lookups that find no agreement, and loads that take no notes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from dagcache.airflow import bag as module
+from dagcache.airflow.bag import CachedLookups, cached_bag
+from dagcache.airflow.payload import PayloadSizes
+from tests.in_airflow.support import install_anew, scheduler_bag, spoil, write
+
+
+@pytest.fixture
+def version(session: Any) -> Any:
+    """A DAG, written and forgotten."""
+    written = write(session, "cornered", text="read")
+    session.expunge_all()
+    return written
+
+
+def test_the_dictionary_has_the_keys_of_the_cache_and_no_content(bag: Any, session: Any, version: Any) -> None:
+    """The inherited lookup has to load."""
+    assert bag._get_dag(version, session) is not None
+    assert (list(bag._dags), len(bag._dags)) == ([version], 1)
+    with pytest.raises(KeyError):
+        bag._dags[version]
+    assert bag._dags.get(version) is None
+
+
+def test_a_deletion_from_the_dictionary_is_one_from_the_cache(bag: Any, session: Any, version: Any) -> None:
+    bag._get_dag(version, session)
+    del bag._dags[version]
+    assert version not in bag.dagcache
+    bag.dagcache.check_invariants()
+    assert bag._get_dag(version, session).description == "read"
+
+
+def test_a_dag_that_is_put_into_the_dictionary_outside_of_a_load_is_not_kept(bag: Any) -> None:
+    """Its content is unknown."""
+    bag._dags[uuid4()] = object()
+    assert len(bag._dags) == len(bag.dagcache) == 0
+
+
+def test_a_bag_without_a_dictionary_stays_airflows_own(complaints: list[logging.LogRecord]) -> None:
+    """A future Airflow may keep its DAGs in another way."""
+
+    class Other:
+        def __init__(self) -> None:
+            self._dags = None
+
+        def _get_dag(self, version_id: Any, session: Any) -> tuple[Any, Any]:
+            return version_id, session
+
+    made: Any = cached_bag(Other, "scheduler", lambda: pytest.fail("no component is built"))()
+    assert isinstance(made, CachedLookups)
+    assert made.dagcache is None
+    assert made._get_dag("version", "session") == ("version", "session")
+    assert [record.levelname for record in complaints] == ["ERROR"]
+    assert "dagcache is off in this scheduler" in complaints[0].getMessage()
+
+
+def test_a_lookup_that_finds_no_agreement_loads_as_airflow_does(
+    bag: Any, session: Any, version: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After three rounds; the caller gets a DAG of its own."""
+    kept = bag._get_dag(version, session)
+    rounds: list[Any] = []
+
+    def differs(*arguments: Any) -> bool:
+        rounds.append(arguments)
+        return False
+
+    monkeypatch.setattr(bag, "_is_as_expected", differs)
+    monkeypatch.setattr(bag._confirmed, "is_due", lambda *_: True)
+    served = bag._get_dag(version, session)
+    assert len(rounds) == module._ROUNDS
+    assert served is not kept
+    assert served.description == "read"
+    bag.dagcache.check_invariants()
+
+
+def test_an_error_of_the_database_within_a_step_of_ours_is_the_callers(
+    bag: Any, session: Any, version: Any, monkeypatch: pytest.MonkeyPatch, complaints: list[logging.LogRecord]
+) -> None:
+    """It ends the transaction, for which the caller has rules."""
+
+    def fail(*_: Any) -> None:
+        raise OperationalError("SELECT", {}, Exception("the connection is gone"))
+
+    monkeypatch.setattr(module, "share_strings", fail)
+    with pytest.raises(OperationalError, match="the connection is gone"):
+        bag._get_dag(version, session)
+    assert complaints == []
+    assert version not in bag.dagcache
+    bag.dagcache.check_invariants()
+
+
+def test_a_dag_of_unknown_size_is_kept(
+    bag: Any, session: Any, version: Any, monkeypatch: pytest.MonkeyPatch, complaints: list[logging.LogRecord]
+) -> None:
+    """The size of its row only serves the statistics."""
+
+    def fail(*_: Any) -> None:
+        raise ValueError("on purpose")
+
+    monkeypatch.setattr(PayloadSizes, "bytes_of", fail)
+    dag = bag._get_dag(version, session)
+    assert bag._get_dag(version, session) is dag
+    assert complaints == []
+
+
+def test_a_version_that_is_set_aside_meanwhile_is_not_loaded(
+    session: Any, version: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread found it corrupt after this lookup had asked."""
+    install_anew("scheduler", monkeypatch, quarantine="1m")
+    bag = scheduler_bag()
+    fetch = bag.dagcache.fetch
+
+    def found_corrupt(*arguments: Any, **options: Any) -> Any:
+        assert bag._quarantine.takes(version, ValueError("on purpose"), time.monotonic())
+        return fetch(*arguments, **options)
+
+    monkeypatch.setattr(bag.dagcache, "fetch", found_corrupt)
+    monkeypatch.setattr(bag, "_load", lambda _: pytest.fail("it is loaded"))
+    try:
+        assert bag._get_dag(version, session) is None
+    finally:
+        bag._component.close()
+
+
+def test_the_newest_version_is_missing_while_it_is_set_aside(
+    session: Any, version: Any, monkeypatch: pytest.MonkeyPatch, complaints: list[logging.LogRecord]
+) -> None:
+    """As by its version id."""
+    install_anew("scheduler", monkeypatch, quarantine="1m")
+    bag = scheduler_bag()
+    spoil(session, version, "no keys")
+    try:
+        assert bag._get_dag(version, session) is None
+        assert bag.get_latest_version_of_dag("cornered", session=session) is None
+    finally:
+        bag._component.close()
+    assert len(complaints) == 1
