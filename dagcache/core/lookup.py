@@ -102,7 +102,7 @@ class Lookups:
         self._version_of = version_of
         self.watcher: Watcher | None = None
         self.timer: Callable[[], float] = time.perf_counter
-        """What loads and thaws are timed with, seconds."""
+        """The clock that times loads and thaws, seconds."""
 
     # ---- for the cache ----
 
@@ -288,7 +288,7 @@ class Lookups:
     # ---- thaws ----
 
     def _thaw(self, key: Hashable, flight: Flight, entry: Entry) -> FlightResult:
-        """Lead a thaw; abandoned if the frozen copy is no good, whereupon each thread loads."""
+        """Lead a thaw. It is abandoned if the frozen copy is unusable; then each thread loads."""
         frozen = entry.frozen
         freezer = self._freezer
         if frozen is None or freezer is None:  # removed since, and its copies let go
@@ -313,7 +313,7 @@ class Lookups:
     def _thaw_privately(
         self, key: Hashable, entry: Entry | None, found: FlightResult, *, is_reported: bool = True
     ) -> FlightResult:
-        """Thaw a copy for one caller; abandoned if the bytes are no good."""
+        """Thaw a copy for one caller; abandoned if the bytes are unusable."""
         with gc_relaxed():
             copy = None if found.frozen is None else self._thaw_data(key, found.frozen)
             if copy is None:
