@@ -16,13 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 SCHEDULERS = "## In a scheduler\n"
-"""The heading of the section whose tables `make bench-airflow` writes."""
+"""The heading of the section with the tables of `make bench-airflow`."""
 PEERS = ("cachetools", "cachebox", "moka-py", "pympler", "numpy")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One benchmark: its module, what the page says about it, and how it is shortened."""
+    """One benchmark: its module, its text on the page, and its short form."""
 
     title: str
     module: str
@@ -72,7 +72,7 @@ PARTS = (
 
 
 def machine() -> str:
-    """What it ran on."""
+    """The machine and the versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in PEERS)
     return (
         f"{os.cpu_count()} CPUs ({platform.machine()}), {platform.system()}, {platform.python_implementation()} "
@@ -81,7 +81,7 @@ def machine() -> str:
 
 
 def run(part: Part, quick: bool) -> str:
-    """Run one part in a process of its own, show what it prints, and return that."""
+    """Run one part in a separate process, show its output, and return it."""
     print(f"== {part.title} ==", flush=True)
     command = [sys.executable, "-m", part.module, *(part.quick if quick else part.arguments)]
     lines = []
@@ -100,8 +100,9 @@ def page(outputs: dict[str, str], before: str = "") -> str:
     """The document; the scheduler's section is another command's, and stays as it is."""
     head = (
         "# Benchmarks\n\n"
-        "`make bench` writes this page, `make bench-airflow` the section on the scheduler. Compare ratios, not absolute "
-        f"figures: each part measures dagcache and its peers in one run.\n\nThe machine: {machine()}\n"
+        "`make bench` writes this page, `make bench-airflow` the section on the scheduler. Compare ratios, not "
+        "absolute figures: each part measures dagcache and its peers in one run.\n\n"
+        f"The machine: {machine()}\n"
     )
     sections = [f"## {part.title}\n\n{part.text}\n\n```text\n{outputs[part.title]}\n```\n" for part in PARTS]
     return "\n".join([head, _kept(before), *sections])

@@ -123,4 +123,4 @@ def _dense(tasks: int, chain: _Chain, random_: random.Random) -> None:
 
 
 def _nothing() -> None:
-    """What the Python tasks would run."""
+    """The callable of the Python tasks."""

@@ -11,7 +11,7 @@ from tools.scorecard.outcome import Outcome
 from tools.scorecard.processes import MeasureError, last_line, run, run_tests
 
 APART = {"loader.py", "metadata.py", "recorded.py", "trace.py", "simulation.py", "attribution.py"}
-"""Of the package's own files, what is no part of the core."""
+"""The package's own files that are not part of the core."""
 
 
 def branch_coverage() -> Outcome:
@@ -22,7 +22,7 @@ def branch_coverage() -> Outcome:
         told = ["--fail-under=0", f"--data-file={data}", "-o", str(report)]
         _, output, errors = run([sys.executable, "-m", "coverage", "json", "-q", *told])
         if not report.exists():
-            raise MeasureError(f"there is no report: {last_line(output + errors)}")
+            raise MeasureError(f"the report is missing: {last_line(output + errors)}")
         files = json.loads(report.read_text())["files"]
     core = {Path(name): facts["summary"] for name, facts in files.items() if _is_core(Path(name))}
     total = sum(each["num_statements"] + each["num_branches"] for each in core.values())
