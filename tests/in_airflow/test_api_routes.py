@@ -283,7 +283,6 @@ def test_every_route_answers_with_success_but_for_those_that_are_known(stock: di
 
 
 def test_what_varies_without_the_cache_is_known(varies: dict[str, frozenset[str]]) -> None:
-    """Nothing else is exempt from the comparison."""
     unknown = {route: sorted(places - REVIEWED_VARIES.get(route, set())) for route, places in varies.items()}
     assert {route: places for route, places in unknown.items() if places} == {}
 
@@ -345,7 +344,6 @@ def test_changing_one_task_and_then_its_group_changes_what_is_upstream(servers: 
 
 @pytest.mark.parametrize("name", ["cached", "tiny"])
 def test_many_changes_come_to_what_they_come_to_without_the_cache(servers: dict[str, Server], name: str) -> None:
-    """Of tasks, groups and runs, with all that can be included; what each answers, and what the database says."""
     stock, ours = servers["stock"], servers[name]
     told = [[_told(*each) for each in server.passes["many changes"].items()] for server in (stock, ours)]
     assert told[0] == told[1]

@@ -107,7 +107,7 @@ def in_common(one: object, other: object) -> Iterator[object]:
 
 
 def test_thawed_graphs_are_what_airflow_loads(payloads: dict[str, str], loads: Any) -> None:
-    """In lock-step: types, values, order, identities, weak proxies, and what all graphs of the process share."""
+    """Part by part: types, values, order, identities, weak proxies, and objects that all graphs share."""
     freezer, _ = graphs.freezer()
     for dag_id, text in payloads.items():
         fresh, again = loads(text), loads(text)
@@ -243,7 +243,7 @@ def test_schedules_that_no_example_has_are_what_airflow_loads(make: Callable[[],
 
 
 def test_graphs_that_nobody_holds_are_taken_apart(payloads: dict[str, str], loads: Any) -> None:
-    """Nothing of them is left to the collector; what is shared stays whole."""
+    """Only shared objects remain, and they stay whole."""
     freezer, shared = graphs.freezer()
     breaker = GenericBreaker(shared)
     before = [len(reachable(item)) for item in shared]

@@ -278,7 +278,7 @@ def test_any_change_of_a_copy_stays_its_callers_own(ask: Asker) -> None:
 
 @in_each_state
 def test_the_attributes_of_a_copy_can_be_walked_while_another_request_adds_to_its_own(ask: Asker) -> None:
-    """`GET /dags/{id}/details` walks them; cached properties are added by most of what a DAG is asked."""
+    """`GET /dags/{id}/details` walks them, and most methods of a DAG add cached properties."""
     mine = ask.latest("nested_groups")
     walk = iter(mine.__dict__.items())
     next(walk)
@@ -367,7 +367,7 @@ def test_the_state_of_a_plugins_timetable_is_not_shared(ask: Asker, engine: Any,
 
 @pytest.mark.parametrize("state", ["live and frozen", "live only"])
 def test_lookups_by_version_share_one_graph(ask: Asker, keys: dict[str, UUID]) -> None:
-    """As in Airflow: that is what a cache saves."""
+    """As in Airflow: a cache saves by sharing."""
     for dag_id, key in keys.items():
         assert ask.version(key) is ask.version(key), dag_id
 

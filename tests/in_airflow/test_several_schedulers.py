@@ -357,7 +357,6 @@ def test_no_scheduler_finds_a_version_that_is_out_of_date_for_longer_than_the_wi
 def test_the_api_server_tells_no_dag_that_is_out_of_date(
     stories: Stories, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
-    """Whoever asks after a revision was written is told of it."""
     ours = stories.ours
     worst = worst_staleness(ours.asked, [(entry.dag_id, entry) for entry in ours.book])
     record_testsuite_property("api_server_staleness_seconds", worst)
@@ -366,7 +365,7 @@ def test_the_api_server_tells_no_dag_that_is_out_of_date(
 
 
 def test_versions_change_in_place_and_new_ones_come(stories: Stories) -> None:
-    """What is proven above would otherwise prove little."""
+    """The control: without such changes the other tests would prove little."""
     in_place = Counter(entry.version_id for entry in stories.ours.book if entry.dag_id in IN_PLACE)
     others = {entry.version_id for entry in stories.ours.book if entry.dag_id not in IN_PLACE}
     assert len(in_place) == len(IN_PLACE)

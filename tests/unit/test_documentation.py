@@ -110,7 +110,6 @@ def test_every_command_has_its_exit_codes_documented() -> None:
 
 
 def test_prometheus_is_configured_for_the_directory_that_the_setting_shows() -> None:
-    """An operator who copies both finds the processes."""
     example = get_provider_info()["config"]["dagcache"]["options"]["metrics_targets"]["example"]
     assert f'"{example}/*.json"' in (DOCS / "metrics.md").read_text()
 
@@ -149,7 +148,7 @@ def test_a_measured_figure_is_noticed(text: str) -> None:
 
 
 def test_the_page_of_top_has_the_verdicts_of_the_command() -> None:
-    """In a row, ``...`` stands for what varies."""
+    """In a row, ``...`` stands for a variable part."""
     table = (DOCS / "top.md").read_text().partition("## The verdict")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([a-z].*?) \| .* \|$", table, re.MULTILINE)[1:]
     texts = string_literals(Path(inspect.getfile(top_verdict)))

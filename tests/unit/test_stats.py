@@ -42,7 +42,7 @@ def test_bounds_ascend(bounds: tuple[float, ...]) -> None:
 
 
 def test_sums_are_of_the_counts_they_name() -> None:
-    """Told apart by different powers of two."""
+    """Different powers of two distinguish them."""
     bare = DagCache[str, int](max_bytes=0).stats()
     stats = dataclasses.replace(
         bare, hits_live=1, hits_frozen=2, live_bytes=4, frozen_bytes=8, overhead_bytes=16, waiting_bytes=32

@@ -237,7 +237,7 @@ def test_an_import_comes_out_as_without_this_finder(
     installed: list[tuple[ModuleType, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever other finders there are, and wherever it stands among them; if it succeeds, the hook is called."""
+    """With any other finders, in any order. After a successful import the hook is called."""
     others = list(sys.meta_path)
     monkeypatch.setattr(sys, "meta_path", [*(kind() for kind in kinds), *others])
     expected = outcome(site)
@@ -341,7 +341,6 @@ def test_the_module_has_the_loader_that_it_would_have_without_us(site: str, inst
 
 
 def test_what_is_found_is_the_other_finders_loader_in_all_but_one_step(site: str) -> None:
-    """Whoever looks without importing may ask it anything."""
     bootstrap.watch()
     spec = importlib.util.find_spec(site)
     assert spec is not None
@@ -603,7 +602,7 @@ def test_with_mode_off_nothing_gets_into_the_way_of_imports(
 
 
 def test_a_configuration_of_another_shape_is_left_to_the_hook() -> None:
-    """Not seeing the mode is no reason to be off."""
+    """An unreadable mode does not mean off."""
     prelude = "sys.modules['airflow.configuration'] = types.ModuleType('airflow.configuration')"
     assert finders_after_import({}, prelude) == "['UseSiteFinder']"
 

@@ -207,8 +207,6 @@ def test_a_database_that_answers_is_named_without_user_and_password(database: An
 
 
 def test_a_database_that_fails_is_explained_without_the_password(database: Any, reporter: Reporter) -> None:
-    """Whatever the driver says."""
-
     def fail() -> None:
         raise OSError(f"no access to {URL} with {SECRET}")
 

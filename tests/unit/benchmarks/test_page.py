@@ -25,7 +25,7 @@ def written() -> str:
 
 
 def test_the_schedulers_section_stays_as_it_is(written: str) -> None:
-    """Its tables are other commands', and what is said of them is nobody's to write anew."""
+    """Other commands write its tables, and people write its text."""
     section = re.compile(r"^## In a scheduler$.*?(?=^## )", re.MULTILINE | re.DOTALL)
     assert section.findall(written) == section.findall(PAGE) != []
 

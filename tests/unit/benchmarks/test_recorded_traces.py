@@ -31,13 +31,12 @@ def lookup(at: float, key: str, *, nbytes: int = 100, family: str | None = None,
 
 
 def test_each_pattern_has_a_trace_and_each_trace_a_pattern() -> None:
-    """Nothing is kept that nobody reads."""
     assert sorted(path.name for path in TRACES.iterdir()) == sorted(f"{name}.jsonl.gz" for name in NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recorded_trace_holds_minutes_of_lookups_that_come_back(name: str) -> None:
-    """Four minutes at least, in the order of time, and most lookups are of what was looked up before."""
+    """At least four minutes, in the order of time, and most lookups repeat earlier ones."""
     trace = recorded(name)
     assert trace.times[-1] - trace.times[0] > 240
     assert bool(np.all(np.diff(trace.times) >= 0))
@@ -84,7 +83,6 @@ def test_what_is_kept_of_a_trace_can_be_replayed_and_tells_no_names(tmp_path: Pa
 
 
 def test_keys_ascend_with_age_within_a_family() -> None:
-    """In whatever order they were looked up."""
     trace = as_trace("", [lookup(0, "b", family="f", order=2), lookup(1, "c"), lookup(2, "a", family="f", order=1)])
     newest, alone, oldest = trace.keys.tolist()
     assert newest == oldest + 1

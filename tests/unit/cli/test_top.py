@@ -260,7 +260,7 @@ def test_credentials_in_a_url_are_sent_and_never_shown(
 def test_a_wrong_answer_shows_no_credentials_either(
     proxy: Callable[[bytes], Proxy], answer: bytes, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line, with the reason; exit code 1: nobody ever answered."""
+    """One line, with the reason. The exit code is 1, because no endpoint ever answered."""
     asked = proxy(answer)
     url = f"http://user:{SECRET}@127.0.0.1:{asked.port}/?password={SECRET}"
     assert main(["top", "--json", "--interval", "0.1", "--url", url]) == 1
@@ -283,7 +283,6 @@ def test_a_password_without_a_user_is_sent_as_well(proxy: Callable[[bytes], Prox
 
 
 def test_processes_of_this_machine_are_found_by_their_announcements(tmp_path: Path) -> None:
-    """Those of others, and what is no announcement, are left out."""
     targets = Targets(tmp_path)
     targets.add("scheduler", "127.0.0.1", 11780)
     (tmp_path / "scheduler-elsewhere-12.json").write_text('[{"targets": ["elsewhere:1"]}]')
@@ -334,7 +333,6 @@ def test_the_directory_may_be_set_in_airflows_file(
 
 
 def test_without_anybody_it_says_where_it_looked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And what to do."""
     assert main(["top", "--once"]) == 2
     told = capsys.readouterr().err
     assert f"{here}/airflow/dagcache/targets; name an endpoint with --url" in told
@@ -396,7 +394,7 @@ def test_rates_are_of_what_lies_between_two_scrapes() -> None:
 
 
 def test_without_an_earlier_scrape_there_are_counts_and_no_rates() -> None:
-    """Nor where the process was started anew between the two."""
+    """Likewise if the process was restarted between the two."""
     for unknown in (delta(before=None), delta(BEFORE, NOW), delta(seconds=0.0)):
         assert unknown.rate(lambda each: each.lookups) is None
         assert unknown.grown(lambda each: each.lookups) == unknown.now.lookups
@@ -572,7 +570,6 @@ def test_one_component_and_its_dags_fit_a_small_terminal() -> None:
 
 
 def test_a_long_verdict_is_wrapped() -> None:
-    """It is what matters most."""
     drawn = layout([seen(pressure="floor", rss_bytes=1900 * MIB)], [], [], columns=80, lines=24)
     assert [line.kind for line in drawn[:4]] == ["title", "bad", "bad", ""]
     assert drawn[2].text.startswith("          ")
@@ -646,7 +643,7 @@ def test_the_processes_of_this_machine_are_shown_without_a_url(
 def test_one_that_answers_without_a_cache_is_named(
     server: MetricsServer, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And so is one that does not; somebody answered, so all is well."""
+    """So is one that does not answer. One endpoint answered, so the command succeeds."""
     other = MetricsServer(CollectorRegistry(), host="127.0.0.1", ports=(0,))
     assert other.start()
     urls = [url_of(server), url_of(other), nobody()]
@@ -677,7 +674,7 @@ def test_a_bad_option_is_refused(arguments: list[str]) -> None:
 def test_the_dags_that_fill_the_caches_are_shown(
     server: MetricsServer, cache: DagCache[Any, Any], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Asked of the processes of this machine; a socket at which nobody listens is passed over."""
+    """From the processes of this machine; a socket without a listener is skipped."""
     telling = AttributionServer(cache)
     assert telling.start()
     assert telling.path is not None
@@ -713,7 +710,7 @@ class Pictures(View):
 
 
 def test_a_component_that_goes_away_is_shown_as_gone_and_the_view_goes_on(server: MetricsServer) -> None:
-    """With what was last known of it, and why it is gone."""
+    """With its last figures, and the reason."""
     looks = iter(range(4))
 
     def sleep(_seconds: float) -> None:
@@ -737,8 +734,6 @@ def test_a_component_that_goes_away_is_shown_as_gone_and_the_view_goes_on(server
 
 
 def test_ctrl_c_ends_the_view_and_decides_nothing(server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exit code 0 if somebody ever answered, else 1."""
-
     def interrupt(_seconds: float) -> None:
         raise KeyboardInterrupt
 

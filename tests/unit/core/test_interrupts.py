@@ -131,7 +131,7 @@ def test_an_interrupt_before_any_of_many_lines_leaves_the_cache_whole() -> None:
 
 
 def test_an_interrupt_while_values_are_taken_apart_leaves_the_ledger_right() -> None:
-    """What was in hand is the collector's, and no bytes of it are left waiting."""
+    """The collector gets the values in hand, and none of their bytes stay in the ledger."""
     assert interrupt_before_every(83) > 3000
 
 

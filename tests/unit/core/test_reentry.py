@@ -115,7 +115,7 @@ def test_looking_at_the_cache_from_inside_works() -> None:
 
 
 def test_a_change_from_inside_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """There is nobody left to raise to."""
+    """There is no caller left to raise to."""
     cache, _ = make_cache()
 
     def callback() -> None:
@@ -153,7 +153,7 @@ def fill_slowly(cache: Any, clock: Any, keys: range) -> None:
 
 @pytest.mark.parametrize("torn", ["ledger.enter", "ledger.leave", "_evict", "_demote", "_add"])
 def test_an_interrupt_at_any_point_of_a_change_is_mended(torn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever step of the store it strikes, every total is right afterwards and nothing is over the budget."""
+    """At every step of the store, every total is right afterwards and the budget holds."""
     for strike in range(1, 6):
         cache, clock = make_cache(max_bytes=MIB, ttl=1000, version_of=lambda key: ("family", key))
         fill(cache, range(15))

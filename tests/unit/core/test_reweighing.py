@@ -81,7 +81,6 @@ def test_a_copy_is_weighed_after_sixteen_uses_and_less_often_while_nothing_chang
 
 
 def test_a_copy_that_has_changed_is_weighed_after_sixteen_uses_again() -> None:
-    """What grows once may go on growing."""
     weighings, copy = Weighings(seconds=0.0), live_copy()
     weighings.reweighing.earn(1.0)
     assert weighings.use(copy, 16 + 32) == 2
@@ -124,7 +123,7 @@ def test_weighings_take_a_thousandth_of_the_time_that_passes() -> None:
 
 
 def test_a_quiet_day_saves_up_no_long_pause() -> None:
-    """And a graph whose weighing would be one is not weighed again."""
+    """A graph that takes so long to weigh is not weighed again."""
     weighings, small, large = Weighings(seconds=0.2), live_copy(MIB), live_copy(100 * MIB)
     weighings.reweighing.earn(1e9)
     assert weighings.use(small, 16) == 1
@@ -223,7 +222,7 @@ def test_a_value_without_a_frozen_form_that_outgrows_the_budget_leaves() -> None
 
 
 def test_a_thaw_brings_back_a_value_as_it_was_frozen_and_it_is_charged_as_such() -> None:
-    """What had grown on the demoted copy is gone with it."""
+    """The growth of the demoted copy is gone with it."""
     cache, clock = make_cache(max_bytes="1MiB", ttl=0)
     cache["key"] = value = Weighted("key", 100 * KIB)
     value.nbytes = 2 * MIB

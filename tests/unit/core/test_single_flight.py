@@ -20,7 +20,6 @@ def in_a_thread(action: Callable[[], object]) -> None:
 
 
 def test_a_landed_flight_gives_its_landing() -> None:
-    """To everybody who waits, also twice."""
     flight = Flight()
     with flight.pending:
         flight.complete(FlightResult("value", b"frozen", "content"))
@@ -28,7 +27,6 @@ def test_a_landed_flight_gives_its_landing() -> None:
 
 
 def test_the_first_landing_counts() -> None:
-    """Whoever lands it again changes nothing."""
     flight = Flight()
     flight.complete(FlightResult("first"))
     flight.complete(FlightResult("second"))
@@ -62,7 +60,6 @@ def test_a_flight_that_is_diverted_frees_its_followers() -> None:
 
 
 def test_a_flight_that_its_leader_let_go_of_is_abandoned() -> None:
-    """The ``with`` statement ends, and nobody has landed it."""
     flight = Flight()
 
     def lead() -> None:
@@ -77,7 +74,7 @@ def test_a_flight_that_its_leader_let_go_of_is_abandoned() -> None:
 
 
 def test_a_flight_whose_leader_is_gone_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody will ever let go of its lock: so it is in a forked child."""
+    """Its lock is never released, as in a forked child."""
     monkeypatch.setattr(module, "_POLL_SECONDS", 0)
     led: list[Flight] = []
 
@@ -133,7 +130,7 @@ def test_a_flight_is_current_until_it_is_retired_or_overtaken() -> None:
 
 
 def test_a_leader_does_not_follow_itself() -> None:
-    """It would wait for ever; nothing is noted."""
+    """It would wait forever; nothing is noted."""
     flights, flight = Flights(), Flight()
     with flight.pending:
         assert not flights.follow(flight)

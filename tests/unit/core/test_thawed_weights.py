@@ -63,7 +63,7 @@ def truth(cache: DagCache[Any, Any]) -> int:
 
 
 def test_a_thawed_copy_is_charged_what_it_weighs() -> None:
-    """Each of the first is walked; what was loaded weighed half of it."""
+    """Each of the first is walked. The loaded value weighed half as much."""
     cache, _ = make_cache(sizer=None)
     cache.get_or_load("key", lambda _: small())
     loaded = cache.stats().live_bytes
@@ -130,7 +130,6 @@ def test_a_copy_that_is_loaded_again_is_charged_as_loaded() -> None:
 
 
 def test_an_observer_of_a_frozen_entry_sees_no_live_bytes() -> None:
-    """Whatever a thawed copy weighed."""
     cache = swollen(2)
     demote(cache)
     assert [info.live_bytes for info in cache.entries()] == [0, 0]

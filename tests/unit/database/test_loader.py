@@ -254,7 +254,7 @@ class Recording:
 def test_a_transaction_only_reads_ends_in_time_and_is_rolled_back(
     database: Database, monkeypatch: pytest.MonkeyPatch, dialect: Any, expected: list[str]
 ) -> None:
-    """And what is set is set for this transaction only: behind a pooler the next one is somebody else's."""
+    """Settings apply to this transaction only: behind a pooler the next one belongs to another program."""
     opened = MetadataDatabase(database.url, timeout=7.0)
     recording = Recording(dialect)
     monkeypatch.setattr(opened, "_engine", recording)
@@ -268,7 +268,6 @@ def test_a_transaction_only_reads_ends_in_time_and_is_rolled_back(
 
 
 def test_a_file_of_sqlite_is_opened_read_only(database: Database) -> None:
-    """Whatever is tried."""
     opened = MetadataDatabase(database.url + "?timeout=30")
     with opened.connection() as connection, pytest.raises(OperationalError, match="readonly"):
         connection.execute(sa.delete(SERIALIZED_DAG))
@@ -384,7 +383,6 @@ def test_tables_without_a_revision_are_accepted(database: Database) -> None:
     ],
 )
 def test_a_database_of_another_kind_says_what_is_missing(database: Database, change: str, said: str) -> None:
-    """What was expected and what was found."""
     database.execute(change)
     with pytest.raises(LoadError, match=said):
         MetadataDatabase(database.url).check()
@@ -405,7 +403,7 @@ def test_an_empty_database_and_one_with_many_tables_are_told_apart(tmp_path: Pat
 
 
 def test_no_password_is_ever_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither in names nor in what a driver says, whatever spelling it uses."""
+    """Neither in names nor in a driver's messages, in any spelling."""
     url = f"postgresql+psycopg2://user:{QUOTED}@127.0.0.1:1/db?sslpassword=t0k3n&connect_timeout=1"
     opened = MetadataDatabase(url)
     shown = f"{opened.name} {opened!r} {SerializedDagLoader(opened)!r}"
@@ -438,7 +436,6 @@ def test_parse_takes_what_the_columns_hold() -> None:
 
 
 def test_the_example_of_another_scheduler_runs() -> None:
-    """Every version is loaded once, whatever the number of laps."""
     done = subprocess.run(
         [sys.executable, "-m", "examples.other_scheduler"], capture_output=True, text=True, timeout=60, check=False
     )

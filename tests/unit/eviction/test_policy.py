@@ -56,7 +56,7 @@ def test_a_newcomer_that_fits_needs_no_victim() -> None:
 
 
 def test_a_newcomer_larger_than_the_budget_passes_through() -> None:
-    """Nobody leaves for something that can never fit."""
+    """No entry leaves for a value that can never fit."""
     policy = Policy()
     fill(policy, [make_node()])
     assert policy.admit(make_node(nbytes=2 * UNIT), used=UNIT, budget=UNIT, now=9.0) is None
@@ -151,7 +151,7 @@ def test_one_that_has_become_heavier_leaves_before_its_like(heavier: int) -> Non
 
 
 def test_a_superseded_entry_leaves_once_idle() -> None:
-    """An older version that is no longer used is garbage, whatever its gap promised."""
+    """An older version that is no longer used is garbage, with any gap."""
     policy = Policy()
     old, active = make_node(last_used=0.0, gap=10.0), make_node(last_used=0.0, gap=10.0, cost_density=50.0)
     old.history.superseded = True

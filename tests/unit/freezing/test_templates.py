@@ -153,7 +153,7 @@ def test_a_class_with_a_say_in_how_it_is_pickled_keeps_it() -> None:
 
 
 def test_dumps_have_nothing_in_common() -> None:
-    """What one value's instances were like says nothing about the next one's."""
+    """The instances of one value say nothing about those of the next."""
     for number in range(3):
         graph = Graph(Task(number=number, name="a"), Task(number=number, name="b"))
         assert_same_graph(graph, thawed(graph))

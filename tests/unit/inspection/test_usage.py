@@ -44,5 +44,4 @@ def test_a_version_that_is_frozen_only_is_named_as_well() -> None:
 
 
 def test_an_answer_is_json_of_plain_values(cache: DagCache[Any, Any]) -> None:
-    """Whatever the keys are."""
     assert json.loads(json.dumps(usage(cache))) == usage(cache)

@@ -241,7 +241,7 @@ def test_half_a_request_that_ends_gets_nothing(serve: Serve) -> None:
 
 
 def test_the_server_listens_on_after_its_response(serve: Serve) -> None:
-    """Hanging up on what is still coming would reset the connection, which can take the response with it."""
+    """A reset of a connection with unread data can drop the response."""
     server = serve()
     with connect(server) as client:
         client.sendall(GET)
@@ -293,7 +293,7 @@ def test_the_time_is_for_the_whole_request(serve: Serve) -> None:
 def test_a_client_that_does_not_read_is_dropped_when_its_time_is_up(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A response that does not fit into the sockets' buffers waits for nobody."""
+    """The server does not wait for a response that exceeds the sockets' buffers."""
     monkeypatch.setattr(server_module, "response_to", lambda _request, registry: b"x" * 50_000_000)
     server = serve(timeout=0.2)
     with connect(server) as lazy, connect(server) as later:
@@ -380,7 +380,6 @@ class Failing(Collector):
 
 
 def test_an_error_while_collecting_is_a_500_and_one_log_line(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither tells the details."""
     registry = CollectorRegistry()
     registry.register(Failing())
     got = talk(serve(registry), GET)
@@ -478,7 +477,7 @@ def test_a_host_is_a_name_or_an_address(host: str, serve: Serve) -> None:
 def test_a_name_server_that_hangs_does_not_hang_a_start(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is asked once, whatever the number of ports, and given up; what it says later is not heard."""
+    """There is one query for any number of ports, with a time limit; a late answer is ignored."""
     answers, asked = threading.Event(), []
     look_up = socket.getaddrinfo
 

@@ -316,7 +316,6 @@ def test_limits_of_no_effect_and_absurd_ones_leave_the_machine(tmp_path: Path, n
 
 @pytest.mark.parametrize("text", ["", "garbage", "0:::\n", "0::relative\n", "0\n", ":::\n"])
 def test_without_a_group_of_its_own_a_process_has_the_machine(tmp_path: Path, text: str) -> None:
-    """What lies in the mount point may be another's."""
     tree(tmp_path, ROOT_V2, **{"proc/self/cgroup": text, "sys/fs/cgroup/memory.max": str(512 * MIB)})
     assert memory_limit(tmp_path) == MemoryLimit(8 * GIB, "machine")
 

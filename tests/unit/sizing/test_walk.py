@@ -209,7 +209,7 @@ def test_a_walk_stops_at_further_types_and_their_subclasses() -> None:
 
 
 def test_weak_references_are_not_followed() -> None:
-    """What they refer to is not held by the graph; a proxy weighs itself, dead or alive."""
+    """The graph does not hold their referents; a proxy weighs itself, dead or alive."""
     target = Plain(text=bytes(5000))
     proxy = weakref.proxy(target)
     alive = nbytes([proxy, weakref.ref(target)])

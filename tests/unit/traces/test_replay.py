@@ -159,7 +159,7 @@ class Held(Real):
 
 @pytest.mark.parametrize("max_bytes", [500 * KIB, 1000 * KIB])
 def test_values_that_callers_hold_take_room_as_in_a_cache(max_bytes: int) -> None:
-    """Live hits are within 3 % of the lookups of what a cache has; without the term, further off."""
+    """Live hits are within 3 % of those of a cache; without the option the error is larger."""
     lookups = busy_day(7)
     real = Held(max_bytes).live_hits(lookups)
     held, dropped = replay(lookups, max_bytes, held_lookups=20).live_hits, replay(lookups, max_bytes).live_hits
@@ -241,7 +241,6 @@ def test_no_lookups_are_an_outcome() -> None:
 
 
 def test_the_hit_ratio_counts_both_tiers() -> None:
-    """Whatever was not loaded."""
     assert ReplayResult(0, 10, 3, 2, 5, 1.0, 1).hit_ratio == 0.5
 
 
