@@ -1,4 +1,4 @@
-"""What an operator, a database or another Airflow can do to the cache: never worse than stock, never silent."""
+"""Faults of an operator, a database or another Airflow: never worse than stock, never silent."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from tests.in_airflow.support import (
 
 
 def stock_bag() -> Any:
-    """Airflow's own, whatever the component."""
+    """Airflow's own, for any component."""
     from airflow.models.dagbag import DBDagBag
 
     return DBDagBag(load_op_links=False)
 
 
 def error_of(lookup: Callable[[], object]) -> BaseException:
-    """What a lookup raises."""
-    with pytest.raises(BaseException) as caught:  # noqa: PT011 - whatever it is, it is compared
+    """The error of a lookup."""
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - any error is compared
         lookup()
     return caught.value
 

@@ -1,4 +1,4 @@
-"""Every example DAG that Airflow and its standard provider ship: a thawed graph is what Airflow itself would load."""
+"""Every example DAG that Airflow and its standard provider ship: a thawed graph equals Airflow's own."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def dag_bag_class() -> Any:
 
 
 def as_json(dag: Any) -> str | None:
-    """What would be in the database; None if Airflow cannot serialise the DAG here."""
+    """The row in the database; None if Airflow cannot serialise the DAG here."""
     try:
         return json.dumps(serialization().to_dict(dag))
     except Exception:
@@ -72,7 +72,7 @@ def payloads() -> dict[str, str]:
             else:
                 found[dag_id] = text
     assert len(found) > 60
-    assert len(refused) <= 4, refused  # those whose classes are plugins, which are not loaded here
+    assert len(refused) <= 4, refused  # their classes are plugins, which are not loaded here
     return found
 
 
@@ -87,7 +87,7 @@ def loads(request: pytest.FixtureRequest) -> Any:
 
 
 def reachable(root: object) -> dict[int, object]:
-    """What a graph consists of, by id."""
+    """The objects of a graph, by id."""
     seen: dict[int, object] = {}
     pending = [root]
     while pending:

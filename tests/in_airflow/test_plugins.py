@@ -1,4 +1,4 @@
-"""What a plugin puts into a DAG: a thaw gives what another of Airflow's own loads would, or there is no frozen form."""
+"""Objects of plugins in a DAG: a thaw gives the same as Airflow's own load, or there is no frozen form."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def company(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def told() -> Iterator[list[logging.LogRecord]]:
-    """What dagcache logs as information or worse."""
+    """The lines of dagcache from INFO on."""
     handler, logger = Recorder(logging.INFO), logging.getLogger("dagcache")
     before = logger.level
     logger.setLevel(logging.INFO)

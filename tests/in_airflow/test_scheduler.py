@@ -74,7 +74,7 @@ class Observer:
 
 
 def run_hundred(home: Path, url: str, **settings: object) -> tuple[States, dict[int, Scrape]]:
-    """Have a scheduler run the hundred DAGs; how they ended, and what the endpoint told in the end."""
+    """Have a scheduler run the hundred DAGs; their end states, and the last metrics of the endpoint."""
     env = variables(home, url, **settings)
     env |= {"AIRFLOW__CORE__EXECUTOR": INSTANT, "AIRFLOW__CORE__PARALLELISM": "200"}
     observer = Observer(url)

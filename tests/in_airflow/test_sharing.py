@@ -1,4 +1,4 @@
-"""What the tasks of one DAG share, and what no two DAGs do."""
+"""Sharing between the tasks of one DAG, and none between two DAGs."""
 
 from __future__ import annotations
 

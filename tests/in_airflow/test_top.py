@@ -1,4 +1,4 @@
-"""`dagcache top` beside a real scheduler, and who may ask which DAGs fill its cache."""
+"""`dagcache top` beside a real scheduler, and the users that may ask for the DAGs in its cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.in_airflow.test_scheduler import INSTANT, SMALL, Observer
 
 @pytest.fixture
 def runtime() -> Iterator[Path]:
-    """A directory for sockets, whose name must be short."""
+    """A directory for sockets, with a short name."""
     path = Path(tempfile.mkdtemp(prefix="top", dir="/tmp"))
     yield path
     shutil.rmtree(path)

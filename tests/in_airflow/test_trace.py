@@ -1,4 +1,4 @@
-"""Recording inside a real Airflow: what a scheduler's bag looks up can be replayed."""
+"""Recording inside a real Airflow: the lookups of a scheduler's bag can be replayed."""
 
 from __future__ import annotations
 

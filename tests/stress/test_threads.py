@@ -432,9 +432,9 @@ def is_over_budget(stats: CacheStats) -> bool:
 
 
 def churn(cache: Any, seed: int, turns: int, source: dict[int, int], told: dict[int, int]) -> tuple[int, list[str]]:
-    """Look up, assign and delete at random; lookups done and what was wrong.
+    """Look up, assign and delete at random; the number of lookups, and the faults.
 
-    The source is written first, then the cache is told: from then on no lookup may return anything older.
+    The source is written first, then the cache: from then on no lookup may return anything older.
     """
     rng = random.Random(seed)
     lookups, wrong = 0, []

@@ -1,4 +1,4 @@
-"""What a forked child does first, done here: coverage and debuggers do not see into a child."""
+"""The first steps of a forked child, run here: coverage and debuggers do not see into a child."""
 
 from __future__ import annotations
 

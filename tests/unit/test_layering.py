@@ -33,8 +33,8 @@ LEVELS = [
     ["public", "__main__"],
     [""],
 ]
-"""Packages and top-level modules, from the bottom up; "" is the package itself. A module may import what stands in
-lower levels and, within its own package, whatever does not import it in turn."""
+"""Packages and top-level modules, from the bottom up; "" is the package itself. A module may import lower levels
+and, within its own package, any module that does not import it in turn."""
 
 HOMES = {
     "pympler": ("sizing.audit",),
@@ -49,7 +49,7 @@ HOMES = {
 """The modules, or folders, that may import a foreign library: one, but for SQLAlchemy, which Airflow wants as well."""
 
 MOVING = {"airflow.foreign", "airflow.graphs", "airflow.diagnosis", "demo.sweep"}
-"""What may import by a name that it finds out: Airflow's modules have moved from one version to the next."""
+"""Modules that import by a computed name, because Airflow's modules have moved from one version to the next."""
 
 APART = {"sizing.audit": "cli.audit"}
 """Modules that one package alone may import: pympler is imported for an audit only."""

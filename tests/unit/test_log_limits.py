@@ -1,4 +1,4 @@
-"""A log that says what fails, and does not drown in it."""
+"""Log lines of failures, limited in number."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Lines(logging.Handler):
 
 @pytest.fixture
 def lines() -> Lines:
-    """What the logger of a test writes."""
+    """The output of a test's logger."""
     return Lines()
 
 
@@ -345,7 +345,7 @@ def test_a_forked_child_reports_for_itself(caplog: pytest.LogCaptureFixture) -> 
 
 
 def fail(*_: object) -> Any:
-    """What each of these does."""
+    """The actions."""
     raise RuntimeError("a dag's content")
 
 
@@ -383,7 +383,7 @@ def test_what_fails_at_each_lookup_is_one_line_with_one_traceback(
 
 
 def traceback_of(record: logging.LogRecord) -> str:
-    """What the handler would write below the line, less the source lines of this file."""
+    """The handler's text below the line, without the source lines of this file."""
     if not record.exc_info:
         return ""
     return "".join(traceback.format_exception_only(*record.exc_info[:2]))

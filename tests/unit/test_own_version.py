@@ -53,7 +53,7 @@ def _not_remembered() -> Iterator[None]:
 
 @pytest.fixture
 def copied(tmp_path: Path) -> dict[str, str]:
-    """The environment of an interpreter that sees a copy of the package, what it imports, and nothing installed."""
+    """The environment of an interpreter that sees a copy of the package and its imports, without an installation."""
     shutil.copytree(Path(dagcache.__file__).parent, tmp_path / "dagcache", ignore=shutil.ignore_patterns("__pycache__"))
     spec = importlib.util.find_spec("prometheus_client")
     assert spec is not None

@@ -79,7 +79,7 @@ class Machine:
 
     @property
     def held(self) -> int:
-        """What the cache holds."""
+        """The bytes that the cache holds."""
         return self.cache.stats().total_bytes
 
 

@@ -1,4 +1,4 @@
-"""Redaction: no password, query or fragment is shown, whatever characters it has."""
+"""Redaction: no password, query or fragment is shown, with any characters."""
 
 from __future__ import annotations
 

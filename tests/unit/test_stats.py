@@ -1,4 +1,4 @@
-"""Histograms, and what a snapshot derives from its counts."""
+"""Histograms, and the properties that a snapshot derives from its counts."""
 
 from __future__ import annotations
 

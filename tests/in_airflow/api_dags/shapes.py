@@ -14,7 +14,7 @@ from airflow.sdk import DAG, Label, Param, TaskGroup, chain, task, task_group
 
 BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 IN_A_DAG_FOLDER = "unusual_prefix_"
-"""What Airflow's names for the modules of a DAG folder begin with."""
+"""The prefix of Airflow's names for the modules of a DAG folder."""
 
 
 def _settings(**more: Any) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def setups() -> DAG:
 
 
 def parameters() -> DAG:
-    """Parameters of all kinds, and what else a DAG's details tell."""
+    """Parameters of all kinds, and the other details of a DAG."""
     settings = _settings(
         end_date=BEGIN + timedelta(days=3650),
         params={

@@ -1,4 +1,4 @@
-"""What the adviser makes of a database: histories, working sets, sizes, costs and recommendations."""
+"""The adviser's results from a database: histories, working sets, sizes, costs and recommendations."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ MIB = 1 << 20
 
 
 def no_progress(step: str, done: int, of: int) -> None:
-    """Progress that nobody wants to see."""
+    """Progress without output."""
 
 
 def payload(dag_id: str, tasks: int = 5, *, text: str = "") -> dict[str, Any]:
-    """A serialised DAG as it comes from a database: what is written twice is there twice."""
+    """A serialised DAG as it comes from a database: equal parts are separate objects."""
     content: dict[str, Any] = json.loads(json.dumps(unparsed_payload(dag_id, tasks, text=text)))
     return content
 

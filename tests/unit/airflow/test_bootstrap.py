@@ -41,7 +41,7 @@ AT_ONCE = 8
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A use site that can be imported, and nothing of what was there before left behind."""
+    """A use site that can be imported, without remains of earlier imports."""
     (tmp_path / f"{SITE}.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(bootstrap, "SITES", {SITE: "scheduler"})
@@ -53,7 +53,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ModuleType, str]]:
-    """What was handed to the hook."""
+    """The arguments of the hook."""
     calls: list[tuple[ModuleType, str]] = []
     monkeypatch.setattr(hook, "install", lambda module, component: calls.append((module, component)))
     return calls
@@ -137,7 +137,7 @@ class Asking:
         self._asking = False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """What all find."""
+        """The spec that all find."""
         if self._asking or name != SITE:
             return None
         self._asking = True
@@ -214,7 +214,7 @@ FINDERS: tuple[Callable[[], Any], ...] = (Legacy, Asking, Raising, Blocking, Odd
 
 
 def outcome(name: str) -> tuple[object, ...]:
-    """What comes of an import."""
+    """The result of an import."""
     sys.modules.pop(name, None)
     try:
         module = importlib.import_module(name)
@@ -552,7 +552,7 @@ def test_threads_that_import_at_once_share_one_installation(site: str, installed
         assert seen == [(sys.modules[site], 1)] * AT_ONCE
 
 
-# ---- off, and what else may fail ----
+# ---- off, and other failures ----
 
 
 def finders_after_import(variables: dict[str, str], prelude: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What runs beside a component's cache: what the settings start, what a failure costs, what a fork leaves."""
+"""The parts beside a component's cache: their start by settings, their failures, and forks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telling what rows weigh in the database."""
+"""The sizes of rows in the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sharing what is equal: strings of what was read from a row, and what is immutable about tasks."""
+"""Sharing of equal parts: the strings of a row, and the immutable parts of tasks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_what_holds_no_strings_is_left_alone(content: object) -> None:
 
 
 class Param:
-    """What one parameter is."""
+    """One parameter."""
 
     def __init__(self, value: object, source: str | None = "dag") -> None:
         self.value = value

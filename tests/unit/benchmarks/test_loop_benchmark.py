@@ -1,4 +1,4 @@
-"""What the benchmarks of a real scheduler make of what they saw: loops and bytes into tables. Without a scheduler."""
+"""The tables of the benchmarks of a real scheduler, from given loops and bytes. Without a scheduler."""
 
 from __future__ import annotations
 

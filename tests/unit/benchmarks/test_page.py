@@ -1,4 +1,4 @@
-"""What `make bench` writes into the page of benchmarks."""
+"""The text that `make bench` writes into the page of benchmarks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def written() -> str:
-    """The page after another run, whose parts printed their titles."""
+    """The page after another run, in which each part printed its title."""
     return benchmarks.page({part.title: f"new: {part.title}" for part in benchmarks.PARTS}, PAGE)
 
 

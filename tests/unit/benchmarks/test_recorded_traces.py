@@ -1,4 +1,4 @@
-"""What real schedulers looked up, as the policies are compared on it."""
+"""The recorded lookups of real schedulers, on which the policies are compared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def lines_of(name: str) -> list[object]:
 
 
 def lookup(at: float, key: str, *, nbytes: int = 100, family: str | None = None, order: float = 0) -> Lookup:
-    """One of a value whose load takes a second."""
+    """One of a value with a load of a second."""
     return Lookup(at, key, nbytes, 0, load_seconds=1.0, thaw_seconds=0.1, family=family, order=order)
 
 

@@ -1,4 +1,4 @@
-"""`dagcache advise` as it is typed: what it prints, how it fails, and that no password is shown."""
+"""`dagcache advise` as it is typed: its output, its errors, and no passwords."""
 
 from __future__ import annotations
 

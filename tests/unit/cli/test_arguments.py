@@ -1,4 +1,4 @@
-"""Arguments of the commands: what is refused, and in which words."""
+"""Arguments of the commands: refusals and their messages."""
 
 from __future__ import annotations
 

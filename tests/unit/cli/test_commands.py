@@ -1,4 +1,4 @@
-"""What all commands have in common: help with an example, and how they end."""
+"""Common properties of all commands: help with an example, and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dagcache doctor` without an Airflow: what it concludes, what it asks of the network, and that it never hangs."""
+"""`dagcache doctor` without an Airflow: its conclusions, its queries to the network, and its time limits."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def exposition(tmp_path: Path) -> Iterator[MetricsEndpoint]:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Somebody else who listens, and never answers."""
+    """Another process that listens, and never answers."""
     with closing(socket.create_server(("127.0.0.1", 0))) as made:
         yield made
 
@@ -418,7 +418,7 @@ def test_patience_ends(diagnosis: Path) -> None:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended, though nobody may have asked for its exit code yet."""
+    """Whether a process has ended, even if its exit code was not collected yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
     except OSError:
@@ -444,7 +444,7 @@ def test_words_that_are_no_facts_end_the_hearing(diagnosis: Path) -> None:
 
 @pytest.fixture
 def in_airflow(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The facts that Airflow is made to tell."""
+    """The facts that Airflow reports here."""
     facts = list(ALL)
     monkeypatch.setattr(doctor, "has_airflow", lambda: True)
     monkeypatch.setattr(doctor, "_version", lambda _package: "1.0")

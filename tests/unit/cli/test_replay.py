@@ -1,4 +1,4 @@
-"""`dagcache replay`: the table, the JSON, and what it refuses."""
+"""`dagcache replay`: the table, the JSON, and its refusals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def trace(tmp_path: Path) -> Path:
 
 
 def told(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
-    """What the command says in JSON, having said nothing else."""
+    """The JSON of the command, which is its only output."""
     assert main(["replay", *map(str, arguments), "--json"]) == 0
     output = capsys.readouterr()
     assert output.err == ""

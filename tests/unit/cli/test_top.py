@@ -1,4 +1,4 @@
-"""`dagcache top`: what is fetched, what is made of it, and how it is shown."""
+"""`dagcache top`: the requests, the evaluation, and the layout."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def delta(now: Snapshot = NOW, before: Snapshot | None = BEFORE, seconds: float 
 
 
 def exposed(cache: DagCache[Any, Any]) -> CollectorRegistry:
-    """A registry that tells of a cache."""
+    """A registry with the metrics of a cache."""
     registry = CollectorRegistry()
     registry.register(CacheCollector([cache]))
     return registry
@@ -97,7 +97,7 @@ def exposed(cache: DagCache[Any, Any]) -> CollectorRegistry:
 
 @pytest.fixture
 def cache() -> DagCache[Any, Any]:
-    """With something to tell."""
+    """With some lookups."""
     cache, clock = make_cache(max_bytes=MIB, name="scheduler", version_of=lambda key: (f"dag_{key % 3}", key))
     for _ in range(2):
         fill(cache, range(25))
@@ -132,7 +132,7 @@ def url_of(server: MetricsServer) -> str:
 
 
 def nobody() -> str:
-    """A URL at which nobody listens."""
+    """A URL without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -279,7 +279,7 @@ def test_a_password_without_a_user_is_sent_as_well(proxy: Callable[[bytes], Prox
     assert [base64.b64decode(each).decode() for each in sent] == [f":{SECRET}", "user:"]
 
 
-# ---- who is there ----
+# ---- discovery ----
 
 
 def test_processes_of_this_machine_are_found_by_their_announcements(tmp_path: Path) -> None:
@@ -799,7 +799,7 @@ def test_on_a_terminal_the_view_stays_until_ctrl_c(server: MetricsServer) -> Non
         with contextlib.suppress(OSError):  # the terminal goes with the process
             while time.monotonic() < end and (more := os.read(ours, 65536)):
                 drawn += more
-        process.kill()  # if it has not ended yet: that is the fault to find, and no reason to wait for ever
+        process.kill()  # if it has not ended yet: that is the fault to find, so do not wait forever
         assert process.wait(DEADLINE) == 0
     os.close(ours)
     assert b"Traceback" not in drawn

@@ -14,7 +14,7 @@ from tests.support.leaks import leak
 
 
 class Watched:
-    """An exclusion that says what happened."""
+    """A critical section that records its events."""
 
     def __init__(self, afterwards: Callable[[], None] | None = None, poll_seconds: float = POLL_SECONDS) -> None:
         self.seen: list[str] = []

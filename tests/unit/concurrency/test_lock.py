@@ -1,4 +1,4 @@
-"""The lock: one at a time, re-entrant; no interrupt leaks it; what is leaked otherwise is taken back."""
+"""The lock: one at a time, re-entrant; no interrupt leaks it; a lock that leaks otherwise is taken back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def in_thread(action: Callable[[], object]) -> threading.Thread:
 
 @final
 class Held:
-    """A lock that another thread holds, until it is told to let go."""
+    """A lock that another thread holds until it is asked to release it."""
 
     def __init__(self, lock: Lock) -> None:
         self.release = threading.Event()

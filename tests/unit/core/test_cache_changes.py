@@ -1,4 +1,4 @@
-"""Changes to the mapping, and who is told of them."""
+"""Changes to the mapping, and their reports."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def ring() -> Node:
 
 
 def nodes() -> int:
-    """How many nodes exist; a weak reference would count as somebody who holds them."""
+    """How many nodes exist; a weak reference would count as a holder."""
     return sum(type(item) is Node for item in gc.get_objects())
 
 

@@ -1,4 +1,4 @@
-"""Lookups: what is returned, what is counted, who loads."""
+"""Lookups: results, counts, and the loading thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of what the cache is given, and of the moment: each costs as little as it can."""
+"""Faults of a user's functions, and of the moment: each costs as little as possible."""
 
 from __future__ import annotations
 

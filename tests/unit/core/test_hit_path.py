@@ -16,7 +16,7 @@ from tests.support.caches import never
 
 
 class Path:
-    """A hit path over one table; what it does beside is written down."""
+    """A hit path over one table; its other calls are recorded."""
 
     def __init__(self) -> None:
         self.live: dict[Any, LiveCopy] = {}

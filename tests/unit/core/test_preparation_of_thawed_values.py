@@ -1,4 +1,4 @@
-"""What was frozen and did not come back is not frozen again."""
+"""A value that did not thaw is not frozen again."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_damaged_bytes_are_no_fault_of_the_value(error: Exception | None, frozen
 
 
 class Refusing:
-    """A freezer that knows whom to blame."""
+    """A freezer that names the class at fault."""
 
     def freeze(self, value: object) -> Frozen:
         """Blames the value's class."""

@@ -1,4 +1,4 @@
-"""Values that change in use: when they are weighed again, what that may cost, and what becomes of the ledger."""
+"""Values that change in use: the times of weighing, its cost, and the ledger."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.clock import ManualClock
 
 MOST_USES = 256
 ENOUGH = 2 * MOST_USES + USES_BEFORE_REWEIGHING
-"""Noted hits within which any live value is weighed again, where the price is no matter."""
+"""Noted hits within which any live value is weighed again, if the cost does not matter."""
 
 
 class Weighings:
@@ -330,7 +330,7 @@ class Growing(RuleBasedStateMachine):
 
     @rule(key=st.integers(0, 5), seconds=st.floats(0, 30))
     def look_up(self, key: int, seconds: float) -> None:
-        """What is missing is loaded."""
+        """Missing values are loaded."""
         self.clock.advance(seconds)
         kind: Callable[..., Weighted] = Unfreezable if key == 5 else Weighted
         self.cache.get_or_load(key, lambda key: kind(key, 80 * KIB))

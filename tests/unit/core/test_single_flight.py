@@ -1,4 +1,4 @@
-"""Single flight, by itself: who leads, who follows, and how a flight ends."""
+"""Single flight alone: leaders, followers, and the end of a flight."""
 
 from __future__ import annotations
 

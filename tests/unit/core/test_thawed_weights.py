@@ -1,4 +1,4 @@
-"""What thawed copies are charged: what they weigh, which is not what the loaded values weighed."""
+"""The charge of thawed copies: their own weight, which differs from that of the loaded values."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def swollen(count: int, **settings: Any) -> DagCache[Any, Any]:
 
 
 def truth(cache: DagCache[Any, Any]) -> int:
-    """What the live copies weigh."""
+    """The weight of the live copies."""
     return sum(weigh(copy.value).nbytes for copy in cache._store.live.values())
 
 
@@ -154,7 +154,7 @@ def test_a_sizer_of_the_callers_own_is_not_asked_about_a_thaw() -> None:
 
 
 class Silent:
-    """A freezer that tells nothing of what it has frozen."""
+    """A freezer without features of its frozen bytes."""
 
     def __init__(self) -> None:
         self._freezer = PickleFreezer()
@@ -176,7 +176,7 @@ def test_a_freezer_need_not_tell_anything_of_its_bytes() -> None:
 
 
 class Misleading(Silent):
-    """One whose word on its bytes is an error."""
+    """One that fails to give the features of its bytes."""
 
     def features(self, data: bytes) -> tuple[float, ...]:
         """Never."""

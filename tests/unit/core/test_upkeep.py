@@ -1,4 +1,4 @@
-"""What a call does by the way: expiry, disposal, listeners and taking apart, within its time and not by the number."""
+"""The side work of a call: expiry, disposal and listeners, limited by time and not by number."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.support.clock import ManualClock
 
 ENTRIES = 500
 PIECE = LOOKUP_SECONDS / 10
-"""What it takes to take a value apart, in these tests."""
+"""The seconds to take a value apart, in these tests."""
 SLACK = 4 * LOOKUP_SECONDS
 """A call asks for the time between two pieces, and each of its turns under the lock may dispose for its own time."""
 
 
 class Slow:
-    """A breaker, or a listener, whose work takes time on a timer of its own; it counts what it does."""
+    """A breaker, or a listener, that takes time on its own timer, and counts its work."""
 
     def __init__(self, seconds: float = PIECE) -> None:
         self.seconds = seconds
@@ -198,7 +198,7 @@ def test_a_listener_that_uses_the_cache_is_not_called_within_its_own_call() -> N
 
 
 def removals(*keys: str) -> Released:
-    """What an eviction of these keys leaves: live entries of ten bytes."""
+    """The released entries of an eviction of these keys: live entries of ten bytes."""
     released = Released()
     for key in keys:
         entry = Entry(Candidate(key=key, value=None, live_bytes=10), 0.0)

@@ -1,4 +1,4 @@
-"""What left and is not freed yet is in the ledger: its bytes, its share of the budget, and how it ends."""
+"""Waiting values in the ledger: their bytes, their share of the budget, and their end."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RingList(list[Any]):
 
 
 def total_within_budget(cache: DagCache[Any, Any]) -> bool:
-    """Whether everything fits, but for what callers hold beyond their part."""
+    """Whether everything fits, except bytes that callers hold beyond their share."""
     stats = cache.stats()
     resident = stats.total_bytes - stats.waiting_bytes
     return resident + min(stats.waiting_bytes, stats.max_bytes // HELD_PART) <= stats.max_bytes
@@ -241,7 +241,7 @@ def test_victims_that_were_held_all_come_back_without_the_collector() -> None:
 
 
 class Sized:
-    """A DAG that says what it weighs."""
+    """A DAG that states its weight."""
 
     nbytes = NBYTES
 

@@ -1,4 +1,4 @@
-"""Serialised DAGs out of a metadata database: what is there, what is not, what is damaged, and no password anywhere."""
+"""Serialised DAGs from a metadata database: present, absent and damaged ones, and no password anywhere."""
 
 from __future__ import annotations
 
@@ -350,7 +350,7 @@ def test_connections_to_servers_are_bounded_in_time(monkeypatch: pytest.MonkeyPa
     assert made[0] == {"pool_pre_ping": True, "pool_timeout": 5.0, "hide_parameters": True}
 
 
-# ---- telling ----
+# ---- messages ----
 
 
 @pytest.mark.parametrize(

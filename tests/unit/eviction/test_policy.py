@@ -18,7 +18,7 @@ UNIT = 100
 
 
 def make_node(last_used: float = 0.0, gap: float = 0.0, nbytes: int = UNIT, cost_density: float = 1.0) -> Node:
-    """Build a node whose entry was last used at `last_used` and has shown `gap`."""
+    """Build a node of an entry with a last use at `last_used` and the gap `gap`."""
     history = AccessHistory(last_used)
     history.gap = gap
     return Node(history, nbytes, cost_density)
@@ -33,7 +33,7 @@ def fill(policy: Policy, nodes: list[Node], now: float = 0.0) -> None:
 
 
 def admit_when_full(policy: Policy, node: Node, now: float) -> list[Node] | None:
-    """Offer a newcomer to a policy whose nodes take the whole budget."""
+    """Offer a newcomer to a policy with nodes that take the whole budget."""
     used = sum(held.nbytes for held in policy)
     return policy.admit(node, used=used, budget=used, now=now)
 

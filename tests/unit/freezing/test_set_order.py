@@ -1,4 +1,4 @@
-"""Sets keep their order through a thaw, whatever their history."""
+"""Sets keep their order through a thaw, with any history."""
 
 from __future__ import annotations
 

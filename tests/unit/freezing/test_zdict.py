@@ -1,4 +1,4 @@
-"""A dictionary of what values have in common: learned once, never changed, never waited for."""
+"""A dictionary of the common parts of values: learned once, never changed, without waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The usage socket: who gets an answer, and when the socket appears and disappears."""
+"""The usage socket: the users that get an answer, and the life of the socket."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_another_user_gets_no_answer(
 
 
 class _Credentials:
-    """What the kernel says of a stranger."""
+    """The kernel's credentials of another user."""
 
     size = struct.Struct("iII").size
 
@@ -297,7 +297,7 @@ def test_in_a_forked_child_the_socket_is_closed_and_the_server_can_start_again(
     inherited = server._listener
     assert inherited is not None
     inherited.closed.set()
-    inherited._socket.shutdown(socket.SHUT_RDWR)  # in a child there is no thread
+    inherited._socket.shutdown(socket.SHUT_RDWR)  # a child has no thread
     server._after_fork_in_child()
     assert (inherited._socket.fileno(), server.path) == (-1, None)
     assert server.start()

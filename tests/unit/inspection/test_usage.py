@@ -1,4 +1,4 @@
-"""The usage report: which entries and DAGs come first, and what it says of each."""
+"""The usage report: the order of entries and DAGs, and the fields of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus sees, against the registry of names and against the statistics."""
+"""The metrics in Prometheus, compared with the definitions and with the statistics."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def scrape(*caches: Any) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def busy_cache(name: str = "scheduler") -> Any:
-    """A cache with something to tell."""
+    """A cache with some lookups."""
     cache, clock = make_cache(max_bytes=MIB, ttl=1000, name=name)
     for _ in range(3):
         clock.advance(10)

@@ -26,7 +26,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def names(directory: Path) -> set[str]:
-    """What is in the directory."""
+    """The content of the directory."""
     return {path.name for path in directory.iterdir()}
 
 

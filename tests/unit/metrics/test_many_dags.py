@@ -1,4 +1,4 @@
-"""However many DAGs there are, the series stay the same; and nothing that they hold is told."""
+"""The series stay the same with any number of DAGs, and show nothing of their content."""
 
 from __future__ import annotations
 

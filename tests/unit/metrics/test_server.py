@@ -40,7 +40,7 @@ PATIENCE = 30.0
 
 
 def registry_of_one_cache() -> CollectorRegistry:
-    """What a scheduler exposes."""
+    """The metrics of a scheduler."""
     registry = CollectorRegistry()
     registry.register(CacheCollector([make_cache(max_bytes=MIB, name="scheduler")[0]]))
     return registry
@@ -83,7 +83,7 @@ def read_all(client: socket.socket) -> bytes:
 
 
 def talk(server: MetricsServer, request: bytes) -> bytes:
-    """What is answered to these bytes."""
+    """The answer to these bytes."""
     with connect(server) as client:
         with suppress(ConnectionError):
             client.sendall(request)
@@ -246,7 +246,7 @@ def test_the_server_listens_on_after_its_response(serve: Serve) -> None:
     with connect(server) as client:
         client.sendall(GET)
         assert read_all(client).startswith(b"HTTP/1.1 200")
-        talk(server, GET)  # whatever was to be done about the first connection is done
+        talk(server, GET)  # the first connection is finished
         for _ in range(2):
             client.sendall(b"x")
 
@@ -390,7 +390,7 @@ def test_an_error_while_collecting_is_a_500_and_one_log_line(serve: Serve, caplo
 
 
 class OutOfDescriptors(socket.socket):
-    """A listener whose first connection cannot be had."""
+    """A listener with a first connection that fails."""
 
     def __init__(self, fileno: int) -> None:
         super().__init__(fileno=fileno)
@@ -634,7 +634,7 @@ def test_what_a_child_does_first(serve: Serve) -> None:
 
 @contextmanager
 def its_thread_ends(server: MetricsServer) -> Iterator[None]:
-    """A child has no copy of the thread; here somebody must wake it once its descriptors are closed."""
+    """A child has no copy of the thread; here it has to be woken once its descriptors are closed."""
     loop = server._loop
     assert loop is not None
     with (

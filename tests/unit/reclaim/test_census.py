@@ -52,7 +52,7 @@ def test_shared_objects_are_not_entered() -> None:
 
 
 class Node:
-    """An instance whose attributes are left out."""
+    """An instance with omitted attributes."""
 
     def __init__(self) -> None:
         self.words = {"a": "b"}

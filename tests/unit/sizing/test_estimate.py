@@ -1,4 +1,4 @@
-"""Learned weights: when they are trusted, when a walk is made instead, and what that may cost."""
+"""Learned weights: the conditions of their use, the walks instead, and the cost of these."""
 
 from __future__ import annotations
 

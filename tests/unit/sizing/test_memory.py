@@ -171,7 +171,7 @@ def test_a_mounted_subtree_is_the_containers_group(
     ("mount_root", "group"),
     [
         ("/docker/other", "/docker/abc"),  # another container's subtree
-        ("/docker/abcdef", "/docker/abc"),  # whose name only starts alike
+        ("/docker/abcdef", "/docker/abc"),  # only the beginning of its name is equal
         ("/docker/abc/inner", "/docker/abc"),  # below the process's own group
         ("/", "/../sibling"),  # the process was moved out of its namespace
         ("/", "/../../outside"),

@@ -1,4 +1,4 @@
-"""Exact weights: the bytes that the allocators hand out for a graph, each object once, and nothing else."""
+"""Exact weights: the bytes from the allocators for a graph, each object once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def nbytes(value: object, **options: Any) -> int:
 
 
 class Plain:
-    """A class whose instances may have any attribute."""
+    """A class with instances that may have any attribute."""
 
     def __init__(self, **attributes: object) -> None:
         for name, value in attributes.items():

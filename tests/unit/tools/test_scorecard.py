@@ -1,4 +1,4 @@
-"""The scorecard's own machinery: a failure is told, a part of the table does not wipe out the rest."""
+"""The scorecard's own machinery: a failure is reported, and a part of the table leaves the other rows."""
 
 from __future__ import annotations
 

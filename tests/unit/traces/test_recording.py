@@ -1,4 +1,4 @@
-"""Recording lookups: what is written, what is read back, and that no lookup ever suffers from it."""
+"""Recording of lookups: writing, reading back, and no effect on lookups."""
 
 from __future__ import annotations
 
@@ -566,7 +566,7 @@ def test_a_lookup_that_found_nothing_is_none_to_replay(path: Path) -> None:
 
 
 def thaws(path: Path, *lines: str) -> dict[Any, float]:
-    """What a thaw of each id takes, by a trace of these rows."""
+    """The seconds of a thaw of each id, by a trace of these rows."""
     trace = read_trace(written(path, HEADER + "\n".join(lines) + "\n"))
     return {lookup.key: lookup.thaw_seconds for lookup in trace.lookups}
 

@@ -87,7 +87,7 @@ class Real:
         return self.current
 
     def run(self, lookups: list[Lookup]) -> ReplayResult:
-        """What it made of them, by its own statistics."""
+        """The results, by its own statistics."""
         start = self.clock.now
         for current in lookups:
             self.current = current
@@ -126,7 +126,7 @@ class Node:
 
 
 class Held(Real):
-    """A `DagCache` whose caller holds the latest twenty values."""
+    """A `DagCache` with a caller that holds the latest twenty values."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes, 10_800.0, breaker=GenericBreaker())
@@ -174,7 +174,7 @@ def test_values_that_fit_are_held_for_nothing() -> None:
 
 
 def histories(entries: Iterable[Entry]) -> dict[Hashable, tuple[int, float, bool]]:
-    """What a store knows of the uses of its entries, but for when they were."""
+    """A store's knowledge of the uses of its entries, without their times."""
     return {entry.key: (entry.hits, round(entry.gap, 6), entry.superseded) for entry in entries}
 
 
