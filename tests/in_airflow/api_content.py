@@ -192,7 +192,7 @@ def _beside_dags(session: Any) -> None:
     from airflow.utils.state import JobState
 
     for number, dag_id in enumerate(("mapped_group", "parameters", "revised")):
-        line = Log("something", None, owner="somebody", extra=json.dumps({"n": number}), dag_id=dag_id, task_id="one")
+        line = Log("something", None, owner="owner_one", extra=json.dumps({"n": number}), dag_id=dag_id, task_id="one")
         line.dttm, line.run_id, line.map_index, line.try_number = FIRST + number * DAY, "scheduled__0", -1, 1
         session.add(line)
         session.add(DagWarning(dag_id, "non-existent pool", f"no pool {number}", timestamp=FIRST))

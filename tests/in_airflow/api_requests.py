@@ -70,7 +70,7 @@ QUERIES: dict[str, tuple[str, ...]] = {
         "",
         "limit=3&offset=2&order_by=-dag_id",
         "tags=one&tags=two&tags_match_mode=any",
-        "owners=somebody",
+        "owners=analysts",
         "dag_id_pattern=mapped",
         "last_dag_run_state=failed",
         "has_asset_schedule=true",
@@ -136,7 +136,7 @@ class Request:
     """The path, filled in, and the query."""
     body: str | None = None
     ti_id: str | None = None
-    """The calling task instance, of the execution API; `NOBODY` if it is unknown."""
+    """The calling task instance, of the execution API; a placeholder if it is unknown."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.target}" + (f" {self.body}" if self.body else "")

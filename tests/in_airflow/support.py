@@ -36,7 +36,7 @@ CORRUPT: dict[str, dict[str, Any]] = {
     "no zlib": {"_data": None, "_data_compressed": b"not compressed"},
     "zlib of no JSON": {"_data": None, "_data_compressed": zlib.compress(b'{"dag": ')},
     "half of the zlib": {"_data": None, "_data_compressed": zlib.compress(json.dumps({"dag": {}}).encode())[:-6]},
-    "a text that is no JSON": {"_data": '{"dag": '},
+    "a text that is not JSON": {"_data": '{"dag": '},
     "no keys": {"_data": {"__version": 3}},
     "an unknown version": {"_data": {"__version": 99, "dag": {}}},
     "a list": {"_data": [1, 2]},

@@ -57,7 +57,7 @@ NEVER_ANSWERED = {
     "GET /ui/pending_partitioned_dag_run/{dag_id}": "no run waits for a partition",
     "GET /ui/teams": "there are several teams only if that is configured",
     "GET /api/v2/connections/enqueue-test": "it wants the token of a test that was asked for",
-    "GET /api/v2/config": "not exposed: it tells of the cache's own settings",
+    "GET /api/v2/config": "not exposed: it shows the cache's own settings",
     "GET /api/v2/config/section/{section}/option/{option}": "not exposed",
     "GET /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/externalLogUrl/{try_number}": "none",
     "GET /health": "moved",
@@ -109,7 +109,7 @@ class Server:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Built once; each server has a copy of the database."""
     folder = tmp_path_factory.mktemp("api")
-    database, told = folder / "filled.db", folder / "told.json"
+    database, told = folder / "filled.db", folder / "requests.json"
     env = variables(folder, f"sqlite:///{database}", mode="enforce") | {
         "AIRFLOW__CORE__DAGS_FOLDER": str(FOLDER / "api_dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(FOLDER / "api_plugins"),

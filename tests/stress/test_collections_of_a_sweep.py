@@ -1,4 +1,4 @@
-"""What a sweep of thaws leaves to the garbage collector."""
+"""Collections of the garbage collector during a sweep of thaws."""
 
 from __future__ import annotations
 

@@ -24,11 +24,11 @@ MISSING = object()
 
 
 class TroubleError(Exception):
-    """What injected failures raise."""
+    """The exception of injected failures."""
 
 
 class Frail:
-    """A freezer that fails when told to."""
+    """A freezer that fails on request."""
 
     def __init__(self) -> None:
         self._whole = PickleFreezer()
@@ -81,7 +81,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.serial = 0
 
     def weigh(self, value: Weighted) -> int:
-        """A sizer that fails when told to."""
+        """A sizer that fails on request."""
         if self.failing == "sizer":
             raise TroubleError
         if self.failing == "sizer nonsense":

@@ -232,7 +232,7 @@ def _decode(value: Any) -> Any:
 def _check(name: str, value: object) -> None:
     """Stand in for the schema validation that loading does for every field."""
     if not name.isidentifier() or isinstance(value, (bytes, complex)):
-        raise ValueError(f"{name} = {value!r} is no field of a task")
+        raise ValueError(f"{name} = {value!r} is not a field of a task")
 
 
 def _load_task(encoded: Json, dag: Dag, groups: Mapping[str, Group]) -> Task:

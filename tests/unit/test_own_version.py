@@ -29,7 +29,7 @@ from dagcache.metrics.endpoint import MetricsEndpoint
 from dagcache.traces.recording import record
 
 try:
-    raise SystemExit(f"this is no copy without metadata: {version('dagcache')}")
+    raise SystemExit(f"this is not a copy without metadata: {version('dagcache')}")
 except PackageNotFoundError:
     pass
 assert Path(dagcache.__file__).is_relative_to(sys.argv[1]), dagcache.__file__

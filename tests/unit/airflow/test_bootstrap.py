@@ -362,12 +362,12 @@ def test_a_package_has_its_resources(tmp_path: Path, site: str, installed: list[
     folder = tmp_path / site
     folder.mkdir()
     (folder / "__init__.py").write_text(SOURCE)
-    (folder / "resource.txt").write_text("told")
+    (folder / "resource.txt").write_text("content")
     importlib.invalidate_caches()
     bootstrap.watch()
     importlib.import_module(site)
     assert installed
-    assert importlib.resources.files(site).joinpath("resource.txt").read_text() == "told"
+    assert importlib.resources.files(site).joinpath("resource.txt").read_text() == "content"
 
 
 def test_a_zip_files_other_modules_are_let_alone(

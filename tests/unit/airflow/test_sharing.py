@@ -156,7 +156,7 @@ def test_parameters_with_other_attributes_are_left_alone() -> None:
     """The purpose of these is unknown."""
     odd = [Params(), Params()]
     for params in odd:
-        params.noted = "by somebody"  # type: ignore[attr-defined]
+        params.noted = "by a caller"  # type: ignore[attr-defined]
     graph = _graph(*odd)
     share_immutables(graph)
     assert _params(graph)[0] is not _params(graph)[1]

@@ -67,15 +67,15 @@ def test_half_of_the_traces_are_held_back() -> None:
 def test_what_is_kept_of_a_trace_can_be_replayed_and_tells_no_names(tmp_path: Path) -> None:
     """Neither keys nor families nor the machine; times, sizes and costs stay."""
     cache: DagCache[str, list[int]] = DagCache(max_bytes=0, version_of=lambda key: ("secret", int(key[-1])))
-    with record(cache, tmp_path / "told.jsonl", ids="plain"):
+    with record(cache, tmp_path / "recorded.jsonl", ids="plain"):
         for key in ("secret 1", "secret 2", "secret 1"):
             cache.get_or_load(key, lambda _: [1, 2, 3])
-    keep(tmp_path / "told.jsonl", tmp_path / "kept", "short")
+    keep(tmp_path / "recorded.jsonl", tmp_path / "kept", "short")
     text = gzip.decompress((tmp_path / "kept" / "short.jsonl.gz").read_bytes())
     assert b"secret" not in text
     assert b"machine" not in text
     (tmp_path / "again.jsonl").write_bytes(text)
-    told, kept = (read_trace(tmp_path / name).lookups for name in ("told.jsonl", "again.jsonl"))
+    told, kept = (read_trace(tmp_path / name).lookups for name in ("recorded.jsonl", "again.jsonl"))
     assert [each.key for each in kept] == ["0", "1", "0"]
     assert [(each.at, each.live_bytes, each.load_seconds) for each in kept] == [
         (each.at, each.live_bytes, each.load_seconds) for each in told

@@ -172,7 +172,7 @@ def test_a_descendant_in_a_session_of_its_own_that_ignores_sigterm_is_ended(tmp_
     assert _is_gone(parent)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a child when its parent dies")
 def test_what_was_started_ends_when_the_command_is_killed(tmp_path: Path) -> None:
     """By SIGKILL, when it has no chance to end anything itself."""
     with _command(tmp_path) as command:

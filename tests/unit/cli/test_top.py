@@ -461,7 +461,7 @@ VERDICTS = {
         "bad",
         "at its minimum: cache 41.0 MiB of RSS 50.0 MiB",
     ),
-    "somebody else's memory": (
+    "memory of another process": (
         delta(replace(NOW, rss_bytes=1900 * MIB)),
         "warning",
         "memory is short: cache 41.0 MiB of RSS 1.9 GiB: most of the memory is not the cache",
@@ -610,11 +610,11 @@ def test_a_screen_draws_a_picture_in_colours(capsys: pytest.CaptureFixture[str])
     """All kinds of lines have a style."""
     screen = Screen()
     for kind in ("title", "good", "info", "warning", "bad", "dim", ""):
-        screen.draw([Line(f"[{kind}] is no markup", kind)])
+        screen.draw([Line(f"[{kind}] is not markup", kind)])
     assert screen.columns > 10
     assert (screen.lines or 0) > 10
     screen.close()
-    assert "[] is no markup" in capsys.readouterr().out
+    assert "[] is not markup" in capsys.readouterr().out
 
 
 # ---- the command ----

@@ -255,7 +255,7 @@ def test_a_thaw_that_fails_becomes_a_load() -> None:
     copy = cache._store.entries[frozen_only].frozen
     assert copy is not None
     copy.data = copy.data[:-1] + bytes([copy.data[-1] ^ 1])
-    assert cache.get_or_load(frozen_only, lambda _: Weighted("anew")) == Weighted("anew")
+    assert cache.get_or_load(frozen_only, lambda _: Weighted("again")) == Weighted("again")
     stats = cache.stats()
     assert (stats.thaw_failures, stats.evictions[RemovalCause.STALE]) == (1, 1)
     cache.check_invariants()

@@ -162,7 +162,7 @@ REQUESTS = {
     "another letter case": (b"GET /METRICS HTTP/1.1\r\n\r\n", 404),
     "no path": (b"OPTIONS * HTTP/1.1\r\n\r\n", 404),
     "a proxy's connect": (b"CONNECT example.org:443 HTTP/1.1\r\n\r\n", 404),
-    "a target that is no URL": (b"GET http://[x/metrics HTTP/1.1\r\n\r\n", 400),
+    "a target that is not a URL": (b"GET http://[x/metrics HTTP/1.1\r\n\r\n", 400),
     "a query": (b"GET /metrics?name[]=x&y=%00 HTTP/1.1\r\n\r\n", 200),
     "an absolute target": (b"GET http://elsewhere/metrics HTTP/1.1\r\n\r\n", 200),
     "an old version": (b"GET /metrics HTTP/1.0\r\n\r\n", 200),
@@ -584,17 +584,17 @@ half = socket.create_connection(("127.0.0.1", port), timeout=30)
 half.sendall(b"GET /metrics HTTP/1.1")
 whole = socket.create_connection(("127.0.0.1", port), timeout=30)
 assert talk(whole, b"GET /metrics HTTP/1.1\\r\\n\\r\\n") == b"HTTP/1.1 200"  # so half has been accepted, too
-(reading, writing), (ready, tell) = os.pipe(), os.pipe()
+(reading, writing), (ready, report) = os.pipe(), os.pipe()
 child = os.fork()
 if child == 0:
     os.close(writing)
     assert server.port is None
     assert server.start() and server.port != port
     scrape(f"http://127.0.0.1:{server.port}/metrics", timeout=30)
-    os.write(tell, b"!")
+    os.write(report, b"!")
     os.read(reading, 1)  # alive until the parent is done
     os._exit(0)
-os.close(tell)
+os.close(report)
 assert os.read(ready, 1) == b"!", "the child failed"
 assert talk(half, b"\\r\\n\\r\\n") == b"HTTP/1.1 200"
 server.close()
