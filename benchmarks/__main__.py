@@ -16,13 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 SCHEDULERS = "## In a scheduler\n"
-"""The heading of the section whose tables `make bench-airflow` writes."""
+"""The heading of the section with the tables of `make bench-airflow`."""
 PEERS = ("cachetools", "cachebox", "moka-py", "pympler", "numpy")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One benchmark: its module, what the page says about it, and how it is shortened."""
+    """One benchmark: its module, its text on the page, and its short form."""
 
     title: str
     module: str
@@ -37,20 +37,20 @@ PARTS = (
         "benchmarks.hits",
         (),
         (),
-        "One lookup that finds its value, among 1000 UUID keys, single thread, CPU time, medians of 20 rounds and the "
-        "quartiles of the ratio round by round. The first hit on an entry in a twentieth of a "
-        "second is noted, for idle times and the policy: the third line is the cost of hits that are all noted. The "
-        "Rust caches are faster on a hit: a call into compiled code does with no Python function at all.",
+        "One hit among 1000 UUID keys, in a single thread. CPU time, medians of 20 rounds, and quartiles of the ratio "
+        "per round. The cache notes the first hit on an entry in a twentieth of a second, for idle times and for the "
+        "policy. The third line is the cost of hits that are all noted. The Rust caches are faster on a hit, because a "
+        "call into compiled code needs no Python function.",
     ),
     Part(
         "The policy",
         "benchmarks.policies",
         ("--jobs", str(os.cpu_count() or 1)),
         ("--quick",),
-        "Cost of misses over the cost of an offline policy that knows the future (Belady with sizes, costs, bypass), "
-        "geometric means per family of traces; 1.00 is the bound, lower is better. The traces of the first two "
-        "sets are seeded, synthetic; those of the others were recorded from real schedulers. "
-        "[policy.md](policy.md) explains them, and where this policy loses and why.\n\n"
+        "The cost of misses, divided by that of an offline policy with knowledge of the future (Belady with sizes, "
+        "costs, bypass). Geometric means per family of traces; lower is better, and 1.00 is the bound. The traces of "
+        "the first two sets are synthetic, from fixed seeds; those of the other sets were recorded from real "
+        "schedulers. [policy.md](policy.md) explains the rules, and where this policy loses.\n\n"
         "![hits over budgets, for each policy](policies.svg)",
     ),
     Part(
@@ -58,21 +58,21 @@ PARTS = (
         "benchmarks.sizing",
         (),
         ("--graphs", "60"),
-        "Against the growth of what the allocators hand out. Cost is a share of building the graph from its JSON; "
-        "the synthetic loader is quicker than real ones, so the shares are larger than in a scheduler.",
+        "Errors are relative to the growth of the allocators' bytes. Costs are shares of building the graph from its "
+        "JSON. The synthetic loader is faster than real ones, so the shares are larger than in a scheduler.",
     ),
     Part(
         "Freezing",
         "benchmarks.freezing",
         (),
         (),
-        "Medians, with the 10th to 90th percentile. Taking a victim apart costs about as much as a thaw.",
+        "Medians, with the 10th to 90th percentile. Disposal of a victim takes about as long as a thaw.",
     ),
 )
 
 
 def machine() -> str:
-    """What it ran on."""
+    """The machine and the versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in PEERS)
     return (
         f"{os.cpu_count()} CPUs ({platform.machine()}), {platform.system()}, {platform.python_implementation()} "
@@ -81,7 +81,7 @@ def machine() -> str:
 
 
 def run(part: Part, quick: bool) -> str:
-    """Run one part in a process of its own, show what it prints, and return that."""
+    """Run one part in a separate process, show its output, and return it."""
     print(f"== {part.title} ==", flush=True)
     command = [sys.executable, "-m", part.module, *(part.quick if quick else part.arguments)]
     lines = []
@@ -100,8 +100,9 @@ def page(outputs: dict[str, str], before: str = "") -> str:
     """The document; the scheduler's section is another command's, and stays as it is."""
     head = (
         "# Benchmarks\n\n"
-        "Made by `make bench`, the scheduler's part by `make bench-airflow`. Trust ratios, not absolutes: each part "
-        f"measures dagcache and its peers in one run.\n\nThe machine: {machine()}\n"
+        "`make bench` writes this page, `make bench-airflow` the section on the scheduler. Compare ratios, not "
+        "absolute figures: each part measures dagcache and its peers in one run.\n\n"
+        f"The machine: {machine()}\n"
     )
     sections = [f"## {part.title}\n\n{part.text}\n\n```text\n{outputs[part.title]}\n```\n" for part in PARTS]
     return "\n".join([head, _kept(before), *sections])

@@ -1,13 +1,13 @@
-"""Accounted bytes beside those that the process takes, in real `airflow scheduler` processes at work.
+"""Accounted bytes beside those that the process takes, in busy real `airflow scheduler` processes.
 
 ``python -m benchmarks.accounting [--page docs/benchmarks.md --chart docs/accounted.svg]``, about six minutes on two
-cores that do nothing else; ``--quick`` for a look. Every process has a budget of its own from its start to its end, on
-a copy of one database of running runs (`benchmarks.loop`), each of a DAG version of its own. After two sweeps over all
-runs, anonymous resident memory and accounted bytes are read after each loop of a third one, as they are: nothing is
-collected or returned to the operating system for it. *Real* bytes are those beyond the memory of a scheduler that holds
-no DAG. That is where the line through all processes meets zero accounted bytes (least squares): a process that really
-holds none loads DAGs all the time, and is larger by their garbage. ``--typical`` takes DAGs of the sizes that people
-have (`benchmarks.typical`): half of them have three tasks or fewer.
+idle cores; ``--quick`` for an impression. Every process has one budget from its start to its end, on a copy of one
+database of running runs (`benchmarks.loop`). Each run has its own DAG version. After two sweeps over all
+runs, anonymous resident memory and accounted bytes are read after each loop of a third sweep. No collection and no
+return of memory to the system precedes it. *Real* bytes are those beyond the memory of a scheduler that holds
+no DAG. That memory is the value of the line through all processes at zero accounted bytes (least squares). A real
+process without DAGs loads them all the time, and is larger by their garbage. ``--typical`` takes DAGs of typical
+sizes (`benchmarks.typical`): half of them have three tasks or fewer.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Held:
     accounted: float
     anonymous: float
     serialized: float = 0.0
-    """What the same DAGs weigh in the database."""
+    """The bytes of the same DAGs in the database."""
     weighing: float = 0.0
     """Seconds spent on weighing, of each second of loads."""
 
@@ -255,7 +255,7 @@ def draw_chart(found: Found, path: Path) -> None:
 
 
 def arguments() -> argparse.ArgumentParser:
-    """What the command takes."""
+    """The arguments of the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accounting", description=__doc__)
     parser.add_argument("--dags", type=int, default=700, help="(default: 700)")
     parser.add_argument("--typical", action="store_true", help="DAGs of the sizes that people have")

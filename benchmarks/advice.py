@@ -1,10 +1,10 @@
-"""Is what `dagcache advise` predicts what comes? Its sizes against Airflow's own graphs, its costs against real sweeps.
+"""The accuracy of `dagcache advise`: its sizes against Airflow's own graphs, its costs against real sweeps.
 
-``python -m benchmarks.advice [--versions 300] [--seconds 60] [--home DIR]`` has a real scheduler fill a database, asks
-for advice, and then lets processes of the scheduler's modules sweep over the versions in use, with half, once and twice
-the budget that was recommended, and with far too little. ``--scheduler`` has a real scheduler do the sweeping instead.
-``--sizes`` judges the constants of `dagcache.advice.sizes` beside others fitted to one half of a home's DAGs, on the
-other half and on DAGs of another kind. ``--scale N`` measures advice on N versions.
+``python -m benchmarks.advice [--versions 300] [--seconds 60] [--home DIR]`` fills a database with a real scheduler
+and asks for advice. Then processes with the scheduler's modules sweep over the versions in use, with half, once and
+twice the recommended budget, and with far too little. With ``--scheduler`` a real scheduler sweeps instead.
+``--sizes`` compares the constants of `dagcache.advice.sizes` with others that were fitted to one half of a home's DAGs,
+on the other half and on DAGs of another kind. ``--scale N`` measures advice on N versions.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def experiment(home: Path, chosen: argparse.Namespace) -> None:
 
 
 def compare(home: Path, budgets: Sequence[int], measure: Measure) -> None:
-    """Print what was predicted and what was measured, budget by budget."""
+    """Print the predictions and the measurements, budget by budget."""
     print("| max_bytes | predicted s per sweep | measured | predicted / measured | live / thawed / loaded, measured |")
     print("|---|---|---|---|---|")
     for budget in budgets:
@@ -154,7 +154,7 @@ def scheduled(home: Path, budget: int) -> dict[str, float]:
 
 
 def shares(before: Any, after: Any) -> dict[str, float]:
-    """Of the lookups between two states of a cache's counters, what each tier served."""
+    """The lookups that each tier served between two states of a cache's counters."""
     counters = {"live": "hits_live", "frozen": "hits_frozen", "missed": "misses"}
     served = {tier: getattr(after, name) - getattr(before, name) for tier, name in counters.items()}
     return {tier: count / sum(served.values()) for tier, count in served.items()}
@@ -169,7 +169,7 @@ def sweeps(traces: Path) -> float:
 
 
 def advice(home: Path, *arguments: str) -> dict[str, Any]:
-    """What the command says of a home."""
+    """The output of the command for a home."""
     command = [sys.executable, "-m", "dagcache.cli", "advise", "--json", "--db", f"sqlite:///{home}/airflow.db"]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -189,11 +189,11 @@ def in_use(home: Path) -> list[str]:
 
 
 def laps(ids: list[str]) -> dict[str, float]:
-    """Look versions up in a circle in a scheduler's bag, twenty to a session: what a lap costs once it is warm.
+    """Look versions up in a cycle in a scheduler's bag, twenty to a session: the cost of a warm lap.
 
-    In CPU seconds, of the machine that the constants are of: what else this one does changes from minute to minute. The
-    cache's clock goes on by a second for each session, as long as a loop of the scheduler is taken to last: what the
-    loop does beside looking up is not done here.
+    In CPU seconds of the machine of the constants, because the speed of this one changes from minute to minute. The
+    cache's clock advances by a second for each session, the assumed duration of a scheduler's loop. The other work of
+    a loop is not done here.
     """
     from uuid import UUID
 
@@ -275,7 +275,7 @@ def _judge(rows: list[dict[str, Any]], learnt: Any, predicted: Any, truth: Any) 
 
 
 def graphs(database: Path) -> list[dict[str, Any]]:
-    """What DAGs weigh and cost in a scheduler's process: one version of each, and made-up DAGs of another kind."""
+    """Weights and costs of DAGs in a scheduler's process: one version of each, and artificial DAGs of another kind."""
     from benchmarks.unlike import unlike_dags
 
     with SerializedDagLoader(f"sqlite:///{database}") as loader:

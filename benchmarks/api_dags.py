@@ -19,12 +19,12 @@ _BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
 def dag_id(kind: str, number: int) -> str:
-    """What a DAG is called."""
+    """The id of a DAG."""
     return f"{kind}_{number:04}"
 
 
 def _shapes(kind: str) -> list[str]:
-    """Serialised DAGs whose ids are still to be put in: serialising takes several times as long as writing."""
+    """Serialised DAGs without ids, which are filled in later: serialising takes several times as long as writing."""
     from airflow.serialization.serialized_objects import LazyDeserializedDAG
 
     from dagcache.demo.synthetic import synthetic_dag, task_count

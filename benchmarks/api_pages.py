@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.api_pages [--home DIR] [--database sqlite|postgres] [--quick] [--page docs/benchmarks.md]``
 builds DAGs in a database of each kind, large ones and small ones, each with a finished run. Each round then starts a
-server without the cache and one with it, of one worker each, and asks both in turn for each page of each DAG, one
-request after the other: so both see the same machine. First the tasks of each DAG are asked for, which is when a cache
-loads; those requests do not count. CPU time is the server's own.
+server without the cache and one with it, of one worker each. It requests each page of each DAG from both in turn, so
+both see the same machine. The first requests are for the tasks of each DAG, when a cache loads; they do not count. CPU
+time is the server's own.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _START = 120  # seconds that a server may take to answer first
 
 @dataclass
 class Timing:
-    """What one server took for one page of all DAGs of a kind."""
+    """The times of one server for one page of all DAGs of a kind."""
 
     milliseconds: list[float]
     cpu_milliseconds: float
@@ -60,7 +60,7 @@ class Timing:
 
 @dataclass
 class Round:
-    """What one server did."""
+    """The measurements of one server."""
 
     timings: dict[tuple[str, str], Timing] = field(default_factory=dict)
     """By the kind of DAGs and the page."""
@@ -77,7 +77,7 @@ class Server:
         self._headers = {"Authorization": f"Bearer {json.loads(self.get('/auth/token'))['access_token']}"}
 
     def get(self, target: str) -> bytes:
-        """What it answers; exits if that is no success."""
+        """Its answer; exits if that is an error."""
         self._connection.request("GET", target, headers=self._headers)
         answer = self._connection.getresponse()
         body = answer.read()
@@ -91,7 +91,7 @@ class Server:
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def cpu_seconds(self) -> float:
-        """What its one process has used."""
+        """The CPU seconds and bytes of its one process."""
         return cpu_seconds(self._pid)
 
 
@@ -225,7 +225,7 @@ def growth(found: Mapping[str, Sequence[Round]], label: str) -> str:
 
 
 def section(body: str, facts: str, counts: Mapping[str, int], tasks: Mapping[str, float], rounds: int) -> str:
-    """What stands between the marks of the page."""
+    """The text between the marks of the page."""
     dags = " and ".join(f"{counts[kind]} {kind} DAGs of {tasks[kind]:.0f} tasks on average" for kind in KINDS)
     return (
         f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, CPython "

@@ -1,6 +1,6 @@
-"""A real `airflow scheduler` at work, watched from outside: each loop's duration, and what the process used by then.
+"""A busy `airflow scheduler`, measured from outside: the duration of each loop, and the process's use of resources.
 
-Airflow's own StatsD timer tells of each loop; CPU time and memory are read from ``/proc`` as each sample comes in, SQL
+Airflow's own StatsD timer reports each loop; CPU time and memory are read from ``/proc`` as each sample comes in, SQL
 statements and collections from the file of `benchmarks.tallies`.
 """
 
@@ -42,7 +42,7 @@ class Memory:
     """Of a process, in bytes."""
 
     anonymous: int
-    """Resident pages that no file holds: what the allocators have, without the code."""
+    """Resident pages without a file: the memory of the allocators, without the code."""
     resident: int
     peak: int
     """The largest ``resident`` so far."""
@@ -50,7 +50,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Loop:
-    """One turn of the scheduler's loop, and what the process had used when it ended."""
+    """One turn of the scheduler's loop, and the process's use of resources at its end."""
 
     milliseconds: float
     ended: float
@@ -113,7 +113,7 @@ class Scheduler:
             time.sleep(_POLL)
 
     def metrics(self) -> Scrape:
-        """What the cache tells Prometheus; OSError where there is no cache."""
+        """The cache's metrics; OSError without a cache."""
         return scrape(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=30)
 
     def _last_lines(self) -> str:
@@ -189,13 +189,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def cpu_seconds(pid: int, proc: Path = Path("/proc")) -> float:
-    """What a process has used so far, in user and in system mode; OSError if it is gone."""
+    """The CPU seconds of a process so far, in user and in system mode; OSError if it is gone."""
     fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def memory(pid: int, proc: Path = Path("/proc")) -> Memory:
-    """What a process has resident; OSError if it is gone."""
+    """The resident bytes of a process; OSError if it is gone."""
     lines = (proc / str(pid) / "status").read_text().splitlines()
     parted = (line.partition(":") for line in lines)
     sizes = {name: int(rest.split()[0]) * _KIB for name, _, rest in parted if rest.endswith("kB")}

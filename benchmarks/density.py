@@ -1,8 +1,8 @@
 """How many DAG versions a GiB holds: Airflow's LRU of 512 beside the cache with budgets that hold most versions frozen.
 
 ``python -m benchmarks.density [--counts 1000,3000,10000] [--home DIR] [--page FILE]`` builds a throw-away Airflow home
-and sweeps twice over its first 1000, 3000 ... versions, each time in a fresh process: what the second sweep hits is
-held. Some of what a process grows by does not grow with the versions: what the largest load left in the allocator.
+and sweeps twice over its first 1000, 3000 ... versions, each time in a fresh process. The hits of the second sweep are
+the versions held. A part of the growth does not depend on their number: free memory that the largest load left.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.scheduler import AIRFLOWS, MIB, made_by, playground, sweep, with
 from dagcache.advice.curve import STOCK_ENTRIES
 
 _SWEEPS = 2
-_KIB_A_VERSION = 10  # a frozen copy of a generated DAG and what keeping it takes, rounded up
+_KIB_A_VERSION = 10  # a frozen copy of a generated DAG and its overhead, rounded up
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What do frozen copies cost and save? ``python -m benchmarks.freezing [--json FILE]``.
+"""Costs and savings of frozen copies: ``python -m benchmarks.freezing [--json FILE]``.
 
 All times are processor time of this thread, and all are given as ratios of two measurements of one round: the
 machine's speed and its other work cancel. A line shows the median of the rounds, and their 10th to 90th

@@ -1,6 +1,6 @@
 """The first load of giant DAGs: Airflow's own load beside ours, with the freeze and the weighing that ours adds.
 
-``python -m benchmarks.giants [--tasks 300,3000,20000,60000] [--page FILE]``. Each first load has a process of its own,
+``python -m benchmarks.giants [--tasks 300,3000,20000,60000] [--page FILE]``. Each first load has a separate process,
 of the scheduler's modules, that has seen DAGs of usual sizes. Ours is a miss of a cache: load, freeze, weigh, admit.
 Seconds are of this thread's CPU; the cache's weight is beside an exact walk of the same graph.
 """

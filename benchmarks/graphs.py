@@ -1,7 +1,7 @@
-"""What real DAGs weigh and cost, in Airflow and here: live and frozen bytes, a thaw beside a load, the parts of a load.
+"""Weights and costs of real DAGs, in Airflow and here: live and frozen bytes, a thaw beside a load, parts of a load.
 
-``python -m benchmarks.graphs [--home DIR] [--page FILE]`` takes generated DAGs and Airflow's examples out of a
-playground's database and builds each as Airflow does and as the cache does, in a process of the scheduler's modules.
+``python -m benchmarks.graphs [--home DIR] [--page FILE]`` reads generated DAGs and Airflow's examples from a
+playground's database. It builds each as Airflow does and as the cache does, in a process with the scheduler's modules.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ Lookup = Callable[[Any], Any]
 
 
 def locked(cache: Any) -> Lookup:
-    """What schedulers do around a cache that is not thread-safe."""
+    """A lock around a cache that is not thread-safe, as in schedulers."""
     lock = threading.RLock()
 
     def get(key: Any) -> Any:

@@ -8,7 +8,7 @@ from airflow.executors.base_executor import BaseExecutor
 
 
 class IdleExecutor(BaseExecutor):  # type: ignore[misc, unused-ignore]
-    """What is queued here stays queued."""
+    """An executor that leaves its queue alone."""
 
     def queue_workload(self, workload: Any, session: Any) -> None:
         """Take a task over."""

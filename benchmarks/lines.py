@@ -12,7 +12,7 @@ GREYS = ("#5f6b7d", "#8a94a6", "#b4bbc7")
 
 @dataclass(frozen=True)
 class Series:
-    """One line: what was measured at each place."""
+    """One line: the measurements at each place."""
 
     label: str
     points: Mapping[float, float]
@@ -26,7 +26,7 @@ class Panel:
 
     title: str
     places: str
-    """What the horizontal axis is."""
+    """The label of the horizontal axis."""
     series: Sequence[Series]
     logarithmic: bool = False
 

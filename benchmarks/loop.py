@@ -1,13 +1,13 @@
 """The loop of a real `airflow scheduler`, with Airflow's own cache and with this one, in turn, on two databases.
 
-``python -m benchmarks.loop [--runs 700,3000] [--databases sqlite,postgres] [--page docs/benchmarks.md]``, about a
-quarter of an hour on a machine that does nothing else, of which two minutes build the databases; ``--quick`` for a
-look. Each running run is of a DAG version of its own and never ends: its one task instance is deferred until the year
-2100. A loop examines the twenty runs that were examined longest ago, Airflow's default, so a sweep over 700 runs takes
-35 loops, and no run is left out. The executor is LocalExecutor; it has no task to run and starts no process.
-``scheduler_idle_sleep_time`` is 0: a scheduler with tasks to queue does not sleep, either. A loop's duration is
-Airflow's own timer ``scheduler_loop_duration``, each sample of it, after a warm-up. CPU seconds and memory are the
-scheduler's alone: PostgreSQL's processes are not in.
+``python -m benchmarks.loop [--runs 700,3000] [--databases sqlite,postgres] [--page docs/benchmarks.md]``, takes about a
+quarter of an hour on an idle machine, of which two minutes build the databases; ``--quick`` for an impression. Each
+running run has its own DAG version and never ends: its one task instance is deferred until the year
+2100. A loop examines the twenty runs that were examined longest ago, Airflow's default. So a sweep over 700 runs takes
+35 loops, and no run is omitted. The executor is LocalExecutor; it has no task to run and starts no process.
+``scheduler_idle_sleep_time`` is 0, because a scheduler with tasks to queue does not sleep either. A loop's duration is
+a sample of Airflow's own timer ``scheduler_loop_duration``, after a warm-up. CPU seconds and memory are the
+scheduler's alone, without PostgreSQL's processes.
 
 ``--parts`` compares this cache with itself, without one part or with another setting at a time.
 """
@@ -58,7 +58,7 @@ def parts(budget: str) -> list[Contender]:
 
 @dataclass(frozen=True)
 class Round:
-    """What one process did in the loops that count."""
+    """The measurements of one process in the loops that count."""
 
     milliseconds: Sequence[float]
     """Of each loop."""

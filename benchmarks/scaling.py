@@ -21,7 +21,7 @@ _SWEEPS = 3
 
 @dataclass
 class Line:
-    """What a contender took, by number of versions."""
+    """The seconds and bytes of a contender, by number of versions."""
 
     contender: Contender
     seconds: dict[float, float] = field(default_factory=dict)

@@ -1,10 +1,10 @@
 """A scheduler's sweep over more versions than its cache holds: Airflow's own bag and this one, in turn, in one run.
 
 ``python -m benchmarks.scheduler [--versions 700] [--rounds 3] [--page FILE --chart FILE]`` builds a throw-away Airflow
-home with that many generated versions and Airflow's example DAGs, and then sweeps over it in fresh processes: each
-round runs every contender once, so that all of them see the same machine. The first sweep of a process loads, and in
-the next few the cache learns how often each version is asked for; ``--warm-up`` says from which on they count. Sweeps
-that take a second are sampled five times as often as those that take fifteen, or the machine's moods would decide.
+home with that many generated versions and Airflow's example DAGs. Then it sweeps over it in fresh processes. Each
+round runs every contender once, so all of them see the same machine. The first sweep of a process loads, and in
+the next few the cache learns how often each version is used; ``--warm-up`` is the number of sweeps that do not count.
+Sweeps of a second are sampled five times as often as those of fifteen, because noise affects them more.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def sweep(home: Path, contender: Contender, sweeps: int, *arguments: str) -> lis
 
 
 def run_json(home: Path, settings: dict[str, object], module: str, *arguments: str) -> list[dict[str, Any]]:
-    """What a module prints in the environment of a home, one JSON object a line."""
+    """The output of a module in the environment of a home, one JSON object a line."""
     env = environment(home) | {f"AIRFLOW__DAGCACHE__{name.upper()}": str(value) for name, value in settings.items()}
     env["AIRFLOW__DAGCACHE__METRICS_PORT"] = "0"
     return json_lines(output_of([sys.executable, "-m", module, *arguments], env, module))
@@ -109,7 +109,7 @@ def playground(home: Path | None, versions: int) -> Iterator[Path]:
 
 @contextmanager
 def real_scheduler(env: Mapping[str, str], log: IO[str]) -> Iterator[None]:
-    """A real scheduler at work, with this environment."""
+    """A running real scheduler, with this environment."""
     command = [sys.executable, "-m", "airflow", "scheduler", "--skip-serve-logs"]
     with subprocess.Popen(command, env=env, stdout=log, stderr=log) as process:
         try:
@@ -185,7 +185,7 @@ def write_between(page: Path, mark: str, text: str) -> None:
 
 
 def section(chosen: argparse.Namespace, body: str) -> str:
-    """What stands between the marks of the page."""
+    """The text between the marks of the page."""
     chart = chosen.chart
     picture = f"![seconds per sweep and RSS growth]({chart.name})\n\n" if chart else ""
     return (

@@ -2,9 +2,9 @@
 
     python -m benchmarks.screens [--seconds 240] [--home DIR] [--out docs/img]
 
-`dagcache run` starts a scheduler and a real Prometheus scrapes it. What the dashboard asks is asked through Prometheus'
-API and drawn with matplotlib; Grafana draws it differently, the figures are the same. A second, short run with a budget
-that is too small gives the other picture of `top`. Needs prometheus on the PATH, and `dagcache[cli,png]`.
+`dagcache run` starts a scheduler and a real Prometheus scrapes it. The dashboard's queries go to Prometheus' API, and
+matplotlib draws the answers; Grafana draws the same figures differently. A second, short run with too small a budget
+gives the other picture of `top`. Needs prometheus on the PATH, and `dagcache[cli,png]`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _UNITS = {
 }
 
 Series = tuple[str, list[float], list[float]]
-"""What it is called, minutes, values."""
+"""The name, minutes, values."""
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def prometheus(folder: Path, endpoint: str) -> Iterator[str]:
 
 
 def queried(address: str, panel: Panel, start: float, end: float) -> list[Series]:
-    """What a panel shows, over a stretch of time."""
+    """The content of a panel, over a period."""
     found = []
     for query in panel.queries:
         asked = {"query": concrete(query.expression, _RATE), "start": start, "end": end, "step": _SCRAPE_SECONDS}
@@ -178,7 +178,7 @@ def screenshot(endpoint: str, path: Path, home: Path | None = None) -> str:
         console = Console(record=True, width=80, height=24, file=nowhere, force_terminal=True, color_system="truecolor")
         console.print(rendered(drawn))
         svg = console.export_svg(title="dagcache top")
-    path.write_text(re.sub(r"\s*@font-face {.*?}", "", svg, flags=re.DOTALL), encoding="utf-8")  # they are elsewhere
+    path.write_text(re.sub(r"\s*@font-face {.*?}", "", svg, flags=re.DOTALL), encoding="utf-8")  # not the fonts' URLs
     return "\n".join(line.text for line in drawn)
 
 

@@ -1,6 +1,6 @@
-"""How true are the weights, and what do they cost? ``python -m benchmarks.sizing [--json FILE]``.
+"""Accuracy and cost of weighing: ``python -m benchmarks.sizing [--json FILE]``.
 
-Truth is the growth of what CPython's and the C library's allocators have handed out, while further copies of
+The true weight is the growth of the bytes from CPython's and the C library's allocators, while further copies of
 the same graph are built and held. Costs are ratios of sums within one run. Needs glibc.
 """
 
@@ -35,7 +35,7 @@ _SHARED_IDS = frozenset(map(id, SHARED))
 
 @dataclass
 class Method:
-    """One way of weighing: what it said, of which truth, and what it took in seconds."""
+    """One way of weighing: its result, the true weight, and its seconds."""
 
     name: str
     said: list[float] = field(default_factory=list)
@@ -77,7 +77,7 @@ def _timed() -> Iterator[list[float]]:
 
 @dataclass(frozen=True)
 class Sample:
-    """One graph: how to make it, its weight, and what making and freezing it takes in seconds."""
+    """One graph: how to make it, its weight, and the seconds to make and to freeze it."""
 
     text: str
     features: tuple[float, ...]
@@ -124,7 +124,7 @@ def run(graphs: int) -> dict[str, Any]:
 
 
 def _learned(samples: list[Sample]) -> Iterator[Method]:
-    """Each set of features in a sizer of its own, over several rounds; the walks of training are left out."""
+    """Each set of features in a separate sizer, over several rounds, without the walks of training."""
     for name, count in (("learned: pickle", 2), ("learned: pickle + JSON length", 3)):
         method = Method(name)
         sizer = LearnedSizer(walk=_walk)

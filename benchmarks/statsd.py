@@ -32,7 +32,7 @@ def percentile(samples: Sequence[float], percent: float) -> float:
     """The smallest sample that is not exceeded by at least so many of a hundred (nearest rank).
 
     Raises:
-        ValueError: there are no samples.
+        ValueError: the samples are empty.
 
     """
     if not samples:

@@ -1,4 +1,4 @@
-"""What a process counts of itself while it is measured: SQL statements, collections and their CPU seconds.
+"""The tallies of a measured process: SQL statements, collections and their CPU seconds.
 
 The process counts into a file that is mapped into its memory, and the benchmark reads that file. The counting is
 installed by an `airflow_local_settings.py` in the throw-away home, so it is the same with any cache or none:
@@ -36,7 +36,7 @@ class Tallies:
     """Objects that the collector freed."""
 
     def since(self, earlier: Tallies) -> Tallies:
-        """What was counted in between."""
+        """The difference of the counts."""
         return Tallies(*(mine - its for mine, its in zip(astuple(self), astuple(earlier), strict=True)))
 
 
@@ -50,7 +50,7 @@ def new_file(path: Path) -> None:
 
 
 def read(path: Path) -> Tallies:
-    """What has been counted so far."""
+    """The counts so far."""
     return Tallies(*struct.unpack(_FORM, path.read_bytes()))
 
 

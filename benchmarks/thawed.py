@@ -1,4 +1,4 @@
-"""What a cache accounts for loaded and for thawed copies, beside what the allocators have handed out, shape by shape.
+"""Accounted bytes of loaded and of thawed copies, beside those from the allocators, shape by shape.
 
 ``python -m benchmarks.thawed [--rows FILE]`` in the environment of an Airflow home. Each shape gets a cache as a
 scheduler has it, without a limit: its DAGs are loaded, then all live copies are given up, then all are thawed.

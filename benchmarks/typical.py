@@ -97,7 +97,7 @@ def _written(counts: list[int], seed: int) -> Iterator[int]:
 
 
 def main() -> None:
-    """Build the tables and write the DAGs; what they are like goes to stdout, as JSON."""
+    """Build the tables and write the DAGs; their properties go to stdout, as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.typical", description=__doc__)
     parser.add_argument("--dags", type=int, default=2000)
     parser.add_argument("--largest", type=int, default=LARGE[-1], help="tasks of the largest DAG, at most")

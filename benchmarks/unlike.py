@@ -33,7 +33,7 @@ def _dag(number: int, random_: random.Random) -> dict[str, Any]:
         schedule=random_.choice([None, "@daily", timedelta(hours=2)]),
         start_date=_START,
         catchup=False,
-        default_args={"owner": "somebody"} if random_.random() < 0.6 else {},
+        default_args={"owner": "analysts"} if random_.random() < 0.6 else {},
         doc_md="# doc\n" * random_.randint(0, 60),
         params=params,
     )
@@ -123,4 +123,4 @@ def _dense(tasks: int, chain: _Chain, random_: random.Random) -> None:
 
 
 def _nothing() -> None:
-    """What the Python tasks would run."""
+    """The callable of the Python tasks."""

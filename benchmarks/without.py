@@ -33,7 +33,7 @@ def install() -> None:
     """Take out what the environment names.
 
     Raises:
-        KeyError: there is no such part.
+        KeyError: the part is unknown.
 
     """
     for name in filter(None, os.environ.get(VARIABLE, "").split(",")):

@@ -25,7 +25,7 @@ _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 
 @dataclass(frozen=True, slots=True, init=False)
 class CacheConfig:
-    """The settings of a cache. Values are normalised: equal settings compare equal in whichever form they were given.
+    """The settings of a cache. Values are normalised, so equal settings in different forms compare equal.
 
     Raises:
         ConfigError: (a ValueError) names the setting, the value and the accepted forms. A negative size or time is a
@@ -49,8 +49,8 @@ class CacheConfig:
     """The base of percentages, in bytes; 0 = detect (container, else machine)."""
     unproven_share: float
     """A share of the budget, 0.0 to 1.0. Beyond it newcomers are kept frozen only, and live from their second use on.
-    Where many values are loaded one after the other, as by a scheduler that starts, their live copies would all have to
-    go again, and the allocator would not get all of their memory back."""
+    A starting scheduler, for example, loads many values in a row. Without this limit all their live copies would have
+    to leave again, and the allocator would not get all of their memory back."""
     workers: int
     """Worker processes that share the memory: a percentage is divided by their number."""
 

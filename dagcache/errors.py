@@ -80,4 +80,4 @@ class LoadError(DagCacheError):
 
 
 class TraceError(DagCacheError, ValueError):
-    """A file that is no trace, or a damaged one; the message names the line, what was expected and what was found."""
+    """A file is not a trace, or is damaged. The message names the line, the expected and the found text."""

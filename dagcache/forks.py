@@ -28,7 +28,7 @@ a step while another thread forks."""
 def after_fork_in_child(step: _Step) -> None:
     """Run a step in each child that this process forks, in the order of registration. Thread-safe.
 
-    A bound method does not keep its object alive: the step ends with the object. A function stays for good. An
+    A bound method does not keep its object alive: the step ends with the object. A function stays permanently. An
     Exception in a step is one line in the log, and the other steps run.
     """
     _remove_ended_steps()

@@ -77,7 +77,7 @@ class LogLimits:
         """Write a line, or count it. Never raises an Exception, even if one of the host's log handlers does.
 
         Args:
-            cause: the operation that failed, as one of a few constants; each type of error is a cause of its own.
+            cause: the operation that failed, as one of a few constants; each type of error is a separate cause.
             message: with placeholders in the style of `logging`. It must not show content of a DAG.
             args: values for the placeholders.
             error: the error that was raised. Each line names its type; the first line has its traceback.

@@ -5,7 +5,7 @@ container, which may run other processes. The kernel's pressure stall informatio
 memory. Pages of files that the kernel can drop are never counted.
 
 - Above the high mark, or stalled: the budget shrinks below the held bytes, by a twentieth of the configured budget or
-  by the excess over the mark, whichever is more, down to a tenth of the configured budget. Live copies go first, and a
+  by the excess over the mark if that is more, down to a tenth of the configured budget. Live copies go first, and a
   tenth usually still holds every frozen copy. Shrinking waits only for the effect of the step before.
 - Below the low mark, a minute after the high mark was last exceeded: the budget grows back, a twentieth every 30 s.
 - Between the marks, five minutes after the high mark was last exceeded: the budget grows back, a twentieth every five
@@ -67,7 +67,7 @@ MOST_DOUBT = 8
 STALL_PERCENT = 20.0
 """Of the last ten seconds. All tasks waited for so long: the budget shrinks. Any task did: the budget does not grow.
 In a full control group of 200 MiB (Linux 6.18, SSD) a task that reads files now and then waited for 0 - 1 %, one that
-streams a file without a pause for 5 - 13 %, and one whose mapped file does not fit beside its memory for 17 - 31 %.
+streams a file without a pause for 5 - 13 %, and one with a mapped file larger than the free memory for 17 - 31 %.
 systemd-oomd kills at 60 %."""
 
 SHORTEST_INTERVAL = 0.1
@@ -101,10 +101,10 @@ class MemoryPressure:
     ``step`` acts once; ``watch`` does so in a daemon thread. Not thread-safe: after ``watch``, do not call ``step``.
 
     The configured budget is the last one that was requested (``cache.requested``). A percentage is resolved at each
-    step, so that the budget follows a container that is resized in place; a shrunken budget then keeps its bytes, or
-    falls to the new configured budget. ``cache.resize`` puts its budget in force at once and starts over. If the
-    configured budget is 0 (unbounded), the held bytes stand in for it when shrinking starts (at least a twentieth of
-    the limit); growing back to that unbinds the cache.
+    step, so the budget follows a container that is resized in place. A shrunken budget then keeps its bytes, or
+    falls to the new configured budget. ``cache.resize`` puts its budget in force immediately and starts over. If the
+    configured budget is 0 (unbounded), the held bytes at the first step down replace it (at least a twentieth of
+    the limit). When the budget has grown back to that, the cache is unbounded again.
 
     Args:
         cache: the cache that is resized.

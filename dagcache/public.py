@@ -1,4 +1,4 @@
-"""All public names, imported: what `dagcache` looks into when it is first asked for one."""
+"""All public names, imported. `dagcache` imports this module at the first access to one of them."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ lookup that returns, or raises an error of the loader, counts as exactly one of 
 - *hit (frozen)*: the bytes were resident and were thawed, by this lookup or by one that it joined;
 - *miss*: neither.
 
-So ``hits_live + hits_frozen + misses`` is the number of lookups, exactly, whatever the number of threads.
+So ``hits_live + hits_frozen + misses`` is exactly the number of lookups, with any number of threads.
 
 **Misses.** A miss counts as exactly one of four, so ``loads + load_failures + joins + absent == misses``:
 
@@ -16,26 +16,26 @@ So ``hits_live + hits_frozen + misses`` is the number of lookups, exactly, whate
 - *join*: another thread was loading the key already, and this lookup shares its value;
 - *absent*: nothing to load: the loader returned ``None``, or the lookup had none.
 
-A lookup that is interrupted (``KeyboardInterrupt`` and its like), refused because it would wait for itself, or short of
-the memory for a thaw (``MemoryError``; the entry stays, unless it was being popped) ends without being counted.
+A lookup is not counted if it is interrupted (``KeyboardInterrupt`` and similar), refused because it would wait for
+itself, or short of the memory for a thaw (``MemoryError``; the entry stays, unless the lookup is a ``pop``).
 
 **Removals.** Every entry that was admitted leaves exactly once, by one of the causes of `RemovalCause`. A live copy
 that is given up while its frozen copy stays is a *demotion* and no removal. A loaded value that was never admitted is a
 *rejection*, by one of the reasons of `Rejection`.
 
-**Bytes.** ``live_bytes + frozen_bytes + overhead_bytes`` is what the residents weigh; the budget bounds it at every
-moment. ``waiting_bytes`` is what left (demoted, removed, or served and not kept) and is not freed yet, because a caller
-holds it or because its turn has not come. After each call the sum of the four, ``total_bytes``, is within the budget,
-as long as callers hold no more than a quarter of it. What they hold beyond that is in the sum and takes no room from
-the residents: evicting cannot free it. ``serialized_bytes`` is what the loaders said that the same entries weigh where
-they come from; 0 for those without a statement.
+**Bytes.** ``live_bytes + frozen_bytes + overhead_bytes`` is the weight of the residents; the budget bounds it at every
+moment. ``waiting_bytes`` is the weight of values that left (demoted, removed, or served and not kept) and are not freed
+yet, because a caller holds them or because their turn has not come. After each call the sum of the four,
+``total_bytes``, is within the budget, if callers hold at most a quarter of it. Held bytes beyond that are in the sum,
+and take no room from the residents, because evicting cannot free them. ``serialized_bytes`` is the serialised length of
+the same entries, as stated by the loaders; 0 for those without a statement.
 
 **Values that left.** Each of them was taken apart (``taken_apart``), died when its holders dropped it (``died``), was
 left to the collector (``unbroken_cycles``), or waits (``waiting``).
 
-**Idle entries.** An entry whose idle time is up is not found by a lookup, and is not in ``len``, iteration and
-``entries()``. The bytes and the numbers of entries here are of what is held: when very many entries expire at once,
-they are removed and freed a few milliseconds per call, and until then they are in the ledger.
+**Idle entries.** An expired entry is not found by a lookup, and is not in ``len``, iteration and ``entries()``. The
+bytes and the numbers of entries here also count expired entries that are not removed yet. If very many entries expire
+at the same time, they are removed and freed in a few milliseconds per call.
 
 Counters only grow; ``clear`` does not reset them. A snapshot is consistent: it is taken under the cache's lock.
 """
@@ -78,7 +78,7 @@ class Rejection(enum.Enum):
     OVERSIZE = "oversize"
     """It weighs more than the whole budget."""
     POLICY = "policy"
-    """What is resident was predicted to be worth more."""
+    """The residents were predicted to be worth more."""
     SIZER = "sizer"
     """It could not be weighed."""
     OVERTAKEN = "overtaken"
@@ -206,20 +206,20 @@ class CacheStats:
     died: int
     """Values that left and died without that, of their last reference."""
     unbroken_cycles: int
-    """Values that left and could not be taken apart, whose memory is left to the collector."""
+    """Values that left and could not be taken apart; the collector frees their memory."""
     internal_errors: int
     """Faults of the cache's own that were logged and survived; anything but 0 is a bug to report."""
     load_seconds: Histogram
     thaw_seconds: Histogram
     entry_bytes: Histogram
-    """The weights of what is resident now, all tiers of an entry together."""
+    """The weights of the present residents, all tiers of an entry together."""
     max_bytes: int
     """The budget; 0 = unbounded."""
     live_bytes: int
     frozen_bytes: int
     overhead_bytes: int
     waiting_bytes: int
-    """Of what left the cache and is not freed yet, most of it held by callers."""
+    """Of values that left the cache and are not freed yet, most of them held by callers."""
     waiting: int
     """Values that left the cache and are held."""
     serialized_bytes: int
@@ -246,5 +246,5 @@ class CacheStats:
 
     @property
     def total_bytes(self) -> int:
-        """What the cache's values take of the process's memory."""
+        """The process's memory that the cache's values take."""
         return self.live_bytes + self.frozen_bytes + self.overhead_bytes + self.waiting_bytes

@@ -1,4 +1,4 @@
 """Metrics for Prometheus: their definitions, the collector, the endpoint, its announcement, and the reading of scrapes.
 
-May import the core, what stands below it, and ``prometheus_client``.
+May import the core, the levels below it, and ``prometheus_client``.
 """

@@ -163,7 +163,7 @@ METRICS: tuple[Metric, ...] = (
         "dagcache_sizing_error_ratio",
         "gauge",
         (),
-        "Recent mean of (estimate - exact walk) / exact walk, for loaded or for thawed values, whichever is larger.",
+        "Recent mean of (estimate - exact walk) / exact walk, for loaded or for thawed values: the larger one.",
         "Beyond a few per cent: do not trust the bytes, and report it.",
     ),
     Metric(

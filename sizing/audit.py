@@ -62,8 +62,8 @@ def audit_copy(
     """Compare all methods on throw-away copies of one value.
 
     ``make`` returns a new copy at each call, as a thaw or a load does. Up to four are alive at once. ``shared`` are
-    objects to leave out. ``estimate`` is an earlier answer to compare, in bytes. Not for processes whose other
-    threads allocate, or write to the standard error stream: see `allocated_bytes`.
+    objects to leave out. ``estimate`` is an earlier answer to compare, in bytes. Not for processes with other
+    threads that allocate, or write to the standard error stream: see `allocated_bytes`.
 
     Raises:
         Exception: an error of ``make`` or of the walk.

@@ -1,8 +1,8 @@
 """The control groups that bound the process's memory: their limits, their use, their stalls.
 
 ``/proc/self/cgroup`` names the process's group, and ``/proc/self/mountinfo`` the directories in which groups can be
-seen. A group counts only if it certainly is the process's own or one above that: a container may see mounts of another
-namespace, of a subtree, or of other groups altogether, and the limit of a wrong group is worse than none. See
+seen. A group counts only if it certainly is the process's own or one above that. A container may see mounts of another
+namespace, of a subtree, or of unrelated groups, and the limit of a wrong group is worse than none. See
 cgroups(7), cgroup_namespaces(7), proc_pid_mountinfo(5), and cgroup-v2.rst and cgroup-v1/memory.rst of the kernel.
 
 Every function may raise OSError where a file cannot be read at this moment (see `kernel_files.lines`).

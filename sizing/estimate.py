@@ -44,12 +44,12 @@ class Sized:
 class LearnedSizer:
     """Weighs values by a model of their features, and walks them where the model may be wrong. Thread-safe.
 
-    It walks while a model has few samples, when features are unlike all that it has seen, when a value would
-    take more than 2 % of the budget, and otherwise about one value in 32, at uneven distances. Once a model is
-    trained, walking is held to 1 % of the time that loading takes, as far as that is known.
+    It walks while a model has few samples, if features are unlike all earlier ones, and if a value would take more than
+    2 % of the budget. Otherwise it walks about one value in 32, at irregular intervals. Once a model is trained, walks
+    are limited to 1 % of the time of loads, if that is known.
 
-    A model that its own checks refute (their sum is off by more than 10 %) is not used: every value is walked, at any
-    cost, until 30 walks in a row agree with it. After a check that was far off, more walks have to agree, and after
+    A model is refuted if the sum of its checks is off by more than 10 %. Then every value is walked, at any cost, until
+    30 consecutive walks agree with the model. After a check that was far off, more walks have to agree, and after
     each further refutation twice as many. The model then comes back into use step by step: every second value is
     walked, every fourth, up to one in 32.
 
@@ -373,7 +373,7 @@ def _usable(features: Sequence[float]) -> tuple[float, ...]:
 
 
 def _traits(row: tuple[float, ...]) -> tuple[float, ...]:
-    """What a graph is recognised by: its size in every feature, and the proportions of the features."""
+    """The traits that identify a graph: its size in every feature, and the proportions of the features."""
     first = row[0] or 1.0
     return (*row, *(feature / first for feature in row[1:]))
 

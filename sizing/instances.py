@@ -24,7 +24,7 @@ from typing import Any
 from dagcache.sizing.blocks import COLLECTORS_LINKS, header, rounded
 
 MANAGED_DICT = 1 << 4 if sys.version_info >= (3, 11) else 0
-"""The flag of classes whose instances have a dict or values at a place that the interpreter manages."""
+"""The flag of classes with instances that have a dict or values at a place that the interpreter manages."""
 
 _IN_THE_OBJECT = sys.version_info >= (3, 13)
 _IN_A_BLOCK = sys.version_info >= (3, 11) and not _IN_THE_OBJECT
@@ -41,10 +41,10 @@ Read = Callable[[int], int]
 
 @dataclass
 class Attributes:
-    """What holds the attributes of the instances of a graph."""
+    """The blocks with the attributes of the instances of a graph."""
 
     nbytes: int = 0
-    """Blocks that are not among the graph's objects, and what their own sizes leave out, bytes."""
+    """Blocks that are not among the graph's objects, and the bytes that their own sizes omit."""
     own_dicts: set[int] = field(default_factory=set)
     """The ids of the instances' dicts; their keys are attribute names."""
 
@@ -128,7 +128,7 @@ class Attributes:
 
 
 def _body_bytes(weighed: object) -> int:
-    """What the walk takes for the body of a dict; 0 if it has left the dict out."""
+    """The walk's weight of the body of a dict; 0 if it has omitted the dict."""
     return dict.__sizeof__(weighed) - dict.__basicsize__ if type(weighed) is dict else 0
 
 
@@ -140,7 +140,7 @@ def _values_bytes(room: int) -> int:
 
 
 def _slots(of: type) -> int:
-    """How many attributes the instances of a class have elsewhere."""
+    """The number of attributes that the instances of a class have in slots."""
     own = (vars(base).values() for base in of.__mro__ if base.__flags__ & _HEAP_TYPE)
     return sum(type(each) is types.MemberDescriptorType for each in chain.from_iterable(own))
 

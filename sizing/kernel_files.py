@@ -30,7 +30,7 @@ def lines(path: Path) -> list[str]:
 
 
 def numbers(path: Path, label: str | None = None) -> Iterator[int]:
-    """The number in a file of one number, or the numbers in the lines whose first word is the label.
+    """The number in a file of one number, or the numbers in the lines that begin with the label.
 
     Raises:
         OSError: as `lines` does.

@@ -47,7 +47,7 @@ _PRINTED = [("", 1), *((unit, size) for unit, size in _UNITS.items() if re.fullm
 
 @dataclass(frozen=True)
 class ByteLimit:
-    """A limit in bytes, as a share of memory, or none at all; a value, so it can be shared between threads.
+    """A limit in bytes, as a share of memory, or none; a value, so it can be shared between threads.
 
     Exactly one of ``nbytes`` and ``percent`` is above zero; both are zero when there is no limit.
     """

@@ -70,9 +70,9 @@ def unreclaimable_bytes(status: Path = Path("/proc/self/status"), statm: Path = 
 def memory_limit(root: Path = _ROOT) -> MemoryLimit:
     """The least memory limit of the process's control group and all above it, else the memory of the machine.
 
-    ``memory.max`` and ``memory.high`` (version 2) or ``memory.limit_in_bytes`` (version 1). Limits of no effect
-    (``max``, or not below the machine's memory) and unreadable ones count as none, and so do those of groups that are
-    not certainly the process's own or above it. Reads a dozen small files below ``root``, which is where ``proc`` and
+    ``memory.max`` and ``memory.high`` (version 2) or ``memory.limit_in_bytes`` (version 1). Limits without effect
+    (``max``, or not below the machine's memory) and unreadable ones do not count. Nor do limits of groups that are not
+    certainly the process's own or above it. Reads a dozen small files below ``root``, which is where ``proc`` and
     ``sys`` are. If even the machine's memory is unknown, it is taken as 1 GiB. While no file can be read, because no
     file descriptor is free, the last answer stands. Never raises. Thread-safe.
     """
@@ -105,8 +105,8 @@ def container_use(root: Path = _ROOT) -> list[MemoryUse]:
 def memory_stall(root: Path = _ROOT) -> Stall:
     """How much of the last ten seconds was spent waiting for memory, by the kernel's PSI. Thread-safe.
 
-    That of the process's own control group (version 2). Without one, and if no group limits the memory, it is that of
-    the machine; within a limited group the machine's stalls may be those of others only, and count as none.
+    The stalls of the process's own control group (version 2), or those of the machine if no group limits the memory.
+    Within a limited group without PSI there are none, because the machine's stalls may belong to other groups.
 
     Raises:
         OSError: the kernel cannot answer at this moment: no file descriptor is free.

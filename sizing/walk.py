@@ -78,15 +78,15 @@ def weigh(
 ) -> Weight:
     """Weigh everything that is reachable from ``value``, each object once.
 
-    ``shared`` holds the ids of objects that other graphs use too: they and what only they reach weigh
+    ``shared`` holds the ids of objects that other graphs also use: they and the parts that only they reach weigh
     nothing, and so do instances of ``stop_types`` and `STOP_TYPES`. Never touches ``__dict__`` and never
     calls into the objects, except for their ``__sizeof__``. Thread-safe; a thread that mutates the graph
     meanwhile makes the result approximate.
 
-    ``most_alike`` bounds the time that a giant takes. Where one step of the walk leads to half as many objects
-    again of one class, so many of them are followed, in blocks that are spread over all, and stand for the
-    others. Neighbours are taken together because they mostly refer to each other. Over DAGs of 20,000 tasks a
-    sample of 2,048 is within 3 % of the whole.
+    ``most_alike`` bounds the time that a giant takes. If one step of the walk leads to more than 1.5 times as many
+    objects of one class, only ``most_alike`` of them are followed, in blocks that are spread over all of them, and
+    stand for the others. Neighbours are taken together because they mostly refer to each other. Over DAGs of 20,000
+    tasks a sample of 2,048 is within 3 % of the whole.
     """
     graph = _Graph(STOP_TYPES + stop_types, shared, most_alike)
     complete = graph.explore([value], node_limit)
@@ -190,7 +190,7 @@ class _Graph:
         return of in self._stopped
 
     def attributes(self) -> Attributes:
-        """What holds the attributes of the instances."""
+        """The blocks with the attributes of the instances."""
         attributes = Attributes()
         for of, nodes in self._nodes.items():
             if of.__dictoffset__ and not issubclass(of, _BODIED):

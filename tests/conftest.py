@@ -114,7 +114,7 @@ def _no_thread_outlives_its_test() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     if left := set(threading.enumerate()) - before:
-        gc.collect()  # some end with what they work for
+        gc.collect()  # some end with their owner
         for thread in left:
             thread.join(_PATIENCE)
     assert not {thread.name for thread in left if thread.is_alive()}
@@ -122,7 +122,7 @@ def _no_thread_outlives_its_test() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _every_failure_is_a_first_one() -> None:
-    """What an earlier test has had written is not left out of a later one's log."""
+    """Forget the log lines of earlier tests, so that a later one has its own."""
     log_limits._process.forget()
 
 
@@ -152,7 +152,7 @@ def loader(database: Database) -> Iterator[SerializedDagLoader]:
 
 @pytest.fixture(scope="module")
 def only_our_objects() -> Iterator[None]:
-    """Collections look at what the tests of a module make, and are quick."""
+    """Keep collections fast: they visit only the objects of a module's tests."""
     gc.collect()
     gc.freeze()
     yield
@@ -161,7 +161,7 @@ def only_our_objects() -> Iterator[None]:
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """What is freed in a test is not freed by the collector; and what is left over, it finds in the end."""
+    """Keep the collector off during a test; it frees the remaining objects afterwards."""
     gc.collect()
     gc.disable()
     yield

@@ -1,6 +1,6 @@
 """The contents of the built distributions: ``python -m tools.distributions FOLDER``.
 
-The wheel has the package with its data and nothing else. The sdist has the documentation and the tests as well.
+The wheel has only the package with its data. The sdist also has the documentation and the tests.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ IN_SDIST = (
 
 
 def faults(folder: Path) -> list[str]:
-    """What is wrong with the wheel and the sdist in a folder."""
+    """The faults of the wheel and the sdist in a folder."""
     wheels, sdists = list(folder.glob("*.whl")), list(folder.glob("*.tar.gz"))
     if len(wheels) != 1 or len(sdists) != 1:
         return [f"expected one wheel and one sdist in {folder}, found {len(wheels)} and {len(sdists)}"]

@@ -1,6 +1,6 @@
 """The tests against real Airflow, on older versions of it: ``python -m tools.matrix [VERSION ...]``.
 
-Each version has a virtual environment of its own, ``.venv-matrix/<version>``, which is built once.
+Each version has a separate virtual environment, ``.venv-matrix/<version>``, which is built once.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ PINS: dict[str, tuple[str, ...]] = {
     "3.2.2": ("sqlalchemy<2.1", "fastapi<0.137", "cadwyn<8"),
     "3.3.1": ("fastapi<0.137", "cadwyn<8"),
 }
-"""The versions, each with what has moved on since without it.
+"""The versions, each with pins for libraries that it does not support in newer versions.
 
 The oldest, the last of each minor release, and both sides of each change to the DAG bag: 3.2.2 bounded
-the API server's, 3.3.1 is the last before the class was split. The newest, 3.3.2, is what `make airflow-check` uses.
+the API server's, 3.3.1 is the last before the class was split. `make airflow-check` uses the newest, 3.3.2.
 """
 COMMON = ("psycopg2-binary>=2.9", "asyncpg>=0.30", "pytest>=8.2")
 
 
 class Result(NamedTuple):
-    """What the tests of one version came to."""
+    """The result of the tests of one version."""
 
     version: str
     code: int
@@ -57,7 +57,7 @@ def build(version: str) -> Path:
 
 
 def run(version: str, arguments: Sequence[str]) -> Result:
-    """Run the tests of a version; what they print goes to the terminal."""
+    """Run the tests of a version; their output goes to the terminal."""
     python = build(version)
     report = VENVS / version / "report.xml"
     report.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """The unit tests of the rooms that need no Airflow, on every other supported Python: ``python -m tools.pythons``.
 
-Each version has a virtual environment of its own, ``.venv-pythons/<version>``, which is built once. As many run at a
+Each version has a separate virtual environment, ``.venv-pythons/<version>``, which is built once. As many run at a
 time as there are processors. A version that is not installed is named and is not a failure: CI's machine has one.
 """
 
@@ -76,7 +76,7 @@ def run(version: str) -> Result:
 
 
 def report(results: Sequence[Result]) -> int:
-    """Print a line per version, and what failed; the exit code."""
+    """Print a line per version, and the failures; the exit code."""
     lines = [result.output for result in results if result.output] + [result.line() for result in results]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Traces of an API server: people who look at DAGs and their history."""
+"""Traces of an API server: views of DAGs and of their history."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def api_server(
 
     85 % go to the newest version, the rest some steps into the history; a view is 1 - 6 lookups within
     2 s; new versions attract views for a while. With `scans` there is a listing of 60 DAGs every
-    15 min, of all every 2 h, and every 20 min somebody walks through one DAG's history.
+    15 min, of all every 2 h, and every 20 min a walk through one DAG's history.
     """
     return _Server(name, np.random.default_rng(seed), dags, alpha, churn_per_day).run(hours, rate, scans)
 

@@ -53,7 +53,7 @@ def _no_gc() -> Iterator[None]:
 
 
 def _full_cache(residents: int) -> Predicted:
-    """A cache whose residents have shown gaps, and with a ghost for every key that will return."""
+    """A cache of residents with known gaps, and with a ghost for every key that will return."""
     rng = random.Random(2)
     cache = Predicted(residents * NBYTES)
     for key in range(residents):

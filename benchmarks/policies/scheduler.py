@@ -44,8 +44,8 @@ class Installation:
 def scheduler(name: str = "sched", seed: int = 3, installation: Installation | None = None) -> Trace:
     """Lookups of a scheduler loop.
 
-    Creating a run looks the newest version up, starting it looks it up again; then every loop examines
-    the runs whose last examination is longest ago, on the version each was created with.
+    The creation of a run looks the newest version up, and its start looks it up again. Then every loop examines
+    the runs with the oldest examination, each on the version of its creation.
     """
     return _Simulation(installation or Installation(), np.random.default_rng(seed)).run(name)
 

@@ -33,7 +33,7 @@ def policy_table(rows: Mapping[str, Row]) -> str:
 
 
 def case_table(results: Iterable[CaseResult]) -> str:
-    """Case by case as a Markdown table: ours, two that are known best, and whichever rival was cheapest."""
+    """Case by case as a Markdown table: ours, two well-known ones, and the cheapest rival."""
     cells = []
     for result in results:
         rivals = [policy for policy in result.costs if policy != OURS]

@@ -77,7 +77,7 @@ def alternating(
 
 
 def slowdown(name: str = "slowdown", seed: int = 9, length: int = 120_000, growth: float = 1.15) -> Trace:
-    """A loop whose lap grows by `growth` each time: the next gap is always longer than the last."""
+    """A loop with laps that grow by `growth` each time: the next gap is always longer than the last."""
     keys: list[int] = []
     lap = 200.0
     while len(keys) < length:

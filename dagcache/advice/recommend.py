@@ -51,10 +51,10 @@ def scheduler_limit(points: Sequence[Point], *, uncached_seconds: float, idle_by
         f"with {format_bytes(fit.max_bytes)}, {1 - fit.missed:.1%} of the busiest moment's lookups need no load, and"
         f" a sweep takes {fit.seconds_per_sweep:.2f} s of thaws; without a cache, {uncached_seconds:.2f} s of loads",
         f"{format_bytes(idle_bytes)} for versions that wait, frozen, for their next run" if idle_bytes else "",
-        "a quarter more, for what the past has not seen" if limit > _LEAST else "no less than that is worth setting",
+        "a quarter more, as a reserve" if limit > _LEAST else "the smallest limit that is recommended",
     ]
     if everything * _HEADROOM <= limit:
-        reasons.append(f"all that was ever in use at once, {format_bytes(everything)}, stays live")
+        reasons.append(f"all versions of the busiest moment, {format_bytes(everything)}, stay live")
     return Advice("max_bytes", format_limit(limit), limit, tuple(filter(None, reasons)))
 
 
@@ -94,14 +94,14 @@ def idle_time(gaps: Sequence[float], sweep_seconds: float) -> Advice:
     usual = relevant[min(len(relevant) - 1, int(_SHARE_OF_GAPS * len(relevant)))] if relevant else 0.0
     wanted = max(usual, _SWEEPS * sweep_seconds)
     ttl = next((ttl for ttl in _TTLS if ttl >= wanted), max(_TTLS[-1], round(wanted)))
-    reasons = [f"the longest sweep took {sweep_seconds:.0f} s: no version in use comes near it"]
+    reasons = [f"the longest sweep took {sweep_seconds:.0f} s, so versions in use never expire"]
     if relevant:
         reasons.append(
-            f"19 of 20 versions that were taken up again within {_TTLS[-1] // 3600} hours were so within"
+            f"of the versions that were used again within {_TTLS[-1] // 3600} hours, 19 of 20 were used again within"
             f" {usual / 60:,.0f} minutes"
         )
     else:
-        reasons.append("no version was taken up again after a pause: the default")
+        reasons.append("no version was used again after a pause: the default")
     return Advice("ttl", str(ttl), 0, tuple(reasons))
 
 

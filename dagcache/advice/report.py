@@ -21,7 +21,7 @@ _BIGGEST = 5
 
 @dataclass(frozen=True, slots=True)
 class BigDag:
-    """A DAG whose newest version is among the heaviest."""
+    """A DAG with one of the heaviest newest versions."""
 
     dag_id: str
     tasks: int

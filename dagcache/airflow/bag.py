@@ -3,7 +3,7 @@
 Airflow's own code loads: a load calls the bag's inherited method, which misses in its mapping (`NothingToFind`) and so
 reads the row. Rules:
 
-- None means "not in the database" and nothing else, unless a quarantine is set. Airflow's exceptions pass unwrapped.
+- None means only "not in the database", unless a quarantine is set. Airflow's exceptions pass unwrapped.
 - Airflow gives the newest version of a DAG to one caller alone, and so does this bag.
 - A DAG is kept and shared only if it equals what this bag loads without a cache. It is served only until the window
   has passed since the start of the database view in which it was found.
@@ -207,7 +207,7 @@ class CachedLookups:
         return self._load_as_airflow(load)
 
     def _settle(self, load: _Load) -> bool:
-        """Invalidate an entry whose content is stale in the view of the session; False if the session's view is older.
+        """Invalidate an entry with stale content in the view of the session; False if the session's view is older.
 
         Afterwards the load expects the content that may be served; None stands for any current content.
         """
@@ -428,7 +428,7 @@ def _as_uuid(version_id: Any) -> Any:
 
 
 def cached_bag(base: type, component: str, make_component: Callable[..., Component]) -> type:
-    """A subclass of one of Airflow's bag classes whose lookups go through a cache."""
+    """A subclass of one of Airflow's bag classes with lookups through a cache."""
     return type(
         f"DagCache{base.__name__}",
         (CachedLookups, base),

@@ -1,7 +1,7 @@
 """Facts about Airflow for `dagcache doctor`, reported line by line by a separate process.
 
-``python -m dagcache.airflow.diagnosis`` writes one line of JSON per fact, ``{"fact": name, ...}``, as soon as the fact
-is known: the caller has a time limit, and a database may not answer. No line shows a password.
+``python -m dagcache.airflow.diagnosis`` writes one line of JSON per fact, ``{"fact": name, ...}``. It does so as soon
+as the fact is known, because the caller has a time limit and a database may not answer. No line shows a password.
 
 This module must not import `dagcache.airflow.bootstrap` before it knows whether Airflow has done so: that import
 installs the hook.

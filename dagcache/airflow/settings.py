@@ -20,7 +20,7 @@ class Settings:
     """The settings of one component."""
 
     enabled: bool
-    """False with ``mode = off``; the other settings then have their defaults, whatever is set."""
+    """False with ``mode = off``; the other settings then have their defaults."""
     cache: CacheConfig
     high_watermark: float
     """The share of the memory limit above which the cache shrinks."""

@@ -9,7 +9,7 @@ each call. So a thread can hold a lock that a call has acquired before the inter
 
 Then every other thread waits forever. Here the owner is known before the lock is its own: an atomic `dict.setdefault`
 puts a *token*, a new object each time, into a slot (a dictionary). The ``finally`` block looks up which token is there,
-with operators only. There is no call between the first instruction of the block and the release, and so no interrupt.
+with operators only. No call, and so no interrupt, comes between the first instruction of the block and the release.
 
 Two cases remain: a thread that dies without unwinding its stack, and a debugger or tracer that raises within
 ``finally``. A waiter that is not served for some time looks at the holder's stack. If the frame of the token is not on
@@ -87,7 +87,7 @@ class Lock:
         return result
 
     def try_run(self, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Run an action alone, or return False if another action is running, be it of this thread. Never waits."""
+        """Run an action alone, or return False if another action is running, also one of this thread. Never waits."""
         while self._attempt(action, args, kwargs) is _BUSY:
             if not self._give_up_if_leaked():
                 return False
@@ -174,7 +174,7 @@ def _has_ended(token: Any) -> bool:
 def _is_on_stack(token: int, top: FrameType) -> bool | None:
     """Whether the frame that took a token is on a stack; None if that is unknown.
 
-    The stack of another thread may change meanwhile. What stands below the token stays, and a frame above it that
+    The stack of another thread may change meanwhile. Frames below the token stay, and a frame above it that
     returns still knows its caller. Only a generator that yields forgets it; but it is never the end of a stack.
     """
     frame = top

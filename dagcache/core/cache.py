@@ -81,14 +81,14 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         freezer: how values are frozen. None is another way to write ``frozen=False``, which `config` shows.
         clock: monotonic seconds.
         on_removal: ``on_removal(info, cause)`` is called for every entry that left, outside the lock; its errors are
-            logged and counted. Any call of any thread may run it, a plain `get` too, and for entries that another
-            thread has evicted: it must not take a lock that a caller of the cache may hold. Put the removal on a queue
-            (``deque.append``) and handle it elsewhere; docs/library.md shows how.
+            logged and counted. Any call of any thread may run it, also a plain `get`, and also for entries that another
+            thread has evicted. So it must not take a lock that a caller of the cache may hold. Put the removal on a
+            queue (``deque.append``) and handle it elsewhere; docs/library.md shows how.
         version_of: ``version_of(key) -> (family, order) | None``, for keys that hold their version: it gives
             `Loaded.version` to assigned values, and to loaded ones that come without it.
         breaker: takes apart cyclic values that left and have no holders; None leaves that to the collector.
-        shared: objects of which the process has one each and to which many values refer (singletons, time zones): they
-            are frozen by reference, count in no value's weight, and are never taken apart. The cache holds them.
+        shared: objects that exist once per process and to which many values refer (singletons, time zones). They are
+            frozen by reference, count in no value's weight, and are never taken apart. The cache holds them.
 
     Raises:
         ConfigError: (a ValueError) a setting cannot be read.
@@ -220,10 +220,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
     ) -> V | None:
         """The value under a key, or else the value that `loader(key)` returns; it is kept if the policy admits it.
 
-        However many threads ask for one key, one of them loads, and the others wait and share the value. They share
-        nothing else: if the load fails or finds nothing, each of them calls its own loader, one at a time. A loader
-        that returns None says that there is no value: None is returned and nothing kept. It may return `Loaded`, which
-        holds further facts.
+        If many threads ask for one key, one of them loads, and the others wait and share the value. They share only the
+        value: if the load fails or finds nothing, each of them calls its own loader, one at a time. A loader returns
+        None if a key has no value. Then None is returned and nothing is kept. It may return `Loaded`, with further
+        facts.
 
         Args:
             key: what to look up.
@@ -232,7 +232,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
                 None: no limit.
 
         Raises:
-            Exception: whatever this caller's loader raised; nothing is kept.
+            Exception: the error of this caller's loader; nothing is kept.
             RecursiveLoadError: the load would wait for itself.
             OversizeError: the value cannot be kept, with ``oversize="raise"``.
 
@@ -323,7 +323,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         renew: bool = False,
         timeout: float | None = None,
     ) -> Fetched[V | None]:
-        """As `get_or_load`, and which content of the key the value is; without a loader nothing is loaded.
+        """As `get_or_load`, with the identity of the value's content; without a loader nothing is loaded.
 
         Args:
             key: what to look up.

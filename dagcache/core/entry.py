@@ -12,8 +12,8 @@ from dagcache.stats import EntryInfo
 
 FRESH_SECONDS = 0.05
 """Seconds after a noted use in which hits are not noted, because noting takes microseconds. Idle times are exact to
-this. With half a second, live copies in a faster sweep would seem to be used only
-every second time, and would leave for frozen ones: a fifth more of the lookups thawed."""
+this. With half a second, only every second use in a faster sweep would be noted. Live copies would leave for frozen
+ones, and a fifth more of the lookups would thaw."""
 
 FRESH_SHARE = 0.125
 """The same as a part of the TTL, for short TTLs."""

@@ -13,8 +13,8 @@ HELD_PART = 4
 Eviction does not free them, so a caller that holds much would otherwise empty the cache."""
 
 HELD_DECAY = 11
-"""Of the bytes that callers no longer hold, the residents get 1 / 2 ** 11 back at each look: half of them within about
-1,400 looks, which is about one sweep."""
+"""The residents get back 1 / 2 ** 11 of the bytes that callers no longer hold, at each look. That is half of them in
+about 1,400 looks, or one sweep."""
 
 UNLIMITED = 2**62
 """The limit of a cache without a budget, bytes."""

@@ -13,7 +13,7 @@ V_co = TypeVar("V_co", covariant=True)
 class Loaded(Generic[V_co]):
     """A loaded value with further facts: a loader may return it instead of the bare value.
 
-    ``Loaded(None)`` is the value ``None``, cached as any other. A bare ``None`` means that there is no value.
+    ``Loaded(None)`` is the value ``None``, cached as any other. A bare ``None`` means that the key has no value.
     """
 
     value: V_co

@@ -48,7 +48,7 @@ class Reweighing:
         """Weigh a copy's value if the price allows it, bytes; None if it does not, or another thread weighs.
 
         Raises:
-            Exception: what the weighing raises. The copy is not due again at once.
+            Exception: an error of the weigher. The copy is not due again immediately.
 
         """
         found: list[int] = []

@@ -1,8 +1,8 @@
 """Single flight: of all threads that want one key, one loads or thaws it and the others wait for the result.
 
-Followers share a *value* and nothing else. A flight that ends without one (the loader failed or found nothing, the key
-was invalidated, the leader was interrupted) is *abandoned*: each follower starts over with its own loader, and so gets
-an error, or an absence, of its own.
+Followers share only a *value*. A flight that ends without one (the loader failed or found nothing, the key was
+invalidated, the leader was interrupted) is *abandoned*. Then each follower starts over with its own loader, and gets
+its own error or absence.
 
 The leader holds the lock `Flight.pending` in a ``with`` statement from before any other thread can know of the flight.
 The interpreter itself releases it. So however the leader's frame ends, an interrupt between any two instructions
@@ -190,7 +190,7 @@ class Flights:
         me = threading.current_thread()
         led = _led()
         ahead = [flight]
-        for other in ahead:  # it grows on the way
+        for other in ahead:  # it grows during the loop
             if other.is_over:
                 continue
             if other in led:

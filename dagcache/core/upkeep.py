@@ -1,4 +1,4 @@
-"""The upkeep of a cache: expiry of idle entries, and disposal of what left, a few milliseconds per call.
+"""The upkeep of a cache: expiry of idle entries, and disposal of released ones, a few milliseconds per call.
 
 The cache has no thread of its own. Lookups, changes and views do the work that others have left, each within its
 `Allowance`.
@@ -22,7 +22,7 @@ _EXPIRY_BATCH = 256  # the same, where all entries are looked at
 
 
 class Upkeep:
-    """Expires, disposes, and charges residents for what callers hold. Thread-safe.
+    """Expires, disposes, and charges residents for values that callers hold. Thread-safe.
 
     ``repair`` mends the cache after a torn change, and ``repaired`` reports that: see `CriticalSection`.
     """
@@ -43,12 +43,12 @@ class Upkeep:
         self._clock = clock
         self._settles = False
         self.timer: Callable[[], float] = time.perf_counter
-        """What allowances are measured with, seconds."""
+        """The clock that measures allowances, seconds."""
         self._section = CriticalSection(repair=repair, repaired=repaired, after=self._take_released)
 
     @property
     def section(self) -> CriticalSection:
-        """The critical section of the cache: each step in it ends with a look at what left."""
+        """The critical section of the cache: each step in it ends with a look at the released entries."""
         return self._section
 
     # ---- for calls of the cache, without the lock ----
@@ -96,13 +96,13 @@ class Upkeep:
         if self._settles:  # `_settle` is the caller, and goes on
             self._settles = False
             return self._dispose_for_a_while
-        # Objects freed before a thaw do not offset those that it makes: a collection would be due all the same.
+        # Objects freed before a thaw do not offset those that it makes: a collection would still be due.
         before_a_thaw = bool(self._flights) and gc.isenabled()
         is_due = self._disposer.is_due or (self._disposer.is_awaited and not before_a_thaw)
         return self._tidy if is_due else None
 
     def _tidy(self) -> None:
-        """Dispose of what left and charge what callers hold of it: after a change, outside the lock."""
+        """Dispose of released entries and charge those that callers hold: after a change, outside the lock."""
         self._dispose_for_a_while()
         self._settle()
 
@@ -130,7 +130,7 @@ class Upkeep:
         return self._store.settle(self._disposer.held_bytes, self._clock())
 
     def _expire_within(self, allowance: Allowance) -> None:
-        """Expire idle entries and dispose of what left, until the time is up."""
+        """Expire idle entries and dispose of released ones, until the time is up."""
         if self._section.entered() or self._disposer.is_disposing:
             return
         while self.is_any_due():

@@ -1,4 +1,4 @@
-"""A throw-away Airflow that shows the cache at work: generated DAGs, waiting runs, and sweeps over all versions.
+"""A throw-away Airflow that demonstrates the cache: generated DAGs, waiting runs, and sweeps over all versions.
 
 May import all rooms but `dagcache.cli`. Only the command line imports it.
 """

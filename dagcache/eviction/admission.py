@@ -21,7 +21,7 @@ from dagcache.eviction.ranking import Ranking, worse_than
 _PROBATION_SHARE = 0.05  # of the budget
 _PROBATION_SHARE_MAX = 0.5  # even if a mean newcomer is large
 _PROBATION_ENTRIES = 8  # mean newcomers that probation should have room for
-_FEWEST_TRIALS = 1e-9  # never 0, however long there was no trial: it is a divisor
+_FEWEST_TRIALS = 1e-9  # never 0, even after a long time without trials: it is a divisor
 _DECAY = 0.99  # per admission, of the learned counts
 _MEAN_STEP = 0.01  # weight of the latest newcomer in the mean size
 _HITS_COUNTED = 4  # per node, so that one busy node does not outvote the others

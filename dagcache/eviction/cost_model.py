@@ -1,8 +1,8 @@
 """The cost model: seconds to restore a value, without the noise of single measurements.
 
-One load that met a busy database could otherwise keep its entry in the cache for hours: with errors above a factor of
-three, a ranking by cost is worse than one without cost. So each measurement is limited to a factor of the usual time
-for values of its size.
+One slow load from a busy database could otherwise keep its entry in the cache for hours. If costs are wrong by more
+than a factor of three, a ranking by cost is worse than one without. So each measurement is limited to a factor of the
+usual time for values of its size.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ghosts: the access histories of keys whose entries are gone."""
+"""Ghosts: the access histories of keys that are no longer resident."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The policy of one tier: which node leaves, and whether a newcomer is admitted.
 
 A scheduler uses its versions in a cycle, so the most recently used version is the last one to be needed again. LRU
-keeps exactly that one. The policy instead predicts the next use of each key from the gaps between its past uses, as
-Belady (1966) would if the future were known, and evicts by predicted reuse per byte. `ranking` holds the nodes in that
-order, `probation` the newcomers without a known gap, and `admission` decides on newcomers. The rules and their
+keeps exactly that one. The policy instead predicts the next use of each key from the gaps between its past uses, and
+evicts by predicted reuse per byte. Belady's rule (1966) does the same with a known future. `ranking` holds the nodes in
+that order, `probation` the newcomers without a known gap, and `admission` decides on newcomers. The rules and their
 measurements are in docs/policy.md and docs/internals/policy-log.md.
 """
 
@@ -93,7 +93,7 @@ class Policy:
         self._probation.clear()
 
     def next_victim(self, now: float) -> Node | None:
-        """Return the approximately worst node, for a gauge: cheap, changes nothing; None if there is no node."""
+        """Return the approximately worst node, for a gauge: cheap, changes nothing; None without nodes."""
         return self._ranking.next_victim(now, self._admission.spared) or next(iter(self._probation), None)
 
     def check_invariants(self) -> None:

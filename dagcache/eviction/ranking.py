@@ -109,7 +109,7 @@ class Ranking:
         return self._worst_score
 
     def next_victim(self, now: float, spared: float) -> Node | None:
-        """Return the approximately worst node, for a gauge: cheap, changes nothing; None if there is no node."""
+        """Return the approximately worst node, for a gauge: cheap, changes nothing; None without nodes."""
         if not self._nodes:
             return None
         few = len(self._nodes) <= FULL_SCAN

@@ -62,7 +62,7 @@ class Freezer(Protocol):
 class PickleFreezer:
     """Freezes by pickle and zlib; weak proxies stay weak, ``shared`` objects are referred to, not copied.
 
-    ``shared``: objects of which the process has one each (singletons, time zones, common empty lists). A
+    ``shared``: objects that exist once per process (singletons, time zones, common empty lists). A
     thawed value refers to the same objects again. Each costs some 25 nanoseconds per thaw, so use hundreds
     of them, not tens of thousands. The freezer holds them.
     ``reducers``: functions that pickle instances of exactly these types, as in ``copyreg``.
@@ -72,8 +72,8 @@ class PickleFreezer:
     ``rule``: returns the reducer for a class, or raises FreezeError. It is called for each class of which a value has
     an instance, except those named above, builtin containers and values, functions, and classes that are values.
     ``rebuilt``: returns the parts of a value that a thaw gets by calling a function, each with the call.
-    ``sets``: returns the sets in a value. The freezer finds all sets by itself; but it pickles a value a second time
-    if a set that this function did not return must be rebuilt to keep its order.
+    ``sets``: returns the sets in a value. The freezer finds all sets by itself. But if it has to rebuild the order of
+    a set that this function did not return, it pickles the value a second time.
 
     Thread-safe. Never thaw bytes that do not come from this object.
     """
@@ -103,7 +103,7 @@ class PickleFreezer:
         self._salt = int.from_bytes(os.urandom(4), "little")
 
     def freeze(self, value: object) -> Frozen:
-        """Pickle and compress; raises FreezeError from whatever error the value's own parts raised.
+        """Pickle and compress; raises FreezeError from any error of the value's own parts.
 
         No thread may change the value meanwhile. MemoryError and BaseExceptions that are not Exceptions pass through. A
         value with instances of classes that were not frozen before is thawed once, and that copy is taken apart.

@@ -1,4 +1,4 @@
-"""Proven classes: those whose instances have been thawed successfully.
+"""Proven classes: instances of them have been thawed successfully.
 
 Some classes can be pickled but raise an error when they are unpickled. If its ``__getattr__`` reads an attribute, for
 example, a class recurses without end while it has no attributes yet. So the first value with an instance of a class is

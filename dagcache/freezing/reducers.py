@@ -1,7 +1,7 @@
 """Reducers: the functions that pickle the instances of each class, chosen by a rule, and a fast one for plain classes.
 
-The fast one is for instances with all of their state in ``__dict__``. Pickle restores such a state by looking for a
-``__setstate__`` (which calls the class's ``__getattr__``, if it has one) and then copying the dict into that of the
+The fast one is for instances with all of their state in ``__dict__``. To restore such a state, pickle first looks for a
+``__setstate__``, which calls the class's ``__getattr__`` if there is one. Then it copies the dict into that of the
 instance, key by key. Here the unpickled dict becomes that of the instance, by the C function behind
 ``instance.__dict__ = state``. On graphs of operators a thaw takes about 0.8 of the time.
 """
@@ -30,8 +30,8 @@ _METHODS: dict[type, Reducer] = {types.MethodType: _own_way, types.BuiltinFuncti
 class ReducerTable(dict[type, Reducer]):
     """A pickler's dispatch table for one dump. It calls a rule for each class that it meets.
 
-    It does not call the rule for builtin containers and values; for functions and classes, which are the same objects
-    after a thaw; for the classes in ``known``; and for methods, which depend on the object that they are bound to.
+    It does not call the rule for builtin containers and values, and for the classes in ``known``. Functions and classes
+    are the same objects after a thaw, and methods depend on their object, so it does not call the rule for them either.
     """
 
     def __init__(self, known: Mapping[type, Reducer], rule: ClassRule | None) -> None:

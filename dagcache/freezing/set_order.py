@@ -119,13 +119,13 @@ def _seeded(kind: Any, adding: list[Any], seeds: int) -> Recipe:
 
 
 def seeded_frozenset(adding: list[Any], seeds: int) -> frozenset[Any]:
-    """A frozenset whose table had its final size from the first element on; ``seeds``: how many settle that size."""
+    """A frozenset. Its table has the final size from the first element on; the first ``seeds`` of them determine it."""
     first = frozenset(dict.fromkeys(adding[:seeds]))
     return first.union(adding[seeds:]) if seeds < len(adding) else first
 
 
 def seeded_set(adding: list[Any], seeds: int, occupied: Iterable[int] = ()) -> set[Any]:
-    """A set whose table had its final size from the first element on, and some slots occupied meanwhile."""
+    """A set. Its table has the final size from the first element on, and some slots are occupied meanwhile."""
     obstacles = [_Obstacle(slot) for slot in occupied]
     coming = [*obstacles, *adding]
     built: set[Any] = set(dict.fromkeys(coming[:seeds]))
@@ -214,8 +214,8 @@ def _places(ways: list[list[int]]) -> list[int] | None:
 def _sequence(hashes: list[int], places: list[int], slots: int) -> tuple[list[int], dict[int, int]]:
     """An order of adding that puts the elements there, and the slots to occupy, each with the element that needs it.
 
-    Raises CycleError if there is no such order. Elements on which no other depends come first: while the table grows,
-    it is rebuilt in an order of its own.
+    Raises CycleError if such an order does not exist. Elements on which no other depends come first: while the table
+    grows, it is rebuilt in another order.
     """
     standing = {place: index for index, place in enumerate(places)}
     before: dict[int, set[int]] = {}

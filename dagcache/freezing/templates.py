@@ -5,7 +5,7 @@ Copying such a dict is one call of a C function that copies its table. Tasks of 
 graphs of operators a thaw takes a tenth less time, and the only freeze a quarter more.
 
 A template must not be copied before it is complete, which could happen if it were reached through its own attributes.
-So a template holds only objects that refer to nothing else, and is used only after it has been pickled.
+So a template holds only objects without references, and is used only after it has been pickled.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def lent(parts: Iterable[object]) -> tuple[list[object], list[object]]:
 
 
 def lenders_to_outside(parts: tuple[object, ...], lenders: list[object], borrowing: list[object]) -> Iterator[object]:
-    """The lenders whose ``__dict__`` is not a part, or was replaced since ``borrowing`` was read."""
+    """The lenders with a ``__dict__`` that is not a part, or that was replaced since ``borrowing`` was read."""
     ids = set(map(id, parts))
     still_lent = set(map(id, lent(lenders)[1]))
     for part, item in zip(lenders, borrowing, strict=True):

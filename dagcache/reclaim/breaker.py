@@ -50,8 +50,8 @@ class GenericBreaker:
     ``node_limit``: a value of more parts (containers and instances) than this is left to the collector.
 
     Classes, modules, functions, enum members, loggers, time zones, and objects of C code that is not known here
-    (frames, generators, files) are never entered. A held part that leads back to the value keeps all of it (HELD);
-    one that does not, such as a list of strings, stays whole while the rest goes (FREED). Without exact reference
+    (frames, generators, files) are never entered. A held part that leads back to the value keeps all of it (HELD).
+    Other held parts, such as a list of strings, stay whole, and the rest is freed (FREED). Without exact reference
     counts, as on free-threaded interpreters, every value that the collector tracks is SKIPPED. Thread-safe.
     """
 
@@ -60,7 +60,7 @@ class GenericBreaker:
         self._closed = ClosedTypes()
 
     def release(self, value_cell: list[object]) -> Outcome:
-        """Free the value at once if nothing else holds it. Never raises; an unexpected error is logged."""
+        """Free the value if it has no holder. Never raises; an unexpected error is logged."""
         outcome = Outcome.SKIPPED
         try:
             if not gc.is_tracked(value_cell[0]):

@@ -36,7 +36,7 @@ class Census:
     def free_parts(self, value_cell: list[object], closed: frozenset[type]) -> Parts | None:
         """The value, first, and its parts that nothing outside can reach; the cell is emptied.
 
-        ``closed`` types are those whose attributes are left out. The result is empty, and the value stays in the cell,
+        The attributes of ``closed`` types are omitted. The result is empty, and the value stays in the cell,
         if something holds the value or if that cannot be determined now. It is None if there are too many parts.
         """
         parts = self.parts(value_cell, closed)

@@ -1,4 +1,4 @@
-"""Closed types: those whose attributes a census may leave out, learned from values that were free.
+"""Closed types: a census may omit their attributes. They are learned from values that were free.
 
 A census may leave out any part. An omitted part counts as a holder of the parts that it refers to, so the result is
 still sound. The census has to include everything that leads to a cycle. Most attributes of a task, such as lists of
@@ -52,7 +52,7 @@ class ClosedTypes:
 
 
 def _find_closed(parts: Parts) -> Iterator[type]:
-    """The types whose attributes the walk may leave out and still meet all parts that lead to a cycle."""
+    """The closed types: a walk without their attributes still meets all parts that lead to a cycle."""
     kinds = [type(part) for part in parts]
     edges = edges_between(parts)
     needed = leading_to_cycles(edges)

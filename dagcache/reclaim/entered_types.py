@@ -1,4 +1,4 @@
-"""Types whose instances a census enters: those that report to the collector exactly the references that they own.
+"""The types that a census enters: their instances report to the collector exactly the references that they own.
 
 Running frames, generators on CPython 3.14, and C code that is not listed here may report references that they do not
 own, or own some that they do not report. A census never enters such parts, so everything that they refer to counts as

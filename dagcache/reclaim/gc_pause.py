@@ -1,7 +1,7 @@
 """Blocks during which the automatic garbage collector is off or seldom runs. They nest, are shared, and always end.
 
 Objects that are thawed or loaded in such a block are not garbage, and each collection would walk them. But the
-collector belongs to the host, whose garbage must not pile up even if threads open blocks one after the other, so that
+collector belongs to the host. Its garbage must not pile up, even if threads open blocks one after the other, so that
 some block is always open. A due collection therefore waits for `LONGEST_WAIT` at most, or until there are `SELDOM` new
 objects. Then the next block to open lets the collector run first. This needs no thread.
 """
@@ -194,10 +194,10 @@ class _With:
 class gc_paused(_With):  # noqa: N801 - used as a function is: `with gc_paused():`
     """Keep the automatic collector off during a ``with`` block; explicit ``gc.collect()`` still works.
 
-    For short blocks without foreign code, during which no collection must run: the length of one block is not bounded.
+    For short blocks without foreign code that no collection must interrupt. The length of a block is not bounded.
 
-    Any number of blocks may be open, nested or in several threads: the first to open switches the collector
-    off, the last to close switches it on again if it was on. An object serves one block at a time. It costs
+    Any number of blocks may be open, nested or in several threads. The first to open switches the collector
+    off, and the last to close switches it on again if it was on. An object serves one block at a time. It costs
     about two microseconds. After a fork the child starts without any pause.
     """
 

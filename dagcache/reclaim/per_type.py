@@ -1,4 +1,4 @@
-"""Bounded tables of what is known about types."""
+"""Bounded tables of facts about types."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ REFERENCED_ONCE = UNREFERENCED + 1
 def own_references(value: object, holders: int = 1) -> int:
     """The number of references to a value without those of its ``holders``, one of which is the caller's variable.
 
-    If nothing else holds the value, these come from its own parts.
+    If the value has no other holder, these come from its own parts.
     """
     return sys.getrefcount(value) - _OF_THE_CALL - holders
 
@@ -79,8 +79,8 @@ def held_parts(parts: Parts) -> list[object] | None:
 def _count_all(parts: Parts) -> tuple[bool, list[int], list[int], list[int]]:
     """Whether the collector is on; reference counts; these plus the references from the parts; weak reference counts.
 
-    One call of ``list`` takes all of it, in this order, so that no other Python code can run in between: counts; a list
-    of everything that the parts refer to, which adds one to a count for each reference from the parts; counts again.
+    One call of ``list`` reads all of it, so no other Python code can run in between. It reads the counts, then makes a
+    list of all referents of the parts, which adds one to a count for each such reference, then reads the counts again.
     """
     size = len(parts)
     census: list[Any] = list(

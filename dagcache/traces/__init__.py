@@ -1,4 +1,4 @@
 """Access traces: recording of lookups, and replay against other budgets.
 
-Imports `dagcache.core` and what is below it.
+Imports `dagcache.core` and lower levels.
 """

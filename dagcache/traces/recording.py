@@ -50,7 +50,7 @@ IDS: Final = ("hashed", "plain")
 
 _EVERY_SECONDS = 0.5  # between writes; a kill of the process loses these
 _MOST_WAITING = 100_000  # lookups in the queue; more means that the disk does not respond
-_MOST_KNOWN = 50_000  # ids whose facts are not repeated
+_MOST_KNOWN = 50_000  # ids with facts that are not repeated
 _LONGEST_ID = 200  # characters of a plain one
 _END_BYTES = 100  # reserved for the last line
 _PATIENCE = 5.0  # seconds for the last write, when the recording is closed

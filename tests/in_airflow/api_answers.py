@@ -1,4 +1,4 @@
-"""What API servers answer, and where two of their answers differ."""
+"""Answers of API servers, and the places in which two of them differ."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.in_airflow.api_requests import NOBODY, Request
 from tests.in_airflow.support import fetch
 
 BASE = b"http://the-server"
-"""Stands for a server's own address in what it answers."""
+"""The placeholder of a server's own address in its answers."""
 PATIENCE = 120
 """Seconds for one answer."""
 MASKED = "(varies)"
@@ -23,7 +23,7 @@ MASKED = "(varies)"
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """An answer."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -32,7 +32,7 @@ class Answer:
 
     @property
     def parsed(self) -> dict[str, Any]:
-        """As JSON; a stream of lines is a list, what is no JSON a text."""
+        """As JSON; a stream of lines is a list, other content a text."""
         return {"status": self.status, "headers": dict(self.headers), "body": _parse(self.body)}
 
 
@@ -58,7 +58,7 @@ class Client:
         self._tokens = tokens
 
     def ask(self, request: Request) -> Answer:
-        """What the server answers."""
+        """The server's answer."""
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if request.ti_id != NOBODY:
             token = self._tokens[request.ti_id] if request.ti_id else self._token
@@ -159,7 +159,7 @@ def varying(passes: Sequence[Mapping[Request, Answer]]) -> dict[str, frozenset[s
 def unlike(
     expected: Mapping[Request, Answer], found: Mapping[Request, Answer], places: Mapping[str, frozenset[str]]
 ) -> list[str]:
-    """What was answered otherwise than expected, beside the places that vary; where nothing varies, byte for byte."""
+    """The differences from the expected answers, except at variable places; byte for byte where no place varies."""
     wrong = []
     for request, theirs in found.items():
         answer = expected[request]

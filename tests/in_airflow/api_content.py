@@ -1,4 +1,4 @@
-"""Fills the database of THIS process's environment with what an API server can be asked for, and lists its routes.
+"""Fills the database of THIS process's environment with content for an API server, and lists its routes.
 
 ``python -m tests.in_airflow.api_content ROUTES_FILE``: a few rows of each kind that a route reads. Their dates are
 fixed, so that an answer holds little that depends on the moment.
@@ -17,7 +17,7 @@ from typing import Any
 DAY = timedelta(days=1)
 FIRST = datetime(2026, 2, 1, tzinfo=timezone.utc)
 UNSCHEDULED = ("mapped_group", "approval", "once")
-"""What has runs that were triggered, beside the scheduled ones that all have."""
+"""The DAGs with triggered runs, besides the scheduled ones of all DAGs."""
 REVISIONS = 14
 """Of one DAG: so many that the frozen copies of all versions fill most of a small budget."""
 
@@ -192,7 +192,7 @@ def _beside_dags(session: Any) -> None:
     from airflow.utils.state import JobState
 
     for number, dag_id in enumerate(("mapped_group", "parameters", "revised")):
-        line = Log("something", None, owner="somebody", extra=json.dumps({"n": number}), dag_id=dag_id, task_id="one")
+        line = Log("something", None, owner="owner_one", extra=json.dumps({"n": number}), dag_id=dag_id, task_id="one")
         line.dttm, line.run_id, line.map_index, line.try_number = FIRST + number * DAY, "scheduled__0", -1, 1
         session.add(line)
         session.add(DagWarning(dag_id, "non-existent pool", f"no pool {number}", timestamp=FIRST))
@@ -241,9 +241,9 @@ def _assets(session: Any) -> None:
 
 
 def routes() -> list[dict[str, Any]]:
-    """Each route of the API server: where it is, what it takes, and whether it looks DAGs up in the server's bag.
+    """Each route of the API server: its path, its parameters, and whether it looks DAGs up in the server's bag.
 
-    Of the execution API, which is for tasks and not for pages, only what looks DAGs up.
+    The execution API is for tasks and not for pages; of it, only the routes that look DAGs up.
     """
     from airflow.api_fastapi.app import create_app
     from airflow.api_fastapi.execution_api.routes import execution_api_router
@@ -292,7 +292,7 @@ def _has_dry_run(known: Any) -> bool:
 
 
 def tokens(session: Any) -> dict[str, str]:
-    """What each task instance shows to the execution API, by its id."""
+    """The token of each task instance for the execution API, by its id."""
     from airflow.executors.base_executor import BaseExecutor
     from airflow.models.taskinstance import TaskInstance
     from sqlalchemy import select

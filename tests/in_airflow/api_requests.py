@@ -1,4 +1,4 @@
-"""What an API server is asked: each of its GET routes and dry runs, filled in from a database."""
+"""Requests to an API server: each of its GET routes and dry runs, filled in from a database."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ GRAPHS = ("mapped_group", "mapped_nested", "mapped_tasks", "nested_groups", "set
 ONLY = {"hitlDetails": ("approval",), "queuedEvents": ("of_both", "revised")}
 """DAGs that routes with these words in their paths are tried on instead."""
 TOLD_BY_GRAPHS = ("/dags/{dag_id}", "/details", "/tasks", "/calendar/{dag_id}", "/ti_summaries/{dag_id}")
-"""How the paths of routes end whose answers come from a DAG's graph: they are tried on all DAGs."""
+"""The ends of paths with answers from a DAG's graph: they are tried on all DAGs."""
 THOROUGH = (*FEW, "mapped_nested", "nested_groups", "own_timetable")
 """DAGs that routes are tried on with all queries; the others with the first one only."""
 PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 CHANGED = ("mapped_group", "mapped_nested", "mapped_tasks", "nested_groups", "setups")
-"""DAGs that are changed, for what is no dry run."""
+"""DAGs that are changed, for calls that are not dry runs."""
 OF_TASKS = "/taskInstances/{task_id}"
 LIST = ("", "limit=2&offset=1")
 ALL_DAGS = {"dag_id": "~", "dag_run_id": "~"}
@@ -70,7 +70,7 @@ QUERIES: dict[str, tuple[str, ...]] = {
         "",
         "limit=3&offset=2&order_by=-dag_id",
         "tags=one&tags=two&tags_match_mode=any",
-        "owners=somebody",
+        "owners=analysts",
         "dag_id_pattern=mapped",
         "last_dag_run_state=failed",
         "has_asset_schedule=true",
@@ -136,14 +136,14 @@ class Request:
     """The path, filled in, and the query."""
     body: str | None = None
     ti_id: str | None = None
-    """The task instance that calls, of the execution API; `NOBODY` if who calls is not known."""
+    """The calling task instance, of the execution API; a placeholder if it is unknown."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.target}" + (f" {self.body}" if self.body else "")
 
 
 class Content:
-    """What a database holds to be asked for."""
+    """The content of a database that requests can name."""
 
     def __init__(self, path: Path) -> None:
         with closing(sqlite3.connect(path)) as connection:
@@ -193,7 +193,7 @@ class Content:
         return [row for number, row in enumerate(chosen) if row not in chosen[:number]][:most]
 
     def groups(self, dag_id: str) -> list[str]:
-        """The ids of a DAG's task groups, as far as its tasks' ids tell."""
+        """The ids of a DAG's task groups, as far as its tasks' ids show them."""
         found = {row["task_id"].rpartition(".")[0] for row in self._tasks if row["dag_id"] == dag_id}
         return sorted(found - {""})
 
@@ -293,7 +293,7 @@ def request_of(method: str, template: str, names: dict[str, Any], query: str = "
 
 
 def dry_runs(content: Content) -> Iterator[Request]:
-    """What would be changed: of tasks, groups, runs and backfills, with all that can be included."""
+    """Dry runs of changes: of tasks, groups, runs and backfills, with all that can be included."""
     for dag_id in GRAPHS:
         for task in content.tasks(dag_id, 2):
             yield from _dry_runs_of_a_task(task)
@@ -359,7 +359,7 @@ def _dry_runs_of_backfills() -> Iterator[Request]:
 
 
 def changes(content: Content, random_: Random, count: int) -> list[Request]:
-    """Calls that are no dry runs: of tasks, groups and runs, with whatever is included."""
+    """Calls that are not dry runs: of tasks, groups and runs, with anything included."""
     run = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}"
     made: list[Request] = []
     while len(made) < count:

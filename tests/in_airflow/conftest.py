@@ -28,7 +28,7 @@ MakeDatabase = Callable[[str], str]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Airflow's own deprecation warnings are no errors of ours."""
+    """Airflow's own deprecation warnings do not count as errors."""
     config.addinivalue_line("filterwarnings", "default")
 
 
@@ -50,7 +50,7 @@ def cluster() -> Iterator[postgres.Cluster]:
 def make_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MakeDatabase:
     """Gives the URL of a new database, ``make_database("sqlite")``, with Airflow's tables and our DAGs in it.
 
-    The tables take seconds to build: what is given is a copy.
+    The tables take seconds to build, so it returns a copy.
     """
     built: set[str] = set()
     folder = tmp_path_factory.mktemp("databases")
@@ -128,7 +128,7 @@ class Recorder(logging.Handler):
 
 @pytest.fixture
 def complaints() -> Iterator[list[logging.LogRecord]]:
-    """What dagcache logs as a warning or worse; pytest's own handler does not survive Airflow's set-up of logging."""
+    """The lines of dagcache from WARNING on; pytest's own handler does not survive Airflow's set-up of logging."""
     handler = Recorder(logging.WARNING)
     logger = logging.getLogger("dagcache")
     logger.addHandler(handler)
@@ -137,7 +137,7 @@ def complaints() -> Iterator[list[logging.LogRecord]]:
 
 
 class Clock:
-    """What the bag, and the module that takes the time of transactions, take for the `time` module."""
+    """A stand-in for `time` in the bag, and in the module that times transactions."""
 
     def __init__(self) -> None:
         self.now = 1000.0

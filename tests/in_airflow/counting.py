@@ -23,7 +23,7 @@ class CountingExecutor(InstantExecutor):
         look_up = bag._get_dag
 
         def logged(self: Any, version_id: Any, session: Any) -> Any:
-            if not self._is_loading():  # a load calls the inherited method: that is no lookup
+            if not self._is_loading():  # a load calls the inherited method: that does not count as a lookup
                 with Path(os.environ[LOG]).open("a") as log:
                     log.write(f"{version_id}\n")
             return look_up(self, version_id=version_id, session=session)

@@ -14,7 +14,7 @@ from tests.support.children import LONGEST, fork, listening_ports, outcome
 
 
 def fork_under_load(forks: int) -> None:
-    """Look up in three threads, and fork one child after the other; what became of them is printed as JSON."""
+    """Look up in three threads, and fork one child after the other; their results are printed as JSON."""
     from airflow import settings
     from sqlalchemy import create_engine
     from sqlalchemy.orm import Session
@@ -42,7 +42,7 @@ def fork_under_load(forks: int) -> None:
         assert threading.active_count() == 1
         assert len(bag.dagcache) == 0
         assert bag.dagcache.get_or_load(versions[0], lambda _: dag) is dag
-        # No session: SQLite does not survive the fork of a process whose threads use it.
+        # No session: SQLite does not survive the fork of a process with threads that use it.
         assert bag._get_dag(versions[0], None) is dag
         assert probe.unlocked_hits(bag.dagcache) == 1, "the bag looks into what it inherited, and then takes the lock"
         bag.dagcache.check_invariants()

@@ -1,4 +1,4 @@
-"""An executor whose tasks end at once, as their names say: for hundreds of runs, whose processes would take minutes."""
+"""An executor that ends tasks immediately, as their names say: processes for hundreds of runs would take minutes."""
 
 from __future__ import annotations
 

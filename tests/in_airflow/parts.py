@@ -1,4 +1,4 @@
-"""The parts of a DAG's graph that somebody could change: what no two callers may have in common."""
+"""The mutable parts of a DAG's graph: no two callers may share one."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _THE_PROCESS_S = (type, types.ModuleType, types.BuiltinFunctionType, types.Funct
 _PROXIES = (weakref.ProxyType, weakref.CallableProxyType, weakref.ReferenceType)
 _NOT_ENTERED = (*_IMMUTABLE, *_THE_PROCESS_S, *_PROXIES)
 _ONLY_HOLD = (tuple, frozenset, types.MethodType, types.CellType)
-"""What cannot change itself, though its contents may."""
+"""Types that are immutable, though their contents may be mutable."""
 
 
 def mutable_parts(root: object) -> dict[int, object]:
-    """What can be reached from a graph and can be changed, by id."""
+    """The mutable objects that can be reached from a graph, by id."""
     seen: dict[int, object] = {}
     pending = [root]
     while pending:

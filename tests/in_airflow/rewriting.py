@@ -3,8 +3,8 @@
     python -m tests.in_airflow.rewriting BOOK DAG_ID ...
 
 Each line on its stdin has every DAG that was named triggered once more; when stdin ends, so does the process. Beside
-those DAGs it makes some whose newest version is rewritten in place only, though runs of it are under way. BOOK tells
-what was written when.
+those DAGs it makes some with a newest version that is only rewritten in place, although it has active runs. BOOK has
+the time of each write.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dagcache.demo.waiting_runs import BUNDLE, write_versions
 from tests.in_airflow.support import DAGS
 
 IN_PLACE = tuple(f"generated_{number:04}" for number in range(4))
-"""The DAGs whose newest version is rewritten in place."""
+"""The DAGs with a newest version that is rewritten in place."""
 
 _PAUSE = 0.1  # seconds between two changes
 # Airflow writes a new version if a task instance refers to the newest: here the run of the newest has its task
@@ -47,14 +47,14 @@ class Writing(NamedTuple):
     """One revision of a DAG."""
 
     at: float
-    """When it was there for everybody to see, in seconds of the machine's monotonic clock."""
+    """When it was visible to all, in seconds of the machine's monotonic clock."""
     dag_id: str
     version_id: str
     revision: int
 
 
 def rewrite(dag_id: str, revision: int) -> Writing:
-    """Change a DAG's document and nothing else, and commit."""
+    """Change only a DAG's document, and commit."""
     with create_session() as session:
         newest: Any = SerializedDagModel.get(dag_id, session=session)
         data = json.loads(json.dumps(newest.data))
@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
     """Say so when everything is prepared, and change DAGs until stdin ends."""
     book, *dag_ids = argv
     _prepare()
-    print("ready", flush=True)  # noqa: T201 - whoever started this waits for it
+    print("ready", flush=True)  # noqa: T201 - the parent process waits for it
     due: deque[tuple[str, int]] = deque()
     in_place, others = cycle(IN_PLACE), cycle(dag_ids)
     rounds = count(1)

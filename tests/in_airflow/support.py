@@ -36,12 +36,12 @@ CORRUPT: dict[str, dict[str, Any]] = {
     "no zlib": {"_data": None, "_data_compressed": b"not compressed"},
     "zlib of no JSON": {"_data": None, "_data_compressed": zlib.compress(b'{"dag": ')},
     "half of the zlib": {"_data": None, "_data_compressed": zlib.compress(json.dumps({"dag": {}}).encode())[:-6]},
-    "a text that is no JSON": {"_data": '{"dag": '},
+    "a text that is not JSON": {"_data": '{"dag": '},
     "no keys": {"_data": {"__version": 3}},
     "an unknown version": {"_data": {"__version": 99, "dag": {}}},
     "a list": {"_data": [1, 2]},
 }
-"""Rows of serialised DAGs that cannot be read, by what is wrong with them."""
+"""Unreadable rows of serialised DAGs, by their fault."""
 _PATIENCE = 120  # seconds, after which what should have happened is taken to have failed
 _PREPARE = """
 from airflow.cli.cli_parser import get_parser
@@ -133,7 +133,7 @@ class Airflow:
         return self._log.read_text()
 
     def stop(self) -> bool:
-        """End it, and whatever it leaves behind; whether it went when it was asked to.
+        """End it, with all that it leaves behind; whether it ended on request.
 
         It is asked twice: Airflow's handler raises SystemExit, which is lost if it strikes in a finaliser.
         """
@@ -165,7 +165,7 @@ class Airflow:
             raise AssertionError(f"{self._arguments[0]} did not end: {self.log[-4000:]}") from error
 
     def wait_for(self, what: str, happened: Callable[[], T]) -> T:
-        """Wait until something has happened, and return what tells so.
+        """Wait until something has happened, and return the evidence.
 
         Raises:
             AssertionError: it did not, or the process ended.
@@ -181,7 +181,7 @@ class Airflow:
 
 
 def scrapes(home: Path) -> dict[int, Scrape]:
-    """What each process that is announced below a home tells of itself, by its id."""
+    """The metrics of each process that is announced below a home, by its id."""
     found = {}
     for path in (home / "dagcache" / "targets").glob("*.json"):
         for target in json.loads(path.read_text()):
@@ -190,7 +190,7 @@ def scrapes(home: Path) -> dict[int, Scrape]:
 
 
 def fetch(url: str, headers: dict[str, str] | None = None) -> bytes:
-    """What a server answers."""
+    """A server's answer."""
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=60) as answer:
         content: bytes = answer.read()
         return content
@@ -262,7 +262,7 @@ def spoil(session: Any, version: Any, kind: str) -> None:
 
 
 def use_site(component: str) -> tuple[Any, str]:
-    """The module in which a component builds its bag, and what it calls the class there."""
+    """The module in which a component builds its bag, and the name of the class there."""
     module = import_module(next(name for name, whose in SITES.items() if whose == component))
     return module, next(name for name in BAG_NAMES if hasattr(module, name))
 

@@ -34,7 +34,7 @@ def test_predicted_bytes_are_what_the_cache_accounts(tasks: int, session: Any, b
     from sqlalchemy import select
 
     version = write(session, f"predicted_{tasks}", tasks=tasks)
-    session.expunge_all()  # what has just been written is no JSON that was parsed
+    session.expunge_all()  # the row that was just written is not parsed JSON
     assert bag._get_dag(version_id=version, session=session) is not None
     (entry,) = [entry for entry in bag.dagcache.entries() if entry.key == version]
     row = session.scalars(select(SerializedDagModel).filter_by(dag_version_id=version)).one()

@@ -1,4 +1,4 @@
-"""Airflow's own statistics of its bags: what stock counts is counted with the cache as well."""
+"""Airflow's own statistics of its bags: the cache counts the same as stock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAKE = {"scheduler": scheduler_bag, "api_server": api_bag}
 
 
 def told(monkeypatch: pytest.MonkeyPatch, bag: Any, versions: list[UUID], session: Any) -> list[tuple[Any, ...]]:
-    """What a bag tells Airflow's statistics in the course of a miss, three hits, another miss and a clearing."""
+    """The calls of a bag to Airflow's statistics during a miss, three hits, another miss and a clearing."""
     import airflow.models.dagbag as module
 
     counted: list[tuple[Any, ...]] = []
@@ -34,7 +34,7 @@ def told(monkeypatch: pytest.MonkeyPatch, bag: Any, versions: list[UUID], sessio
 def both(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, session: Any
 ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """What is told with the cache, and what by stock."""
+    """The calls with the cache, and those of stock."""
     versions = [write(session, "counted_0"), write(session, "counted_1")]
     bag = MAKE[request.param]()
     ours = told(monkeypatch, bag, versions, session)

@@ -42,7 +42,7 @@ TINY = "110KiB"
 """A budget in which the frozen copies of all DAGs have room, and hardly a live one."""
 CLIENTS = 4
 CHANGES = 60
-"""How many changes are made, one after the other, by routes that are no dry runs."""
+"""The number of changes, one after the other, by routes that are not dry runs."""
 SUCCESS = {"new_state": "success"}
 
 REVIEWED_VARIES = {
@@ -57,7 +57,7 @@ NEVER_ANSWERED = {
     "GET /ui/pending_partitioned_dag_run/{dag_id}": "no run waits for a partition",
     "GET /ui/teams": "there are several teams only if that is configured",
     "GET /api/v2/connections/enqueue-test": "it wants the token of a test that was asked for",
-    "GET /api/v2/config": "not exposed: it tells of the cache's own settings",
+    "GET /api/v2/config": "not exposed: it shows the cache's own settings",
     "GET /api/v2/config/section/{section}/option/{option}": "not exposed",
     "GET /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/externalLogUrl/{try_number}": "none",
     "GET /health": "moved",
@@ -69,7 +69,7 @@ NEVER_ANSWERED = {
 
 @dataclass
 class Site:
-    """A database filled with what there is to ask for, and what is asked."""
+    """A filled database, and the requests."""
 
     folder: Path
     database: Path
@@ -78,13 +78,13 @@ class Site:
     tokens: dict[str, str]
     requests: list[Request]
     most: list[Request]
-    """Those whose answers may depend on a cache, and one of each other route."""
+    """Those with answers that may depend on a cache, and one of each other route."""
     changes: list[Request]
 
 
 @dataclass
 class Server:
-    """What a running server answered and did."""
+    """The answers and the counts of a running server."""
 
     base: str
     home: Path
@@ -97,7 +97,7 @@ class Server:
         return ask_all(self.base, site.tokens, [request])[request]
 
     def task_states(self) -> dict[str, Any]:
-        """What the database says of all tasks and runs: their states, and how often they were tried."""
+        """All tasks and runs in the database: their states, and their numbers of tries."""
         with closing(sqlite3.connect(self.home / "airflow.db", timeout=60)) as connection:
             tasks = "SELECT dag_id, run_id, task_id, map_index, state, try_number, max_tries FROM task_instance"
             runs = "SELECT dag_id, run_id, state FROM dag_run"
@@ -109,7 +109,7 @@ class Server:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Built once; each server has a copy of the database."""
     folder = tmp_path_factory.mktemp("api")
-    database, told = folder / "filled.db", folder / "told.json"
+    database, told = folder / "filled.db", folder / "requests.json"
     env = variables(folder, f"sqlite:///{database}", mode="enforce") | {
         "AIRFLOW__CORE__DAGS_FOLDER": str(FOLDER / "api_dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(FOLDER / "api_plugins"),
@@ -173,7 +173,7 @@ def in_turn(name: str, arrange: Callable[[Site], list[Request]]) -> Step:
 
 
 def at_once(name: str) -> Step:
-    """A pass over most requests by `CLIENTS` at once, what goes to the same DAG at the same time."""
+    """A pass over most requests by `CLIENTS` in parallel; requests for the same DAG go at the same time."""
 
     def step(site: Site, server: Server) -> None:
         requests = sorted(site.most, key=lambda request: (_dag_of(request), request.target))
@@ -205,7 +205,7 @@ def _dag_of(request: Request) -> str:
 
 
 def change(site: Site, server: Server) -> None:
-    """First what is told of in the test, then many more, each after the one before; what the database says then."""
+    """First the changes that the test describes, then many more, one by one; the content of the database after."""
     of_run = {"dag_id": "mapped_group", "dag_run_id": "scheduled__0"}
     of_task, of_group = "taskInstances/{task_id}/{map_index}", "taskGroupInstances/{group_id}"
     prefix = "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/"
@@ -237,7 +237,7 @@ SERVERS: dict[str, tuple[dict[str, object], tuple[Step, ...]]] = {
     "cached": ({}, (in_turn("cold", _all), in_turn("warm", _most), at_once("warm, at once"), count, change)),
     "tiny": ({"max_bytes": TINY}, (at_once("cold, at once"), in_turn("thawed", _shuffled), count, change)),
 }
-"""The settings of each server, and what is done with it. With the tiny budget nearly every lookup thaws."""
+"""The settings of each server, and its passes. With the tiny budget nearly every lookup thaws."""
 MODES = ("cold", "warm", "warm, at once", "cold, at once", "thawed")
 
 
@@ -258,13 +258,13 @@ def servers(site: Site) -> dict[str, Server]:
 
 @pytest.fixture(scope="module")
 def stock(servers: dict[str, Server]) -> dict[Request, Answer]:
-    """What is answered without the cache."""
+    """The answers without the cache."""
     return servers["stock"].passes["stock"]
 
 
 @pytest.fixture(scope="module")
 def varies(servers: dict[str, Server], stock: dict[Request, Answer]) -> dict[str, frozenset[str]]:
-    """What differs between two passes without the cache, of which one goes the opposite way."""
+    """The differences between two passes without the cache, one of them in the opposite order."""
     return varying([stock, servers["stock"].passes["stock, backwards"]])
 
 
@@ -283,7 +283,6 @@ def test_every_route_answers_with_success_but_for_those_that_are_known(stock: di
 
 
 def test_what_varies_without_the_cache_is_known(varies: dict[str, frozenset[str]]) -> None:
-    """Nothing else is exempt from the comparison."""
     unknown = {route: sorted(places - REVIEWED_VARIES.get(route, set())) for route, places in varies.items()}
     assert {route: places for route, places in unknown.items() if places} == {}
 
@@ -345,7 +344,6 @@ def test_changing_one_task_and_then_its_group_changes_what_is_upstream(servers: 
 
 @pytest.mark.parametrize("name", ["cached", "tiny"])
 def test_many_changes_come_to_what_they_come_to_without_the_cache(servers: dict[str, Server], name: str) -> None:
-    """Of tasks, groups and runs, with all that can be included; what each answers, and what the database says."""
     stock, ours = servers["stock"], servers[name]
     told = [[_told(*each) for each in server.passes["many changes"].items()] for server in (stock, ours)]
     assert told[0] == told[1]
@@ -360,7 +358,7 @@ def _changed(server: Server, before: str, after: str) -> dict[str, Any]:
 
 
 def _told(request: Request, answer: Answer) -> tuple[str, int, list[list[Any]]]:
-    """What was changed, as the answer has it."""
+    """The changes, according to the answer."""
     body = answer.parsed["body"]
     changed = body.get("task_instances", []) if isinstance(body, dict) else []
     names = ("dag_run_id", "task_id", "map_index", "state")

@@ -1,4 +1,4 @@
-"""Real API servers: what they serve from the cache is what they serve without it."""
+"""Real API servers: their answers are the same with and without the cache."""
 
 from __future__ import annotations
 

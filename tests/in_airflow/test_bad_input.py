@@ -1,4 +1,4 @@
-"""What an operator, a database or another Airflow can do to the cache: never worse than stock, never silent."""
+"""Faults of an operator, a database or another Airflow: never worse than stock, never silent."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from tests.in_airflow.support import (
 
 
 def stock_bag() -> Any:
-    """Airflow's own, whatever the component."""
+    """Airflow's own, for any component."""
     from airflow.models.dagbag import DBDagBag
 
     return DBDagBag(load_op_links=False)
 
 
 def error_of(lookup: Callable[[], object]) -> BaseException:
-    """What a lookup raises."""
-    with pytest.raises(BaseException) as caught:  # noqa: PT011 - whatever it is, it is compared
+    """The error of a lookup."""
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - any error is compared
         lookup()
     return caught.value
 
@@ -246,7 +246,6 @@ class WithOtherArguments(WithoutLoad):
     ("found", "said"), [(None, "no class"), (len, "no class"), (WithoutLoad, "_get_dag"), (WithOtherArguments, "team")]
 )
 def test_an_airflow_of_unknown_shape_is_left_alone(found: Any, said: str, complaints: list[logging.LogRecord]) -> None:
-    """One error line tells what is unknown."""
     module = ModuleType("airflow.jobs.scheduler_job_runner")
     if found is not None:
         module.DBDagBag = found  # type: ignore[attr-defined]
@@ -259,7 +258,7 @@ def test_an_airflow_of_unknown_shape_is_left_alone(found: Any, said: str, compla
 def test_a_table_of_unknown_shape_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, complaints: list[logging.LogRecord]
 ) -> None:
-    """What a lookup would ask of it must be there when the hook goes in, not when a request comes."""
+    """The hook checks all that a lookup needs when it is installed, not at the first request."""
     from airflow.models.serialized_dag import SerializedDagModel
 
     site, name = use_site("scheduler")
@@ -312,7 +311,7 @@ def test_a_fault_of_the_cache_costs_a_log_line_and_a_load_the_way_airflow_does_i
 def test_a_step_of_ours_that_fails_within_a_load_costs_a_log_line(
     monkeypatch: pytest.MonkeyPatch, bag: Any, session: Any, complaints: list[logging.LogRecord], step: str
 ) -> None:
-    """The DAG is served; if it cannot be told what it is, it is not kept."""
+    """The DAG is served. If its content is unknown, it is not kept."""
     from dagcache.airflow import bag as module
     from dagcache.airflow import operator_links
 

@@ -1,4 +1,4 @@
-"""What a component starts beside its cache: whatever fails there, or hangs, costs itself only."""
+"""Parts that a component starts beside its cache: one that fails or hangs affects no other."""
 
 from __future__ import annotations
 

@@ -34,7 +34,6 @@ def doctor(env: dict[str, str], *arguments: str) -> tuple[int, dict[str, Any], s
 
 
 def test_with_the_hook_all_is_well(tmp_path: Path, make_database: MakeDatabase) -> None:
-    """Every check says so, by what is really there."""
     port = 0
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         port = probe.getsockname()[1]
@@ -71,7 +70,7 @@ def test_off_is_a_warning_that_says_so(tmp_path: Path) -> None:
 
 
 def test_what_keeps_the_hook_out_and_the_database_away_is_told_without_the_password(tmp_path: Path) -> None:
-    """A limit that cannot be read, and a server that nobody is."""
+    """An unreadable limit, and a server that does not exist."""
     url = f"postgresql+psycopg2://someone:{SECRET}@127.0.0.1:1/airflow?password={SECRET}"
     code, found, output = doctor(variables(tmp_path, url, max_bytes="10XB"))
     assert code == 1, output
@@ -104,7 +103,7 @@ metadata.distributions = without_dagcache
 
 
 def test_an_entry_point_that_airflow_does_not_see_is_why_the_hook_is_not_in(tmp_path: Path) -> None:
-    """Files on the path are no installation."""
+    """Files on the path do not count as an installation."""
     places = tmp_path / "site"
     places.mkdir()
     (places / "sitecustomize.py").write_text(_HIDDEN)

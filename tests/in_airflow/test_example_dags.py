@@ -1,4 +1,4 @@
-"""Every example DAG that Airflow and its standard provider ship: a thawed graph is what Airflow itself would load."""
+"""Every example DAG that Airflow and its standard provider ship: a thawed graph equals Airflow's own."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def dag_bag_class() -> Any:
 
 
 def as_json(dag: Any) -> str | None:
-    """What would be in the database; None if Airflow cannot serialise the DAG here."""
+    """The row in the database; None if Airflow cannot serialise the DAG here."""
     try:
         return json.dumps(serialization().to_dict(dag))
     except Exception:
@@ -72,7 +72,7 @@ def payloads() -> dict[str, str]:
             else:
                 found[dag_id] = text
     assert len(found) > 60
-    assert len(refused) <= 4, refused  # those whose classes are plugins, which are not loaded here
+    assert len(refused) <= 4, refused  # their classes are plugins, which are not loaded here
     return found
 
 
@@ -87,7 +87,7 @@ def loads(request: pytest.FixtureRequest) -> Any:
 
 
 def reachable(root: object) -> dict[int, object]:
-    """What a graph consists of, by id."""
+    """The objects of a graph, by id."""
     seen: dict[int, object] = {}
     pending = [root]
     while pending:
@@ -107,7 +107,7 @@ def in_common(one: object, other: object) -> Iterator[object]:
 
 
 def test_thawed_graphs_are_what_airflow_loads(payloads: dict[str, str], loads: Any) -> None:
-    """In lock-step: types, values, order, identities, weak proxies, and what all graphs of the process share."""
+    """Part by part: types, values, order, identities, weak proxies, and objects that all graphs share."""
     freezer, _ = graphs.freezer()
     for dag_id, text in payloads.items():
         fresh, again = loads(text), loads(text)
@@ -243,7 +243,7 @@ def test_schedules_that_no_example_has_are_what_airflow_loads(make: Callable[[],
 
 
 def test_graphs_that_nobody_holds_are_taken_apart(payloads: dict[str, str], loads: Any) -> None:
-    """Nothing of them is left to the collector; what is shared stays whole."""
+    """Only shared objects remain, and they stay whole."""
     freezer, shared = graphs.freezer()
     breaker = GenericBreaker(shared)
     before = [len(reachable(item)) for item in shared]

@@ -1,4 +1,4 @@
-"""What a DAG of very many tasks costs to freeze."""
+"""The cost of freezing a DAG of very many tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a DAG weighs once a scheduler has used it: as before, until a run moves to another version."""
+"""The weight of a DAG after a scheduler has used it: unchanged, until a run moves to another version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Airflow's own graphs: whatever part somebody holds, the DAG stays whole; and once it is dropped, it goes."""
+"""Airflow's own graphs: while a caller holds any part, the DAG stays whole; once it is dropped, it is freed."""
 
 from __future__ import annotations
 

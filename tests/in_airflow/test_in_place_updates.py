@@ -63,7 +63,7 @@ def test_a_row_that_the_callers_session_still_holds_does_not_hide_the_rewriting(
 
 
 def test_the_newest_version_of_a_dag_is_never_out_of_date(bag: Any, session: Any, clock: Clock) -> None:
-    """Whoever asks for it (the API server does) has its hash compared each time, within the window as well."""
+    """The API server compares its hash at each lookup, also within the window."""
     version = write(session, "newest", text="old")
     assert bag.get_latest_version_of_dag("newest", session=session).description == "old"
     write(session, "newest", text="new")
@@ -104,7 +104,7 @@ def test_a_thousand_revalidations_load_once(bag: Any, session: Any, engine: Any,
 def test_versions_that_are_due_together_are_asked_for_together(
     bag: Any, session: Any, engine: Any, clock: Clock
 ) -> None:
-    """One statement for all of them; and the one that was rewritten is served anew."""
+    """One statement for all of them. The rewritten one is loaded again."""
     versions = [write(session, f"together_{number}", text="old") for number in range(5)]
     first = [bag._get_dag(version, session) for version in versions]
     session.expunge_all()
@@ -124,7 +124,7 @@ def test_versions_that_are_due_together_are_asked_for_together(
 def test_current_content_does_not_bring_back_an_entry_whose_time_is_up(
     session: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lookups are what keeps an entry; that its hash was found unchanged does not."""
+    """Only lookups keep an entry, not an unchanged hash."""
     idle = ManualClock()
     monkeypatch.setattr(component, "monotonic", idle)
     bag = scheduler_bag()
@@ -141,7 +141,7 @@ def test_current_content_does_not_bring_back_an_entry_whose_time_is_up(
 
 
 def test_a_loaded_dag_holds_equal_strings_once(bag: Any, session: Any) -> None:
-    """A quarter of what the tasks of one DAG would otherwise weigh."""
+    """It saves a quarter of the weight of a DAG's tasks."""
     version = write(session, "shared", tasks=3)
     session.expunge_all()
     tasks = list(bag._get_dag(version, session).task_dict.values())
@@ -151,7 +151,7 @@ def test_a_loaded_dag_holds_equal_strings_once(bag: Any, session: Any) -> None:
 def test_the_window_begins_when_the_row_is_read_and_not_when_it_is_loaded(
     bag: Any, session: Any, engine: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is written between the two is seen once the window is over."""
+    """A change between the two is seen once the window is over."""
     from sqlalchemy.orm import Session
 
     version = write(session, "between", text="old")

@@ -92,9 +92,9 @@ def test_a_statement_ends_in_time(engine: Any) -> None:
 
 
 def test_what_it_sets_does_not_outlive_its_transaction(engine: Any) -> None:
-    """An engine that is somebody else's is left as it was."""
+    """A foreign engine stays unchanged."""
     if engine.dialect.name != "postgresql":
-        pytest.skip("SQLite is told nothing")
+        pytest.skip("SQLite has no such setting")
     loader = SerializedDagLoader(engine)
     loader.latest("etl")
     with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""A version that Airflow rewrites in place over and over: what is served was current within the window."""
+"""A version that Airflow rewrites in place repeatedly: the served content was current within the window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plugin puts into a DAG: a thaw gives what another of Airflow's own loads would, or there is no frozen form."""
+"""Objects of plugins in a DAG: a thaw gives the same as Airflow's own load, or there is no frozen form."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def company(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def told() -> Iterator[list[logging.LogRecord]]:
-    """What dagcache logs as information or worse."""
+    """The lines of dagcache from INFO on."""
     handler, logger = Recorder(logging.INFO), logging.getLogger("dagcache")
     before = logger.level
     logger.setLevel(logging.INFO)
@@ -91,7 +91,7 @@ SCHEDULES: dict[str, Callable[[Any], Any]] = {
 def test_a_thawed_timetable_is_what_a_load_gives(
     schedule: Callable[[Any], Any], company: Any, bag: Any, session: Any
 ) -> None:
-    """It refers to what belongs to the process, and is itself the process's if it is when it is loaded."""
+    """It refers to the same objects of the process, and is the process's singleton if the loaded one is."""
     version = write(session, "by_plugin", text=str(schedule), schedule=schedule(company))
     thawed = assert_as_good_as_a_load(bag, version, session)
     company.CALENDAR.days.add("2026-12-25")
@@ -153,7 +153,7 @@ def test_a_link_of_a_plugin_is_the_registered_one(company: Any, session: Any) ->
 def test_what_a_plugin_hangs_on_a_dag_beyond_that_has_no_frozen_form(
     company: Any, bag: Any, session: Any, told: list[logging.LogRecord]
 ) -> None:
-    """It is loaded, kept live, counted, and told once, however many DAGs there are."""
+    """It is loaded, kept live, counted, and logged once for any number of DAGs."""
     versions = [write(session, f"hung_{number}") for number in range(3)]
     plain = bag._read_dag
 
@@ -207,7 +207,6 @@ def test_a_timetable_that_cannot_be_decoded_again_costs_a_load_each_and_then_not
 
 
 def test_a_row_that_says_nothing_of_a_timetable_is_no_reason_to_fail(bag: Any, session: Any) -> None:
-    """Whatever a row holds, what is noted of it is noted without an error."""
     rows: list[Any] = [None, [], {}, {"dag": None}, {"dag": {}}, {"dag": {"timetable": object()}}]
     for data in rows:
         row = type("Row", (), {"data": data})()

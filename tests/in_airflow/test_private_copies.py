@@ -1,4 +1,4 @@
-"""What Airflow gives each caller privately is private here: `get_latest_version_of_dag`, in all of a cache's states."""
+"""Objects that Airflow gives one caller are private here: `get_latest_version_of_dag`, in all states of a cache."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def versions(make_database: MakeDatabase) -> Iterator[tuple[Any, dict[str, UUID]
 
 @pytest.fixture
 def engine(versions: tuple[Any, dict[str, UUID]]) -> Any:
-    """Of the module's one database: what is tried here does not depend on the backend."""
+    """Of the module's one database: these tests do not depend on the backend."""
     return versions[0]
 
 
@@ -88,7 +88,7 @@ class Asker:
             return self.bag.get_latest_version_of_dag(dag_id, session=session)
 
     def version(self, key: UUID) -> Any:
-        """What everybody gets who asks for this version."""
+        """The object that all callers get for this version."""
         from sqlalchemy.orm import Session
 
         with Session(self._engine) as session:
@@ -167,12 +167,12 @@ def ask(state: str, make_bag: Callable[..., Any], keys: dict[str, UUID], engine:
 
 
 def allowed(stock: Callable[[str], Any], dag_id: str) -> set[int]:
-    """What two of Airflow's own loads have in common: the process has one each."""
+    """The objects that two of Airflow's own loads share: they exist once per process."""
     one, other = mutable_parts(stock(dag_id)), mutable_parts(stock(dag_id))
     return one.keys() & other.keys()
 
 
-# ---- nobody shares ----
+# ---- no sharing ----
 
 
 def test_the_walk_finds_what_two_callers_share(stock: Callable[[str], Any]) -> None:
@@ -278,7 +278,7 @@ def test_any_change_of_a_copy_stays_its_callers_own(ask: Asker) -> None:
 
 @in_each_state
 def test_the_attributes_of_a_copy_can_be_walked_while_another_request_adds_to_its_own(ask: Asker) -> None:
-    """`GET /dags/{id}/details` walks them; cached properties are added by most of what a DAG is asked."""
+    """`GET /dags/{id}/details` walks them, and most methods of a DAG add cached properties."""
     mine = ask.latest("nested_groups")
     walk = iter(mine.__dict__.items())
     next(walk)
@@ -367,13 +367,13 @@ def test_the_state_of_a_plugins_timetable_is_not_shared(ask: Asker, engine: Any,
 
 @pytest.mark.parametrize("state", ["live and frozen", "live only"])
 def test_lookups_by_version_share_one_graph(ask: Asker, keys: dict[str, UUID]) -> None:
-    """As in Airflow: that is what a cache saves."""
+    """As in Airflow: a cache saves by sharing."""
     for dag_id, key in keys.items():
         assert ask.version(key) is ask.version(key), dag_id
 
 
 def at_once(threads: int, call: Callable[[], Any]) -> list[Any]:
-    """What each of several threads gets that begin together."""
+    """The results of several threads that begin together."""
     barrier = threading.Barrier(threads)
 
     def run() -> Any:

@@ -1,4 +1,4 @@
-"""One corrupt DAG among others: with the quarantine it stops nobody but itself."""
+"""One corrupt DAG among others: with the quarantine it stops no other."""
 
 from __future__ import annotations
 

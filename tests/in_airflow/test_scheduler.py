@@ -74,7 +74,7 @@ class Observer:
 
 
 def run_hundred(home: Path, url: str, **settings: object) -> tuple[States, dict[int, Scrape]]:
-    """Have a scheduler run the hundred DAGs; how they ended, and what the endpoint told in the end."""
+    """Have a scheduler run the hundred DAGs; their end states, and the last metrics of the endpoint."""
     env = variables(home, url, **settings)
     env |= {"AIRFLOW__CORE__EXECUTOR": INSTANT, "AIRFLOW__CORE__PARALLELISM": "200"}
     observer = Observer(url)
@@ -153,7 +153,7 @@ def descendants(pid: int) -> set[int]:
 def test_tasks_that_really_run_end_as_they_should_and_inherit_no_port(
     backend: str, make_database: MakeDatabase, tmp_path: Path
 ) -> None:
-    """With Airflow's LocalExecutor, whose workers are forked from the scheduler, and an API server to report to."""
+    """With Airflow's LocalExecutor, which forks its workers from the scheduler, and with an API server."""
     url = make_database(backend)
     env = variables(tmp_path, url)
     observer = Observer(url)

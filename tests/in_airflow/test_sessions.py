@@ -118,7 +118,7 @@ def test_a_confirmation_by_an_old_view_is_good_as_of_its_beginning(
 def test_a_view_that_is_behind_is_served_what_it_sees_and_changes_nothing(
     bag: Any, opened: Open, with_snapshots: Open, clock: Clock
 ) -> None:
-    """The newest version is what it sees; a version that others share is what a later view has found."""
+    """It sees its own newest version. A shared version keeps the content of the later view."""
     version = rewrite(opened, "behind", "old")
     behind = with_snapshots()
     look(behind)
@@ -507,7 +507,7 @@ def link_to_write(session: Any) -> UUID:
 def test_a_row_object_whose_columns_are_read_again_keeps_its_old_payload_to_itself(
     bag: Any, opened: Open, clock: Clock, how: str
 ) -> None:
-    """Its hash is the new one then, and what it has parsed is not."""
+    """Its hash is then the new one, and its parsed payload is not."""
     from airflow.models.serialized_dag import SerializedDagModel
     from sqlalchemy import select
 

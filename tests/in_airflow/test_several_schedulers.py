@@ -50,18 +50,18 @@ class Ends(NamedTuple):
 
 
 class Story(NamedTuple):
-    """What happened."""
+    """The events of a run."""
 
     kills: int
     ends: Ends
     executed: Counter[TaskKey]
-    """How often each task was run to its end, by whichever scheduler's executor."""
+    """The number of times each task was run to its end, by the executor of any scheduler."""
     orphans: set[TaskKey]
-    """What schedulers had in their hands when they were killed."""
+    """The tasks that schedulers were handling when they were killed."""
     asked: list[Lookup]
     """The API server's answers: the newest version of DAGs."""
     looked_up: list[Lookup]
-    """What the schedulers found: versions."""
+    """The versions that the schedulers found."""
     longest_loop: float
     """Of any scheduler, in seconds."""
     book: list[Writing]
@@ -132,7 +132,7 @@ class Asker:
 
 
 class Schedulers:
-    """Two of them, each in a home of its own, and what is done to them."""
+    """Two of them, each with its own home, and the events."""
 
     def __init__(self, running: ExitStack, env: dict[str, str], observer: Observer, writer: Writer, dags: int) -> None:
         self.orphans: set[TaskKey] = set()
@@ -197,7 +197,7 @@ class Schedulers:
         self._wait(one, "the runs end", lambda: self._observer.ask(ended) == [(expected,)])
 
     def finish(self) -> list[Scrape]:
-        """Let the runs end that wait, then the schedulers; what their endpoints told."""
+        """Let the waiting runs end, then the schedulers; the metrics of their endpoints."""
         self._observer.change("UPDATE task_instance SET state = 'success' WHERE state = 'deferred'")
         open_runs = "SELECT dag_id FROM dag_run WHERE state NOT IN ('success', 'failed')"
         self._wait(self._running["one"], "the waiting runs end", lambda: not self._observer.ask(open_runs))
@@ -271,7 +271,7 @@ def live_through(home: Path, url: str, *, dags: int, rounds: int, kills: int, as
 
 
 def worst_staleness(lookups: Iterable[Lookup], writings: Iterable[tuple[str, Writing]]) -> float:
-    """For how long, in seconds, what was found had been out of date when it was asked for; 0 if it never was."""
+    """The longest time, in seconds, for which found content had been out of date at its lookup; 0 if it never was."""
     revisions: dict[str, list[int]] = defaultdict(list)
     times: dict[str, list[float]] = defaultdict(list)
     for key, entry in writings:
@@ -357,7 +357,6 @@ def test_no_scheduler_finds_a_version_that_is_out_of_date_for_longer_than_the_wi
 def test_the_api_server_tells_no_dag_that_is_out_of_date(
     stories: Stories, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
-    """Whoever asks after a revision was written is told of it."""
     ours = stories.ours
     worst = worst_staleness(ours.asked, [(entry.dag_id, entry) for entry in ours.book])
     record_testsuite_property("api_server_staleness_seconds", worst)
@@ -366,7 +365,7 @@ def test_the_api_server_tells_no_dag_that_is_out_of_date(
 
 
 def test_versions_change_in_place_and_new_ones_come(stories: Stories) -> None:
-    """What is proven above would otherwise prove little."""
+    """The control: without such changes the other tests would prove little."""
     in_place = Counter(entry.version_id for entry in stories.ours.book if entry.dag_id in IN_PLACE)
     others = {entry.version_id for entry in stories.ours.book if entry.dag_id not in IN_PLACE}
     assert len(in_place) == len(IN_PLACE)

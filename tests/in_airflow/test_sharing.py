@@ -1,4 +1,4 @@
-"""What the tasks of one DAG share, and what no two DAGs do."""
+"""Sharing between the tasks of one DAG, and none between two DAGs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ def test_tasks_share_the_parameters_that_airflow_copied_into_each(bag: Any, sess
 
 
 def test_two_dags_share_no_parameters(bag: Any, session: Any) -> None:
-    """What somebody does to one of them, by whatever means, the other does not see."""
     one, other = (params_of(bag, write(session, name, params=PARAMS), session)[0] for name in ("one", "other"))
     one.get_param("limit").value = 7
     assert other["limit"] == 100

@@ -1,4 +1,4 @@
-"""`dagcache top` beside a real scheduler, and who may ask which DAGs fill its cache."""
+"""`dagcache top` beside a real scheduler, and the users that may ask for the DAGs in its cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.in_airflow.test_scheduler import INSTANT, SMALL, Observer
 
 @pytest.fixture
 def runtime() -> Iterator[Path]:
-    """A directory for sockets, whose name must be short."""
+    """A directory for sockets, with a short name."""
     path = Path(tempfile.mkdtemp(prefix="top", dir="/tmp"))
     yield path
     shutil.rmtree(path)
@@ -108,13 +108,13 @@ if not child:
     os._exit(0 if server.path is None and path.exists() else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert path.exists()
-print("told", path)
+print("found", path)
 """
 
 
 def test_an_executors_child_inherits_no_socket(make_database: MakeDatabase, tmp_path: Path, runtime: Path) -> None:
     """LocalExecutor forks the scheduler; the socket goes when the scheduler does."""
     env = variables(tmp_path / "home", make_database("sqlite"), metrics_port=0) | {"XDG_RUNTIME_DIR": str(runtime)}
-    assert f"told {runtime}/dagcache/scheduler-" in run_python(_FORKING, env)
+    assert f"found {runtime}/dagcache/scheduler-" in run_python(_FORKING, env)
     assert list((runtime / "dagcache").iterdir()) == []
     assert stat.S_IMODE(os.stat(runtime / "dagcache").st_mode) == 0o700

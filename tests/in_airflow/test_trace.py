@@ -1,4 +1,4 @@
-"""Recording inside a real Airflow: what a scheduler's bag looks up can be replayed."""
+"""Recording inside a real Airflow: the lookups of a scheduler's bag can be replayed."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ print("swept", len(versions))
 
 
 def test_a_trace_of_a_real_process_can_be_replayed(tmp_path: Path, make_database: Any) -> None:
-    """Nobody closed it: the process ended as processes do. The replay is a process of its own."""
+    """The process ends without closing the trace. The replay runs in a separate process."""
     env = variables(tmp_path, make_database("sqlite"), metrics_port=0, trace=tmp_path / "traces", max_bytes="1MiB")
     swept = int(run_python(_SWEEPS, env).rpartition("swept ")[2])
     assert swept > 0

@@ -1,6 +1,6 @@
-"""An executor that takes down what its scheduler did: each task that it ended, each DAG that was looked up, each loop.
+"""An executor that records the work of its scheduler: each task that it ended, each DAG that was looked up, each loop.
 
-Both are needed from inside of a scheduler that may be killed at any moment. What a task comes to is written in the same
+Both are needed from inside of a scheduler that may be killed at any moment. The end of a task is written in the same
 transaction as its end state; lookups and loops go into a file of the process, `DIARY`, which the kernel has at once.
 """
 
@@ -22,7 +22,7 @@ from tests.in_airflow.instant import CHOOSES, FAILS, NOT_CHOSEN, InstantExecutor
 from tests.in_airflow.support import use_site
 
 TABLE = "CREATE TABLE ended (dag_id TEXT, run_id TEXT, task_id TEXT, map_index INT)"
-"""Where the ends of tasks are taken down; it has no key, so that what is done twice is seen."""
+"""The table for the ends of tasks. It has no key, so that a task that ends twice is visible."""
 DIARY = "diary-{}.jsonl"
 """A process's own, in its home, by its id."""
 JOB = "job"
@@ -34,7 +34,7 @@ _INSERT = text("INSERT INTO ended VALUES (:dag_id, :run_id, :task_id, :map_index
 
 
 class Lookup(NamedTuple):
-    """What was found."""
+    """A found version."""
 
     since: float
     """When it was asked for, in seconds of the machine's monotonic clock."""
@@ -44,7 +44,7 @@ class Lookup(NamedTuple):
 
 
 def revision_of(document: str | None) -> int:
-    """The number of the revision that a DAG's document tells; 0 before the first."""
+    """The number of the revision in a DAG's document; 0 before the first."""
     return int(document.rpartition(" ")[2]) if document else 0
 
 
@@ -106,7 +106,7 @@ class WitnessedExecutor(InstantExecutor):
 
 
 class Diary(NamedTuple):
-    """What a scheduler's process took down."""
+    """The record of a scheduler's process."""
 
     lookups: list[Lookup]
     longest_loop: float
@@ -120,7 +120,7 @@ def looks_up(home: Path, pid: int) -> bool:
 
 
 def read_diaries(home: Path) -> list[Diary]:
-    """What the processes of a home took down."""
+    """The records of the processes of a home."""
     return [_read_diary(path) for path in home.glob(DIARY.format("*"))]
 
 

@@ -178,7 +178,7 @@ def rule(name: str) -> Rule:
 
 
 def expected(alert: Rule, labels: dict[str, str]) -> dict[str, Any]:
-    """What Prometheus is to make of a rule."""
+    """The expected result of a rule in Prometheus."""
 
     def filled(words: str) -> str:
         return re.sub(r"{{ \$labels\.(\w+) }}", lambda found: labels[found[1]], words)

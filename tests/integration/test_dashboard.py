@@ -83,7 +83,6 @@ def test_panels_stand_beside_and_below_each_other() -> None:
 
 
 def test_grafana_is_told_how_to_draw_them() -> None:
-    """What a panel says of itself arrives in Grafana's own words."""
     by_title = {panel["title"]: panel for panel in DRAWN}
     ratio = by_title["Lookups that need no load"]
     assert ratio["type"] == "stat"

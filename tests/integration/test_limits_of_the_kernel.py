@@ -1,4 +1,4 @@
-"""Under a limit that the kernel enforces: the cache keeps to its budget; what takes no victims apart does not."""
+"""Under a limit that the kernel enforces: the cache keeps to its budget; without disposal it does not."""
 
 from __future__ import annotations
 

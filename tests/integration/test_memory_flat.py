@@ -1,4 +1,4 @@
-"""The memory of what leaves comes back, without the collector's help."""
+"""The memory of evicted values comes back without the collector's help."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIB = 2**20
 
 
 def churned(admissions: int, *arguments: str) -> dict[str, Any]:
-    """What `tests.support.churn` reports, from a process of its own."""
+    """The report of `tests.support.churn`, from a separate process."""
     command = [sys.executable, "-m", "tests.support.churn", str(admissions), *arguments]
     output = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HERE, timeout=1200)
     report: dict[str, Any] = json.loads(output.stdout)
@@ -52,7 +52,7 @@ def test_ten_thousand_admissions_leave_rss_flat() -> None:
 
 
 def traced_bytes_per_entry(live: bool) -> float:
-    """What the store allocates for one of ten thousand entries, its copies' own bytes aside."""
+    """The bytes that the store allocates for one of ten thousand entries, without those of its copies."""
     number = 10_000
     keys = [uuid.UUID(int=index) for index in range(number)]
     values = [object() for _ in range(number)]

@@ -39,7 +39,7 @@ def block(language: str) -> str:
 
 
 def documented_configuration(directory: Path) -> str:
-    """What the document shows, for another directory and a more frequent scrape."""
+    """The configuration of the page, for another directory and a more frequent scrape."""
     assert "/var/run/dagcache/targets/" in block("yaml")
     return "global:\n  scrape_interval: 1s\n" + block("yaml").replace("/var/run/dagcache/targets/", f"{directory}/")
 

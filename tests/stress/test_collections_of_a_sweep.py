@@ -1,4 +1,4 @@
-"""What a sweep of thaws leaves to the garbage collector."""
+"""Collections of the garbage collector during a sweep of thaws."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tools.scorecard.processes import measure
 
 
 def test_a_sweep_of_thaws_leaves_little_to_the_collector() -> None:
-    """What is served and not kept is taken apart: few lookups make enough garbage for a collection."""
+    """Values that are not kept are taken apart, so few lookups make enough garbage for a collection."""
     told = measure("pauses", "plain", 3, "made-up", 50)
     assert told["thaws"] > 0.7 * told["lookups"]
     assert told["disposals"] > 0.9 * told["thaws"]
@@ -16,7 +16,7 @@ def test_a_sweep_of_thaws_leaves_little_to_the_collector() -> None:
 
 
 def test_a_pause_of_ours_does_not_hide_that_the_host_has_switched_the_collector_off() -> None:
-    """What is thawed and not kept would wait for a collection that never comes."""
+    """Thawed values that are not kept would wait for a collection that never comes."""
     with automatic_gc_off():
         assert collector_is_off()
         with gc_paused(), gc_paused():
@@ -26,7 +26,7 @@ def test_a_pause_of_ours_does_not_hide_that_the_host_has_switched_the_collector_
 
 
 def test_garbage_of_the_host_does_not_pile_up_while_threads_keep_thawing() -> None:
-    """Some block is open nearly all of the time; what comes meanwhile is collected all the same."""
+    """Some block is open nearly all of the time."""
     told = measure("host_garbage", 2, 3)
     assert told["thaws"] > 20
     assert told["collections"] > told["garbage"] / (3 * SELDOM)

@@ -25,11 +25,11 @@ MISSING = object()
 
 
 class TroubleError(Exception):
-    """What injected failures raise."""
+    """The exception of injected failures."""
 
 
 class Frail:
-    """A freezer that fails when told to."""
+    """A freezer that fails on request."""
 
     def __init__(self) -> None:
         self._whole = PickleFreezer()
@@ -82,7 +82,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.serial = 0
 
     def weigh(self, value: Weighted) -> int:
-        """A sizer that fails when told to."""
+        """A sizer that fails on request."""
         if self.failing == "sizer":
             raise TroubleError
         if self.failing == "sizer nonsense":
@@ -110,7 +110,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.used[key] = self.latest
 
     def check_found(self, key: int, found: Any) -> None:
-        """What was found is what was put there last, and its time was not up."""
+        """The found value is the last assigned one, and was not expired."""
         assert found == self.model[key]
         assert self.latest - self.used[key] <= TTL + 1
 
@@ -153,12 +153,12 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule()
     def drop(self) -> None:
-        """Let go of what was kept."""
+        """Drop the held objects."""
         self.held.clear()
 
     @rule(key=KEYS, nbytes=WEIGHTS, freezable=st.booleans())
     def get_or_load(self, key: int, nbytes: int, freezable: bool) -> None:
-        """Look up; what is missing is loaded."""
+        """Look up; a missing value is loaded."""
         self.lookups += 1
         fresh = self.new_value(nbytes, freezable)
         found = self.cache.get_or_load(key, lambda _: fresh)
@@ -233,7 +233,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule()
     def clear(self) -> None:
-        """Remove everything; afterwards nothing is left but what is held."""
+        """Remove everything; afterwards only held values remain."""
         self.model.clear()
         self.cache.clear()
         assert len(self.cache) == 0
@@ -266,7 +266,7 @@ class CacheMachine(RuleBasedStateMachine):
         assert stats.entries == len(self.cache)
 
     def teardown(self) -> None:
-        """What the model expects is either there or its loss was justified by a cause that the listener heard."""
+        """Each entry of the model is present, or the listener got a justified cause of its loss."""
         if hasattr(self, "cache"):
             assert set(self.model) - set(self.cache) == set(), "entries were lost without a reason"
 

@@ -56,7 +56,6 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_thousand_threads_on_one_key_load_once() -> None:
-    """One load, and everybody gets the same object."""
     cache, _ = make_cache()
     loads: list[Any] = []
 
@@ -207,7 +206,7 @@ def a_load_that_hangs(cache: Any, value: Weighted) -> Callable[[], None]:
 
 @pytest.mark.parametrize("how", ["invalidate", "assign", "delete", "clear", "pop"])
 def test_a_change_frees_the_threads_that_wait_for_a_load(how: str) -> None:
-    """They do not wait for a leader that hangs, and what it loads in the end is not kept."""
+    """They do not wait for a leader that hangs, and its late result is not kept."""
     cache, _ = make_cache()
     finish = a_load_that_hangs(cache, Weighted("old"))
     results: list[Any] = []
@@ -240,7 +239,7 @@ def test_a_change_frees_the_threads_that_wait_for_a_load(how: str) -> None:
 
 
 def test_a_follower_that_has_waited_long_enough_loads() -> None:
-    """The first one takes over and what it loads is kept; the leader that hangs keeps nothing."""
+    """The first one takes over and its value is kept; the leader that hangs keeps nothing."""
     cache, _ = make_cache()
     finish = a_load_that_hangs(cache, Weighted("old"))
     assert cache.get_or_load("a", lambda _: Weighted("new"), timeout=0.01) == Weighted("new")
@@ -252,7 +251,7 @@ def test_a_follower_that_has_waited_long_enough_loads() -> None:
 
 
 def test_a_lookup_that_does_not_wait_leaves_the_load_under_way_alone() -> None:
-    """It loads beside it; what the other thread loads is kept."""
+    """It loads separately; the other thread's value is kept."""
     cache, _ = make_cache()
     finish = a_load_that_hangs(cache, Weighted("kept"))
     assert cache.get_or_load("a", lambda _: Weighted("beside"), timeout=0) == Weighted("beside")
@@ -429,9 +428,9 @@ def is_over_budget(stats: CacheStats) -> bool:
 
 
 def churn(cache: Any, seed: int, turns: int, source: dict[int, int], told: dict[int, int]) -> tuple[int, list[str]]:
-    """Look up, assign and delete at random; lookups done and what was wrong.
+    """Look up, assign and delete at random; the number of lookups, and the faults.
 
-    The source is written first, then the cache is told: from then on no lookup may return anything older.
+    The source is written first, then the cache: from then on no lookup may return anything older.
     """
     rng = random.Random(seed)
     lookups, wrong = 0, []

@@ -1,1 +1,1 @@
-"""What several test modules and the benchmarks share."""
+"""Helpers of several test modules and of the benchmarks."""

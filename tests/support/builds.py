@@ -1,4 +1,4 @@
-"""What only some builds of Python can show."""
+"""Conditions that only some builds of Python meet."""
 
 from __future__ import annotations
 

@@ -67,10 +67,10 @@ class Removals:
 
 
 def make_cache(**settings: Any) -> tuple[DagCache[Any, Any], ManualClock]:
-    """A cache of `Weighted` values with a clock of its own; settings as `DagCache` takes them.
+    """A cache of `Weighted` values with its own clock; settings as for `DagCache`.
 
-    Every load and thaw is taken to last a millisecond: which of them stay depends on what they cost, and a busy machine
-    must not decide that. For the same reason expiry and disposal take no time at all.
+    Every load and thaw counts as a millisecond: costs decide which entries stay, and a busy machine must not change
+    that. For the same reason expiry and disposal take no time.
     """
     clock = ManualClock()
     settings.setdefault("max_bytes", 0)

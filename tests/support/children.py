@@ -17,7 +17,7 @@ LONGEST = 10.0  # seconds, for a child that needs milliseconds
 def fork(task: Callable[[], None]) -> int:
     """Fork a child that does a task and ends, with 1 if the task raises; its process id."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that forks and threads do not mix is what this is about
+        warnings.simplefilter("ignore", DeprecationWarning)  # these tests are about the mix of forks and threads
         pid = os.fork()
     if pid:
         return pid

@@ -75,7 +75,7 @@ class Param:
 
 
 class Asset:
-    """What a task reads or writes: few attributes, held in the instance itself where the interpreter can."""
+    """An input or output of a task: few attributes, inline in the instance where the interpreter supports it."""
 
     def __init__(self, uri: str, extra: Json) -> None:
         self.uri = uri
@@ -153,7 +153,7 @@ _FIXED: Json = {
     "inlets": [],
     "pool": "default_pool",
 }
-"""What every task has, equal but not shared: each load makes its own."""
+"""The parts of every task, equal but not shared: each load makes its own."""
 
 
 def _task_json(task_id: str, group: str, rng: random.Random) -> Json:
@@ -203,7 +203,7 @@ def make_json(tasks: int, seed: int = 0, *, dag_id: str | None = None, groups: i
 
 
 def make_dag(tasks: int, seed: int = 0, *, dag_id: str | None = None, groups: int | None = None) -> Dag:
-    """A synthetic deserialised DAG, nothing of it referenced from elsewhere but what ``SHARED`` lists.
+    """A synthetic deserialised DAG. Only the objects in ``SHARED`` have references from outside.
 
     ``seed`` varies its strings, sizes and edges; ``groups`` defaults to one per 15 tasks.
     """
@@ -232,7 +232,7 @@ def _decode(value: Any) -> Any:
 def _check(name: str, value: object) -> None:
     """Stand in for the schema validation that loading does for every field."""
     if not name.isidentifier() or isinstance(value, (bytes, complex)):
-        raise ValueError(f"{name} = {value!r} is no field of a task")
+        raise ValueError(f"{name} = {value!r} is not a field of a task")
 
 
 def _load_task(encoded: Json, dag: Dag, groups: Mapping[str, Group]) -> Task:

@@ -44,7 +44,7 @@ class Group:
         self.limit_file.write_text(str(nbytes))
 
     def raw_use(self) -> int:
-        """What the kernel charges to the group, in bytes, reclaimable pages included."""
+        """The bytes that the kernel charges to the group, including reclaimable pages."""
         return int((self.directory / USE_FILE[self.version]).read_text())
 
 

@@ -28,7 +28,7 @@ Holder = Callable[[Any], tuple[Any, Reach]]
 
 
 class XComArg:
-    """What a task returns, as the argument of another."""
+    """The result of a task, as the argument of another."""
 
     def __init__(self, task: Task) -> None:
         self.operator = task
@@ -43,7 +43,7 @@ class ExpandInput:
 
 
 def mapped_dag(tasks: int, seed: int = 1, *, groups: int = 2) -> Dag:
-    """A synthetic DAG each of whose tasks is expanded over what the one before returns."""
+    """A synthetic DAG: each task is expanded over the result of the one before."""
     dag: Any = make_dag(tasks, seed, groups=groups)
     one: Any = None
     for task in dag.task_dict.values():
@@ -66,7 +66,7 @@ def _expand_input(dag: Any) -> Any:
 
 def _expand_inputs(dag: Any) -> Iterator[Any]:
     for task in dag.task_dict.values():
-        for name in ("expand_input", "op_kwargs_expand_input"):  # the latter is what Airflow's task decorator makes
+        for name in ("expand_input", "op_kwargs_expand_input"):  # Airflow's task decorator makes the latter
             if (found := getattr(task, name, None)) is not None:
                 yield found
 
@@ -133,7 +133,7 @@ class _Running:
         self.found = next(walk)
 
     def task(self) -> Any:
-        """What it yields in the end."""
+        """The last value that it yields."""
         self.end()
         return self.found
 

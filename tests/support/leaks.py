@@ -11,7 +11,7 @@ from dagcache.concurrency.lock import Lock
 
 
 class Raised(BaseException):
-    """What the debugger raises."""
+    """The exception of the debugger."""
 
 
 def leak(lock: Lock, action: Any = bool) -> Raised:

@@ -25,8 +25,8 @@ def assert_same_graph(a: object, b: object, shared: Iterable[object] = (), value
     That is: the same types, values and slots; the same order of dicts, attributes and sets; one part of ``b`` for each
     part of ``a`` and the other way round; proxies to corresponding referents; and the very same object where ``a`` has
     one that is ``shared``, a class, a module, a function or a member of an enumeration. Immutable plain values are
-    compared by value, and so are those of the types ``values``: of equal ones there may be more or fewer. A set whose
-    elements hash by their addresses has no order to compare.
+    compared by value, and so are those of the types ``values``: of equal ones there may be more or fewer. A set with
+    elements that hash by their addresses has no order to compare.
     """
     common_objects = list(shared)
     common = {id(item) for item in common_objects}
@@ -87,7 +87,7 @@ def _contents(left: Any, right: Any, where: str) -> Iterator[Pair]:
 
 
 def _is_plain_instance(kind: type) -> bool:
-    """Whether there is nothing to an instance but its attributes, and what `_contents` reads by itself."""
+    """Whether an instance has only attributes, and the parts that `_contents` reads by itself."""
     written_in_python = bool(kind.__flags__ & 1 << 9)
     ways: list[object] = [kind.__reduce_ex__, kind.__reduce__]
     has_no_say = ways == [object.__reduce_ex__, object.__reduce__] and kind not in copyreg.dispatch_table

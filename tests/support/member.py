@@ -30,7 +30,7 @@ class _Member:
         self.pressure = MemoryPressure(self.cache, clock=self.clock)
 
     def look(self, _: int) -> dict[str, Any]:
-        """What the process finds out about its memory."""
+        """The process's own readings of its memory."""
         uses = [asdict(use) for use in container_use()]
         limit = memory_limit()
         stall = own_stall(_ROOT)

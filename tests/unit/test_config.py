@@ -64,7 +64,6 @@ def test_an_absolute_limit_is_not_divided() -> None:
     ],
 )
 def test_garbage_is_an_error_that_names_setting_value_and_forms(setting: str, garbage: Any) -> None:
-    """Whoever reads the message knows what to write instead."""
     with pytest.raises(ConfigError) as caught:
         CacheConfig(**{setting: garbage})
     message = str(caught.value)
@@ -104,7 +103,6 @@ def test_an_unknown_field_is_a_type_error() -> None:
 
 @given(st.dictionaries(st.sampled_from(["MAX_BYTES", "TTL", "MODE", "FROZEN", "MEMORY_LIMIT", "WORKERS"]), st.text()))
 def test_any_text_is_a_setting_or_a_config_error(texts: dict[str, str]) -> None:
-    """Nothing else is ever raised."""
     try:
         config = CacheConfig.from_env({f"DAGCACHE_{name}": text for name, text in texts.items()})
     except ConfigError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import dagcache
 from benchmarks.readme import MARK, rivals
 from dagcache.airflow.provider_info import get_provider_info
 from dagcache.cli.main import _COMMANDS
+from dagcache.cli.top import verdict as top_verdict
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs"
@@ -107,7 +110,6 @@ def test_every_command_has_its_exit_codes_documented() -> None:
 
 
 def test_prometheus_is_configured_for_the_directory_that_the_setting_shows() -> None:
-    """An operator who copies both finds the processes."""
     example = get_provider_info()["config"]["dagcache"]["options"]["metrics_targets"]["example"]
     assert f'"{example}/*.json"' in (DOCS / "metrics.md").read_text()
 
@@ -143,3 +145,32 @@ def test_measured_figures_stand_in_generated_blocks_only(document: Path) -> None
 def test_a_measured_figure_is_noticed(text: str) -> None:
     assert FIGURE.search(prose(text))
     assert not FIGURE.search(prose(f"<!-- block -->\n{text}\n<!-- /block -->"))
+
+
+def test_the_page_of_top_has_the_verdicts_of_the_command() -> None:
+    """In a row, ``...`` stands for a variable part."""
+    table = (DOCS / "top.md").read_text().partition("## The verdict")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([a-z].*?) \| .* \|$", table, re.MULTILINE)[1:]
+    texts = string_literals(Path(inspect.getfile(top_verdict)))
+    assert len(rows) == 13
+    assert [part for row in rows for part in row.split(" ... ") if part not in texts] == []
+
+
+def test_the_page_of_operating_has_log_lines_that_exist() -> None:
+    table = (DOCS / "operating.md").read_text().partition("## Log lines")[2].partition("\n## ")[0]
+    lines = re.findall(r"`([^`]*)`", "".join(re.findall(r"^(\| `.*?) \| [A-Z]", table, re.MULTILINE)))
+    texts = "\n".join(string_literals(path) for path in Path(inspect.getfile(dagcache)).parent.rglob("*.py"))
+    assert len(lines) == 7
+    parts = (part.strip() for line in lines for part in line.split("..."))
+    assert [part for part in parts if part not in texts] == []
+
+
+def test_the_page_on_reliability_names_tests_that_exist() -> None:
+    names = set(re.findall(r"\btest_\w+", (DOCS / "reliability.md").read_text()))
+    assert sorted(names - {path.stem for path in (ROOT / "tests").rglob("test_*.py")}) == []
+
+
+def string_literals(path: Path) -> str:
+    """The string constants of a module, f-strings included, one a line."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return "\n".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))

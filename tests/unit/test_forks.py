@@ -1,4 +1,4 @@
-"""What a forked child does first, done here: coverage and debuggers do not see into a child."""
+"""The first steps of a forked child, run here: coverage and debuggers do not see into a child."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.caches import MIB, Weighted, automatic_gc_off, fill, make_cac
 
 
 def test_a_childs_caches_start_empty_with_the_budget_in_force() -> None:
-    """All of them; what they inherited is neither served nor destroyed, for that would copy its pages."""
+    """Inherited values are neither served nor destroyed, because that would copy their pages."""
     (first, _), (second, _) = make_cache(max_bytes=0, name="first"), make_cache(max_bytes=MIB, name="second")
     fill(first, range(3))
     fill(second, range(3))
@@ -165,7 +165,7 @@ class Owner:
 
 
 def test_a_step_runs_although_an_earlier_one_drops_the_last_reference_to_its_object() -> None:
-    """A component drops its endpoint, whose socket the child must still close."""
+    """A component drops its endpoint, and the child must still close the endpoint's socket."""
     ran: list[object] = []
     owned = Stepping(ran, 1)
     owner = Owner(owned)

@@ -34,8 +34,8 @@ LEVELS = [
     ["public", "__main__"],
     [""],
 ]
-"""Packages and top-level modules, from the bottom up; "" is the package itself. A module may import what stands in
-lower levels and, within its own package, whatever does not import it in turn."""
+"""Packages and top-level modules, from the bottom up; "" is the package itself. A module may import lower levels
+and, within its own package, any module that does not import it in turn."""
 
 HOMES = {
     "pympler": ("sizing.audit",),
@@ -50,7 +50,7 @@ HOMES = {
 """The modules, or folders, that may import a foreign library: one, but for SQLAlchemy, which Airflow wants as well."""
 
 MOVING = {"airflow.foreign", "airflow.graphs", "airflow.diagnosis", "demo.sweep"}
-"""What may import by a name that it finds out: Airflow's modules have moved from one version to the next."""
+"""Modules that import by a computed name, because Airflow's modules have moved from one version to the next."""
 
 APART = {"sizing.audit": "cli.audit"}
 """Modules that one package alone may import: pympler is imported for an audit only."""
@@ -149,7 +149,6 @@ def test_imports_keep_the_rules(name: str) -> None:
 
 @pytest.mark.parametrize(("library", "home"), [(library, home) for library, homes in HOMES.items() for home in homes])
 def test_a_home_is_inhabited(library: str, home: str) -> None:
-    """A permission that nobody needs any more goes."""
     sources = [path.read_text() for name, path in MODULES.items() if lives_in(name, (home,))]
     assert library in {name.partition(".")[0] for source in sources for name in imports(source)}
 
@@ -192,12 +191,12 @@ def test_a_broken_rule_is_noticed(name: str, source: str) -> None:
     ],
 )
 def test_what_is_allowed_is_no_fault(name: str, source: str) -> None:
-    """The standard library, what stands lower, and the library that lives here."""
+    """The standard library, lower levels, and the library with its home here."""
     assert not faults(name, source)
 
 
 def test_importing_the_cache_imports_nothing_foreign() -> None:
-    """What a scheduler pays for at start-up is this package and the standard library."""
+    """At start-up a scheduler pays only for this package and the standard library."""
     code = (
         "import sys; import dagcache; known = {*sys.stdlib_module_names, 'dagcache', '__main__'};"
         "print(sorted({name.partition('.')[0] for name in sys.modules} - known))"

@@ -1,4 +1,4 @@
-"""A log that says what fails, and does not drown in it."""
+"""Log lines of failures, limited in number."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Lines(logging.Handler):
 
 @pytest.fixture
 def lines() -> Lines:
-    """What the logger of a test writes."""
+    """The output of a test's logger."""
     return Lines()
 
 
@@ -124,7 +124,7 @@ def test_causes_do_not_hide_each_other(limits: LogLimits, lines: Lines) -> None:
 
 
 def test_the_text_of_an_error_is_not_shown(limits: LogLimits, lines: Lines) -> None:
-    """Not in the line, not in the traceback, not of what led to it: it may quote a DAG, or a password."""
+    """Not in the line, the traceback or the causes: it may quote a DAG, or a password."""
     try:
         try:
             raise KeyError("the-password")
@@ -152,7 +152,6 @@ def test_what_led_to_an_error_is_told_by_its_type(limits: LogLimits, lines: Line
 
 
 def test_a_ring_of_errors_is_told_of_to_an_end(limits: LogLimits, lines: Lines) -> None:
-    """Whoever made it."""
     first, second = ValueError(), KeyError()
     first.__cause__, second.__cause__ = second, first
     limits.report("a", "failed", error=first)
@@ -166,7 +165,7 @@ def test_the_line_names_the_place_that_reported(limits: LogLimits, lines: Lines)
 
 
 def test_the_table_of_causes_is_bounded(logger: logging.Logger, lines: Lines, clock: ManualClock) -> None:
-    """What does not fit shares one line, and is counted; a minute later there is room again."""
+    """Further causes share one line, and are counted; a minute later there is room again."""
     limits = LogLimits(logger, clock=clock, most_causes=10)
     for number in range(1000):
         limits.report(f"cause {number}", "failed")
@@ -213,7 +212,6 @@ def test_logging_that_raises_does_no_harm(limits: LogLimits, logger: logging.Log
 
 
 def test_a_type_that_cannot_be_imitated_does_no_harm(limits: LogLimits) -> None:
-    """Somebody else's class may be anything."""
     odd = type("odd", (Exception,), {"__module__": 3})
     limits.report("a", "failed", error=odd())
 
@@ -242,7 +240,6 @@ def test_below_the_level_nothing_is_done(limits: LogLimits, logger: logging.Logg
 def test_many_threads_write_one_line_a_minute_and_lose_no_count(
     limits: LogLimits, lines: Lines, clock: ManualClock
 ) -> None:
-    """Whoever comes first has the turn."""
     threads, each, minutes = 8, 500, 5
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -335,7 +332,7 @@ def test_a_signal_handler_may_report_at_any_moment(limits: LogLimits, lines: Lin
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 def test_a_forked_child_reports_for_itself(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever its parent has said, and was in the middle of."""
+    """Even if its parent was in the middle of a report."""
     report("of the parent", "failed")
 
     def child() -> None:
@@ -348,7 +345,7 @@ def test_a_forked_child_reports_for_itself(caplog: pytest.LogCaptureFixture) -> 
 
 
 def fail(*_: object) -> Any:
-    """What each of these does."""
+    """The actions."""
     raise RuntimeError("a dag's content")
 
 
@@ -386,7 +383,7 @@ def test_what_fails_at_each_lookup_is_one_line_with_one_traceback(
 
 
 def traceback_of(record: logging.LogRecord) -> str:
-    """What the handler would write below the line, less the source lines of this file."""
+    """The handler's text below the line, without the source lines of this file."""
     if not record.exc_info:
         return ""
     return "".join(traceback.format_exception_only(*record.exc_info[:2]))

@@ -29,7 +29,7 @@ from dagcache.metrics.endpoint import MetricsEndpoint
 from dagcache.traces.recording import record
 
 try:
-    raise SystemExit(f"this is no copy without metadata: {version('dagcache')}")
+    raise SystemExit(f"this is not a copy without metadata: {version('dagcache')}")
 except PackageNotFoundError:
     pass
 assert Path(dagcache.__file__).is_relative_to(sys.argv[1]), dagcache.__file__
@@ -53,7 +53,7 @@ def _not_remembered() -> Iterator[None]:
 
 @pytest.fixture
 def copied(tmp_path: Path) -> dict[str, str]:
-    """The environment of an interpreter that sees a copy of the package, what it imports, and nothing installed."""
+    """The environment of an interpreter that sees a copy of the package and its imports, without an installation."""
     shutil.copytree(Path(dagcache.__file__).parent, tmp_path / "dagcache", ignore=shutil.ignore_patterns("__pycache__"))
     spec = importlib.util.find_spec("prometheus_client")
     assert spec is not None

@@ -20,7 +20,7 @@ def description() -> str:
 
 
 def test_the_description_renders_on_a_package_index() -> None:
-    """By the library that PyPI uses; it returns None for what it cannot render."""
+    """With PyPI's own library, which returns None for invalid input."""
     markdown = pytest.importorskip("readme_renderer.markdown", reason="readme-renderer is not installed")
     warnings = io.StringIO()
     rendered = markdown.render(description(), stream=warnings)

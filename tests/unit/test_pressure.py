@@ -79,7 +79,7 @@ class Machine:
 
     @property
     def held(self) -> int:
-        """What the cache holds."""
+        """The bytes that the cache holds."""
         return self.cache.stats().total_bytes
 
 
@@ -138,7 +138,7 @@ def test_shrinking_ends_at_the_floor_and_keeps_every_version(caplog: pytest.LogC
 
 
 def test_steps_down_are_apart(given_back: list[float]) -> None:
-    """What was freed must be seen first."""
+    """The effect of the first must be visible."""
     machine = Machine()
     machine.look(HIGH + 1)
     budget = machine.cache.max_bytes
@@ -297,7 +297,7 @@ def test_a_step_up_is_a_minute_from_the_high_mark_and_a_step_down_waits_for_none
 
 
 def test_a_resize_of_the_operators_is_the_new_configured_budget() -> None:
-    """In every state, and it is what growing ends at."""
+    """In every state; growth ends at it."""
     machine = Machine()
     machine.look(HIGH + 1)
     machine.cache.resize(50 * MIB)
@@ -311,7 +311,6 @@ def test_a_resize_of_the_operators_is_the_new_configured_budget() -> None:
 
 
 def test_an_unbounded_cache_shrinks_from_what_it_holds_and_becomes_unbounded_again() -> None:
-    """What it held stands in for a budget."""
     machine = Machine(budget=0, held=100 * MIB)
     held = machine.held
     assert machine.look(HIGH + 1) is PressureState.SHRINKING
@@ -326,7 +325,7 @@ def test_an_unbounded_cache_shrinks_from_what_it_holds_and_becomes_unbounded_aga
 
 
 def test_an_unbounded_cache_that_holds_nothing_keeps_a_little_room() -> None:
-    """It must not be shut for what others use."""
+    """Memory used by others must not close it."""
     machine = Machine(budget=0, held=0)
     machine.look(LIMIT)
     assert machine.cache.max_bytes == LIMIT // 200 == pytest.approx(FLOOR * STEP * LIMIT)
@@ -404,7 +403,6 @@ def test_a_percentage_follows_the_memory_limit(memory: list[int], caplog: pytest
 
 
 def test_an_operators_percentage_follows_the_memory_limit_too(memory: list[int]) -> None:
-    """Whatever the cache was made with."""
     machine = Machine(budget=MIB, held=0)
     machine.cache.resize("50%")
     assert machine.look(0) is PressureState.CALM
@@ -535,7 +533,7 @@ def test_a_mapped_file_is_no_pressure(tmp_path: Path) -> None:
 def test_by_default_all_that_is_found_counts_and_what_is_set_replaces_it(
     settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With memory_limit the process's own use is compared with that, and nothing else is looked at."""
+    """With memory_limit, only the process's own use is compared."""
     monkeypatch.setattr(pressure_module, "container_use", lambda: [MemoryUse(99 * MIB, 100 * MIB)])
     monkeypatch.setattr(pressure_module, "memory_stall", lambda: Stall(full=99.0))
     monkeypatch.setattr(pressure_module, "memory_limit", lambda: MemoryLimit(1024 * MIB, "cgroup2"))

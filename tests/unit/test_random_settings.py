@@ -30,5 +30,5 @@ def test_a_reader_that_raises_or_accepts_anything_else_is_told_of(monkeypatch: p
 
 @pytest.mark.usefixtures("quiet")
 def test_a_flipped_bit_of_a_frozen_copy_is_a_miss() -> None:
-    """Wherever it is: the damage is noticed before anything is unpickled, and the value loaded anew."""
+    """For every bit, the damage is detected before anything is unpickled, and the value is loaded again."""
     assert flip(200, seed=7)["wrong"] == 0

@@ -1,4 +1,4 @@
-"""Redaction: no password, query or fragment is shown, whatever characters it has."""
+"""Redaction: no password, query or fragment is shown, with any characters."""
 
 from __future__ import annotations
 
@@ -81,7 +81,6 @@ def test_a_user_name_a_query_and_a_fragment_are_not_shown(user: str, secret: str
 
 @given(secret=passwords)
 def test_a_refusal_shows_no_part_of_the_url(secret: str) -> None:
-    """Whatever is wrong with it."""
     for url in (
         secret,
         f"ftp://{secret}",
@@ -150,7 +149,7 @@ def test_an_engine_is_named_without_its_password(password: str) -> None:
 
 @given(secret=passwords, around=st.text(max_size=5))
 def test_a_secret_is_masked_in_each_of_its_spellings(secret: str, around: str) -> None:
-    """Drivers quote URLs, and what they decode from them; some in lower case."""
+    """Drivers quote URLs and decoded parts of them, some in lower case."""
     secret = secret.encode(errors="replace").decode()
     secrets = Secrets()
     secrets.add(secret)

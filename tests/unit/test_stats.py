@@ -1,4 +1,4 @@
-"""Histograms, and what a snapshot derives from its counts."""
+"""Histograms, and the properties that a snapshot derives from its counts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_bounds_ascend(bounds: tuple[float, ...]) -> None:
 
 
 def test_sums_are_of_the_counts_they_name() -> None:
-    """Told apart by different powers of two."""
+    """Different powers of two distinguish them."""
     bare = DagCache[str, int](max_bytes=0).stats()
     stats = dataclasses.replace(
         bare, hits_live=1, hits_frozen=2, live_bytes=4, frozen_bytes=8, overhead_bytes=16, waiting_bytes=32

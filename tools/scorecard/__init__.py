@@ -1,1 +1,1 @@
-"""The scorecard: what is promised of the cache's reliability, each line measured by one command."""
+"""The scorecard: the promises on the cache's reliability, each line measured by one command."""

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         outcome = _measured(check, chosen.short)
         failed = failed or outcome.passed is False
         rows.append(row(check, outcome))
-        if chosen.page:  # after each, for what comes next may take long
+        if chosen.page:  # after each, because the next line may take long
             write_page(chosen.page, BOARD, rows)
     print(machine(), "", HEAD, *rows, sep="\n")  # noqa: T201 - it is a command
     return 1 if failed else 0

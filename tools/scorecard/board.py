@@ -34,7 +34,7 @@ def _tested(*which: str, in_airflow: bool = False) -> Measure:
 
 
 def _judged(name: str, judge: Callable[[dict[str, Any]], Outcome], short: tuple[object, ...], *long: object) -> Measure:
-    """A line with a measurement of its own."""
+    """A line with its own measurement."""
     return lambda is_short: judge(measure(name, *(short if is_short else long)))
 
 
@@ -103,7 +103,7 @@ def _stayed_small(told: dict[str, Any], mebibytes: int) -> bool:
 
 
 def _accounted(short: bool) -> Outcome:
-    """In real schedulers at work; the short form has one process for each budget, and large DAGs for the most part."""
+    """In busy real schedulers; the short form has one process for each budget, and mostly large DAGs."""
     if importlib.util.find_spec("airflow") is None:
         return not_run("Airflow is not installed")
     code, output, errors = run([sys.executable, "-m", "benchmarks.accounting", "--json", *(["--quick"] * short)])
@@ -235,7 +235,7 @@ BOARD = (
     ),
     Check(
         "R6",
-        "the n-th call fails, for every n, of all that a cache is given; an interrupt before every line",
+        "the n-th call of each function of a cache's user fails, for every n; an interrupt before every line",
         "nothing lost",
         _tested("tests/unit/core/test_interrupts.py"),
     ),
@@ -247,19 +247,19 @@ BOARD = (
     ),
     Check(
         "R7",
-        "four threads that pass from part to part of DAGs which leave by every way, ten million times",
+        "four threads that walk from part to part of DAGs that leave in every way, ten million times",
         "0 damaged, 0 left over",
         _holding,
     ),
     Check(
         "R8",
-        "forks of a process whose threads keep the cache and its endpoint busy",
+        "forks of a process with threads that keep the cache and its endpoint busy",
         "0 hung, port free at once",
         _judged("forks", _forks, (20,), 500),
     ),
     Check(
         "R9",
-        "ten times what fits, under RLIMIT_DATA of base + 2 budgets, made-up DAGs; two controls have to fail",
+        "ten times the budget, under RLIMIT_DATA of base + 2 budgets, artificial DAGs; two controls have to fail",
         "ours survive, peak <= 1.3 budgets",
         _overload("made-up", _OURS, 32, 8),
     ),
@@ -269,8 +269,8 @@ BOARD = (
         "ours survive, peak <= 1.3 budgets",
         _overload("airflow", _OURS, 32, 12),
     ),
-    Check("R10", "accounted / real bytes in real schedulers at work", "0.97 - 1.03", _accounted),
-    Check("R10", "what comes back to the system: a shrink to a tenth, then clear()", ">= 50 % at clear()", _give_back),
+    Check("R10", "accounted / real bytes in busy real schedulers", "0.97 - 1.03", _accounted),
+    Check("R10", "memory returned to the system: a shrink to a tenth, then clear()", ">= 50 % at clear()", _give_back),
     Check(
         "R10",
         "evictions of values of all sizes",
@@ -310,7 +310,7 @@ BOARD = (
     ),
     Check(
         "R14",
-        "a thousand rewritings in place, a thousand revalidations, on SQLite and PostgreSQL",
+        "a thousand rewrites in place, a thousand revalidations, on SQLite and PostgreSQL",
         "stale <= the window; 1 load, 1 weighing",
         _tested(f"{_IN_AIRFLOW}/test_many_updates.py", f"{_IN_AIRFLOW}/test_in_place_updates.py", in_airflow=True),
     ),
@@ -328,7 +328,7 @@ BOARD = (
     ),
     Check(
         "R16",
-        "scrapes amid a crowd of slow and strange clients",
+        "scrapes beside many slow and malformed clients",
         "p99 < 100 ms, <= 8 threads",
         _judged("crowd", _crowd, (100,), 1000),
     ),
@@ -340,5 +340,5 @@ BOARD = (
     ),
     Check("R18", "free-threaded builds", "as with the lock", lambda _: interpreters.free_threaded()),
     Check("R19", "branch coverage of the core", "100 %", lambda _: branch_coverage()),
-    Check("R19", "the core's tests over and over (`--reruns 100` for more)", "0 failures", _reruns),
+    Check("R19", "the core's tests, repeated (`--reruns 100` for more)", "0 failures", _reruns),
 )

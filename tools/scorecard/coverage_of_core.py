@@ -25,7 +25,7 @@ def branch_coverage() -> Outcome:
         options = ["--fail-under=0", f"--data-file={data}", "-o", str(report)]
         _, output, errors = run([*coverage, "json", "-q", *options])
         if not report.exists():
-            raise MeasureError(f"there is no report: {last_line(output + errors)}")
+            raise MeasureError(f"the report is missing: {last_line(output + errors)}")
         files = json.loads(report.read_text())["files"]
     core = {Path(name): facts["summary"] for name, facts in files.items() if _is_core(Path(name))}
     total = sum(each["num_statements"] + each["num_branches"] for each in core.values())

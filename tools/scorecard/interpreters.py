@@ -1,4 +1,4 @@
-"""Other interpreters: what the core does on each, with nothing installed but Python itself."""
+"""Other interpreters: the core's tests on each, with Python and its standard library alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a line of the scorecard is, and what came of measuring it."""
+"""A line of the scorecard, and its result."""
 
 from __future__ import annotations
 

@@ -56,13 +56,13 @@ def run(command: list[str], *, env: Mapping[str, str] | None = None) -> tuple[in
 
 
 def last_line(output: str) -> str:
-    """What a command said last: the error itself, and not the paths of this machine that lead to it."""
+    """The last line of a command's output: the error itself, without the paths of this machine."""
     return (output.strip().splitlines() or ["nothing"])[-1]
 
 
 @dataclass(frozen=True, slots=True)
 class Tests:
-    """What became of a run of pytest."""
+    """The result of a run of pytest."""
 
     passed: int
     failed: tuple[str, ...]
@@ -105,7 +105,7 @@ def run_tests(*which: str, soak: bool = False, coverage: Path | None = None) -> 
 
 
 def read_report(report: Path) -> Tests:
-    """What a JUnit report says."""
+    """The content of a JUnit report."""
     failed, skipped, passed = [], [], 0
     for case in ET.parse(report).iter("testcase"):
         if case.find("failure") is not None or case.find("error") is not None:

@@ -1,4 +1,4 @@
-"""Tests, over and over: one that sometimes fails is a fault of the test or of what it tests."""
+"""Repeated tests: one that sometimes fails is a fault of the test or of the code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from tools.scorecard.processes import run_tests
 
 CORE_ROOMS = ("concurrency", "core", "eviction", "freezing", "reclaim", "sizing")
-"""The rooms whose unit tests need no Airflow."""
+"""The rooms with unit tests that need no Airflow."""
 CORE_TESTS = (
     *(f"tests/unit/{room}" for room in CORE_ROOMS),
     *(f"tests/unit/test_{name}.py" for name in ("config", "forks", "pressure", "stats")),
@@ -19,13 +19,13 @@ CORE_TESTS = (
 SUITES = {
     "core": CORE_TESTS,
     "others": ("tests", *(f"--ignore={folder}" for folder in CORE_TESTS)),
-    "all": ("tests",),  # both of them: what `make check` runs
+    "all": ("tests",),  # both of them, as in `make check`
     "airflow": ("tests/in_airflow",),  # what `make airflow-check` runs
 }
 
 
 def count_failures(runs: int, suite: str = "core") -> int:
-    """Run one of ``SUITES`` so many times; how many runs had a failure. Tells on stderr as it goes."""
+    """Run one of ``SUITES`` so many times; the number of runs with a failure. Reports progress on stderr."""
     failures = 0
     for number in range(1, runs + 1):
         outcome = run_tests(*SUITES[suite]).outcome

@@ -157,7 +157,7 @@ def _lines(check: Check) -> Iterator[str]:
 
 @contextmanager
 def _spinner(text: str) -> Iterator[None]:
-    """Show on a terminal that the command is at work."""
+    """Show on a terminal that the command is running."""
     status: Any = None
     if sys.stderr.isatty():
         with suppress(ImportError):

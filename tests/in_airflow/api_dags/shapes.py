@@ -14,7 +14,7 @@ from airflow.sdk import DAG, Label, Param, TaskGroup, chain, task, task_group
 
 BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 IN_A_DAG_FOLDER = "unusual_prefix_"
-"""What Airflow's names for the modules of a DAG folder begin with."""
+"""The prefix of Airflow's names for the modules of a DAG folder."""
 
 
 def _settings(**more: Any) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def setups() -> DAG:
 
 
 def parameters() -> DAG:
-    """Parameters of all kinds, and what else a DAG's details tell."""
+    """Parameters of all kinds, and the other details of a DAG."""
     settings = _settings(
         end_date=BEGIN + timedelta(days=3650),
         params={
@@ -137,8 +137,8 @@ def parameters() -> DAG:
             "maybe": Param(None, type=["null", "integer"], minimum=0),
             "table": Param({"k": [1, {"n": None}]}, type="object"),
         },
-        default_args={"owner": "somebody", "retries": 3, "retry_delay": timedelta(minutes=7)},
-        owner_links={"somebody": "https://example.org"},
+        default_args={"owner": "analysts", "retries": 3, "retry_delay": timedelta(minutes=7)},
+        owner_links={"analysts": "https://example.org"},
         tags=["one", "two"],
         max_active_runs=3,
         max_active_tasks=5,

@@ -1,4 +1,4 @@
-"""A timetable with state of its own: what it answers depends on how often this very object was asked."""
+"""A timetable with its own state: an answer depends on the number of earlier calls of this object."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST = 40
 
 
 class CountingTimetable(Timetable):  # type: ignore[misc, unused-ignore]
-    """One day later each time it is asked, whatever came before."""
+    """One day later at each call."""
 
     description = "counts"
 
@@ -23,7 +23,7 @@ class CountingTimetable(Timetable):  # type: ignore[misc, unused-ignore]
 
     @property
     def summary(self) -> str:
-        """What the user interface shows."""
+        """The text in the user interface."""
         return f"given: {self.given}"
 
     def serialize(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A handful of DAGs whose tasks really run."""
+"""A handful of DAGs with tasks that really run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def really_branching() -> None:
 
 @dag(**SETTINGS)
 def really_failing() -> None:
-    """A failure, and what it keeps from running."""
+    """A failure, and the tasks that it blocks."""
     fails() >> one()
 
 

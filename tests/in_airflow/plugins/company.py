@@ -23,7 +23,7 @@ CALENDAR = Calendar()
 
 
 class _Never(Timetable):
-    """What all of them are but for their state: Airflow needs no more of them here."""
+    """The common part of all of them: Airflow needs no more of them here."""
 
     def infer_manual_data_interval(self, *, run_after: Any) -> DataInterval:
         """No interval."""
@@ -39,7 +39,7 @@ class _Never(Timetable):
 
 
 class CalendarTimetable(_Never):
-    """Refers to what the whole process refers to."""
+    """Refers to an object of the whole process."""
 
     def __init__(self, calendar: Calendar = CALENDAR) -> None:
         self.calendar = calendar
@@ -63,7 +63,7 @@ THE_ONE = OneTimetable()
 
 
 class WrappingTimetable(_Never):
-    """Has whatever it wraps; pickle asks it for things before it wraps anything."""
+    """Has the attributes of the wrapped object; pickle reads attributes before it wraps one."""
 
     def __init__(self, inner: Any = CALENDAR) -> None:
         self.inner = inner

@@ -1,4 +1,4 @@
-"""What the adviser makes of a database: histories, working sets, sizes, costs and recommendations."""
+"""The adviser's results from a database: histories, working sets, sizes, costs and recommendations."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ MIB = 1 << 20
 
 
 def no_progress(step: str, done: int, of: int) -> None:
-    """Progress that nobody wants to see."""
+    """Progress without output."""
 
 
 def payload(dag_id: str, tasks: int = 5, *, text: str = "") -> dict[str, Any]:
-    """A serialised DAG as it comes from a database: what is written twice is there twice."""
+    """A serialised DAG as it comes from a database: equal parts are separate objects."""
     content: dict[str, Any] = json.loads(json.dumps(unparsed_payload(dag_id, tasks, text=text)))
     return content
 
@@ -60,7 +60,6 @@ def test_a_run_of_a_bundle_version_sticks_to_its_version(database: Database, loa
 
 
 def test_a_run_without_a_bundle_version_follows_the_newest(database: Database, loader: SerializedDagLoader) -> None:
-    """Version after version, whatever it was created with."""
     first = database.version("etl", 1)
     second = database.version("etl", 2, created=50)
     third = database.version("etl", 3, created=80)
@@ -110,7 +109,7 @@ def test_the_newest_activity_is_what_the_period_ends_with(database: Database, lo
 def test_no_more_than_the_newest_runs_are_read(
     database: Database, loader: SerializedDagLoader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In batches; and the period is shortened to what they cover."""
+    """In batches. The period is shortened to that of the read runs."""
     monkeypatch.setattr(history, "MOST_RUNS", 5)
     monkeypatch.setattr(history, "_BATCH", 2)
     database.version("etl")
@@ -125,7 +124,6 @@ def test_no_more_than_the_newest_runs_are_read(
 
 
 def test_an_empty_database_says_so(loader: SerializedDagLoader) -> None:
-    """What was expected and what was found."""
     with pytest.raises(LoadError, match="expected DAG versions with a serialised DAG; found none"):
         read_history(loader, days=7, progress=no_progress)
 
@@ -161,7 +159,7 @@ def test_versions_beyond_what_runs_need_are_told() -> None:
 
 
 def test_what_was_in_use_is_told_from_moment_to_moment() -> None:
-    """A version that several runs share counts once; what was held before the period counts from its beginning."""
+    """A version of several runs counts once. Use before the period counts from its beginning."""
     found = [
         Use(key(1), "a", 0.0, 40.0),
         Use(key(1), "a", 20.0, 30.0),
@@ -207,7 +205,7 @@ def test_a_sweep_over_nothing_ends() -> None:
 
 
 def test_gaps_are_the_times_in_which_nobody_used_a_version() -> None:
-    """Overlapping runs leave none, and what is still in use ends none."""
+    """Overlapping runs have no gap between them, and a present use ends no gap."""
     found = [
         Use(key(1), "a", 0.0, 10.0),
         Use(key(1), "a", 5.0, 8.0),
@@ -290,7 +288,6 @@ def test_versions_that_were_sampled_before_there_was_a_dictionary_are_measured_a
     [{}, {"dag": None}, {"dag": {"tasks": 3}}, {"dag": {"tasks": [{}]}}, {"dag": {"tasks": [], "task_group": []}}],
 )
 def test_what_is_no_dag_is_a_value_error(junk: dict[str, Any]) -> None:
-    """Whatever is missing."""
     with pytest.raises(ValueError, match="expected a serialised DAG"):
         features(junk)
 
@@ -318,7 +315,7 @@ def test_seconds_follow_the_machine_and_bytes_do_not() -> None:
 
 
 def test_the_speed_is_the_time_of_a_known_piece_of_work() -> None:
-    """In units of what it took where the constants come from: a millisecond."""
+    """In units of the same work on the machine of the constants: a millisecond."""
     ticks = iter([10.0, 10.8])
     assert measure_speed(lambda: next(ticks), rounds=200).factor == pytest.approx(4.0)
 
@@ -480,7 +477,7 @@ def test_the_busiest_and_three_typical_moments_are_replayed() -> None:
 
 
 def test_an_unbounded_budget_and_a_mean_of_points() -> None:
-    """Zero is no limit; means are taken of everything but the most that was held."""
+    """Zero means no limit. All fields are averaged except the most bytes held."""
     assert curve.point(window(), 0, 10_800.0).live == 1.0
     found = curve.mean([Point(5, 1.0, 0.0, 0.0, 2.0, 0.2, 7), Point(5, 0.0, 0.5, 0.5, 4.0, 0.4, 9)])
     assert dataclasses.replace(found, busy=0.0) == Point(5, 0.5, 0.25, 0.25, 3.0, 0.0, 9)
@@ -491,7 +488,7 @@ def test_an_unbounded_budget_and_a_mean_of_points() -> None:
 
 
 def test_the_smallest_limit_that_loads_nothing_twice_and_thaws_little_is_recommended() -> None:
-    """A twentieth of what loading would cost; and a quarter more."""
+    """Little is a twentieth of the cost of loads. A quarter is added."""
     points = [
         Point(20 * MIB, 0.5, 0.49, 0.01, 0.9, 0.5, 0),
         Point(40 * MIB, 0.0, 1.0, 0.0, 1.1, 0.1, 0),
@@ -506,7 +503,7 @@ def test_the_smallest_limit_that_loads_nothing_twice_and_thaws_little_is_recomme
 
 
 def test_nothing_beyond_what_everything_takes_is_recommended() -> None:
-    """Whatever budgets were tried; and no less than 16 MiB."""
+    """With any budgets, but at least 16 MiB."""
     points = [Point(900 * MIB, 1.0, 0.0, 0.0, 0.0, 0.0, 0)]
     assert recommend.scheduler_limit(points, uncached_seconds=1.0, idle_bytes=0, everything=8 * MIB).value == "16MiB"
     costly = [Point(64 * MIB, 0.0, 0.0, 1.0, 9.0, 1.0, 0)]
@@ -596,7 +593,7 @@ def test_a_report_on_chosen_budgets(database: Database, loader: SerializedDagLoa
 
 
 def test_a_database_without_runs_gets_advice_as_well(database: Database, loader: SerializedDagLoader) -> None:
-    """There is no curve, and the least is enough."""
+    """Without a curve, the least limit is enough."""
     database.version("etl")
     found = report(loader)
     assert (found.busiest, found.curve, found.stock) == (None, (), None)

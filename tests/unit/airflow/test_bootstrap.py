@@ -43,7 +43,7 @@ AT_ONCE = 8
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A use site that can be imported, and nothing of what was there before left behind."""
+    """A use site that can be imported, without remains of earlier imports."""
     (tmp_path / f"{SITE}.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(bootstrap, "SITES", {SITE: "scheduler"})
@@ -55,7 +55,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ModuleType, str]]:
-    """What was handed to the hook."""
+    """The arguments of the hook."""
     calls: list[tuple[ModuleType, str]] = []
     monkeypatch.setattr(hook, "install", lambda module, component: calls.append((module, component)))
     return calls
@@ -139,7 +139,7 @@ class Asking:
         self._asking = False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """What all find."""
+        """The spec that all find."""
         if self._asking or name != SITE:
             return None
         self._asking = True
@@ -216,7 +216,7 @@ FINDERS: tuple[Callable[[], Any], ...] = (Legacy, Asking, Raising, Blocking, Odd
 
 
 def outcome(name: str) -> tuple[object, ...]:
-    """What comes of an import."""
+    """The result of an import."""
     sys.modules.pop(name, None)
     try:
         module = importlib.import_module(name)
@@ -239,7 +239,7 @@ def test_an_import_comes_out_as_without_this_finder(
     installed: list[tuple[ModuleType, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever other finders there are, and wherever it stands among them; if it succeeds, the hook is called."""
+    """With any other finders, in any order. After a successful import the hook is called."""
     others = list(sys.meta_path)
     monkeypatch.setattr(sys, "meta_path", [*(kind() for kind in kinds), *others])
     expected = outcome(site)
@@ -343,7 +343,6 @@ def test_the_module_has_the_loader_that_it_would_have_without_us(site: str, inst
 
 
 def test_what_is_found_is_the_other_finders_loader_in_all_but_one_step(site: str) -> None:
-    """Whoever looks without importing may ask it anything."""
     bootstrap.watch()
     spec = importlib.util.find_spec(site)
     assert spec is not None
@@ -365,12 +364,12 @@ def test_a_package_has_its_resources(tmp_path: Path, site: str, installed: list[
     folder = tmp_path / site
     folder.mkdir()
     (folder / "__init__.py").write_text(SOURCE)
-    (folder / "resource.txt").write_text("told")
+    (folder / "resource.txt").write_text("content")
     importlib.invalidate_caches()
     bootstrap.watch()
     importlib.import_module(site)
     assert installed
-    assert importlib.resources.files(site).joinpath("resource.txt").read_text() == "told"
+    assert importlib.resources.files(site).joinpath("resource.txt").read_text() == "content"
 
 
 def test_a_zip_files_other_modules_are_let_alone(
@@ -555,7 +554,7 @@ def test_threads_that_import_at_once_share_one_installation(site: str, installed
         assert seen == [(sys.modules[site], 1)] * AT_ONCE
 
 
-# ---- off, and what else may fail ----
+# ---- off, and other failures ----
 
 
 def finders_after_import(variables: dict[str, str], prelude: str = "") -> str:
@@ -606,7 +605,7 @@ def test_with_mode_off_nothing_gets_into_the_way_of_imports(
 
 
 def test_a_configuration_of_another_shape_is_left_to_the_hook() -> None:
-    """Not seeing the mode is no reason to be off."""
+    """An unreadable mode does not mean off."""
     prelude = "sys.modules['airflow.configuration'] = types.ModuleType('airflow.configuration')"
     assert finders_after_import({}, prelude) == "['UseSiteFinder']"
 

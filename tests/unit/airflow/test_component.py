@@ -1,4 +1,4 @@
-"""What runs beside a component's cache: what the settings start, what a failure costs, what a fork leaves."""
+"""The parts beside a component's cache: their start by settings, their failures, and forks."""
 
 from __future__ import annotations
 
@@ -229,7 +229,6 @@ def test_the_start_is_one_line_with_the_limits(
 
 
 def test_the_start_line_has_the_address_of_the_endpoint(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """For an operator who looks for the metrics."""
     port = free_port()
     component = make(metrics_port=port, metrics_host="127.0.0.1")
     with caplog.at_level(logging.INFO, "dagcache"):

@@ -42,7 +42,7 @@ def test_who_has_to_ask_asks_for_a_hundred_at_a_time() -> None:
 
 
 def test_what_will_soon_be_due_is_asked_for_along() -> None:
-    """From half of the window on; what is fresher is not."""
+    """From half of the window on."""
     confirmations = confirmed(KEYS[:2])
     confirmations.confirm(KEYS[2], "hash", WINDOW / 2, KEYS)
     confirmations.confirm(KEYS[3], "hash", WINDOW / 2 + 0.001, KEYS)
@@ -64,7 +64,7 @@ def test_a_rewritten_neighbour_stays_due() -> None:
 
 
 def test_what_another_thread_has_found_meanwhile_is_not_overwritten() -> None:
-    """An answer that was on its way is older than what has been noted since."""
+    """A late answer is older than the findings noted since."""
     confirmations = confirmed(KEYS[:2])
     asked = confirmations.to_ask(KEYS[0], WINDOW, KEYS)
     confirmations.confirm(KEYS[1], "newer", WINDOW + 1, KEYS)
@@ -82,7 +82,7 @@ def test_what_was_forgotten_meanwhile_stays_forgotten() -> None:
 
 
 def test_a_view_that_began_earlier_confirms_nothing_later() -> None:
-    """What it finds is good as of its beginning, and no newer finding gives way to it."""
+    """Its findings are valid as of its beginning, and never replace newer ones."""
     confirmations = confirmed(KEYS[:2], since=10.0)
     asked = confirmations.to_ask(KEYS[0], 40.0, KEYS)
     confirmations.renew(asked, dict.fromkeys(asked, "hash"), 9.0)

@@ -63,7 +63,7 @@ def conf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Conf:
 
 
 class Reporter(diagnosis.Reporter):
-    """A reporter whose lines can be read."""
+    """A reporter with readable lines."""
 
     def __init__(self) -> None:
         self.out = io.StringIO()
@@ -71,7 +71,7 @@ class Reporter(diagnosis.Reporter):
 
     @property
     def facts(self) -> list[dict[str, Any]]:
-        """What was reported."""
+        """The reported facts."""
         return [json.loads(line) for line in self.out.getvalue().splitlines()]
 
 
@@ -183,7 +183,7 @@ def test_a_fact_that_cannot_be_found_out_is_reported_as_an_error(reporter: Repor
 
 @pytest.fixture
 def database(conf: Conf, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The URL of Airflow's engine, and what asking it does."""
+    """The URL of Airflow's engine, and the effect of a query."""
     pytest.importorskip("sqlalchemy")
     from sqlalchemy.engine import make_url
 
@@ -207,8 +207,6 @@ def test_a_database_that_answers_is_named_without_user_and_password(database: An
 
 
 def test_a_database_that_fails_is_explained_without_the_password(database: Any, reporter: Reporter) -> None:
-    """Whatever the driver says."""
-
     def fail() -> None:
         raise OSError(f"no access to {URL} with {SECRET}")
 

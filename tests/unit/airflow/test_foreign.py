@@ -109,7 +109,7 @@ def test_a_registry_that_has_changed_is_an_error(modules: Any) -> None:
 
 
 def noted(timetable: object = _TIMETABLE, text: str | None = None) -> Any:
-    """A DAG whose row was noted with this timetable."""
+    """A DAG with a noted row that has this timetable."""
     row = SimpleNamespace(data={"dag": {"timetable": timetable}})
     dag = SimpleNamespace(timetable=object())
     foreign.note(dag, foreign.timetable_of(row) if text is None else text)
@@ -118,7 +118,7 @@ def noted(timetable: object = _TIMETABLE, text: str | None = None) -> Any:
 
 @pytest.mark.parametrize("decoder", foreign._DECODERS)
 def test_a_plugins_timetable_is_decoded_in_each_thaw(modules: Any, decoder: str) -> None:
-    """From what the row says, by the decoder of this version of Airflow."""
+    """From the text of the row, by the decoder of this version of Airflow."""
     seen: list[object] = []
     modules(decoder, decode_timetable=seen.append)
     dag = noted()

@@ -144,7 +144,7 @@ class WithoutRead(Bag):
 
 
 class WithTeam(Bag):
-    """A bag whose lookups take another argument."""
+    """A bag with another argument in its lookups."""
 
     def _get_dag(self, version_id: Any, team: str, session: Any) -> None: ...  # type: ignore[override]
 

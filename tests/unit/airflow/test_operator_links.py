@@ -23,12 +23,12 @@ def link(name: str, *operators: type) -> Any:
 
 
 def loaded(*names: str) -> Any:
-    """A DAG whose only task has links of these names."""
+    """A DAG with one task that has links of these names."""
     return SimpleNamespace(task_dict={"t": SimpleNamespace(**{_ATTRIBUTE: [link(name) for name in names]})})
 
 
 def payload(*names: str) -> dict[str, Any]:
-    """The serialised form of a DAG whose only task has links of these names."""
+    """The serialised form of a DAG with one task that has links of these names."""
     var = {"task_id": "t", "task_type": "Bash", "_task_module": __name__, _LINKS: dict.fromkeys(names, "key")}
     return {"dag": {"tasks": [{"__var": var}]}}
 

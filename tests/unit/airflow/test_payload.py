@@ -1,4 +1,4 @@
-"""Telling what rows weigh in the database."""
+"""The sizes of rows in the database."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ def test_the_first_rows_are_measured() -> None:
 
 
 def test_later_rows_are_estimated_by_their_tasks() -> None:
-    """From what was measured before."""
     sizes = PayloadSizes()
     for tasks in range(1, 17):
         sizes.bytes_of(_row(tasks))
@@ -60,7 +59,7 @@ def test_estimates_follow_what_is_measured_later() -> None:
 
 
 def test_an_unknown_shape_is_an_error() -> None:
-    """Whoever asks decides what that means; nothing was counted."""
+    """The caller decides on the consequence; nothing was counted."""
     sizes = PayloadSizes()
     with pytest.raises(KeyError):
         sizes.bytes_of(SimpleNamespace(data={}, _data_compressed=None))

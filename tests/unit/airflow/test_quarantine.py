@@ -1,4 +1,4 @@
-"""Setting versions aside whose content cannot be read."""
+"""The quarantine of versions with unreadable content."""
 
 from __future__ import annotations
 

@@ -25,7 +25,6 @@ def read(**texts: str) -> Settings:
 
 
 def test_nothing_set_gives_the_documented_defaults() -> None:
-    """What an operator gets who only installs."""
     settings = read()
     assert settings.enabled
     assert str(settings.cache.max_bytes) == "25%"
@@ -43,7 +42,7 @@ def test_workers_share_a_percentage() -> None:
 
 
 def test_off_needs_no_valid_setting() -> None:
-    """The kill switch works whatever else is wrong."""
+    """The kill switch works even if the other settings are wrong."""
     settings = read(mode="off", max_bytes="10XB", ttl="soon", metrics_port="x")
     assert not settings.enabled
 
@@ -69,7 +68,6 @@ def test_off_needs_no_valid_setting() -> None:
     ],
 )
 def test_garbage_is_refused_by_name(name: str, text: str) -> None:
-    """The message names the setting, the text and what would be accepted."""
     with pytest.raises(ConfigError) as refusal:
         read(**{name: text})
     assert refusal.value.setting == name
@@ -79,7 +77,7 @@ def test_garbage_is_refused_by_name(name: str, text: str) -> None:
 
 @given(st.sampled_from([option.name for option in OPTIONS]), st.text(max_size=20))
 def test_any_text_is_a_value_or_a_config_error(name: str, text: str) -> None:
-    """Nothing else may come out: it would stop a scheduler."""
+    """Any other error would stop a scheduler."""
     with contextlib.suppress(ConfigError):
         read(**{name: text})
 
@@ -106,7 +104,6 @@ def test_the_listing_survives_airflows_interpolation() -> None:
 
 
 def test_settings_are_values() -> None:
-    """Equal texts, equal settings; nobody changes them afterwards."""
     assert read(ttl="60") == read(ttl=" 60 ")
     with pytest.raises(dataclasses.FrozenInstanceError):
         read().gc_freeze = True  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Sharing what is equal: strings of what was read from a row, and what is immutable about tasks."""
+"""Sharing of equal parts: the strings of a row, and the immutable parts of tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ def _parsed(content: object) -> Any:
 
 
 def test_equal_strings_become_one_object_wherever_they_stand() -> None:
-    """In mappings, in lists, and in what those contain."""
     parsed = _parsed({"a": "some value", "list": ["some value", {"b": "some value"}], "c": ["x", ["some value"]]})
     share_strings(parsed)
     found = [parsed["a"], parsed["list"][0], parsed["list"][1]["b"], parsed["c"][1][0]]
@@ -49,7 +48,7 @@ def test_what_holds_no_strings_is_left_alone(content: object) -> None:
 
 
 class Param:
-    """What one parameter is."""
+    """One parameter."""
 
     def __init__(self, value: object, source: str | None = "dag") -> None:
         self.value = value
@@ -121,7 +120,6 @@ def test_tasks_with_equal_parameters_refer_to_the_same() -> None:
     ids=["value", "bool", "float", "str", "name", "source", "class", "more", "none"],
 )
 def test_parameters_that_differ_in_anything_stay_apart(other: Params) -> None:
-    """In a value, a type, a name, or what else there is."""
     graph = _graph(Params(a=Param(1)), other)
     share_immutables(graph)
     assert _params(graph)[1] is other
@@ -155,10 +153,10 @@ def test_parameters_that_can_be_changed_or_are_no_json_are_left_alone(make: Any)
 
 
 def test_parameters_with_other_attributes_are_left_alone() -> None:
-    """Who knows what these are for."""
+    """The purpose of these is unknown."""
     odd = [Params(), Params()]
     for params in odd:
-        params.noted = "by somebody"  # type: ignore[attr-defined]
+        params.noted = "by a caller"  # type: ignore[attr-defined]
     graph = _graph(*odd)
     share_immutables(graph)
     assert _params(graph)[0] is not _params(graph)[1]

@@ -29,7 +29,6 @@ def test_the_command_line_outranks_the_configuration(start: list[str], form: lis
 
 @pytest.mark.parametrize("start", [API, MODULE])
 def test_without_the_option_the_configuration_counts(start: list[str]) -> None:
-    """A time-out is no number of workers."""
     assert count([*start, "--worker-timeout", "60", "--port", "5"], configured=4) == 4
 
 
@@ -49,7 +48,7 @@ def test_gunicorns_own_variable_outranks_airflows_command_line() -> None:
 
 
 def test_a_server_that_is_started_directly_is_asked_its_own_way() -> None:
-    """The command line, the variables, and what is configured at last."""
+    """The command line, the variables, and last the configuration."""
     uvicorn = ["/usr/local/bin/uvicorn", "airflow.api_fastapi.main:app"]
     assert count([*uvicorn, "--workers", "5"], WEB_CONCURRENCY="7") == 5
     assert count(uvicorn, WEB_CONCURRENCY="7") == 7
@@ -62,7 +61,7 @@ def test_a_server_that_is_started_directly_is_asked_its_own_way() -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "", "1e3"])
 def test_there_is_at_least_one(text: str) -> None:
-    """Whatever is written: a budget is divided by it."""
+    """A budget is divided by it."""
     assert count([*API, f"--workers={text}"], configured=0) == 1
 
 

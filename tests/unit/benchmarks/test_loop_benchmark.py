@@ -1,4 +1,4 @@
-"""What the benchmarks of a real scheduler make of what they saw: loops and bytes into tables. Without a scheduler."""
+"""The tables of the benchmarks of a real scheduler, from given loops and bytes. Without a scheduler."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_memory_grows_from_the_first_loop_of_all(measured: Round) -> None:
 
 
 def test_the_table_has_ratios_round_by_round(measured: Round) -> None:
-    """Beside the first contender; what the cache could not free is a share of what it gave up."""
+    """Relative to the first contender. Unbroken graphs are a share of the removed ones."""
     halved = replace(measured, milliseconds=[each / 2 for each in measured.milliseconds])
     third = replace(measured, milliseconds=[each / 3 for each in measured.milliseconds])
     stock = replace(measured, left=0.0, left_to_collector=0.0)
@@ -128,7 +128,7 @@ def test_a_process_counts_its_collections_and_statements(tmp_path: Path) -> None
 
 @on_linux
 def test_a_process_is_read_from_proc(tmp_path: Path) -> None:
-    """Its CPU time, whatever it is called, and its memory; one that has just ended is an error, not zeros."""
+    """Its CPU time, with any name, and its memory. A process that has just ended is an error, not zeros."""
     assert cpu_seconds(os.getpid()) > 0
     now = memory(os.getpid())
     assert 0 < now.anonymous < now.resident <= now.peak

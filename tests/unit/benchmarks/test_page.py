@@ -1,4 +1,4 @@
-"""What `make bench` writes into the page of benchmarks."""
+"""The text that `make bench` writes into the page of benchmarks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def _any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def written() -> str:
-    """The page after another run, whose parts printed their titles."""
+    """The page after another run, in which each part printed its title."""
     return benchmarks.page({part.title: f"new: {part.title}" for part in benchmarks.PARTS}, PAGE)
 
 
 def test_the_schedulers_section_stays_as_it_is(written: str) -> None:
-    """Its tables are other commands', and what is said of them is nobody's to write anew."""
+    """Other commands write its tables, and people write its text."""
     section = re.compile(r"^## In a scheduler$.*?(?=^## )", re.MULTILINE | re.DOTALL)
     assert section.findall(written) == section.findall(PAGE) != []
 

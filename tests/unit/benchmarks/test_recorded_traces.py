@@ -1,4 +1,4 @@
-"""What real schedulers looked up, as the policies are compared on it."""
+"""The recorded lookups of real schedulers, on which the policies are compared."""
 
 from __future__ import annotations
 
@@ -26,18 +26,17 @@ def lines_of(name: str) -> list[object]:
 
 
 def lookup(at: float, key: str, *, nbytes: int = 100, family: str | None = None, order: float = 0) -> Lookup:
-    """One of a value whose load takes a second."""
+    """One of a value with a load of a second."""
     return Lookup(at, key, nbytes, 0, load_seconds=1.0, thaw_seconds=0.1, family=family, order=order)
 
 
 def test_each_pattern_has_a_trace_and_each_trace_a_pattern() -> None:
-    """Nothing is kept that nobody reads."""
     assert sorted(path.name for path in TRACES.iterdir()) == sorted(f"{name}.jsonl.gz" for name in NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recorded_trace_holds_minutes_of_lookups_that_come_back(name: str) -> None:
-    """Four minutes at least, in the order of time, and most lookups are of what was looked up before."""
+    """At least four minutes, in the order of time, and most lookups repeat earlier ones."""
     trace = recorded(name)
     assert trace.times[-1] - trace.times[0] > 240
     assert bool(np.all(np.diff(trace.times) >= 0))
@@ -68,15 +67,15 @@ def test_half_of_the_traces_are_held_back() -> None:
 def test_what_is_kept_of_a_trace_can_be_replayed_and_tells_no_names(tmp_path: Path) -> None:
     """Neither keys nor families nor the machine; times, sizes and costs stay."""
     cache: DagCache[str, list[int]] = DagCache(max_bytes=0, version_of=lambda key: ("secret", int(key[-1])))
-    with record(cache, tmp_path / "told.jsonl", ids="plain"):
+    with record(cache, tmp_path / "recorded.jsonl", ids="plain"):
         for key in ("secret 1", "secret 2", "secret 1"):
             cache.get_or_load(key, lambda _: [1, 2, 3])
-    keep(tmp_path / "told.jsonl", tmp_path / "kept", "short")
+    keep(tmp_path / "recorded.jsonl", tmp_path / "kept", "short")
     text = gzip.decompress((tmp_path / "kept" / "short.jsonl.gz").read_bytes())
     assert b"secret" not in text
     assert b"machine" not in text
     (tmp_path / "again.jsonl").write_bytes(text)
-    told, kept = (read_trace(tmp_path / name).lookups for name in ("told.jsonl", "again.jsonl"))
+    told, kept = (read_trace(tmp_path / name).lookups for name in ("recorded.jsonl", "again.jsonl"))
     assert [each.key for each in kept] == ["0", "1", "0"]
     assert [(each.at, each.live_bytes, each.load_seconds) for each in kept] == [
         (each.at, each.live_bytes, each.load_seconds) for each in told
@@ -84,7 +83,6 @@ def test_what_is_kept_of_a_trace_can_be_replayed_and_tells_no_names(tmp_path: Pa
 
 
 def test_keys_ascend_with_age_within_a_family() -> None:
-    """In whatever order they were looked up."""
     trace = as_trace("", [lookup(0, "b", family="f", order=2), lookup(1, "c"), lookup(2, "a", family="f", order=1)])
     newest, alone, oldest = trace.keys.tolist()
     assert newest == oldest + 1

@@ -30,7 +30,7 @@ def test_a_rival_hits_always_when_everything_fits(name: str) -> None:
 
 @pytest.mark.parametrize("name", RIVALS)
 def test_a_rival_never_exceeds_its_budget(name: str) -> None:
-    """Whatever the sizes and the order, and what it says is resident is a hit."""
+    """With any sizes in any order. Its residents are hits."""
     rng = random.Random(7)
     sizes = [rng.randrange(1, 400) for _ in range(300)]
     rival = RIVALS[name](BUDGET)
@@ -42,7 +42,6 @@ def test_a_rival_never_exceeds_its_budget(name: str) -> None:
 
 @pytest.mark.parametrize("name", RIVALS)
 def test_a_rival_lets_a_value_over_the_budget_pass_through(name: str) -> None:
-    """Nothing is dropped for what can never fit."""
     rival = RIVALS[name](BUDGET)
     hits_on(rival, sweep(KEYS // 2, 2))
     before = rival.used

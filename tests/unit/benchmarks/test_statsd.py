@@ -33,7 +33,6 @@ def test_what_is_no_sample_of_the_timer_is_left_out(packet: bytes) -> None:
 
 @given(st.binary())
 def test_no_packet_breaks_the_parser(packet: bytes) -> None:
-    """Whatever comes to the port."""
     assert all(isinstance(sample, float) for sample in timings(packet, "bench.loop"))
 
 

@@ -1,4 +1,4 @@
-"""`dagcache advise` as it is typed: what it prints, how it fails, and that no password is shown."""
+"""`dagcache advise` as it is typed: its output, its errors, and no passwords."""
 
 from __future__ import annotations
 
@@ -93,7 +93,6 @@ def test_the_advice_as_text(database: Database, tmp_path: Path) -> None:
 
 
 def test_the_advice_as_json(database: Database) -> None:
-    """One object, nothing else; the URL from Airflow's own variable."""
     done = run("advise", "--json", "--budgets", "1MiB,64KiB", env={URL_VARIABLE: database.url})
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)
@@ -150,7 +149,6 @@ def test_a_traceback_of_a_real_process_shows_no_password() -> None:
 def test_a_database_of_another_kind_is_bad_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, said: str
 ) -> None:
-    """Exit code 2, and what was expected and found."""
     database = Database(tmp_path / "airflow.db")
     database.version("etl")
     database.execute(change)

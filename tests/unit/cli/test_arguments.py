@@ -1,4 +1,4 @@
-"""Arguments of the commands: what is refused, and in which words."""
+"""Arguments of the commands: refusals and their messages."""
 
 from __future__ import annotations
 
@@ -71,6 +71,5 @@ def test_byte_counts_are_sorted_and_each_once() -> None:
 
 @pytest.mark.parametrize("text", ["25%", "0", "1KiB,50%"])
 def test_byte_counts_are_not_relative_nor_unbounded(text: str) -> None:
-    """There is no memory that they could refer to."""
     with pytest.raises(argparse.ArgumentTypeError, match="expected a number of bytes, such as 512MiB"):
         arguments.byte_counts(text)

@@ -34,7 +34,6 @@ DEADLINE = 30.0  # seconds that an external process may take
 
 
 def test_without_arguments_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """`dagcache` alone names its subcommands and is no failure."""
     assert main([]) == 0
     assert "run" in capsys.readouterr().out
 
@@ -92,7 +91,7 @@ def test_without_an_airflow_run_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_nothing_of_the_callers_airflow_shines_through(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A playground never touches somebody's real database."""
+    """A playground never touches a real database."""
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://production")
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER_CMD", "cat /production")
     env = environment(tmp_path)
@@ -166,7 +165,7 @@ def _is_gone(pid: int) -> bool:
 
 @pytest.mark.parametrize("parent_stays", [True, False], ids=["parent there", "parent gone"])
 def test_a_descendant_in_a_session_of_its_own_that_ignores_sigterm_is_ended(tmp_path: Path, parent_stays: bool) -> None:
-    """Airflow's tasks are such; what started them may be gone by then."""
+    """Airflow's tasks are such processes; their parent may have ended by then."""
     if not parent_stays and sys.platform != "linux":
         pytest.skip("only on Linux are orphans adopted")
     with _command(tmp_path, parent_stays=parent_stays) as command:
@@ -176,7 +175,7 @@ def test_a_descendant_in_a_session_of_its_own_that_ignores_sigterm_is_ended(tmp_
     assert _is_gone(parent)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a child when its parent dies")
 def test_what_was_started_ends_when_the_command_is_killed(tmp_path: Path) -> None:
     """By SIGKILL, when it has no chance to end anything itself."""
     with _command(tmp_path) as command:
@@ -222,7 +221,6 @@ def test_a_folder_with_somebodys_files_is_no_home(tmp_path: Path) -> None:
 
 
 def test_two_runs_do_not_share_a_home(tmp_path: Path) -> None:
-    """The second is told so."""
     with (
         locked_home(tmp_path, keep=False),
         pytest.raises(CommandError, match="another run is using it"),
@@ -325,7 +323,6 @@ def test_a_home_that_cannot_be_built_is_a_failure_with_the_end_of_the_log(tmp_pa
 
 
 def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path) -> None:
-    """And nothing if there is no log."""
     (tmp_path / "log").write_text("\n".join(map(str, range(50_000))))
     assert tail(tmp_path / "log", 2) == "49998\n49999"
     assert tail(tmp_path / "none") == ""

@@ -1,4 +1,4 @@
-"""What all commands have in common: help with an example, and how they end."""
+"""Common properties of all commands: help with an example, and exit codes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_help_of_a_command_ends_with_an_example(name: str, capsys: pytest.Ca
 def test_a_failure_is_one_line_and_an_exit_code(
     error: CommandError, code: int, ending: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """1 for what failed, 2 for what was given."""
+    """1 for a failure, 2 for invalid input."""
     ending(error)
     assert main(["replay", "trace"]) == code
     assert capsys.readouterr().err == f"dagcache: {error}\n"

@@ -1,4 +1,4 @@
-"""`dagcache doctor` without an Airflow: what it concludes, what it asks of the network, and that it never hangs."""
+"""`dagcache doctor` without an Airflow: its conclusions, its queries to the network, and its time limits."""
 
 from __future__ import annotations
 
@@ -82,7 +82,6 @@ def without(fact: dict[str, Any], *names: str, **changed: Any) -> dict[str, Any]
 
 
 def test_when_all_is_well_each_check_is() -> None:
-    """And tells what is what."""
     found = concluded(*ALL)
     assert {check.status for check in found.values()} == {"ok"}
     assert list(found) == ["airflow", "settings", "hook, scheduler", "memory, scheduler", "database"]
@@ -121,7 +120,6 @@ def test_each_airflow_is_known_or_not(version: str, status: str) -> None:
     ],
 )
 def test_a_hook_that_is_not_in_says_why(fact: dict[str, Any], status: str, said: str) -> None:
-    """In the words of whatever kept it out, and what to do."""
     found = concluded(AIRFLOW, SETTINGS, BOOTSTRAP, fact, DATABASE)["hook, scheduler"]
     assert found.status == status
     assert said in found.message
@@ -129,7 +127,6 @@ def test_a_hook_that_is_not_in_says_why(fact: dict[str, Any], status: str, said:
 
 
 def test_an_entry_point_that_airflow_did_not_load_is_why() -> None:
-    """Whatever else is said of the component."""
     silent = {"fact": "component", "component": "scheduler", "module": "airflow.jobs", **SETTLED}
     found = concluded(AIRFLOW, without(BOOTSTRAP, loaded=False), silent)
     assert found["hook, scheduler"].status == "failed"
@@ -184,13 +181,11 @@ def test_a_setting_that_airflow_cannot_read_is_a_failure() -> None:
 
 
 def test_a_database_that_does_not_answer_is_a_failure() -> None:
-    """Told by where it is."""
     found = concluded(AIRFLOW, {**DATABASE, "error": "OperationalError: refused"})["database"]
     assert (found.status, found.message) == ("failed", "postgresql airflow on db: OperationalError: refused")
 
 
 def test_an_airflow_that_cannot_be_imported_is_one_failure_per_check() -> None:
-    """All that is known is told."""
     facts = [{"fact": name, "error": "ImportError: no"} for name in ("airflow", "settings", "components", "database")]
     found = concluded(*facts)
     assert {name: check.status for name, check in found.items()} == {
@@ -202,7 +197,6 @@ def test_an_airflow_that_cannot_be_imported_is_one_failure_per_check() -> None:
 
 
 def test_what_was_not_said_in_time_is_unknown() -> None:
-    """And what was said counts."""
     found = concluded(AIRFLOW, SETTINGS, ending="no answer within 5 s")
     assert (found["airflow"].status, found["settings"].status) == ("ok", "ok")
     assert (found["hook"].status, found["database"].status) == ("unknown", "unknown")
@@ -220,7 +214,6 @@ def test_what_was_not_said_in_time_is_unknown() -> None:
     ],
 )
 def test_versions_are_told_and_judged(python: tuple[int, ...], packages: dict[str, str | None], status: str) -> None:
-    """Of Python and of what is needed."""
     assert checks.versions(python, packages).status == status
 
 
@@ -233,7 +226,7 @@ def test_an_entry_point_must_lead_to_the_hook() -> None:
 
 
 def test_ports_are_enough_or_not() -> None:
-    """One that is free is enough; without, it depends on who has them."""
+    """One free port is enough. Without one, the result depends on the processes that use the ports."""
     taken, ours = Port(1, "Address already in use", holder="nginx, pid 7"), Port(2, "Address already in use", ours=True)
     assert checks.ports("h", [], []).status == "ok"
     assert checks.ports("h", [1, 2, 3], [taken, ours, Port(3)]).status == "ok"
@@ -245,7 +238,7 @@ def test_ports_are_enough_or_not() -> None:
 
 
 def test_endpoints_answer_or_not() -> None:
-    """Silence is a warning: what was killed leaves its announcement."""
+    """Silence is a warning, because a killed process leaves its announcement."""
     there, gone, other = Endpoint("http://a/metrics"), Endpoint("http://b/metrics"), Endpoint("http://c/metrics")
     good = (there, Response(("scheduler",)))
     assert checks.endpoints([good], "").status == "ok"
@@ -283,7 +276,7 @@ def exposition(tmp_path: Path) -> Iterator[MetricsEndpoint]:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Somebody else who listens, and never answers."""
+    """Another process that listens, and never answers."""
     with closing(socket.create_server(("127.0.0.1", 0))) as made:
         yield made
 
@@ -328,7 +321,6 @@ def test_an_endpoint_that_never_answers_is_given_up(listener: socket.socket, mon
 def test_ports_are_free_or_taken_by_whom(
     exposition: MetricsEndpoint, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a cache's endpoint, or by somebody."""
     monkeypatch.setattr(endpoints, "_SECONDS", 0.5)
     port, other = exposition.port, listener.getsockname()[1]
     assert port is not None
@@ -406,7 +398,6 @@ def diagnosis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_all_that_is_told_is_heard(diagnosis: Path) -> None:
-    """Whatever goes to stderr beside it."""
     diagnosis.write_text(
         "import sys\nprint('{\"fact\": 1}')\nsys.stderr.write('noise')\nprint('{\"fact\": 2}')\nprint(3)"
     )
@@ -414,7 +405,7 @@ def test_all_that_is_told_is_heard(diagnosis: Path) -> None:
 
 
 def test_patience_ends(diagnosis: Path) -> None:
-    """What was told until then counts; nothing is left of the process, nor of what it started."""
+    """The facts until then count. Neither the process nor its children remain."""
     diagnosis.write_text(
         "import os, subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
@@ -428,7 +419,7 @@ def test_patience_ends(diagnosis: Path) -> None:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended, though nobody may have asked for its exit code yet."""
+    """Whether a process has ended, even if its exit code was not collected yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
     except OSError:
@@ -436,7 +427,7 @@ def is_gone(pid: int) -> bool:
 
 
 def test_a_process_that_dies_is_told_by_its_exit_code(diagnosis: Path) -> None:
-    """Not by what it wrote: that may hold a password."""
+    """Not by its output, which may contain a password."""
     diagnosis.write_text("import sys, os\nsys.stderr.write('s3cr3t')\nos._exit(3)")
     facts, ending = doctor._facts(DEADLINE)
     assert facts == []
@@ -454,7 +445,7 @@ def test_words_that_are_no_facts_end_the_hearing(diagnosis: Path) -> None:
 
 @pytest.fixture
 def in_airflow(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The facts that Airflow is made to tell."""
+    """The facts that Airflow reports here."""
     facts = list(ALL)
     monkeypatch.setattr(doctor, "has_airflow", lambda: True)
     monkeypatch.setattr(doctor, "_version", lambda _package: "1.0")
@@ -465,7 +456,7 @@ def in_airflow(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.usefixtures("in_airflow")
 def test_each_check_is_a_line_with_what_it_is_about_below(capsys: pytest.CaptureFixture[str]) -> None:
-    """The exit code is 0: what is unknown is no failure."""
+    """The exit code is 0: an unknown result is not a failure."""
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "ok       airflow: Airflow 3.3.2, home /opt/airflow" in lines
@@ -488,7 +479,6 @@ def test_one_failure_is_exit_code_1_and_comes_with_a_remedy(
 
 @pytest.mark.usefixtures("in_airflow")
 def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
-    """With every check, and nothing else on stdout."""
     assert main(["doctor", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["ok"] is True

@@ -1,4 +1,4 @@
-"""What is shown of a cache, from the metrics of a real one."""
+"""The view of a cache, from the metrics of a real one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dagcache replay`: the table, the JSON, and what it refuses."""
+"""`dagcache replay`: the table, the JSON, and its refusals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def trace(tmp_path: Path) -> Path:
 
 
 def told(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
-    """What the command says in JSON, having said nothing else."""
+    """The JSON of the command, which is its only output."""
     assert main(["replay", *map(str, arguments), "--json"]) == 0
     output = capsys.readouterr()
     assert output.err == ""
@@ -66,7 +66,6 @@ def test_each_budget_is_replayed_and_held_against_the_best(trace: Path, capsys: 
 
 
 def test_the_trace_is_described(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was recorded, so that it can be held against the replays."""
     about = told(capsys, trace)["trace"]
     assert (about["lookups"], about["versions"], about["ending"], about["lost"]) == (121, 30, "closed", 0)
     assert about["tiers"]["miss"] == 30
@@ -152,7 +151,6 @@ def test_a_trace_with_gaps_says_so(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_what_is_no_trace_is_one_line_and_exit_code_2(
     tmp_path: Path, content: str | None, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was expected, and what was found."""
     path = tmp_path / "trace"
     if content is not None:
         path.write_text(content)

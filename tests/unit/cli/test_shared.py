@@ -15,7 +15,7 @@ from dagcache.cli.shared.progress import LateBars, ProgressBar
 
 
 def test_output_after_a_closed_pipe_goes_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is buffered is written at the end of the interpreter."""
+    """The interpreter writes its buffers at its end."""
     path = tmp_path / "stdout"
     with path.open("w") as out:
         monkeypatch.setattr(sys, "stdout", out)

@@ -1,4 +1,4 @@
-"""`dagcache top`: what is fetched, what is made of it, and how it is shown."""
+"""`dagcache top`: the requests, the evaluation, and the layout."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def delta(now: Snapshot = NOW, before: Snapshot | None = BEFORE, seconds: float 
 
 
 def exposed(cache: DagCache[Any, Any]) -> CollectorRegistry:
-    """A registry that tells of a cache."""
+    """A registry with the metrics of a cache."""
     registry = CollectorRegistry()
     registry.register(CacheCollector([cache]))
     return registry
@@ -97,7 +97,7 @@ def exposed(cache: DagCache[Any, Any]) -> CollectorRegistry:
 
 @pytest.fixture
 def cache() -> DagCache[Any, Any]:
-    """With something to tell."""
+    """With some lookups."""
     cache, clock = make_cache(max_bytes=MIB, name="scheduler", version_of=lambda key: (f"dag_{key % 3}", key))
     for _ in range(2):
         fill(cache, range(25))
@@ -132,7 +132,7 @@ def url_of(server: MetricsServer) -> str:
 
 
 def nobody() -> str:
-    """A URL at which nobody listens."""
+    """A URL without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -260,7 +260,7 @@ def test_credentials_in_a_url_are_sent_and_never_shown(
 def test_a_wrong_answer_shows_no_credentials_either(
     proxy: Callable[[bytes], Proxy], answer: bytes, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line, with the reason; exit code 1: nobody ever answered."""
+    """One line, with the reason. The exit code is 1, because no endpoint ever answered."""
     asked = proxy(answer)
     url = f"http://user:{SECRET}@127.0.0.1:{asked.port}/?password={SECRET}"
     assert main(["top", "--json", "--interval", "0.1", "--url", url]) == 1
@@ -279,11 +279,10 @@ def test_a_password_without_a_user_is_sent_as_well(proxy: Callable[[bytes], Prox
     assert [base64.b64decode(each).decode() for each in sent] == [f":{SECRET}", "user:"]
 
 
-# ---- who is there ----
+# ---- discovery ----
 
 
 def test_processes_of_this_machine_are_found_by_their_announcements(tmp_path: Path) -> None:
-    """Those of others, and what is no announcement, are left out."""
     targets = Targets(tmp_path)
     targets.add("scheduler", "127.0.0.1", 11780)
     (tmp_path / "scheduler-elsewhere-12.json").write_text('[{"targets": ["elsewhere:1"]}]')
@@ -334,7 +333,6 @@ def test_the_directory_may_be_set_in_airflows_file(
 
 
 def test_without_anybody_it_says_where_it_looked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And what to do."""
     assert main(["top", "--once"]) == 2
     told = capsys.readouterr().err
     assert f"{here}/airflow/dagcache/targets; name an endpoint with --url" in told
@@ -396,7 +394,7 @@ def test_rates_are_of_what_lies_between_two_scrapes() -> None:
 
 
 def test_without_an_earlier_scrape_there_are_counts_and_no_rates() -> None:
-    """Nor where the process was started anew between the two."""
+    """Likewise if the process was restarted between the two."""
     for unknown in (delta(before=None), delta(BEFORE, NOW), delta(seconds=0.0)):
         assert unknown.rate(lambda each: each.lookups) is None
         assert unknown.grown(lambda each: each.lookups) == unknown.now.lookups
@@ -463,7 +461,7 @@ VERDICTS = {
         "bad",
         "at its minimum: cache 41.0 MiB of RSS 50.0 MiB",
     ),
-    "somebody else's memory": (
+    "memory of another process": (
         delta(replace(NOW, rss_bytes=1900 * MIB)),
         "warning",
         "memory is short: cache 41.0 MiB of RSS 1.9 GiB: most of the memory is not the cache",
@@ -572,7 +570,6 @@ def test_one_component_and_its_dags_fit_a_small_terminal() -> None:
 
 
 def test_a_long_verdict_is_wrapped() -> None:
-    """It is what matters most."""
     drawn = layout([seen(pressure="floor", rss_bytes=1900 * MIB)], [], [], columns=80, lines=24)
     assert [line.kind for line in drawn[:4]] == ["title", "bad", "bad", ""]
     assert drawn[2].text.startswith("          ")
@@ -613,11 +610,11 @@ def test_a_screen_draws_a_picture_in_colours(capsys: pytest.CaptureFixture[str])
     """All kinds of lines have a style."""
     screen = Screen()
     for kind in ("title", "good", "info", "warning", "bad", "dim", ""):
-        screen.draw([Line(f"[{kind}] is no markup", kind)])
+        screen.draw([Line(f"[{kind}] is not markup", kind)])
     assert screen.columns > 10
     assert (screen.lines or 0) > 10
     screen.close()
-    assert "[] is no markup" in capsys.readouterr().out
+    assert "[] is not markup" in capsys.readouterr().out
 
 
 # ---- the command ----
@@ -646,7 +643,7 @@ def test_the_processes_of_this_machine_are_shown_without_a_url(
 def test_one_that_answers_without_a_cache_is_named(
     server: MetricsServer, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And so is one that does not; somebody answered, so all is well."""
+    """So is one that does not answer. One endpoint answered, so the command succeeds."""
     other = MetricsServer(CollectorRegistry(), host="127.0.0.1", ports=(0,))
     assert other.start()
     urls = [url_of(server), url_of(other), nobody()]
@@ -677,7 +674,7 @@ def test_a_bad_option_is_refused(arguments: list[str]) -> None:
 def test_the_dags_that_fill_the_caches_are_shown(
     server: MetricsServer, cache: DagCache[Any, Any], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Asked of the processes of this machine; a socket at which nobody listens is passed over."""
+    """From the processes of this machine; a socket without a listener is skipped."""
     telling = AttributionServer(cache)
     assert telling.start()
     assert telling.path is not None
@@ -713,7 +710,7 @@ class Pictures(View):
 
 
 def test_a_component_that_goes_away_is_shown_as_gone_and_the_view_goes_on(server: MetricsServer) -> None:
-    """With what was last known of it, and why it is gone."""
+    """With its last figures, and the reason."""
     looks = iter(range(4))
 
     def sleep(_seconds: float) -> None:
@@ -737,8 +734,6 @@ def test_a_component_that_goes_away_is_shown_as_gone_and_the_view_goes_on(server
 
 
 def test_ctrl_c_ends_the_view_and_decides_nothing(server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exit code 0 if somebody ever answered, else 1."""
-
     def interrupt(_seconds: float) -> None:
         raise KeyboardInterrupt
 
@@ -804,7 +799,7 @@ def test_on_a_terminal_the_view_stays_until_ctrl_c(server: MetricsServer) -> Non
         with contextlib.suppress(OSError):  # the terminal goes with the process
             while time.monotonic() < end and (more := os.read(ours, 65536)):
                 drawn += more
-        process.kill()  # if it has not ended yet: that is the fault to find, and no reason to wait for ever
+        process.kill()  # if it has not ended yet: that is the fault to find, so do not wait forever
         assert process.wait(DEADLINE) == 0
     os.close(ours)
     assert b"Traceback" not in drawn

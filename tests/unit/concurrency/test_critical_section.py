@@ -14,7 +14,7 @@ from tests.support.leaks import leak
 
 
 class Watched:
-    """An exclusion that says what happened."""
+    """A critical section that records its events."""
 
     def __init__(self, afterwards: Callable[[], None] | None = None, poll_seconds: float = POLL_SECONDS) -> None:
         self.seen: list[str] = []
@@ -103,7 +103,7 @@ def test_any_number_of_changes_may_wait() -> None:
 
 
 def test_a_waiting_change_that_fails_is_logged_and_the_next_one_runs(caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody is there to catch its error."""
+    """There is no caller left to raise to."""
     exclusion = Watched().exclusion
     order: list[str] = []
 
@@ -126,7 +126,7 @@ def test_a_change_that_another_thread_has_taken_on_is_none() -> None:
 
 
 def test_a_torn_section_is_repaired_by_the_next_one() -> None:
-    """Once, before it begins; what tells of it runs outside the lock."""
+    """Once, before it begins. The report of it runs outside the lock."""
     watched = Watched()
 
     def torn() -> None:
@@ -142,7 +142,7 @@ def test_a_torn_section_is_repaired_by_the_next_one() -> None:
 
 
 def test_a_thread_that_leaked_the_lock_is_not_inside_and_repairs() -> None:
-    """It is taken for anyone else: what it left may be half-made."""
+    """It counts as any other thread, because its change may be half-made."""
     watched = Watched()
     error = leak(watched.exclusion._lock)
     assert not watched.exclusion.entered()
@@ -152,7 +152,6 @@ def test_a_thread_that_leaked_the_lock_is_not_inside_and_repairs() -> None:
 
 
 def test_a_lock_whose_holder_is_gone_is_replaced_and_what_it_left_is_repaired() -> None:
-    """Nobody waits forever for a thread that has ended."""
     watched = Watched(poll_seconds=0.002)
     errors: list[BaseException] = []
     thread = threading.Thread(target=lambda: errors.append(leak(watched.exclusion._lock)))
@@ -164,7 +163,6 @@ def test_a_lock_whose_holder_is_gone_is_replaced_and_what_it_left_is_repaired() 
 
 
 def test_a_repair_that_fails_is_tried_again() -> None:
-    """Until it succeeds nothing else may run."""
     attempts: list[int] = []
     actions: list[str] = []
 

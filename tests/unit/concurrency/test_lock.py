@@ -1,4 +1,4 @@
-"""The lock: one at a time, re-entrant; no interrupt leaks it; what is leaked otherwise is taken back."""
+"""The lock: one at a time, re-entrant; no interrupt leaks it; a lock that leaks otherwise is taken back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def in_thread(action: Callable[[], object]) -> threading.Thread:
 
 @final
 class Held:
-    """A lock that another thread holds, until it is told to let go."""
+    """A lock that another thread holds until it is asked to release it."""
 
     def __init__(self, lock: Lock) -> None:
         self.release = threading.Event()
@@ -143,7 +143,10 @@ def test_who_is_overtaken_again_and_again_minds(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_room_is_made_for_those_who_mind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever lets go of the lock leaves the processor to them for a moment, or it would have the lock again before."""
+    """A thread that releases the lock yields the processor to waiters for a moment.
+
+    Otherwise it would take the lock again first.
+    """
     pauses: list[float] = []
     monkeypatch.setattr(lock_module, "time", SimpleNamespace(sleep=pauses.append))
     lock, waiter = Lock(), object()
@@ -204,7 +207,7 @@ def test_the_lock_of_a_thread_that_is_gone_is_taken_back() -> None:
 
 @with_global_lock
 def test_the_lock_of_a_thread_that_is_elsewhere_is_taken_back() -> None:
-    """It lives, and does something else; when it comes back it queues as everybody does."""
+    """The thread lives, and runs other code. When it returns it queues like all others."""
     noted: list[int] = []
     lock = Lock(lambda: noted.append(1), poll_seconds=_SOON)
     leaked, go_on = threading.Event(), threading.Event()
@@ -248,7 +251,7 @@ def test_the_lock_of_a_thread_that_is_inside_is_left_to_it(monkeypatch: pytest.M
 
 
 def test_a_generator_that_yields_while_a_stack_is_looked_at_decides_nothing() -> None:
-    """It forgets who drives it: what stands below cannot be seen any more."""
+    """It forgets its caller, so the frames below it are no longer visible."""
 
     def generate() -> Iterator[int]:
         yield 1
@@ -370,7 +373,7 @@ def act_before_every_line(lock: Lock, act: Callable[[], object]) -> int:
 
 
 def test_a_handler_that_runs_before_any_line_is_served() -> None:
-    """In the middle of an action at once, else as anybody; and it frees nothing that is not its own."""
+    """During an action immediately, else in its turn. It frees only its own lock."""
     lock = Lock(pytest.fail)
     entered: list[bool] = []
     assert act_before_every_line(lock, lambda: entered.append(lock.run(lock.entered))) > 15

@@ -24,7 +24,7 @@ def test_the_budget_holds_after_every_admission() -> None:
 
 
 def test_a_sweep_that_takes_a_third_of_a_second_keeps_what_it_has() -> None:
-    """Each of its hits is noted: what stays live is not taken for something that is used every second time only."""
+    """Each hit is noted, so live copies do not seem to be used every second time only."""
     cache, clock = make_cache(max_bytes=15 * MIB)
     demoted = []
     for _ in range(16):
@@ -38,7 +38,7 @@ def test_a_sweep_that_takes_a_third_of_a_second_keeps_what_it_has() -> None:
 
 
 def test_newcomers_beyond_their_share_are_frozen_until_they_are_used_again() -> None:
-    """What is loaded once does not fill the budget with live copies; what is used twice does."""
+    """Values with one use do not fill the budget with live copies; values with two uses do."""
     cache, clock = make_cache(max_bytes=MIB, unproven_share=0.25)
     fill(cache, range(8))
     cache.check_invariants()
@@ -60,7 +60,6 @@ def test_newcomers_without_a_frozen_form_are_live_whatever_their_share() -> None
 
 
 def test_a_value_that_is_known_to_be_used_again_needs_no_share() -> None:
-    """Loaded anew, it is what it was before."""
     cache, clock = make_cache(max_bytes=MIB, unproven_share=0.0)
     for _ in range(2):
         fill(cache, ["known"])
@@ -73,7 +72,7 @@ def test_a_value_that_is_known_to_be_used_again_needs_no_share() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_a_share_of_newcomers_is_a_share(share: float) -> None:
-    """Named in the message, with what would do."""
+    """The message names it, with the accepted forms."""
     with pytest.raises(ConfigError, match=r"unproven_share.*0\.0 to 1\.0"):
         make_cache(unproven_share=share)
 
@@ -89,7 +88,6 @@ def test_overhead_counts_against_the_budget() -> None:
 
 
 def test_demotion_keeps_the_entry_and_is_no_eviction() -> None:
-    """What loses its live copy stays frozen."""
     removals = Removals()
     cache, _ = make_cache(max_bytes=MIB, on_removal=removals)
     fill(cache, range(20))
@@ -101,7 +99,7 @@ def test_demotion_keeps_the_entry_and_is_no_eviction() -> None:
 
 
 def test_when_not_even_frozen_copies_fit_entries_leave() -> None:
-    """The cause is the size, the listener is told, and the ledger agrees."""
+    """The cause is the size, the listener is called, and the ledger agrees."""
     removals = Removals()
     cache, clock = make_cache(max_bytes=30 * KIB, on_removal=removals)
     for key in range(60):
@@ -166,7 +164,7 @@ def test_an_oversize_load_can_raise() -> None:
 
 
 def test_replacing_gives_the_old_weight_back_first() -> None:
-    """A value that fits alone replaces one of the same size without evicting anybody."""
+    """A value that fits alone replaces one of the same size without an eviction."""
     cache, _ = make_cache(max_bytes=MIB)
     fill(cache, range(8))
     for turn in range(10):
@@ -193,7 +191,7 @@ def test_shrinking_gives_up_live_copies_before_entries() -> None:
 
 
 def test_one_byte_too_much_is_too_much() -> None:
-    """A limit of what is held costs nothing; one a byte lower costs a copy."""
+    """A limit equal to the held bytes costs nothing; one a byte lower costs a copy."""
     cache, _ = make_cache(max_bytes=4 * MIB)
     fill(cache, range(3))
     used = cache.stats().total_bytes
@@ -277,7 +275,6 @@ def test_expiry_is_exact_to_a_second() -> None:
 
 
 def test_lookups_re_arm_the_ttl() -> None:
-    """What is used stays, however long it has been there."""
     cache, clock = make_cache(ttl=100)
     fill(cache, ["a"])
     for _ in range(10):
@@ -287,7 +284,6 @@ def test_lookups_re_arm_the_ttl() -> None:
 
 
 def test_frozen_entries_expire_too() -> None:
-    """Idle time is the entry's, whatever its tier."""
     cache, clock = make_cache(ttl=100, max_bytes=300 * KIB)
     fill(cache, range(10))
     clock.advance(101)
@@ -297,7 +293,7 @@ def test_frozen_entries_expire_too() -> None:
 
 
 def test_lookups_of_others_sweep_what_is_idle() -> None:
-    """Memory comes back although nobody asks for the idle entry, and although nothing misses."""
+    """Memory comes back without lookups of the idle entry and without misses."""
     cache, clock = make_cache(ttl=100)
     fill(cache, ["idle", "busy"])
     for _ in range(11):
@@ -309,7 +305,6 @@ def test_lookups_of_others_sweep_what_is_idle() -> None:
 
 @pytest.mark.parametrize("how", ["stats", "len", "iter", "entries"])
 def test_looking_at_the_cache_sweeps_too(how: str) -> None:
-    """What a scrape reports has no expired entries in it."""
     cache, clock = make_cache(ttl=100)
     fill(cache, range(300), nbytes=KIB)
     clock.advance(101)
@@ -333,7 +328,7 @@ def test_a_ttl_of_zero_never_expires() -> None:
 
 
 def test_a_clock_that_goes_back_does_no_harm() -> None:
-    """Idle times are never negative, and nothing expires early or lives for ever."""
+    """Idle times are never negative, and no entry expires early or stays forever."""
     cache, clock = make_cache(ttl=100)
     fill(cache, ["a"])
     clock.advance(-500)

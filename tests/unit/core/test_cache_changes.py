@@ -1,4 +1,4 @@
-"""Changes to the mapping, and who is told of them."""
+"""Changes to the mapping, and their reports."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_deleting_an_expired_entry_is_a_key_error() -> None:
 
 
 def test_invalidating_removes_as_stale() -> None:
-    """It is for callers who learn that a value is out of date; a missing key is no error."""
+    """For callers that learn that a value is out of date; a missing key is not an error."""
     removals = Removals()
     cache, _ = make_cache(on_removal=removals)
     fill(cache, ["a"])
@@ -63,7 +63,7 @@ def test_assigning_replaces_and_tells() -> None:
 
 
 def test_a_changed_value_that_is_assigned_again_is_frozen_again() -> None:
-    """What comes back from the frozen tier is what was assigned last, even if it is the same object."""
+    """The frozen copy has the last assigned content, even of the same object."""
     cache, _ = make_cache(max_bytes=MIB)
     value = Weighted("before")
     cache["a"] = value
@@ -121,7 +121,7 @@ def test_iteration_is_over_a_snapshot() -> None:
 
 
 def test_a_failing_listener_is_logged_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing is lost: the removal stands and the other removals are told."""
+    """The removal stands, and the other removals are reported."""
     told = []
 
     def listener(info: EntryInfo[Any], _cause: RemovalCause) -> None:
@@ -167,14 +167,14 @@ def ring() -> Node:
 
 
 def nodes() -> int:
-    """How many nodes exist; a weak reference would count as somebody who holds them."""
+    """How many nodes exist; a weak reference would count as a holder."""
     return sum(type(item) is Node for item in gc.get_objects())
 
 
 @with_global_lock
 @pytest.mark.parametrize("how", ["delete", "replace", "clear", "resize", "expire"])
 def test_a_cyclic_victim_is_destroyed_at_once(how: str) -> None:
-    """Whatever the reason for which it leaves, its memory does not wait for the collector."""
+    """For any cause, its memory does not wait for the collector."""
     cache, clock = make_cache(sizer=lambda _: MIB, ttl=10)
     gc.collect()
     with automatic_gc_off():
@@ -196,7 +196,7 @@ def test_a_cyclic_victim_is_destroyed_at_once(how: str) -> None:
 
 
 def test_a_victim_that_somebody_holds_stays_whole_until_it_is_dropped() -> None:
-    """It waits, and its bytes are told."""
+    """It waits, and its bytes are reported."""
     cache, _ = make_cache(sizer=lambda _: MIB)
     with automatic_gc_off():
         cache["a"] = ring()

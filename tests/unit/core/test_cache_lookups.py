@@ -1,4 +1,4 @@
-"""Lookups: what is returned, what is counted, who loads."""
+"""Lookups: results, counts, and the loading thread."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ def test_a_loaded_value_is_returned_and_kept() -> None:
 
 
 def test_the_collector_runs_seldom_while_a_value_is_loaded() -> None:
-    """What a load makes in great number is no garbage."""
     cache, _ = make_cache()
     usual = gc.get_threshold()
     during = cache.get_or_load("a", lambda _: gc.get_threshold())
@@ -109,7 +108,7 @@ def test_an_interrupted_load_is_not_counted_and_does_not_block_the_key() -> None
 
 
 def test_every_lookup_counts_as_exactly_one_thing() -> None:
-    """Live hits, frozen hits and misses add up to the lookups; what misses became adds up to the misses."""
+    """Live hits, frozen hits and misses add up to the lookups; the outcomes of misses add up to the misses."""
     cache, clock = make_cache(max_bytes=MIB)
     lookups = 0
     for lap in range(5):
@@ -128,7 +127,6 @@ def test_every_lookup_counts_as_exactly_one_thing() -> None:
 
 
 def test_a_frozen_entry_is_thawed_into_an_equal_value() -> None:
-    """What does not fit live comes back from its bytes, without a load."""
     cache, clock = make_cache(max_bytes=MIB)
     fill(cache, range(40))
     clock.advance(10)
@@ -154,7 +152,6 @@ def test_a_value_without_a_frozen_form_is_kept_live_only() -> None:
 
 
 def test_without_a_freezer_it_is_a_plain_byte_budgeted_cache() -> None:
-    """Nothing is frozen, and what is evicted must be loaded again."""
     cache, clock = make_cache(max_bytes=MIB, freezer=None)
     for key in range(40):
         clock.advance(5)
@@ -167,7 +164,7 @@ def test_without_a_freezer_it_is_a_plain_byte_budgeted_cache() -> None:
 
 
 def test_a_load_of_the_key_that_is_being_loaded_is_an_error() -> None:
-    """A loader that asks for its own key gets an error instead of waiting for ever."""
+    """A loader that asks for its own key gets an error instead of a deadlock."""
     cache, _ = make_cache()
 
     def recursive(key: object) -> Any:
@@ -188,7 +185,7 @@ def test_a_loader_may_load_other_keys() -> None:
 
 
 def test_a_value_assigned_during_its_load_stays() -> None:
-    """The load does not put the older value back; it serves it to whoever asked."""
+    """The load serves the older value to its callers and does not put it back."""
     cache, _ = make_cache()
 
     def slow(key: object) -> Weighted:
@@ -203,7 +200,6 @@ def test_a_value_assigned_during_its_load_stays() -> None:
 
 @pytest.mark.parametrize("how", ["delete", "invalidate", "clear", "pop"])
 def test_a_key_removed_during_its_load_is_not_resurrected(how: str) -> None:
-    """Whatever removes a key also keeps a load that began earlier from bringing it back."""
     cache, _ = make_cache()
 
     def slow(key: object) -> Weighted:
@@ -224,7 +220,6 @@ def test_a_key_removed_during_its_load_is_not_resurrected(how: str) -> None:
 
 @pytest.mark.parametrize("inside", [False, True], ids=["outside of a change", "in the middle of a change"])
 def test_popping_a_key_that_is_only_being_loaded_diverts_the_load(inside: bool) -> None:
-    """The default is returned, because there is no entry yet; the load is not kept."""
     cache, _ = make_cache()
 
     def pop() -> None:
@@ -243,7 +238,6 @@ def test_popping_a_key_that_is_only_being_loaded_diverts_the_load(inside: bool) 
 
 
 def test_deleting_a_key_that_is_only_being_loaded_diverts_the_load() -> None:
-    """`del` raises, because there is no entry yet; the load is still not kept."""
     cache, _ = make_cache()
 
     def slow(key: object) -> Weighted:
@@ -256,7 +250,6 @@ def test_deleting_a_key_that_is_only_being_loaded_diverts_the_load() -> None:
 
 
 def test_a_thaw_that_fails_becomes_a_load() -> None:
-    """Frozen bytes that do not give a value back are dropped, counted, and loaded anew."""
     cache, _ = make_cache(max_bytes=300 * KIB)
     fill(cache, ["a", "b", "c", "d"])
     frozen_only = next(info.key for info in cache.entries() if info.tier == "frozen")
@@ -292,7 +285,6 @@ def test_contains_is_no_lookup_and_no_use() -> None:
 
 
 def test_a_sizer_replaces_the_built_in_weighing() -> None:
-    """What the sizer says is what is accounted."""
     cache: DagCache[str, Weighted] = DagCache(max_bytes=0, sizer=stated_weight)
     cache["a"] = Weighted("a", 12_345)
     assert cache.stats().live_bytes == 12_345
@@ -335,7 +327,7 @@ def test_a_sizer_that_raises_costs_the_caller_nothing(error: type[Exception]) ->
 
 
 def test_a_loader_can_say_what_the_value_weighs_at_its_source() -> None:
-    """`Loaded.serialized_bytes` is added up for what is resident."""
+    """`Loaded.serialized_bytes` is added up for the residents."""
     cache, _ = make_cache()
     cache.get_or_load("a", lambda key: Loaded(Weighted(key), serialized_bytes=700))
     cache.get_or_load("b", lambda key: Loaded(Weighted(key), serialized_bytes=50))

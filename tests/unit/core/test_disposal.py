@@ -1,4 +1,4 @@
-"""What left is handed on and reported: by itself, with a breaker that writes down what it gets."""
+"""The disposer alone, with a breaker that records its values."""
 
 from __future__ import annotations
 

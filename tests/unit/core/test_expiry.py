@@ -31,7 +31,7 @@ def resident(_entry: Entry) -> bool:
 
 
 def test_the_next_look_is_when_the_first_ttl_is_up() -> None:
-    """Whatever the order in which they came; never, if nothing is watched."""
+    """In any order of arrival; never, without entries."""
     assert watching(make_entry(5), make_entry(3), make_entry(4)).next_due == 13
     assert watching().next_due == inf
 

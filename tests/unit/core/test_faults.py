@@ -1,4 +1,4 @@
-"""Faults of what the cache is given, and of the moment: each costs as little as it can."""
+"""Faults of a user's functions, and of the moment: each costs as little as possible."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Part:
 
 @pytest.mark.parametrize("followers", [0, 3])
 def test_an_error_of_a_loader_leaves_no_frames_behind(followers: int) -> None:
-    """Once everybody has let go of the error nothing holds what its traceback held, without any collection."""
+    """Once the error is dropped, its traceback's objects are freed without a collection."""
     cache, _ = make_cache()
     parts: list[weakref.ref[Part]] = []
 
@@ -292,7 +292,7 @@ def test_statistics_do_not_wait_for_a_value_that_is_being_weighed() -> None:
 
 
 def test_nothing_is_logged_under_the_lock(caplog: pytest.LogCaptureFixture) -> None:
-    """A log handler has a lock of its own, whose holder may be waiting for the cache."""
+    """A log handler has its own lock, and the holder of that may be waiting for the cache."""
     cache, _ = make_cache()
     entered: list[bool] = []
 
@@ -316,7 +316,7 @@ def test_nothing_is_logged_under_the_lock(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_a_repair_that_is_interrupted_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next one starts anew from the same entries."""
+    """The next one starts from the same entries."""
     cache, _ = make_cache()
     fill(cache, range(10))
     with monkeypatch.context() as patch:
@@ -358,7 +358,7 @@ def test_an_entry_that_leaves_while_it_is_described_is_described() -> None:
 
 
 def test_a_listener_that_is_interrupted_hears_of_the_others_later() -> None:
-    """An interrupt ends neither the reports nor the destruction of what else has left."""
+    """An interrupt ends neither the reports nor the disposal of the other values."""
     told: list[Any] = []
 
     def listener(info: Any, _: RemovalCause) -> None:
@@ -400,7 +400,7 @@ def _collected() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_collected")
 def test_a_cache_that_nobody_holds_is_collected() -> None:
-    """No registry of the process keeps it or what is in it."""
+    """No registry of the process keeps it or its values."""
     cache, _ = make_cache(max_bytes=300 * KIB, ttl=10)
     fill(cache, range(8))
     value = cache[7]
@@ -433,7 +433,7 @@ def test_flights_that_are_over_are_forgotten() -> None:
 
 
 def test_what_no_entry_is_left_of_before_its_thaw_begins_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Removed and taken apart in between: the lookup starts anew and leaves no flight behind."""
+    """The entry is removed and taken apart in between. The lookup starts over and leaves no flight behind."""
     cache, _ = make_cache(max_bytes=300 * KIB)
     fill(cache, range(4))
     frozen = next(info.key for info in cache.entries() if info.tier == "frozen")
@@ -451,7 +451,7 @@ def test_what_no_entry_is_left_of_before_its_thaw_begins_is_loaded(monkeypatch: 
 
 
 def test_running_out_of_memory_while_popping_is_told() -> None:
-    """It is no damage of the entry, and no default hides it."""
+    """The entry is not damaged, and no default hides the error."""
 
     class Short(PickleFreezer):
         def thaw(self, data: bytes) -> object:
@@ -467,8 +467,6 @@ def test_running_out_of_memory_while_popping_is_told() -> None:
 
 
 def test_a_damaged_entry_that_was_replaced_while_it_thawed_takes_nothing_with_it() -> None:
-    """What is under the key by then stays."""
-
     class Overtaken(PickleFreezer):
         def thaw(self, data: bytes) -> object:
             cache[key] = Weighted("new")

@@ -16,7 +16,7 @@ from tests.support.caches import never
 
 
 class Path:
-    """A hit path over one table; what it does beside is written down."""
+    """A hit path over one table; its other calls are recorded."""
 
     def __init__(self) -> None:
         self.live: dict[Any, LiveCopy] = {}
@@ -78,7 +78,6 @@ def test_a_copy_that_is_not_fresh_has_its_use_noted(path: Path, look_up: Callabl
 
 
 def test_a_copy_that_may_not_be_served_is_looked_up_slowly(path: Path, look_up: Callable[[str], Any]) -> None:
-    """Its time is up; that is no hit of this path."""
     path.put("a", "value", fresh=0.0)
     path.usable = False
     assert look_up("a")[0] == "slowly"
@@ -86,7 +85,6 @@ def test_a_copy_that_may_not_be_served_is_looked_up_slowly(path: Path, look_up: 
 
 
 def test_a_missing_key_is_looked_up_slowly(path: Path) -> None:
-    """With what the caller gave."""
     assert path.built.get("a") == ("slowly", "a", None)
     assert path.built.get("a", 7) == ("slowly", "a", 7)
     assert path.built.get_or_load("a", str.upper) == ("slowly", "A", None)

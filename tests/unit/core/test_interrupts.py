@@ -1,4 +1,4 @@
-"""An interrupt before any line of the cache's code, and a failure of any call to what it was given: nothing is lost."""
+"""An interrupt before any line of the cache's code, and a failure of any call to a user's function: nothing is lost."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def make_small(**settings: Any) -> tuple[DagCache[Any, Any], ManualClock]:
 
 
 def check_usable(cache: DagCache[Any, Any], clock: ManualClock) -> None:
-    """Every total is right once the next calls have seen to what was left, and every key can be loaded."""
+    """Every total is right after the repair by the next calls, and every key can be loaded."""
     for _ in range(3):
         cache.stats()
     cache.check_invariants()
@@ -132,7 +132,7 @@ def test_an_interrupt_before_any_of_many_lines_leaves_the_cache_whole() -> None:
 
 
 def test_an_interrupt_while_values_are_taken_apart_leaves_the_ledger_right() -> None:
-    """What was in hand is the collector's, and no bytes of it are left waiting."""
+    """The collector gets the values in hand, and none of their bytes stay in the ledger."""
     assert interrupt_before_every(83) > 3000
 
 
@@ -144,7 +144,7 @@ def test_an_interrupt_before_any_line_leaves_the_cache_whole() -> None:
 
 
 class TroubleError(Exception):
-    """What injected failures raise."""
+    """The exception of injected failures."""
 
 
 class Given:
@@ -210,7 +210,7 @@ class Given:
 
 
 def operations(cache: DagCache[Any, Any], given: Given) -> Iterator[tuple[bool, Callable[[], Any]]]:
-    """What to do with a cache, and which of it are lookups."""
+    """Calls to a cache, and which of them are lookups."""
     for key in (0, 1, 2, 3, 0, 1, 2, "none"):
         yield True, functools.partial(cache.get_or_load, key, given.load)
     yield False, lambda: cache.__setitem__(1, Weighted("assigned"))
@@ -234,7 +234,7 @@ def test_whichever_call_fails_nothing_is_lost(what: str, error: type[BaseExcepti
 
     An entry leaves only if the listener hears of it, each lookup that ends counts as one, and all goes on.
     """
-    number = 1 if what == "clock" else 0  # without a first reading of the clock there is no cache
+    number = 1 if what == "clock" else 0  # the constructor needs a first reading of the clock
     struck = True
     while struck:
         number += 1

@@ -1,4 +1,4 @@
-"""What was frozen and did not come back is not frozen again."""
+"""A value that did not thaw is not frozen again."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def frozen_only(count: int) -> Any:
 
 
 def test_a_version_that_failed_to_thaw_is_loaded_once_more_and_then_stays_live() -> None:
-    """Not loaded, frozen and failed for ever."""
+    """Otherwise it would be loaded, frozen and fail again forever."""
     cache = frozen_only(1)
     Brittle.trouble = True
     loads: list[int] = []
@@ -122,7 +122,7 @@ class Damaging:
 
 @pytest.mark.parametrize(("error", "frozen"), [(None, 1), (ThawError("damaged"), 1), (ValueError("a fault"), 0)])
 def test_damaged_bytes_are_no_fault_of_the_value(error: Exception | None, frozen: int) -> None:
-    """It is frozen again; what a freezer of somebody's own raises counts as the value's fault."""
+    """It is frozen again. An error of a user's own freezer counts as the value's fault."""
     cache, _ = make_cache(max_bytes="10MiB", sizer=lambda value: SIZE, freezer=Damaging(error))
     cache[0] = Brittle()
     stats = cache.stats()
@@ -134,7 +134,7 @@ def test_damaged_bytes_are_no_fault_of_the_value(error: Exception | None, frozen
 
 
 class Refusing:
-    """A freezer that knows whom to blame."""
+    """A freezer that names the class at fault."""
 
     def freeze(self, value: object) -> Frozen:
         """Blames the value's class."""

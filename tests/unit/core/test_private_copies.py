@@ -46,7 +46,7 @@ def test_each_caller_gets_an_object_of_its_own() -> None:
 
 @pytest.mark.parametrize("loader", [load, Unfreezable])
 def test_a_private_lookup_can_renew_what_the_others_share(loader: Any) -> None:
-    """What one of them has changed is not seen by the next lookup."""
+    """The next lookup does not see the change of an earlier caller."""
     cache, _ = make_cache()
     shared: Any = cache.get_or_load("a", loader)
     shared.label = "changed"
@@ -58,7 +58,7 @@ def test_a_private_lookup_can_renew_what_the_others_share(loader: Any) -> None:
 
 
 def test_the_object_that_was_loaded_belongs_to_the_caller_that_loaded_it() -> None:
-    """Later lookups thaw: what the caller changes is seen by none of them."""
+    """Later lookups thaw, so none of them sees that caller's changes."""
     cache, _ = make_cache()
     mine = private(cache, "a")
     mine.label = "changed"
@@ -128,7 +128,6 @@ def test_a_herd_of_private_callers_loads_once() -> None:
 
 @pytest.mark.parametrize("leads_privately", [False, True])
 def test_callers_of_both_kinds_share_a_load_and_no_private_object(leads_privately: bool) -> None:
-    """Whichever of them leads."""
     cache, _ = make_cache()
     leading = threading.Event()
 

@@ -40,7 +40,7 @@ class Meddling:
 
 def meddle_in(cache: DagCache[Any, Any], callback: Any) -> None:
     """Run a callback in the middle of a change, on the thread that makes it."""
-    stored = Meddling(f"a{len(cache)}")  # not equal to one from an earlier call, whose key object would stay
+    stored = Meddling(f"a{len(cache)}")  # never equal to an earlier one, which would stay
     cache[stored] = Weighted("a")
     inside: list[bool] = []
 
@@ -117,7 +117,7 @@ def test_looking_at_the_cache_from_inside_works() -> None:
 
 
 def test_a_change_from_inside_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """There is nobody left to raise to."""
+    """There is no caller left to raise to."""
     cache, _ = make_cache()
 
     def callback() -> None:
@@ -329,7 +329,7 @@ def test_a_forked_child_has_a_working_empty_cache() -> None:
 
 
 def _exit_code(cache: DagCache[Any, Any], get: Any) -> int:
-    """What a forked child finds: 0 if all is well, else the number of what is not."""
+    """The checks of a forked child: 0 if all pass, else the number of the first failure."""
     signal.alarm(20)
     checks: list[Callable[[], object]] = [
         lambda: len(cache) == 0,

@@ -1,4 +1,4 @@
-"""Values that change in use: when they are weighed again, what that may cost, and what becomes of the ledger."""
+"""Values that change in use: the times of weighing, its cost, and the ledger."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.clock import ManualClock
 
 MOST_USES = 256
 ENOUGH = 2 * MOST_USES + USES_BEFORE_REWEIGHING
-"""Noted hits within which any live value is weighed again, where the price is no matter."""
+"""Noted hits within which any live value is weighed again, if the cost does not matter."""
 
 
 class Weighings:
@@ -82,7 +82,6 @@ def test_a_copy_is_weighed_after_sixteen_uses_and_less_often_while_nothing_chang
 
 
 def test_a_copy_that_has_changed_is_weighed_after_sixteen_uses_again() -> None:
-    """What grows once may go on growing."""
     weighings, copy = Weighings(seconds=0.0), live_copy()
     weighings.reweighing.earn(1.0)
     assert weighings.use(copy, 16 + 32) == 2
@@ -125,7 +124,7 @@ def test_weighings_take_a_thousandth_of_the_time_that_passes() -> None:
 
 
 def test_a_quiet_day_saves_up_no_long_pause() -> None:
-    """And a graph whose weighing would be one is not weighed again."""
+    """A graph that takes so long to weigh is not weighed again."""
     weighings, small, large = Weighings(seconds=0.2), live_copy(MIB), live_copy(100 * MIB)
     weighings.reweighing.earn(1e9)
     assert weighings.use(small, 16) == 1
@@ -224,7 +223,7 @@ def test_a_value_without_a_frozen_form_that_outgrows_the_budget_leaves() -> None
 
 
 def test_a_thaw_brings_back_a_value_as_it_was_frozen_and_it_is_charged_as_such() -> None:
-    """What had grown on the demoted copy is gone with it."""
+    """The growth of the demoted copy is gone with it."""
     cache, clock = make_cache(max_bytes="1MiB", ttl=0)
     cache["key"] = value = Weighted("key", 100 * KIB)
     value.nbytes = 2 * MIB
@@ -330,7 +329,7 @@ class Growing(RuleBasedStateMachine):
 
     @rule(key=st.integers(0, 5), seconds=st.floats(0, 30))
     def look_up(self, key: int, seconds: float) -> None:
-        """What is missing is loaded."""
+        """Missing values are loaded."""
         self.clock.advance(seconds)
         kind: Callable[..., Weighted] = Unfreezable if key == 5 else Weighted
         self.cache.get_or_load(key, lambda key: kind(key, 80 * KIB))

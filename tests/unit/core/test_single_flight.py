@@ -1,4 +1,4 @@
-"""Single flight, by itself: who leads, who follows, and how a flight ends."""
+"""Single flight alone: leaders, followers, and the end of a flight."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ def in_a_thread(action: Callable[[], object]) -> None:
 
 
 def test_a_landed_flight_gives_its_landing() -> None:
-    """To everybody who waits, also twice."""
     flight = Flight()
     with flight.pending:
         flight.complete(FlightResult("value", b"frozen", "content"))
@@ -30,7 +29,6 @@ def test_a_landed_flight_gives_its_landing() -> None:
 
 
 def test_the_first_landing_counts() -> None:
-    """Whoever lands it again changes nothing."""
     flight = Flight()
     flight.complete(FlightResult("first"))
     flight.complete(FlightResult("second"))
@@ -64,7 +62,6 @@ def test_a_flight_that_is_diverted_frees_its_followers() -> None:
 
 
 def test_a_flight_that_its_leader_let_go_of_is_abandoned() -> None:
-    """The ``with`` statement ends, and nobody has landed it."""
     flight = Flight()
 
     def lead() -> None:

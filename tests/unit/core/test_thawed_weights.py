@@ -1,4 +1,4 @@
-"""What thawed copies are charged: what they weigh, which is not what the loaded values weighed."""
+"""The charge of thawed copies: their own weight, which differs from that of the loaded values."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def truth(cache: DagCache[Any, Any]) -> int:
 
 
 def test_a_thawed_copy_is_charged_what_it_weighs() -> None:
-    """Each of the first is walked; what was loaded weighed half of it."""
+    """Each of the first is walked. The loaded value weighed half as much."""
     cache, _ = make_cache(sizer=None)
     cache.get_or_load("key", lambda _: small())
     loaded = cache.stats().live_bytes
@@ -120,7 +120,6 @@ def test_a_copy_that_is_loaded_again_is_charged_as_loaded() -> None:
 
 
 def test_an_observer_of_a_frozen_entry_sees_no_live_bytes() -> None:
-    """Whatever a thawed copy weighed."""
     cache = swollen(2)
     demote_all(cache)
     assert [info.live_bytes for info in cache.entries()] == [0, 0]
@@ -145,7 +144,7 @@ def test_a_sizer_of_the_callers_own_is_not_asked_about_a_thaw() -> None:
 
 
 class Silent:
-    """A freezer that tells nothing of what it has frozen."""
+    """A freezer without features of its frozen bytes."""
 
     def __init__(self) -> None:
         self._freezer = PickleFreezer()
@@ -167,7 +166,7 @@ def test_a_freezer_need_not_tell_anything_of_its_bytes() -> None:
 
 
 class Misleading(Silent):
-    """One whose word on its bytes is an error."""
+    """One that fails to give the features of its bytes."""
 
     def features(self, data: bytes) -> tuple[float, ...]:
         """Never."""

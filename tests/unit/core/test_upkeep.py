@@ -1,4 +1,4 @@
-"""What a call does by the way: expiry, disposal, listeners and taking apart, within its time and not by the number."""
+"""The side work of a call: expiry, disposal and listeners, limited by time and not by number."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.support.clock import ManualClock
 
 ENTRIES = 500
 PIECE = LOOKUP_SECONDS / 10
-"""What it takes to take a value apart, in these tests."""
+"""The seconds to take a value apart, in these tests."""
 SLACK = 4 * LOOKUP_SECONDS
 """A call asks for the time between two pieces, and each of its turns under the lock may dispose for its own time."""
 
 
 class Slow:
-    """A breaker, or a listener, whose work takes time on a timer of its own; it counts what it does."""
+    """A breaker, or a listener, that takes time on its own timer, and counts its work."""
 
     def __init__(self, seconds: float = PIECE) -> None:
         self.seconds = seconds
@@ -87,7 +87,6 @@ WHOLE: dict[str, Callable[[DagCache[Any, Any]], object]] = {
 
 @pytest.mark.parametrize("how", CHANGES)
 def test_a_lookup_or_a_change_spends_no_more_than_its_time_on_what_has_expired(how: str) -> None:
-    """Whatever the number of entries whose time was up."""
     slow = Slow()
     cache, _ = night(slow)
     CHANGES[how](cache)
@@ -118,7 +117,6 @@ def test_a_call_that_is_to_remove_everything_does(how: str) -> None:
 
 
 def test_expire_says_how_many_entries_it_removed() -> None:
-    """All of those whose time was up."""
     cache, _ = night(Slow())
     assert cache.expire() == ENTRIES
 
@@ -150,7 +148,7 @@ def test_what_has_expired_is_neither_served_nor_listed_while_it_waits_for_its_tu
 
 
 def test_the_ledger_has_what_is_held_until_it_is_freed() -> None:
-    """The bytes of what has expired are resident, or waiting, and go from one to the other."""
+    """The bytes of expired entries are resident or waiting, and move from one to the other."""
     slow = Slow()
     cache, _ = night(slow)
     before = probe.resident_bytes(cache)
@@ -201,7 +199,7 @@ def test_a_listener_that_uses_the_cache_is_not_called_within_its_own_call() -> N
 
 
 def removals(*keys: str) -> Released:
-    """What an eviction of these keys leaves: live entries of ten bytes."""
+    """The released entries of an eviction of these keys: live entries of ten bytes."""
     released = Released()
     for key in keys:
         entry = Entry(Candidate(key=key, value=None, live_bytes=10), 0.0)
@@ -211,7 +209,7 @@ def removals(*keys: str) -> Released:
 
 
 def test_a_burial_stops_after_the_entry_at_which_it_is_enough() -> None:
-    """What is left is due, in the order in which it left, and its bytes are in the ledger."""
+    """The rest is due, in the order of removal, and its bytes are in the ledger."""
     slow, heard = Slow(), Removals()
     disposer = Disposer(breaker=slow, on_removal=heard)
     disposer.take(removals("a", "b", "c"), 0.0)
@@ -256,7 +254,7 @@ def test_a_burial_of_which_an_interrupt_has_left_the_mark_hinders_no_other() -> 
 
 
 def test_what_is_over_the_budget_is_buried_whatever_that_takes() -> None:
-    """The memory of what had to go for a newcomer is given back by the call that brought it."""
+    """A call gives back the memory of all values that it displaced for a newcomer."""
     slow = Slow(1.0)
     cache, clock = make_cache(max_bytes=MIB, freezer=None, breaker=slow)
     probe.time_upkeep(cache, slow.timer)

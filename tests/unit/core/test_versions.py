@@ -23,7 +23,6 @@ def joined(*entries: Entry) -> VersionIndex:
 
 @pytest.mark.parametrize("orders", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
 def test_all_but_the_newest_version_are_superseded(orders: tuple[int, ...]) -> None:
-    """In whatever order they come."""
     entries = [version(order) for order in orders]
     version_index = joined(*entries)
     assert {entry.order: entry.superseded for entry in entries} == {1: True, 2: True, 3: False}

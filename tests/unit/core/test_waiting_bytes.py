@@ -1,4 +1,4 @@
-"""What left and is not freed yet is in the ledger: its bytes, its share of the budget, and how it ends."""
+"""Waiting values in the ledger: their bytes, their share of the budget, and their end."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RingList(list[Any]):
 
 
 def total_within_budget(cache: DagCache[Any, Any]) -> bool:
-    """Whether everything fits, but for what callers hold beyond their part."""
+    """Whether everything fits, except bytes that callers hold beyond their share."""
     stats = cache.stats()
     resident = stats.total_bytes - stats.waiting_bytes
     return resident + min(stats.waiting_bytes, stats.max_bytes // HELD_PART) <= stats.max_bytes
@@ -64,7 +64,7 @@ def test_residents_make_room_for_what_a_caller_holds() -> None:
 
 @pytest.mark.parametrize("resized", [False, True])
 def test_the_room_is_the_residents_again_when_the_caller_drops_it(resized: bool) -> None:
-    """Not at once, for the next session may hold as much; unless the budget is set anew."""
+    """Not immediately, because the next session may hold as much; unless the budget is set again."""
     cache, clock = make_cache(max_bytes=MIB)
 
     def live_after_laps(laps: int) -> int:
@@ -111,7 +111,7 @@ def test_an_observing_cache_evicts_nothing_for_what_is_held() -> None:
 
 @pytest.mark.parametrize("kind", [Ring, RingList], ids=["weak references", "none"])
 def test_large_values_are_not_kept_alive_beyond_a_part_of_the_budget(kind: Any) -> None:
-    """Whatever their number: 64 values of ten MiB would be 640 beside a budget of one."""
+    """For any number: 64 values of ten MiB would be 640 MiB beside a budget of one."""
     cache, _ = make_cache(max_bytes=MIB, freezer=None)
     for key in range(64):
         held = cache.get_or_load(key, lambda _: kind(10 * MIB) if kind is RingList else kind("large", 10 * MIB))
@@ -172,7 +172,6 @@ def waiting_values(cache: DagCache[Any, Any], number: int) -> list[Any]:
 
 @pytest.mark.parametrize("how", LOOKS)
 def test_every_path_but_a_plain_hit_looks_after_what_waits(how: str) -> None:
-    """What its holder has dropped goes."""
     cache, clock = make_cache(max_bytes=8 * MIB)
     fill(cache, ["live"])
     held = waiting_values(cache, 1)
@@ -242,7 +241,7 @@ def test_victims_that_were_held_all_come_back_without_the_collector() -> None:
 
 
 class Sized:
-    """A DAG that says what it weighs."""
+    """A DAG that states its weight."""
 
     nbytes = NBYTES
 

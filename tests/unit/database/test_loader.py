@@ -1,4 +1,4 @@
-"""Serialised DAGs out of a metadata database: what is there, what is not, what is damaged, and no password anywhere."""
+"""Serialised DAGs from a metadata database: present, absent and damaged ones, and no password anywhere."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ class Recording:
 def test_a_transaction_only_reads_ends_in_time_and_is_rolled_back(
     database: Database, monkeypatch: pytest.MonkeyPatch, dialect: Any, expected: list[str]
 ) -> None:
-    """And what is set is set for this transaction only: behind a pooler the next one is somebody else's."""
+    """Settings apply to this transaction only: behind a pooler the next one belongs to another program."""
     opened = MetadataDatabase(database.url, timeout=7.0)
     recording = Recording(dialect)
     monkeypatch.setattr(opened, "_engine", recording)
@@ -280,7 +280,6 @@ def test_a_transaction_only_reads_ends_in_time_and_is_rolled_back(
 
 
 def test_a_file_of_sqlite_is_opened_read_only(database: Database) -> None:
-    """Whatever is tried."""
     opened = MetadataDatabase(database.url + "?timeout=30")
     with opened.connection() as connection, pytest.raises(OperationalError, match="readonly"):
         connection.execute(sa.delete(SERIALIZED_DAG))
@@ -363,7 +362,7 @@ def test_connections_to_servers_are_bounded_in_time(monkeypatch: pytest.MonkeyPa
     assert made[0] == {"pool_pre_ping": True, "pool_timeout": 5.0, "hide_parameters": True}
 
 
-# ---- telling ----
+# ---- messages ----
 
 
 @pytest.mark.parametrize(
@@ -396,7 +395,6 @@ def test_tables_without_a_revision_are_accepted(database: Database) -> None:
     ],
 )
 def test_a_database_of_another_kind_says_what_is_missing(database: Database, change: str, said: str) -> None:
-    """What was expected and what was found."""
     database.execute(change)
     with pytest.raises(LoadError, match=said):
         MetadataDatabase(database.url).check()
@@ -417,7 +415,7 @@ def test_an_empty_database_and_one_with_many_tables_are_told_apart(tmp_path: Pat
 
 
 def test_no_password_is_ever_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither in names nor in what a driver says, whatever spelling it uses."""
+    """Neither in names nor in a driver's messages, in any spelling."""
     url = f"postgresql+psycopg2://user:{QUOTED}@127.0.0.1:1/db?sslpassword=t0k3n&connect_timeout=1"
     opened = MetadataDatabase(url)
     shown = f"{opened.name} {opened!r} {SerializedDagLoader(opened)!r}"

@@ -18,7 +18,7 @@ UNIT = 100
 
 
 def make_node(last_used: float = 0.0, gap: float = 0.0, nbytes: int = UNIT, cost_density: float = 1.0) -> Node:
-    """Build a node whose entry was last used at `last_used` and has shown `gap`."""
+    """Build a node of an entry with a last use at `last_used` and the gap `gap`."""
     history = AccessHistory(last_used)
     history.gap = gap
     return Node(history, nbytes, cost_density)
@@ -33,7 +33,7 @@ def fill(policy: Policy, nodes: list[Node], now: float = 0.0) -> None:
 
 
 def admit_when_full(policy: Policy, node: Node, now: float) -> list[Node] | None:
-    """Offer a newcomer to a policy whose nodes take the whole budget."""
+    """Offer a newcomer to a policy with nodes that take the whole budget."""
     used = sum(held.nbytes for held in policy)
     return policy.admit(node, used=used, budget=used, now=now)
 
@@ -56,7 +56,7 @@ def test_a_newcomer_that_fits_needs_no_victim() -> None:
 
 
 def test_a_newcomer_larger_than_the_budget_passes_through() -> None:
-    """Nobody leaves for something that can never fit."""
+    """No entry leaves for a value that can never fit."""
     policy = Policy()
     fill(policy, [make_node()])
     assert policy.admit(make_node(nbytes=2 * UNIT), used=UNIT, budget=UNIT, now=9.0) is None
@@ -151,7 +151,7 @@ def test_one_that_has_become_heavier_leaves_before_its_like(heavier: int) -> Non
 
 
 def test_a_superseded_entry_leaves_once_idle() -> None:
-    """An older version that is no longer used is garbage, whatever its gap promised."""
+    """An older version that is no longer used is garbage, with any gap."""
     policy = Policy()
     old, active = make_node(last_used=0.0, gap=10.0), make_node(last_used=0.0, gap=10.0, cost_density=50.0)
     old.history.superseded = True

@@ -31,7 +31,7 @@ def test_a_sweep_over_one_version_more_than_fits_never_hits_an_lru(capsys: pytes
 
 
 def test_the_same_sweep_through_dagcache_loads_each_version_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """In a quarter of what all of them weigh: most come back from their frozen copies."""
+    """In a quarter of the weight of all of them: most are thawed."""
     sweep.sweep("dagcache")
     output = capsys.readouterr().out
     assert loaded(output) == [VERSIONS] + [0] * (sweep.LAPS - 1)

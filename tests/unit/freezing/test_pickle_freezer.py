@@ -87,7 +87,6 @@ def test_a_thawed_dag_freezes_to_the_same_graph_again() -> None:
 
 
 def test_each_thaw_gives_a_new_graph() -> None:
-    """What one user changes in a thawed value, no other sees."""
     freezer = PickleFreezer(SHARED)
     data = freezer.freeze(make_dag(3, 1)).data
     one, other = freezer.thaw(data), freezer.thaw(data)
@@ -424,7 +423,6 @@ def test_the_collector_is_paused_during_a_block_only() -> None:
 
 
 def test_a_collector_that_was_off_stays_off() -> None:
-    """The state before is restored, whichever it was."""
     gc.disable()
     with gc_paused(), gc_paused():
         pass
@@ -517,7 +515,7 @@ def test_the_collector_runs_seldom_during_a_relaxed_block() -> None:
 
 
 def test_a_relaxed_block_leaves_a_threshold_that_says_never() -> None:
-    """0 is no small number but none."""
+    """0 means never."""
     before = gc.get_threshold()
     gc.set_threshold(0, 7, 3)
     try:
@@ -529,7 +527,6 @@ def test_a_relaxed_block_leaves_a_threshold_that_says_never() -> None:
 
 
 def test_a_threshold_set_during_a_relaxed_block_stays() -> None:
-    """Whoever set it meant it."""
     before = gc.get_threshold()
     try:
         with gc_relaxed():

@@ -100,7 +100,7 @@ def test_what_is_thawed_is_the_same_graph(kind: type[Plain]) -> None:
 
 
 def test_the_class_is_not_asked_for_anything() -> None:
-    """What a ``__getattr__`` costs for each instance is what this saves, among other things."""
+    """It saves the cost of a ``__getattr__`` for each instance, among other things."""
     freezer = freezer_for(Deaf)
     data = freezer.freeze(couple(Deaf)).data
     asked.clear()

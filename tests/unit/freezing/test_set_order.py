@@ -1,4 +1,4 @@
-"""Sets keep their order through a thaw, whatever their history."""
+"""Sets keep their order through a thaw, with any history."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_strings_of_a_rebuilt_set_are_those_of_the_value() -> None:
 
 
 def test_sets_of_instances_that_are_alike_keep_their_order() -> None:
-    """These are pickled as copies of a template, and what differs."""
+    """These are pickled as copies of a template, with their differences."""
     nodes = [Node(name="same", ids=unordered(), more=frozenset(["x"])) for _ in range(3)]
     freezer = PickleFreezer(alike=[Node])
     assert_same_graph(nodes, freezer.thaw(freezer.freeze(nodes).data))
@@ -241,7 +241,7 @@ def test_instances_that_hash_by_their_content_keep_their_order() -> None:
 
 
 def test_a_set_whose_elements_lead_back_to_the_value_is_refused() -> None:
-    """The set cannot be built before what its elements refer to, and that not without the set."""
+    """The set needs its elements first, and they need the set."""
     node = Node()
     node.__dict__["found"] = colliding(node)
     with pytest.raises(FreezeError, match="refers back"):

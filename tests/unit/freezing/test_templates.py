@@ -27,7 +27,7 @@ class Task:
 
 
 class Graph:
-    """What holds the tasks."""
+    """The container of the tasks."""
 
     def __init__(self, *tasks: Task) -> None:
         self.tasks = dict(enumerate(tasks))
@@ -104,7 +104,7 @@ def test_what_is_one_object_stays_one_and_what_is_merely_equal_stays_two() -> No
 
 
 def by_a_zone(*tasks: Task) -> Zone:
-    """What a template takes for an attribute that leads nowhere."""
+    """A zone with a reference to a task: a template takes zones for values without references."""
     zone = Zone()  # type: ignore[abstract]
     zone.task = tasks[0]
     return zone
@@ -153,7 +153,7 @@ def test_a_class_with_a_say_in_how_it_is_pickled_keeps_it() -> None:
 
 
 def test_dumps_have_nothing_in_common() -> None:
-    """What one value's instances were like says nothing about the next one's."""
+    """The instances of one value say nothing about those of the next."""
     for number in range(3):
         graph = Graph(Task(number=number, name="a"), Task(number=number, name="b"))
         assert_same_graph(graph, thawed(graph))

@@ -1,4 +1,4 @@
-"""A dictionary of what values have in common: learned once, never changed, never waited for."""
+"""A dictionary of the common parts of values: learned once, never changed, without waits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def noise(seed: int, size: int = PIECE) -> bytes:
 
 
 def test_later_values_are_smaller_than_the_first_was() -> None:
-    """What the first ones spelt out the later ones refer to."""
+    """The later ones refer to the texts of the first ones."""
     freezer = PickleFreezer()
     first = len(freezer.freeze(value(0)).data)
     for seed in range(1, VALUES):
@@ -45,7 +45,7 @@ def test_values_frozen_before_and_after_there_was_a_dictionary_are_thawed_alike(
 
 
 def test_once_learned_it_never_changes() -> None:
-    """What was compressed with it must be inflated with the same."""
+    """Data is inflated with the dictionary that deflated it."""
     dictionary = Dictionary()
     for seed in range(VALUES):
         assert dictionary.words == b""

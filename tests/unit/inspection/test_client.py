@@ -21,7 +21,7 @@ from tests.unit.inspection.conftest import PATIENCE, path_of
 def test_sockets_are_sought_where_servers_put_them(
     cache: DagCache[Any, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In both places: the process that is asked may have had another environment. Root sees everybody's."""
+    """In both places, because the other process may have another environment. Root sees the sockets of all users."""
     temporary, runtime = folder.parent / "tmp", folder.parent / "run"
     temporary.mkdir()
     runtime.mkdir()
@@ -48,7 +48,7 @@ def test_sockets_are_sought_where_servers_put_them(
 
 
 def test_an_open_directory_is_not_searched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anybody could have put something there."""
+    """Any user could have put a socket there."""
     monkeypatch.setattr(tempfile, "gettempdir", lambda: os.fspath(folder))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     own = folder / f"dagcache-{os.geteuid()}"

@@ -1,4 +1,4 @@
-"""The usage socket: who gets an answer, and when the socket appears and disappears."""
+"""The usage socket: the users that get an answer, and the life of the socket."""
 
 from __future__ import annotations
 
@@ -45,7 +45,6 @@ def test_the_owner_gets_an_answer(server: AttributionServer) -> None:
 def test_the_number_of_entries_is_bounded(
     server: AttributionServer, monkeypatch: pytest.MonkeyPatch, asked: int, given: int
 ) -> None:
-    """Whatever is asked for."""
     tops: list[int] = []
 
     def noted(_cache: object, top: int) -> dict[str, Any]:
@@ -102,7 +101,7 @@ def test_another_user_gets_no_answer(
 
 
 class _Credentials:
-    """What the kernel says of a stranger."""
+    """The kernel's credentials of another user."""
 
     size = struct.Struct("iII").size
 
@@ -216,7 +215,7 @@ def test_a_successor_keeps_its_socket(cache: DagCache[Any, Any], folder: Path) -
 def test_sockets_of_the_dead_go_and_those_of_the_living_stay(
     server: AttributionServer, cache: DagCache[Any, Any], folder: Path
 ) -> None:
-    """Whether somebody listens tells them apart, not the process id: containers share those."""
+    """A listener decides, not the process id, because containers share ids."""
     dead = folder / "scheduler-1.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as abandoned:
         abandoned.bind(os.fspath(dead))
@@ -281,7 +280,6 @@ def test_a_forked_child_does_not_listen_and_leaves_the_socket(folder: Path) -> N
 
 
 def test_a_child_does_not_end_its_parents_socket(server: AttributionServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Should it come to its end with what it inherited."""
     inherited = server._listener
     assert inherited is not None
     with monkeypatch.context() as patched:
@@ -299,7 +297,7 @@ def test_in_a_forked_child_the_socket_is_closed_and_the_server_can_start_again(
     inherited = server._listener
     assert inherited is not None
     inherited.closed.set()
-    inherited._socket.shutdown(socket.SHUT_RDWR)  # in a child there is no thread
+    inherited._socket.shutdown(socket.SHUT_RDWR)  # a child has no thread
     server._after_fork_in_child()
     assert (inherited._socket.fileno(), server.path) == (-1, None)
     assert server.start()

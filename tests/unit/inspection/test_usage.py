@@ -1,4 +1,4 @@
-"""The usage report: which entries and DAGs come first, and what it says of each."""
+"""The usage report: the order of entries and DAGs, and the fields of each."""
 
 from __future__ import annotations
 
@@ -44,5 +44,4 @@ def test_a_version_that_is_frozen_only_is_named_as_well() -> None:
 
 
 def test_an_answer_is_json_of_plain_values(cache: DagCache[Any, Any]) -> None:
-    """Whatever the keys are."""
     assert json.loads(json.dumps(usage(cache))) == usage(cache)

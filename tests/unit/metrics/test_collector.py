@@ -1,4 +1,4 @@
-"""What Prometheus sees, against the registry of names and against the statistics."""
+"""The metrics in Prometheus, compared with the definitions and with the statistics."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def scrape(*caches: Any) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def busy_cache(name: str = "scheduler") -> Any:
-    """A cache with something to tell."""
+    """A cache with some lookups."""
     cache, clock = make_cache(max_bytes=MIB, ttl=1000, name=name)
     for _ in range(3):
         clock.advance(10)
@@ -103,7 +103,6 @@ def test_every_label_value_is_there_from_the_start() -> None:
 
 
 def test_the_pressure_is_the_one_state_that_is_1() -> None:
-    """Of each cache by its name; off where nobody looks."""
     (watched, _), (alone, _) = make_cache(max_bytes=MIB, name="scheduler"), make_cache(name="api_server")
     pressure = MemoryPressure(watched, limit=lambda: 1000 * MIB, resident=lambda: MIB)
     registry = CollectorRegistry()
@@ -156,7 +155,7 @@ def test_several_caches_share_a_registry() -> None:
 def test_a_metric_that_cannot_be_told_costs_itself_only(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whichever it is: once a version that could not be told made every scrape a 500."""
+    """Every metric in turn: an unknown version once made every scrape a 500."""
     cache = busy_cache()
     whole = {name for name, _ in scrape(cache)}
 

@@ -52,10 +52,10 @@ def test_a_port_that_is_taken_is_not_announced(tmp_path: Path, caplog: pytest.Lo
 def test_a_directory_that_hangs_does_not_hang_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file system over a network may not answer for hours: one warning, and it is told when it does."""
+    """A network file system may not answer for hours. There is one warning, and the announcement comes later."""
     monkeypatch.setattr(module, "_DIRECTORY_SECONDS", 0.05)
     draft = tmp_path / f"default-{socket.gethostname()}-{os.getpid()}.draft"
-    os.mkfifo(draft)  # to open it for writing waits for who reads
+    os.mkfifo(draft)  # opening it for writing waits for a reader
     cache, _ = make_cache()
     exposition = MetricsEndpoint(cache, None, host="127.0.0.1", ports=(0,), targets=tmp_path)
     assert "dagcache-targets" in {thread.name for thread in threading.enumerate()}

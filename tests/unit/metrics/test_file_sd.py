@@ -26,7 +26,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def names(directory: Path) -> set[str]:
-    """What is in the directory."""
+    """The content of the directory."""
     return {path.name for path in directory.iterdir()}
 
 
@@ -56,7 +56,6 @@ def test_a_component_cannot_leave_the_directory(tmp_path: Path) -> None:
 
 
 def test_the_files_of_dead_processes_of_this_machine_go(tmp_path: Path, machine: str) -> None:
-    """Those of living ones, of other machines, and whatever else is there, stay."""
     alive, foreign, other = f"api-{machine}-{os.getppid()}.json", f"api-elsewhere-{GONE}.json", "README.txt"
     for name in (f"api-{machine}-{GONE}.json", f"api-{machine}-{GONE}.draft", f"api-{machine}-{10**30}.json"):
         (tmp_path / name).touch()
@@ -68,7 +67,6 @@ def test_the_files_of_dead_processes_of_this_machine_go(tmp_path: Path, machine:
 
 
 def test_a_process_that_may_not_be_asked_counts_as_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is somebody else's."""
     path = tmp_path / "api-box_1-1.json"
     path.touch()
 
@@ -92,7 +90,6 @@ def test_remove_takes_the_files_back(tmp_path: Path) -> None:
 
 
 def test_the_files_go_with_the_object(tmp_path: Path) -> None:
-    """Whoever forgets to remove them."""
     targets = Targets(tmp_path)
     targets.add("scheduler", "0.0.0.0", 11780)
     del targets
@@ -139,7 +136,7 @@ def test_a_directory_that_cannot_be_written_is_one_warning(tmp_path: Path, caplo
 def test_a_dead_file_that_cannot_be_removed_is_no_reason_not_to_announce(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another user's, in a directory for everybody."""
+    """Another user's, in a directory for all users."""
     dead = tmp_path / f"scheduler-{socket.gethostname()}-999999999.json"
     dead.touch()
     unlink = Path.unlink
@@ -220,7 +217,7 @@ def test_the_announcer_of_a_file_is_a_process_of_this_machine(name: str, pid: in
 
 
 def test_only_this_machines_files_are_read_on_request(tmp_path: Path) -> None:
-    """A directory may be shared; what others have announced does not count towards the bound."""
+    """In a shared directory, the announcements of other machines do not count towards the bound."""
     announce(tmp_path / "api-elsewhere-12.json", "elsewhere:1")
     announce(tmp_path / "scheduler-box_1-12.json", "localhost:1")
     assert targets_in(tmp_path) == ["elsewhere:1", "localhost:1"]
@@ -256,7 +253,6 @@ def test_a_file_that_is_no_announcement_is_left_out_as_a_whole(tmp_path: Path, t
 
 
 def test_a_file_whose_targets_are_not_understood_is_left_out_as_a_whole(tmp_path: Path) -> None:
-    """As one that is no announcement."""
     announce(tmp_path / "bad.json", "1", "x")
     announce(tmp_path / "good.json", "2", "3")
     announce(tmp_path / "strange.json", "4", 5)
@@ -264,6 +260,5 @@ def test_a_file_whose_targets_are_not_understood_is_left_out_as_a_whole(tmp_path
 
 
 def test_nothing_is_announced_in_a_directory_that_is_missing(tmp_path: Path) -> None:
-    """Or in what is no directory."""
     (tmp_path / "file").touch()
     assert targets_in(tmp_path / "missing") == targets_in(tmp_path / "file") == []

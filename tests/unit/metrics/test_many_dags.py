@@ -1,4 +1,4 @@
-"""However many DAGs there are, the series stay the same; and nothing that they hold is told."""
+"""The series stay the same with any number of DAGs, and show nothing of their content."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tools.scorecard.processes import measure
 
 
 def test_a_thousand_dags_with_secrets_make_a_hundred_series_without() -> None:
-    """Neither metrics nor log nor `repr` show an id or what a value or a loader's error says."""
+    """Neither metrics nor log nor `repr` show an id, a value's content or a loader's error."""
     told = measure("series", 1000)
     assert told["series"] <= 100
     assert told["logged"] > 0, "nothing failed, so nothing could leak"
@@ -16,5 +16,5 @@ def test_a_thousand_dags_with_secrets_make_a_hundred_series_without() -> None:
 
 
 def test_the_values_would_tell() -> None:
-    """The control: whoever shows one of them shows its secret."""
+    """The control: their text contains the secret."""
     assert SECRET in repr(Leaky(""))

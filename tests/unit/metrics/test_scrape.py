@@ -65,14 +65,12 @@ def test_the_labels_are_those_of_what_matches() -> None:
 
 @pytest.mark.parametrize("text", ["<html>no</html>", "hits_total{component=", "hits_total x", "a{b='c'} 1"])
 def test_something_else_than_metrics_is_a_value_error(text: str) -> None:
-    """Whatever the parser thinks of it."""
     with pytest.raises(ValueError, match="not in Prometheus' text format"):
         parse(text)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://localhost/x", "metrics", "", "http://[x"])
 def test_only_http_is_fetched(url: str) -> None:
-    """A file is no endpoint."""
     with pytest.raises(ValueError, match=r"URL|url"):
         scrape(url)
 

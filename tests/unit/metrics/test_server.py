@@ -40,7 +40,7 @@ PATIENCE = 30.0
 
 
 def registry_of_one_cache() -> CollectorRegistry:
-    """What a scheduler exposes."""
+    """The metrics of a scheduler."""
     registry = CollectorRegistry()
     registry.register(CacheCollector([make_cache(max_bytes=MIB, name="scheduler")[0]]))
     return registry
@@ -83,7 +83,7 @@ def read_all(client: socket.socket) -> bytes:
 
 
 def talk(server: MetricsServer, request: bytes) -> bytes:
-    """What is answered to these bytes."""
+    """The answer to these bytes."""
     with connect(server) as client:
         with suppress(ConnectionError):
             client.sendall(request)
@@ -162,7 +162,7 @@ REQUESTS = {
     "another letter case": (b"GET /METRICS HTTP/1.1\r\n\r\n", 404),
     "no path": (b"OPTIONS * HTTP/1.1\r\n\r\n", 404),
     "a proxy's connect": (b"CONNECT example.org:443 HTTP/1.1\r\n\r\n", 404),
-    "a target that is no URL": (b"GET http://[x/metrics HTTP/1.1\r\n\r\n", 400),
+    "a target that is not a URL": (b"GET http://[x/metrics HTTP/1.1\r\n\r\n", 400),
     "a query": (b"GET /metrics?name[]=x&y=%00 HTTP/1.1\r\n\r\n", 200),
     "an absolute target": (b"GET http://elsewhere/metrics HTTP/1.1\r\n\r\n", 200),
     "an old version": (b"GET /metrics HTTP/1.0\r\n\r\n", 200),
@@ -241,12 +241,12 @@ def test_half_a_request_that_ends_gets_nothing(serve: Serve) -> None:
 
 
 def test_the_server_listens_on_after_its_response(serve: Serve) -> None:
-    """Hanging up on what is still coming would reset the connection, which can take the response with it."""
+    """A reset of a connection with unread data can drop the response."""
     server = serve()
     with connect(server) as client:
         client.sendall(GET)
         assert read_all(client).startswith(b"HTTP/1.1 200")
-        talk(server, GET)  # whatever was to be done about the first connection is done
+        talk(server, GET)  # the first connection is finished
         for _ in range(2):
             client.sendall(b"x")
 
@@ -293,7 +293,7 @@ def test_the_time_is_for_the_whole_request(serve: Serve) -> None:
 def test_a_client_that_does_not_read_is_dropped_when_its_time_is_up(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A response that does not fit into the sockets' buffers waits for nobody."""
+    """The server does not wait for a response that exceeds the sockets' buffers."""
     monkeypatch.setattr(server_module, "response_to", lambda _request, registry: b"x" * 50_000_000)
     server = serve(timeout=0.2)
     with connect(server) as lazy, connect(server) as later:
@@ -380,7 +380,6 @@ class Failing(Collector):
 
 
 def test_an_error_while_collecting_is_a_500_and_one_log_line(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither tells the details."""
     registry = CollectorRegistry()
     registry.register(Failing())
     got = talk(serve(registry), GET)
@@ -391,7 +390,7 @@ def test_an_error_while_collecting_is_a_500_and_one_log_line(serve: Serve, caplo
 
 
 class OutOfDescriptors(socket.socket):
-    """A listener whose first connection cannot be had."""
+    """A listener with a first connection that fails."""
 
     def __init__(self, fileno: int) -> None:
         super().__init__(fileno=fileno)
@@ -478,7 +477,7 @@ def test_a_host_is_a_name_or_an_address(host: str, serve: Serve) -> None:
 def test_a_name_server_that_hangs_does_not_hang_a_start(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is asked once, whatever the number of ports, and given up; what it says later is not heard."""
+    """There is one query for any number of ports, with a time limit; a late answer is ignored."""
     answers, asked = threading.Event(), []
     look_up = socket.getaddrinfo
 
@@ -585,17 +584,17 @@ half = socket.create_connection(("127.0.0.1", port), timeout=30)
 half.sendall(b"GET /metrics HTTP/1.1")
 whole = socket.create_connection(("127.0.0.1", port), timeout=30)
 assert talk(whole, b"GET /metrics HTTP/1.1\\r\\n\\r\\n") == b"HTTP/1.1 200"  # so half has been accepted, too
-(reading, writing), (ready, tell) = os.pipe(), os.pipe()
+(reading, writing), (ready, report) = os.pipe(), os.pipe()
 child = os.fork()
 if child == 0:
     os.close(writing)
     assert server.port is None
     assert server.start() and server.port != port
     scrape(f"http://127.0.0.1:{server.port}/metrics", timeout=30)
-    os.write(tell, b"!")
+    os.write(report, b"!")
     os.read(reading, 1)  # alive until the parent is done
     os._exit(0)
-os.close(tell)
+os.close(report)
 assert os.read(ready, 1) == b"!", "the child failed"
 assert talk(half, b"\\r\\n\\r\\n") == b"HTTP/1.1 200"
 server.close()
@@ -635,7 +634,7 @@ def test_what_a_child_does_first(serve: Serve) -> None:
 
 @contextmanager
 def its_thread_ends(server: MetricsServer) -> Iterator[None]:
-    """A child has no copy of the thread; here somebody must wake it once its descriptors are closed."""
+    """A child has no copy of the thread; here it has to be woken once its descriptors are closed."""
     loop = server._loop
     assert loop is not None
     with (

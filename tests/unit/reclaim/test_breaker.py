@@ -336,7 +336,7 @@ HOLDS: dict[str, Callable[[Dag], object]] = {
 @pytest.mark.parametrize("shared", [SHARED, ()], ids=["singletons known", "singletons unknown"])
 @pytest.mark.parametrize("hold", HOLDS.values(), ids=HOLDS)
 def test_a_dag_of_which_a_part_is_held_is_left_alone(hold: Callable[[Dag], object], shared: tuple[object, ...]) -> None:
-    """Whatever the part, however it is held, if it leads back to the DAG: nothing is changed."""
+    """For every part that leads back to the DAG, and every way of holding it."""
     dag = make_dag(20, 1)
     held = hold(dag)
     cell: list[object] = [dag]
@@ -540,7 +540,7 @@ def test_a_dag_is_freed_by_a_breaker_that_has_learned_from_simpler_ones() -> Non
 
 
 def test_attributes_that_somebody_holds_stay_although_their_owner_goes() -> None:
-    """What leads nowhere keeps nothing alive, and loses nothing."""
+    """A part that does not lead back keeps no other part alive, and loses nothing."""
     node = Node()
     node.first = "first"
     value: list[object] = [node, node]
@@ -572,7 +572,7 @@ def test_parts_of_unknown_make_count_as_holders(hold: Callable[[Node], object]) 
 
 
 def test_a_census_in_which_the_collector_may_have_run_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody has switched it on: the value is looked at again later."""
+    """Another thread has switched it on; the value is tried again later."""
     monkeypatch.setattr(breaker_module, "gc_paused", contextlib.nullcontext)
     cell = [_list()]
     gc.enable()

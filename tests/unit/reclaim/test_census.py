@@ -20,7 +20,7 @@ class Leaf:
 
 
 def test_a_part_taken_out_while_the_parts_are_gathered_is_noticed() -> None:
-    """Somebody takes a part and drops the container: the references that were seen then do not count now."""
+    """Another thread takes a part and drops the container, so the references seen before no longer count."""
     inner: list[object] = [Leaf()]
     value: list[Any] = [inner, []]
     value[1].append(value)
@@ -52,7 +52,7 @@ def test_shared_objects_are_not_entered() -> None:
 
 
 class Node:
-    """An instance whose attributes are left out."""
+    """An instance with omitted attributes."""
 
     def __init__(self) -> None:
         self.words = {"a": "b"}

@@ -28,7 +28,7 @@ _DUE = 20_000
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
-    """Tells how long a collection has been due."""
+    """The clock that measures the time for which a collection has been due."""
     clock = ManualClock()
     monkeypatch.setattr(gc_pause._turns, "clock", clock)
     monkeypatch.setattr(gc_pause._turns, "_due_since", None)
@@ -195,7 +195,7 @@ def test_a_threshold_of_never_is_a_collector_that_is_off() -> None:
 
 
 class Model:
-    """What the collector should be like."""
+    """The expected state of the collector."""
 
     def __init__(self) -> None:
         self.usual = gc.get_threshold()

@@ -173,7 +173,6 @@ def test_no_more_than_a_couple_go_in_one_look() -> None:
 
 
 def test_only_the_newest_are_kept_alive() -> None:
-    """The others wait by weak reference: what dies otherwise is gone."""
     room = WaitingRoom(Breaker())
     held = [Ring() for _ in range(5)]
     for number in range(5):

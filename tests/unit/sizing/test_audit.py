@@ -101,7 +101,7 @@ def test_shared_objects_are_left_out_by_both() -> None:
 
 
 def test_each_audit_starts_anew() -> None:
-    """What one call has seen must not be missing from the next."""
+    """Objects of one call must count again in the next."""
     graph = [bytes(5000)]
     first, second = audit(graph).pympler_bytes, audit(graph).pympler_bytes
     assert first == second

@@ -1,4 +1,4 @@
-"""Learned weights: when they are trusted, when a walk is made instead, and what that may cost."""
+"""Learned weights: the conditions of their use, the walks instead, and the cost of these."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_first_thirty_values_are_walked() -> None:
 
 
 def test_a_linear_law_is_found_exactly(bench: Bench) -> None:
-    """Least squares has no error where there is no noise."""
+    """Least squares has no error without noise."""
     for _ in range(20):
         row = bench.row()
         sized = bench.size(row)
@@ -177,14 +177,13 @@ def test_walks_are_held_to_a_share_of_the_time_that_loading_takes(bench: Bench) 
 
 
 def test_unfamiliar_values_may_run_up_a_debt_that_ends(bench: Bench) -> None:
-    """A quarter of what training cost, and then the model has to do."""
+    """The debt is a quarter of the cost of training; after that the model is used."""
     exact = [bench.size((2000.0 * 2**number, 500.0), load_seconds=1e-6).exact for number in range(20)]
     assert exact == [True] * 8 + [False] * 12
 
 
 @pytest.mark.parametrize("seconds", [0.0, -5.0, math.nan, math.inf])
 def test_strange_load_times_count_as_untold(bench: Bench, seconds: float) -> None:
-    """Then there is no cap to keep to."""
     exact = [bench.size(bench.row(), load_seconds=seconds, budget=1).exact for _ in range(50)]
     assert all(exact)
 
@@ -243,7 +242,7 @@ def test_the_number_of_models_is_bounded_and_the_latest_used_stay(bench: Bench) 
 
 
 def test_a_walk_that_gave_up_is_a_lower_bound_and_teaches_nothing() -> None:
-    """Untrained, there is no better answer, and it says that it is not exact."""
+    """An untrained model has no better answer, and the answer is marked as inexact."""
     bench = Bench(complete=False)
     for _ in range(2 * TRAINING):
         row = bench.row()
@@ -433,7 +432,6 @@ def test_a_sample_that_a_trained_model_contradicts_is_followed_by_a_whole_walk()
     )
 )
 def test_any_history_gives_positive_whole_bytes(calls: list[tuple[list[float], int, float, int]]) -> None:
-    """Whatever the features, weights, times and budgets."""
     sizer = LearnedSizer(walk=lambda nbytes: Weight(int(str(nbytes)), 1, complete=True))
     for features, nbytes, load_seconds, budget in calls:
         sized = sizer.size(nbytes, features, load_seconds=load_seconds, budget=budget)

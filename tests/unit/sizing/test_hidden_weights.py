@@ -50,7 +50,7 @@ def masked() -> Any:
 
 
 def of_bytes() -> Any:
-    """The base is no array."""
+    """The base is not an array."""
     return numpy.frombuffer(bytes(_BYTES), dtype=numpy.uint8)
 
 

@@ -96,7 +96,6 @@ def test_a_percentage_is_taken_of_memory_and_divided_by_the_shares() -> None:
 
 
 def test_shares_do_not_divide_an_absolute_limit() -> None:
-    """Who writes bytes means bytes."""
     assert ByteLimit.parse("1GiB").resolve(memory=1, shares=8) == GIB
 
 
@@ -172,7 +171,6 @@ _NEAR_MISSES = st.text("-+.0123456789 %_kKmMgGtTiIbBsShHdDeExXnaf\n", max_size=1
 
 @given(st.text() | _NEAR_MISSES | st.floats() | st.integers() | st.booleans() | st.none() | st.binary())
 def test_any_value_gives_a_limit_or_a_config_error(value: object) -> None:
-    """Nothing else may come out, and what comes out is in range."""
     try:
         limit = ByteLimit.parse(value)
     except ConfigError:
@@ -214,7 +212,6 @@ def test_a_negative_duration_warns_and_means_zero(value: object, caplog: pytest.
 
 @given(st.text() | _NEAR_MISSES | st.floats() | st.integers() | st.booleans() | st.none())
 def test_any_value_gives_seconds_or_a_config_error(value: object) -> None:
-    """Nothing else may come out, and what comes out is in range."""
     try:
         seconds = parse_seconds(value)
     except ConfigError:

@@ -171,7 +171,7 @@ def test_a_mounted_subtree_is_the_containers_group(
     ("mount_root", "group"),
     [
         ("/docker/other", "/docker/abc"),  # another container's subtree
-        ("/docker/abcdef", "/docker/abc"),  # whose name only starts alike
+        ("/docker/abcdef", "/docker/abc"),  # only the beginning of its name is equal
         ("/docker/abc/inner", "/docker/abc"),  # below the process's own group
         ("/", "/../sibling"),  # the process was moved out of its namespace
         ("/", "/../../outside"),
@@ -316,7 +316,6 @@ def test_limits_of_no_effect_and_absurd_ones_leave_the_machine(tmp_path: Path, n
 
 @pytest.mark.parametrize("text", ["", "garbage", "0:::\n", "0::relative\n", "0\n", ":::\n"])
 def test_without_a_group_of_its_own_a_process_has_the_machine(tmp_path: Path, text: str) -> None:
-    """What lies in the mount point may be another's."""
     tree(tmp_path, ROOT_V2, **{"proc/self/cgroup": text, "sys/fs/cgroup/memory.max": str(512 * MIB)})
     assert memory_limit(tmp_path) == MemoryLimit(8 * GIB, "machine")
 

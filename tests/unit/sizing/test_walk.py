@@ -1,4 +1,4 @@
-"""Exact weights: the bytes that the allocators hand out for a graph, each object once, and nothing else."""
+"""Exact weights: the bytes from the allocators for a graph, each object once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def nbytes(value: object, **options: Any) -> int:
 
 
 class Plain:
-    """A class whose instances may have any attribute."""
+    """A class with instances that may have any attribute."""
 
     def __init__(self, **attributes: object) -> None:
         for name, value in attributes.items():
@@ -209,7 +209,7 @@ def test_a_walk_stops_at_further_types_and_their_subclasses() -> None:
 
 
 def test_weak_references_are_not_followed() -> None:
-    """What they refer to is not held by the graph; a proxy weighs itself, dead or alive."""
+    """The graph does not hold their referents; a proxy weighs itself, dead or alive."""
     target = Plain(text=bytes(5000))
     proxy = weakref.proxy(target)
     alive = nbytes([proxy, weakref.ref(target)])

@@ -13,7 +13,7 @@ import pytest
 
 @cache
 def failures() -> dict[str, Any]:
-    """What failed, by check and class."""
+    """The failures, by check and class."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.support.stdlib_weights"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""The unit tests on other versions of Python: what is reported, and what fails."""
+"""The unit tests on other versions of Python: reports and failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scorecard's own machinery: a failure is told, a part of the table does not wipe out the rest."""
+"""The scorecard's own machinery: a failure is reported, and a part of the table leaves the other rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_board_has_every_line() -> None:
 
 
 def test_the_tests_that_lines_run_are_there() -> None:
-    """A line whose tests were renamed must not pass for want of them."""
+    """A line with renamed tests must not pass because pytest finds none."""
     source = (ROOT / "tools" / "scorecard" / "board.py").read_text().replace("{_IN_AIRFLOW}", "tests/in_airflow")
     named = re.findall(r"(tests/[\w/]+\.py)(?:::(\w+))?", source)
     assert named
@@ -85,7 +85,6 @@ def test_only_the_lines_asked_for_are_measured(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_part_of_the_table_leaves_the_other_rows(tmp_path: Path) -> None:
-    """In the board's order, and what stands around the marks stays."""
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- scorecard -->\n<!-- /scorecard -->\nafter\n")
     board = checks(Outcome("old", passed=True), Outcome("a | b", passed=None))
@@ -109,7 +108,6 @@ def test_a_page_without_marks_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_report_of_tests_is_read(tmp_path: Path) -> None:
-    """Errors are failures, and why a test was skipped is told."""
     report = tmp_path / "report.xml"
     report.write_text(REPORT)
     told = read_report(report)

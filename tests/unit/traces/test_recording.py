@@ -1,4 +1,4 @@
-"""Recording lookups: what is written, what is read back, and that no lookup ever suffers from it."""
+"""Recording of lookups: writing, reading back, and no effect on lookups."""
 
 from __future__ import annotations
 
@@ -91,7 +91,6 @@ def test_a_row_tells_the_facts_once(path: Path) -> None:
 
 
 def test_facts_are_told_again_when_they_change(path: Path) -> None:
-    """A value that was loaded anew may weigh something else."""
     cache, _ = make_cache()
     with record(cache, path):
         fill(cache, ["a"], nbytes=5 * KIB)
@@ -101,7 +100,7 @@ def test_facts_are_told_again_when_they_change(path: Path) -> None:
 
 
 def test_what_is_remembered_of_ids_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then the facts are told again: a longer file, no more memory."""
+    """Beyond it the facts are written again: a longer file, no more memory."""
     monkeypatch.setattr(trace_module, "_MOST_KNOWN", 2)
     cache, _ = make_cache()
     with record(cache, path):
@@ -110,7 +109,7 @@ def test_what_is_remembered_of_ids_is_bounded(path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_value_that_was_not_kept_is_recorded_with_its_weight(path: Path) -> None:
-    """That is what a larger budget is to be judged by."""
+    """A replay with a larger budget needs it."""
     cache, _ = make_cache(max_bytes=50 * KIB, frozen=False)
     with record(cache, path):
         fill(cache, ["a"], nbytes=100 * KIB)
@@ -127,7 +126,7 @@ def test_a_load_that_fails_is_recorded_as_absent(path: Path) -> None:
 
 
 def test_those_who_wait_for_a_load_are_recorded_too(path: Path) -> None:
-    """Each as a miss, of what was loaded; and as absent if its own load failed."""
+    """Each as a miss of the loaded value, or as absent if its own load failed."""
     cache, _ = make_cache()
     loads: list[str] = []
 
@@ -162,7 +161,7 @@ def test_a_subclass_with_lookups_of_its_own_is_recorded_too(path: Path) -> None:
 
 
 def test_the_counts_stay_exact_and_the_hit_path_comes_back(path: Path) -> None:
-    """However often recording begins and ends; what comes after it is not recorded."""
+    """After any number of recordings; later lookups are not recorded."""
     cache, _ = make_cache()
     plain = cache.get.__code__
     for turn in range(3):
@@ -189,7 +188,7 @@ def test_an_expired_entry_is_a_miss_while_lookups_are_recorded(path: Path) -> No
 
 
 def test_a_replay_with_the_recorded_budget_repeats_what_was_recorded(path: Path) -> None:
-    """Nothing that the policy looks at is missing from a trace, but for what callers hold: here nothing waits."""
+    """A trace has all inputs of the policy except the values that callers hold. Here no value waits."""
     cache, _ = make_cache(max_bytes=1000 * KIB, breaker=None)
     with record(cache, path):
         for _ in range(5):
@@ -235,7 +234,7 @@ def test_a_key_that_cannot_be_shown_has_an_id(path: Path) -> None:
 
 
 def test_the_header_says_what_the_cache_was_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what it ran on; no name of a machine or a user."""
+    """With the versions and the machine's properties, and without names of machines and users."""
     monkeypatch.setattr(trace_module, "own_version", lambda: "0.9.9")
     cache, _ = make_cache(max_bytes="25%", memory_limit="1GiB", workers=2, ttl=60, name="api_server")
     with record(cache, path):
@@ -251,7 +250,6 @@ def test_the_header_says_what_the_cache_was_told(path: Path, monkeypatch: pytest
 
 
 def test_only_its_owner_may_read_a_trace(path: Path) -> None:
-    """Whatever the umask."""
     cache, _ = make_cache()
     before = os.umask(0)
     try:
@@ -262,7 +260,7 @@ def test_only_its_owner_may_read_a_trace(path: Path) -> None:
 
 
 def test_a_file_that_is_there_is_left_alone(path: Path) -> None:
-    """An old trace is not overwritten; nobody is led to write elsewhere by a link."""
+    """An old trace is not overwritten, and a link cannot redirect the writer."""
     cache, _ = make_cache()
     path.write_text("precious")
     link = path.with_name("link")
@@ -332,7 +330,6 @@ def test_a_full_trace_ends_with_one_line_in_the_log(path: Path, caplog: pytest.L
 def test_the_writer_writes_while_it_records_and_ends_when_the_file_is_full(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody has to close it."""
     monkeypatch.setattr(trace_module, "_EVERY_SECONDS", 0.001)
     cache, _ = make_cache()
     recording = record(cache, path, max_bytes=3000)
@@ -470,7 +467,7 @@ if child:
 
 
 def test_a_forked_child_does_not_write_and_what_waits_at_exit_is_written(path: Path) -> None:
-    """Both processes end as processes do; nobody closes anything."""
+    """Both processes end normally, without closing anything."""
     command = [sys.executable, "-W", "ignore", "-c", _FORKS, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -479,7 +476,6 @@ def test_a_forked_child_does_not_write_and_what_waits_at_exit_is_written(path: P
 
 
 def test_a_killed_process_leaves_a_trace_that_can_be_read(path: Path) -> None:
-    """Whatever was written by then."""
     code = _FORKS.split("child =")[0] + "import time\ntime.sleep(0.8)\nos.kill(os.getpid(), 9)"
     command = [sys.executable, "-c", code, str(path)]
     subprocess.run(command, capture_output=True, timeout=DEADLINE, check=False)
@@ -499,7 +495,7 @@ def recorded(path: Path) -> bytes:
 
 
 def test_a_last_line_that_was_cut_short_is_left_out(path: Path) -> None:
-    """At whichever byte: all lines before it are read."""
+    """At every byte, all lines before it are read."""
     whole = recorded(path)
     complete = len(read_trace(path).lookups)
     ends = [index for index, byte in enumerate(whole) if byte == ord("\n")]
@@ -540,7 +536,6 @@ def test_a_last_line_that_was_cut_short_is_left_out(path: Path) -> None:
     ],
 )
 def test_a_damaged_trace_is_refused_by_line(path: Path, text: str, said: str) -> None:
-    """With what was expected and what was found."""
     with pytest.raises(TraceError) as refusal:
         read_trace(written(path, text))
     assert str(refusal.value).startswith(said)
@@ -548,7 +543,6 @@ def test_a_damaged_trace_is_refused_by_line(path: Path, text: str, said: str) ->
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_trace_or_an_error(tmp_path_factory: pytest.TempPathFactory, garbage: bytes) -> None:
-    """Nothing else may come out."""
     path = tmp_path_factory.getbasetemp() / "garbage.jsonl"
     path.write_bytes(HEADER.encode() + garbage)
     with suppress(TraceError):
@@ -614,7 +608,7 @@ def test_a_lookup_that_found_nothing_is_none_to_replay(path: Path) -> None:
 
 
 def thaws(path: Path, *lines: str) -> dict[Any, float]:
-    """What a thaw of each id takes, by a trace of these rows."""
+    """The seconds of a thaw of each id, by a trace of these rows."""
     trace = read_trace(written(path, HEADER + "\n".join(lines) + "\n"))
     return {lookup.key: lookup.thaw_seconds for lookup in trace.lookups}
 
@@ -638,7 +632,7 @@ def test_where_nothing_was_thawed_a_thaw_takes_a_tenth_of_a_load(path: Path) -> 
 
 
 def test_the_load_of_an_assigned_value_takes_what_others_of_that_size_took(path: Path) -> None:
-    """Nobody has measured it."""
+    """It was not measured."""
     loaded, assigned = '[1,"a","m",0,1000,100,0.5,null,0]\n', '[1,"b","l",0,3000,100,0,null,0]\n'
     both = read_trace(written(path, HEADER + loaded + assigned)).lookups
     assert [lookup.load_seconds for lookup in both] == pytest.approx([0.5, 1.5])

@@ -88,7 +88,7 @@ class Real:
         return self.current
 
     def run(self, lookups: list[Lookup]) -> ReplayResult:
-        """What it made of them, by its own statistics."""
+        """The results, by its own statistics."""
         start = self.clock.now
         for current in lookups:
             self.current = current
@@ -127,7 +127,7 @@ class Node:
 
 
 class Held(Real):
-    """A `DagCache` whose caller holds the latest twenty values."""
+    """A `DagCache` with a caller that holds the latest twenty values."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes, 10_800.0, breaker=GenericBreaker())
@@ -160,7 +160,7 @@ class Held(Real):
 
 @pytest.mark.parametrize("max_bytes", [500 * KIB, 1000 * KIB])
 def test_values_that_callers_hold_take_room_as_in_a_cache(max_bytes: int) -> None:
-    """Live hits are within 3 % of the lookups of what a cache has; without the term, further off."""
+    """Live hits are within 3 % of those of a cache; without the option the error is larger."""
     lookups = busy_day(7)
     real = Held(max_bytes).live_hits(lookups)
     held, dropped = replay(lookups, max_bytes, held_lookups=20).live_hits, replay(lookups, max_bytes).live_hits
@@ -175,7 +175,7 @@ def test_values_that_fit_are_held_for_nothing() -> None:
 
 
 def histories(entries: Iterable[Entry]) -> dict[Hashable, tuple[int, float, bool]]:
-    """What a store knows of the uses of its entries, but for when they were."""
+    """A store's knowledge of the uses of its entries, without their times."""
     return {entry.key: (entry.hits, round(entry.gap, 6), entry.superseded) for entry in entries}
 
 
@@ -242,7 +242,6 @@ def test_no_lookups_are_an_outcome() -> None:
 
 
 def test_the_hit_ratio_counts_both_tiers() -> None:
-    """Whatever was not loaded."""
     assert ReplayResult(0, 10, 3, 2, 5, 1.0, 1).hit_ratio == 0.5
 
 

@@ -21,7 +21,7 @@ IGNORE = re.compile(r"  # type: ignore\[.*\]$", re.MULTILINE)
 
 
 def check(checker: list[str], *paths: Path) -> str:
-    """Run a checker in the repository; what it prints, empty where it finds nothing."""
+    """Run a checker in the repository; its output, empty without findings."""
     if find_spec(checker[0]) is None:
         pytest.skip(f"{checker[0]} is not installed")
     command = [sys.executable, "-m", *checker, *map(str, paths)]

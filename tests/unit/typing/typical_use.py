@@ -80,7 +80,7 @@ async def other_lookups(cache: DagCache[str, Graph]) -> None:
 
 
 def mapping(cache: DagCache[str, Graph]) -> None:
-    """What a mapping can do."""
+    """The methods of a mapping."""
     cache["b"] = {"b": ["a"]}
     assert_type(cache.setdefault("c", {}), Graph)
     assert_type(cache.pop("b", None), "Graph | None")
@@ -92,7 +92,7 @@ def mapping(cache: DagCache[str, Graph]) -> None:
 
 
 def look_at(cache: DagCache[str, Graph]) -> None:
-    """What an observer sees."""
+    """The views of an observer."""
     for entry in cache.entries():
         assert_type(entry, EntryInfo[str])
         assert_type(entry.key.upper(), str)

@@ -1,4 +1,4 @@
-"""One flipped bit in a frozen copy: the copy is refused, and the value loaded anew.
+"""One flipped bit in a frozen copy: the copy is refused, and the value is loaded again.
 
 ``python -m tools.scorecard.measures.bits NUMBER [SEED]``.
 """
@@ -17,7 +17,7 @@ from tests.support.graphs import SHARED, as_json, from_json, make_json
 
 
 def flip(number: int, seed: int) -> dict[str, Any]:
-    """Flip one bit of a small DAG's copy at a time; what became of each lookup."""
+    """Flip one bit of a small DAG's copy at a time; the result of each lookup."""
     text = json.dumps(make_json(3, seed))
     cache: DagCache[str, Any] = DagCache(max_bytes=0, shared=SHARED)
     cache.get_or_load("dag", lambda _: from_json(text))

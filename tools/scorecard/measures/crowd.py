@@ -1,7 +1,7 @@
-"""An endpoint under two hundred slow clients and every strange request, while Prometheus scrapes it.
+"""An endpoint under two hundred slow clients and every malformed request, while Prometheus scrapes it.
 
 ``python -m tools.scorecard.measures.crowd SCRAPES``: milliseconds per scrape, and the server's threads. The server
-has a process of its own, as in Airflow; the clients share this one.
+has a separate process, as in Airflow; the clients share this one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PATIENCE = 60.0
 
 
 def serve() -> None:
-    """Serve until stdin ends; tells the port."""
+    """Serve until stdin ends; prints the port."""
     cache, _ = make_cache(max_bytes=MIB, name="scheduler")
     fill(cache, range(25))
     registry = CollectorRegistry()
@@ -45,7 +45,7 @@ def serve() -> None:
 
 
 def crowd(scrapes: int) -> dict[str, Any]:
-    """Scrape in the middle of a crowd; what each scrape took."""
+    """Scrape beside all other clients; the duration of each scrape."""
     command = [sys.executable, "-m", "tools.scorecard.measures.crowd", "serve"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
@@ -81,7 +81,7 @@ def crowd(scrapes: int) -> dict[str, Any]:
 
 
 def _dawdle(port: int, over: threading.Event) -> None:
-    """Two hundred connections, each with a byte now and then; who is dropped comes again."""
+    """Two hundred connections, each with a byte now and then; a dropped one connects again."""
     clients: list[socket.socket] = []
     turn = 0
     while not over.is_set():

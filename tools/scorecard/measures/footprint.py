@@ -1,4 +1,4 @@
-"""What a cache says it holds beside what its process grew by, and what comes back when it is cleared.
+"""The bytes that a cache accounts for, the growth of its process, and the memory that `clear` returns.
 
 ``python -m tools.scorecard.measures.footprint TASKS [MEBIBYTES]``: DAGs of so many tasks each.
 """
@@ -45,7 +45,7 @@ def footprint(tasks: int, nbytes: int) -> dict[str, Any]:
 
 
 def _resident() -> int:
-    """What is left once nothing that could go is there: garbage, and pages that the allocator keeps in reserve."""
+    """The resident memory without garbage, and without pages that the allocator keeps in reserve."""
     gc.collect()
     give_back()
     return resident_bytes()

@@ -1,4 +1,4 @@
-"""Forks of a process whose threads keep a cache and its endpoint busy; every child has to use the cache and to end.
+"""Forks of a process with threads that keep a cache and its endpoint busy; every child must use the cache and end.
 
 ``python -m tools.scorecard.measures.forks NUMBER``.
 """
@@ -75,7 +75,7 @@ def fork_under_load(number: int) -> dict[str, Any]:
 
 
 def _use(cache: DagCache[Any, Any], port: int) -> None:
-    """What a child does: it finds an empty cache that works, and no endpoint."""
+    """The work of a child: it finds an empty, working cache, and no endpoint."""
     assert threading.active_count() == 1
     assert len(cache) == 0  # which starts the clock's thread
     for key in range(40):

@@ -22,7 +22,7 @@ _TEXTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """DAGs that are loaded from texts, and what a cache has to know of them."""
+    """DAGs that are loaded from texts, and the arguments of a cache for them."""
 
     load: Callable[[int], Any]
     """A new graph for a key: 20 kinds, in turn."""
@@ -84,7 +84,7 @@ def _airflow(sizes: list[int]) -> Source:
 
 
 class _Row:
-    """What Airflow's own reading of a row looks at."""
+    """The fields that Airflow's own reading of a row uses."""
 
     load_op_links = False
 

@@ -1,7 +1,7 @@
-"""What becomes of the host's garbage while threads keep thawing.
+"""The host's garbage while threads keep thawing.
 
-``python -m tools.scorecard.measures.host_garbage THREADS SECONDS``: so many threads look up DAGs most of which have
-to be thawed, and one more thread makes cyclic garbage of its own.
+``python -m tools.scorecard.measures.host_garbage THREADS SECONDS``: so many threads look up DAGs, most of them
+by a thaw, and one more thread makes cyclic garbage.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def reset_peak() -> None:
 
 
 def in_a_process(kind: str, where_from: str, mebibytes: int) -> dict[str, Any]:
-    """What `overload` reports from a process of its own; one that died did not survive."""
+    """The report of `overload` from a separate process; a process that died did not survive."""
     try:
         return measure("overload", kind, where_from, mebibytes)
     except MeasureError as error:
@@ -111,7 +111,7 @@ def in_a_process(kind: str, where_from: str, mebibytes: int) -> dict[str, Any]:
 
 def main(kind: str, where_from: str, mebibytes: int) -> None:
     """Print one JSON object."""
-    logging.getLogger("dagcache").setLevel(logging.CRITICAL)  # who runs out of memory says so at each step
+    logging.getLogger("dagcache").setLevel(logging.CRITICAL)  # without memory each step has a line
     print(json.dumps(overload(kind, source(where_from, 3 * mebibytes // 2, 6 * mebibytes), mebibytes * MIB)))  # noqa: T201 - it is a command
 
 

@@ -1,10 +1,10 @@
-"""How long the collector stops everybody while most lookups thaw, and how long victims take to be taken apart.
+"""The time for which the collector stops all threads while most lookups thaw, and the time of disposal.
 
 ``python -m tools.scorecard.measures.pauses MODE SWEEPS [SOURCE [DAGS]]``. The mode is ``plain``, ``gc-freeze`` (with
-`HeapFreeze`), ``gc-freeze-forks`` (and a child every fifty lookups, between gc.freeze and gc.unfreeze as Airflow's
-LocalExecutor does it) or ``without`` (each lookup builds its DAG anew, and nothing is kept).
+`HeapFreeze`), ``gc-freeze-forks`` or ``without``. ``gc-freeze-forks`` adds a child every fifty lookups, between
+gc.freeze and gc.unfreeze as in Airflow's LocalExecutor. With ``without`` each lookup builds its DAG, and none is kept.
 
-All by the thread's processor time: on a busy machine the wall clock measures the other processes.
+All times are the thread's processor time: on a busy machine the wall clock measures the other processes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FORK_EVERY = 50
 
 
 class Watch:
-    """Measures the automatic collector, and a breaker at work; seconds."""
+    """Measures the automatic collector and a breaker; seconds."""
 
     def __init__(self, breaker: Any) -> None:
         self._breaker = breaker

@@ -1,4 +1,4 @@
-"""Ten thousand DAGs, secrets in every place that could leak: how many series are exposed, and what tells a secret.
+"""Ten thousand DAGs, secrets in every place that could leak: the number of series, and the places that show a secret.
 
 ``python -m tools.scorecard.measures.series KEYS``.
 """
@@ -25,7 +25,7 @@ SECRET = "hunter2-S3CR3T"
 
 
 class Leaky:
-    """A value that carries a secret, and whose failures name it."""
+    """A value with a secret, which its failures name."""
 
     def __init__(self, fault: str) -> None:
         self.fault = fault
@@ -41,7 +41,7 @@ class Leaky:
 
 
 def expose(keys: int) -> dict[str, Any]:
-    """Look all of them up, failures included; what an observer gets to see."""
+    """Look all of them up, including failures; the text that an observer sees."""
     said = io.StringIO()
     handler = logging.StreamHandler(said)
     logger = logging.getLogger("dagcache")

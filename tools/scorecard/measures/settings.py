@@ -1,4 +1,4 @@
-"""Random settings: each text is a value or a ConfigError, for whatever setting it is written.
+"""Random settings: each text is a value or a ConfigError, for every setting.
 
 ``python -m tools.scorecard.measures.settings NUMBER [SEED]``.
 """
@@ -104,7 +104,7 @@ READERS: Mapping[str, Callable[[str], bool]] = MappingProxyType(
 
 
 def try_texts(number: int, seed: int) -> dict[str, Any]:
-    """Give so many texts to a reader each, all readers in turn; what was neither a value nor a ConfigError."""
+    """Give so many texts to all readers in turn; the results that were neither a value nor a ConfigError."""
     rng = random.Random(seed)
     values = errors = 0
     wrong: list[str] = []

@@ -93,7 +93,7 @@ def by_signal(cache: DagCache[Any, Any], number: int) -> int:
 
 
 def into_threads(cache: DagCache[Any, Any], number: int) -> int:
-    """Throw exceptions into threads at work until they end; the totals are checked after each."""
+    """Throw exceptions into busy threads until they end; the totals are checked after each."""
 
     def work() -> None:
         with contextlib.suppress(Strike):

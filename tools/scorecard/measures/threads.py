@@ -14,7 +14,7 @@ from tests.stress import test_threads
 
 
 def churn(seconds: float) -> dict[str, Any]:
-    """Eight threads that look up, assign and delete, and one that resizes, for so long; what was wrong."""
+    """Eight threads that look up, assign and delete, and one that resizes, for so long; the faults."""
     started = time.monotonic()
     lookups = miscounted = rounds = 0
     wrong: list[str] = []
