@@ -21,7 +21,7 @@ from tools.mutants.fault import Fault
 from tools.mutants.planting import plant
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("dagcache", "sizing", "metrics", "tests", "tools", "benchmarks")
+COPIED = ("dagcache", "sizing", "metrics", "tests", "tools")
 _LONGEST_SECONDS = 600
 _PASSED, _FAILED = 0, 1  # exit codes of pytest
 
