@@ -30,7 +30,7 @@ class Fault:
     """The function in it, by its qualified name or the end of that: ``Store.admit``, or ``admit`` if there is one."""
     patch: Patch
     tests: tuple[str, ...]
-    """Files in ``tests``; a test in one of them must fail."""
+    """Files in ``tests``, or one test of a file, as ``file::test``; one of them must fail."""
 
     @property
     def file(self) -> Path:

@@ -1,7 +1,7 @@
 """The run of a fault: a copy of the code with the fault in it, and the tests over that copy.
 
-Only a failed test counts as notice. A run that ends in another way (a test file is gone, cannot be imported, or has no
-tests) proves nothing: the fault is *broken*. The tests must pass without a fault, too: `check_tests`.
+Only a failed test counts as notice. A run that ends in another way (a test file is gone, cannot be imported, has no
+tests, or hangs) proves nothing: the fault is *broken*. The tests must pass without a fault, too: `check_tests`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tools.mutants.planting import plant
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("dagcache", "sizing", "metrics", "tests", "tools")
 _LONGEST_SECONDS = 600
+"""Of the tests of one fault. A hang may be the work of the fault or of a busy machine, so it is not notice."""
 _PASSED, _FAILED = 0, 1  # exit codes of pytest
 
 
@@ -100,7 +101,7 @@ def _test(folder: Path, tests: Iterable[str]) -> tuple[Verdict, str]:
 def judge(code: int, output: str) -> tuple[Verdict, str]:
     """The verdict by the exit code and the output of pytest, and its reason."""
     lines = output.strip().splitlines() or ["no output"]
-    failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    failed = [line for line in lines if line.startswith(("FAILED tests", "ERROR tests"))]
     reason = (failed or lines[-1:])[0].partition(" - ")[0]
     verdict = {_PASSED: Verdict.SURVIVED, _FAILED: Verdict.KILLED}.get(code, Verdict.BROKEN)
     return verdict, reason.removeprefix("FAILED ")

@@ -112,7 +112,7 @@ FAULTS = (
         _LEDGER_TESTS,
     ),
     Fault(
-        "the last bytes that callers held are charged for ever",
+        "the last bytes that callers held never return to the residents",
         _LEDGER,
         "Ledger.note_held",
         replace("max(1, self.held >> HELD_DECAY)", "self.held >> HELD_DECAY"),
@@ -172,7 +172,7 @@ FAULTS = (
             "if A is not None:\n    B\nelse:\n    self._ghosts.recall(hash(C.key), D)",
             "if A is not None and self.fits(C):\n    B\nelse:\n    self._ghosts.recall(hash(C.key), D)",
         ),
-        _CHANGES_TESTS,
+        _BOUNDS_TESTS,
     ),
     Fault(
         "room is made for one byte too few",

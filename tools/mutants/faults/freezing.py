@@ -5,7 +5,7 @@ from __future__ import annotations
 from tools.mutants.fault import Fault, drop_branch, replace
 
 _TEMPLATES = "dagcache.freezing.templates"
-_TEMPLATES_TESTS = ("unit/freezing/test_templates.py",)
+_TEMPLATES_TESTS = "unit/freezing/test_templates.py"
 
 FAULTS = (
     Fault(
@@ -20,14 +20,14 @@ FAULTS = (
         _TEMPLATES,
         "Templates._state",
         drop_branch("id(A) not in self._pickled"),
-        _TEMPLATES_TESTS,
+        (_TEMPLATES_TESTS,),
     ),
     Fault(
         "an equal object is taken from the template as if it were the same",
         _TEMPLATES,
         "_changes",
         replace("map(is_not, A, B)", "map(lambda one, other: one != other, A, B)"),
-        _TEMPLATES_TESTS,
+        (f"{_TEMPLATES_TESTS}::test_what_is_one_object_stays_one_and_what_is_merely_equal_stays_two",),
     ),
     Fault(
         "the dictionary goes on learning",

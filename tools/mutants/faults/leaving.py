@@ -53,11 +53,11 @@ FAULTS = (
         _UPKEEP_TESTS,
     ),
     Fault(
-        "a view does not charge the bytes that callers hold",
+        "expire() leaves values that it removed to later calls",
         _UPKEEP,
-        "Upkeep.for_view",
-        drop("self._settle()"),
-        _WAITING_BYTES_TESTS,
+        "Upkeep.expire_all",
+        drop("self._disposer.dispose()"),
+        _UPKEEP_TESTS,
     ),
     Fault(
         "bytes that callers hold are charged only when the budget is exceeded",
@@ -107,7 +107,7 @@ FAULTS = (
         _DISPOSAL,
         "Disposer.dispose",
         drop("self._room.look(...)"),
-        _DISPOSAL_TESTS,
+        _WAITING_BYTES_TESTS,
     ),
     # ---- the waiting room ----
     Fault(

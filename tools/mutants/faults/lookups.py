@@ -8,32 +8,30 @@ from __future__ import annotations
 from tools.mutants.fault import Fault, drop, replace
 
 _DECISION = "dagcache.core.lookup"
-_LOADS = "dagcache.core.lookup"
+_JOINING = "dagcache.core.lookup"
 _LOOKUP = "dagcache.core.lookup"
-_THAWS = "dagcache.core.lookup"
-_WITHDRAWAL = "dagcache.core.lookup"
+_OFFERING = "dagcache.core.lookup"
+_THAWING = "dagcache.core.lookup"
 _SINGLE_FLIGHT = "dagcache.core.single_flight"
 
-_CHANGES_TESTS = ("unit/core/test_cache_changes.py",)
 _LOOKUPS_TESTS = ("unit/core/test_cache_lookups.py",)
 _PRIVATE_TESTS = ("unit/core/test_private_copies.py",)
 _FLIGHT_TESTS = ("unit/core/test_single_flight.py",)
-_REENTRY_TESTS = ("unit/core/test_reentry.py",)
 
 FAULTS = (
     Fault(
         "a load resurrects a key that was deleted meanwhile",
-        _LOADS,
+        _OFFERING,
         "_keep_loaded",
         replace(
             "if not A:\n    self._store.pass_through(B.value, C, D)\n    return E",
             "if not A and B.key in self._store.entries:\n    self._store.pass_through(B.value, C, D)\n    return E",
         ),
-        _CHANGES_TESTS,
+        _LOOKUPS_TESTS,
     ),
     Fault(
-        "a value is kept although its loader has learned better",
-        _LOADS,
+        "a value is kept although its loader withdraws it",
+        _OFFERING,
         "_keep_loaded",
         replace("A and B is not None", "A and B is None"),
         _LOOKUPS_TESTS,
@@ -43,7 +41,7 @@ FAULTS = (
         _LOOKUP,
         "resolve",
         replace("if A.value is not ABANDONED: return A", "return _ABSENT if A.value is ABANDONED else A"),
-        _FLIGHT_TESTS,
+        ("stress/test_threads.py::test_followers_try_again_when_their_leader_is_interrupted",),
     ),
     Fault(
         "a private lookup without a frozen form gets the others' object",
@@ -61,38 +59,38 @@ FAULTS = (
     ),
     Fault(
         "followers share the object of a private load",
-        _LOOKUP,
+        _JOINING,
         "_follow",
         replace("A.private or B.private", "B.private"),
         _PRIVATE_TESTS,
     ),
     Fault(
         "popping lets a load that is under way be kept",
-        _WITHDRAWAL,
+        _LOOKUP,
         "_withdraw",
         drop("self._flights.invalidate(...)"),
-        _CHANGES_TESTS,
+        _LOOKUPS_TESTS,
     ),
     Fault(
         "a failed thaw leaves the damaged entry",
-        _THAWS,
+        _THAWING,
         "_thaw_failed",
         drop("self._store.remove(...)"),
-        _LOOKUPS_TESTS,
+        ("unit/core/test_cache_lookups.py::test_a_damaged_copy_is_thawed_once",),
     ),
     Fault(
         "a joined load is counted as a load",
         "dagcache.core.counters",
         "LookupCounts.joined",
         replace("self.joins += 1", "self.loads += 1"),
-        _FLIGHT_TESTS,
+        ("stress/test_threads.py::test_a_thousand_threads_on_one_key_load_once",),
     ),
     Fault(
         "a load overwrites a value that was assigned meanwhile",
         _SINGLE_FLIGHT,
         "Flights.invalidate",
         replace("self._by_key.pop(A, None)", "self._by_key.get(A)"),
-        _CHANGES_TESTS,
+        _LOOKUPS_TESTS,
     ),
     Fault(
         "waiting in a ring is not noticed",
@@ -106,6 +104,6 @@ FAULTS = (
         _SINGLE_FLIGHT,
         "Flights.unfollow",
         replace("A.pop()", "A.clear()"),
-        _REENTRY_TESTS,
+        _FLIGHT_TESTS,
     ),
 )
