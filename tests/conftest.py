@@ -62,10 +62,12 @@ Here and not at the tests, so that the whole choice can be seen at once. A test 
 def pytest_configure() -> None:
     """How long an example takes says nothing: on a busy machine, in a fresh checkout, Hypothesis is slow itself."""
     with suppress(ImportError):  # not installed beside every version of Airflow
-        from hypothesis import HealthCheck, settings
+        from hypothesis import HealthCheck, Phase, settings
 
         settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
         settings.load_profile("unhurried")
+        # For `--hypothesis-profile`: where it is enough that an example fails, the search for the smallest is a waste.
+        settings.register_profile("unshrunk", settings(), phases=[Phase.explicit, Phase.generate])
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -87,7 +87,8 @@ def _copy() -> Iterator[Path]:
 
 def _test(folder: Path, tests: Iterable[str]) -> tuple[Verdict, str]:
     # The same examples each time: a fault must not depend on luck to be noticed.
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+    examples = ["--hypothesis-seed=0", "--hypothesis-profile=unshrunk"]
+    options = ["-x", "-q", "-p", "no:cacheprovider", *examples]
     command = [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
     try:
         done = subprocess.run(

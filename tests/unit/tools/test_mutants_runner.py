@@ -19,6 +19,7 @@ TESTS = {
     "test_weak.py": "from dagcache.sums import total\ndef test_weak(): assert total(1, 0) == 1\n",
     "test_failing.py": "def test_failing(): assert False\n",
     "test_none.py": "",
+    "conftest.py": "from hypothesis import settings\nsettings.register_profile('unshrunk')\n",
     "test_import.py": "import dagcache.gone\ndef test_import(): pass\n",
 }
 
