@@ -51,8 +51,3 @@ def drop(old: str) -> Patch:
 def drop_branch(condition: str) -> Patch:
     """Remove an ``if`` without ``else``, with its block."""
     return drop(f"if {condition}: ...")
-
-
-def negate(condition: str) -> Patch:
-    """Negate an expression."""
-    return Patch(condition, f"not ({condition})")

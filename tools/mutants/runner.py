@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.mutants.fault import Fault
+from tools.mutants.fault import Fault, FaultError
 from tools.mutants.planting import plant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ class Verdict(enum.Enum):
     SURVIVED = "SURVIVED"
     """All tests passed."""
     BROKEN = "BROKEN"
-    """The tests did not run to the end, and none failed."""
+    """The fault could not be planted, or its tests did not run to the end and none failed."""
 
 
 class Result(NamedTuple):
@@ -44,7 +44,7 @@ class Result(NamedTuple):
     fault: Fault
     verdict: Verdict
     reason: str
-    """The first test that failed, or the last line of pytest."""
+    """The first test that failed, the last line of pytest, or the error."""
     seconds: float
 
     def line(self) -> str:
@@ -53,17 +53,15 @@ class Result(NamedTuple):
 
 
 def try_fault(fault: Fault) -> Result:
-    """Plant a fault in a copy and run its tests there.
-
-    Raises:
-        FaultError: it cannot be planted.
-
-    """
+    """Plant a fault in a copy and run its tests there."""
     started = time.monotonic()
     with _copy() as folder:
         target = folder / fault.file
-        target.write_text(plant(target.read_text(), fault))
-        verdict, reason = _test(folder, fault.tests)
+        try:
+            target.write_text(plant(target.read_text(), fault))
+            verdict, reason = _test(folder, fault.tests)
+        except (FaultError, FileNotFoundError) as error:
+            verdict, reason = Verdict.BROKEN, str(error)
     return Result(fault, verdict, reason, time.monotonic() - started)
 
 

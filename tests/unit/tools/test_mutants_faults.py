@@ -6,20 +6,25 @@ import ast
 import builtins
 import copy
 import functools
+from pathlib import Path
 
 import pytest
 
+import dagcache
 from tests.support.paths import ROOT
 from tools.mutants.fault import Fault
 from tools.mutants.faults import FAULTS
 from tools.mutants.planting import Function, find_function, patch, plant
+
+SOURCES = Path(dagcache.__file__).parents[1]
+"""The folder of the package: the checkout, or where the wheel is installed."""
 
 every_fault = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 
 
 @functools.cache
 def tree_of(fault: Fault) -> ast.Module:
-    return ast.parse((ROOT / fault.file).read_text())
+    return ast.parse((SOURCES / fault.file).read_text())
 
 
 def function_of(fault: Fault) -> Function:
@@ -78,7 +83,7 @@ class Renamer(ast.NodeTransformer):
 
 @every_fault
 def test_each_fault_can_be_planted_in_the_present_code(fault: Fault) -> None:
-    ast.parse(plant((ROOT / fault.file).read_text(), fault))
+    ast.parse(plant((SOURCES / fault.file).read_text(), fault))
 
 
 @every_fault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.mutants.fault import Fault, FaultError, Patch, drop, drop_branch, negate, replace
+from tools.mutants.fault import Fault, FaultError, Patch, drop, drop_branch, replace
 from tools.mutants.planting import plant
 
 SOURCE = """
@@ -37,7 +37,7 @@ def fault(patch: Patch, function: str = "Store.admit") -> Fault:
     [
         (drop("self.used += A.nbytes"), "self.used += entry.nbytes", ""),
         (drop_branch("self.is_full"), "make_room", ""),
-        (negate("self.is_full"), "", "if not self.is_full:"),
+        (replace("if A: B", "if not A: B"), "", "if not self.is_full:"),
         (replace("self.used + 1", "self.used"), "self.used + 1", "return self.used"),
         (replace("self.make_room(A)", "self.make_room(A)\nself.forget(A)"), "", "self.forget(now)"),
         (replace("if A: B", "B"), "if ", "self.make_room(now)"),

@@ -54,6 +54,14 @@ def test_a_fault_is_noticed_if_a_test_fails_and_in_no_other_case(tests: tuple[st
     assert try_fault(fault).verdict is verdict
 
 
+@pytest.mark.parametrize(("module", "function"), [("dagcache.gone", "total"), ("dagcache.sums", "gone")])
+@pytest.mark.usefixtures("checkout")
+def test_a_fault_that_cannot_be_planted_is_broken_and_stops_no_other(module: str, function: str) -> None:
+    result = try_fault(Fault(FAULT.name, module, function, FAULT.patch, FAULT.tests))
+    assert result.verdict is Verdict.BROKEN
+    assert "gone" in result.reason
+
+
 @pytest.mark.parametrize(("tests", "failure"), [(("test_total.py",), ""), (("test_failing.py",), "test_failing")])
 @pytest.mark.usefixtures("checkout")
 def test_the_tests_are_run_without_a_fault_too(tests: tuple[str, ...], failure: str) -> None:
