@@ -83,7 +83,7 @@ wheel-check: $(VENV)/ready ## the contents of sdist and wheel, and the tests aga
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -c "import dagcache; assert 'site-packages' in dagcache.__file__, dagcache.__file__"
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -m pytest -q
 
-mutants: $(VENV)/ready ## seeded faults of the core, each of which the tests must notice
+mutants: $(VENV)/ready ## seeded faults, each of which the tests must notice
 	$(BIN)/python -m tools.mutants
 
 soak: $(VENV)/ready ## the long suites: one table of what was measured, against its limits

@@ -47,6 +47,9 @@ SLOW = (
     "tests/unit/sizing/test_walk.py::test_a_thawed_dag_weighs_what_the_allocators_handed_out",
     "tests/unit/sizing/test_walk.py::test_instances_weigh_what_the_allocators_handed_out",
     "tests/unit/test_pressure.py::test_whatever_happens_no_swing_is_faster_than_documented_and_81_percent_gives_all_back",
+    "tests/unit/tools/test_mutants_runner.py::test_a_fault_is_noticed_if_a_test_fails_and_in_no_other_case",
+    "tests/unit/tools/test_mutants_runner.py::test_a_run_changes_nothing_in_the_checkout",
+    "tests/unit/tools/test_mutants_runner.py::test_the_tests_are_run_without_a_fault_too",
     "tests/unit/tools/test_scorecard.py::test_tests_are_run_in_a_process_of_their_own",
     "tests/unit/traces/test_replay.py::test_a_real_cache_makes_the_same_of_the_same_lookups",
 )
@@ -82,10 +85,13 @@ LATER = (
 """The unit tests that only `make quick` leaves out: each takes a third of a second and more, or waits as long."""
 
 with suppress(ImportError):  # not installed beside every version of Airflow
-    from hypothesis import HealthCheck, settings
+    from hypothesis import HealthCheck, Phase, settings
 
     # The time of an example is no sign of a fault: on a busy machine, in a fresh checkout, Hypothesis itself is slow.
     settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    # For `tools.mutants`, where it is enough that an example fails: no search for the smallest.
+    unhurried = settings.get_profile("unhurried")
+    settings.register_profile("unshrunk", unhurried, phases=[Phase.explicit, Phase.generate])
     settings.register_profile("quick", settings.get_profile("unhurried"), max_examples=20)
 
 

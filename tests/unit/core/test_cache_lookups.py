@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from dagcache import DagCache, Loaded, RecursiveLoadError, Rejection, RemovalCause
+from dagcache.errors import ThawError
+from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.reclaim.breaker import GenericBreaker, Outcome
 from dagcache.reclaim.gc_pause import SELDOM
 from tests.support import probe
@@ -257,6 +259,26 @@ def test_a_thaw_that_fails_becomes_a_load() -> None:
     assert cache.get_or_load(frozen_only, lambda _: Weighted("anew")) == Weighted("anew")
     stats = cache.stats()
     assert (stats.thaw_failures, stats.evictions[RemovalCause.STALE]) == (1, 1)
+    cache.check_invariants()
+
+
+def test_a_damaged_copy_is_thawed_once() -> None:
+    """A second try would fail as well, without end."""
+    thaws: list[bytes] = []
+
+    class Damaged(PickleFreezer):
+        def thaw(self, data: bytes) -> object:
+            thaws.append(data)
+            if len(thaws) > 1:
+                pytest.fail("a second thaw")
+            raise ThawError("damaged")
+
+    cache, _ = make_cache(max_bytes=300 * KIB, freezer=Damaged())
+    fill(cache, ["a", "b", "c", "d"])
+    frozen_only = next(info.key for info in cache.entries() if info.tier == "frozen")
+    assert cache.get(frozen_only) is None
+    assert cache.get(frozen_only) is None
+    assert len(thaws) == 1
     cache.check_invariants()
 
 

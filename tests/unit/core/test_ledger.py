@@ -75,6 +75,26 @@ def test_bytes_that_are_no_longer_held_come_back_slowly() -> None:
     assert 0.4 * KIB * KIB < ledger.held < 0.6 * KIB * KIB
 
 
+def test_bytes_beyond_that_part_do_not_exceed_the_budget() -> None:
+    """Evictions would not free them."""
+    ledger = Ledger(KIB * KIB, enforce=True)
+    ledger.enter(entry(KIB * KIB // 2))
+    assert not ledger.exceeds(10 * KIB * KIB)
+    ledger.enter(entry(KIB * KIB // 3))
+    assert ledger.exceeds(10 * KIB * KIB)
+
+
+@pytest.mark.parametrize("held", [1, 1000, 5000])
+def test_all_bytes_that_are_no_longer_held_come_back_in_the_end(held: int) -> None:
+    """Down to the last byte, where a part of the rest is less than one."""
+    ledger = Ledger(4 * KIB * KIB, enforce=True)
+    ledger.note_held(held)
+    for _ in range(held):
+        ledger.note_held(0)
+    assert ledger.held == 0
+    assert ledger.limit == ledger.enforced_budget
+
+
 @pytest.mark.parametrize(("budget", "enforce"), [(0, True), (1000, False)])
 def test_without_a_budget_in_force_nothing_exceeds_it(budget: int, enforce: bool) -> None:
     """Unbounded, or only observing."""

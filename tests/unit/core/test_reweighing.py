@@ -136,6 +136,14 @@ def test_a_quiet_day_saves_up_no_long_pause() -> None:
     assert weighings.use(small, 10_000, apart=1.0) > 0
 
 
+def test_loads_before_the_first_weighing_save_up_no_long_pause() -> None:
+    """One weighing of this cost takes all but a part of the most that is saved."""
+    weighings, copy = Weighings(seconds=0.2), live_copy()
+    weighings.reweighing.earn(1e9)
+    assert weighings.use(copy, 16) == 1
+    assert weighings.use(copy, 1000) == 0
+
+
 def test_what_cost_more_than_was_expected_is_paid_before_the_next() -> None:
     """A value may have grown a hundredfold."""
     weighings, copy = Weighings(seconds=0.001), live_copy()

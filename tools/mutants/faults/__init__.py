@@ -1,0 +1,17 @@
+"""The seeded faults, a file for each room."""
+
+from __future__ import annotations
+
+from tools.mutants.fault import Fault
+from tools.mutants.faults import accounting, eviction, freezing, leaving, lookups, memory, safety
+
+FAULTS: tuple[Fault, ...] = (
+    *accounting.FAULTS,
+    *lookups.FAULTS,
+    *leaving.FAULTS,
+    *eviction.FAULTS,
+    *freezing.FAULTS,
+    *memory.FAULTS,
+    *safety.FAULTS,
+)
+"""All of them. Their names differ."""

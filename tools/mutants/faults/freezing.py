@@ -1,0 +1,46 @@
+"""Faults of frozen forms, and of the sharing of equal parts."""
+
+from __future__ import annotations
+
+from tools.mutants.fault import Fault, drop_branch, replace
+
+_TEMPLATES = "dagcache.freezing.templates"
+_TEMPLATES_TESTS = "unit/freezing/test_templates.py"
+
+FAULTS = (
+    Fault(
+        "freezing fills the empty slots of a value",
+        "dagcache.freezing.reducers",
+        "ReducerTable.__missing__",
+        replace("slots_reducer(A) or _own_way", "_own_way"),
+        ("unit/freezing/test_reducers.py",),
+    ),
+    Fault(
+        "a template is copied before it is complete",
+        _TEMPLATES,
+        "Templates._state",
+        drop_branch("id(A) not in self._pickled"),
+        (_TEMPLATES_TESTS,),
+    ),
+    Fault(
+        "an equal object is taken from the template as if it were the same",
+        _TEMPLATES,
+        "_changes",
+        replace("map(is_not, A, B)", "map(lambda one, other: one != other, A, B)"),
+        (f"{_TEMPLATES_TESTS}::test_what_is_one_object_stays_one_and_what_is_merely_equal_stays_two",),
+    ),
+    Fault(
+        "the dictionary goes on learning",
+        "dagcache.freezing.zdict",
+        "Dictionary.learn",
+        replace("if not self.words: A", "A"),
+        ("unit/freezing/test_zdict.py",),
+    ),
+    Fault(
+        "parameters of different classes are shared",
+        "dagcache.airflow.sharing",
+        "_content",
+        replace("(A, B, C, D, *map(E, F))", "(A, B, C, D)"),
+        ("unit/airflow/test_sharing.py",),
+    ),
+)

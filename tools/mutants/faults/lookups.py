@@ -1,0 +1,144 @@
+"""Faults of lookups and single flight.
+
+The functions of lookups are named without their class: where they move, only the module changes here.
+"""
+
+from __future__ import annotations
+
+from tools.mutants.fault import Fault, drop, replace
+
+_DECISION = "dagcache.core.decision"
+_JOINING = "dagcache.core.joining"
+_LOOKUP = "dagcache.core.lookup"
+_OFFERING = "dagcache.core.offering"
+_THAWING = "dagcache.core.thawing"
+_SINGLE_FLIGHT = "dagcache.core.single_flight"
+
+_LOOKUPS_TESTS = ("unit/core/test_cache_lookups.py",)
+_PRIVATE_TESTS = ("unit/core/test_private_copies.py",)
+_FLIGHT_TESTS = ("unit/core/test_single_flight.py",)
+
+FAULTS = (
+    Fault(
+        "a load resurrects a key that was deleted meanwhile",
+        _OFFERING,
+        "_keep_loaded",
+        replace(
+            "if not A:\n    self._store.pass_through(B.value, C, D)\n    return E",
+            "if not A and B.key in self._store.entries:\n    self._store.pass_through(B.value, C, D)\n    return E",
+        ),
+        _LOOKUPS_TESTS,
+    ),
+    Fault(
+        "a value is kept although its loader withdraws it",
+        _OFFERING,
+        "_keep_loaded",
+        replace("A and B is not None", "A and B is None"),
+        _LOOKUPS_TESTS,
+    ),
+    Fault(
+        "followers of an interrupted leader give up",
+        _LOOKUP,
+        "Lookups.resolve",
+        replace("if A.value is not ABANDONED: return A", "return ABSENT if A.value is ABANDONED else A"),
+        ("stress/test_threads.py::test_followers_try_again_when_their_leader_is_interrupted",),
+    ),
+    Fault(
+        "a private lookup without a frozen form gets the others' object",
+        _DECISION,
+        "Decisions.decide",
+        replace("not A.private and B is not None and C.live is not None", "B is not None and C.live is not None"),
+        _PRIVATE_TESTS,
+    ),
+    Fault(
+        "the changes of one caller outlive the renewal",
+        _DECISION,
+        "Decisions.decide",
+        drop("A.give_up_live(B)"),
+        _PRIVATE_TESTS,
+    ),
+    Fault(
+        "followers share the object of a private load",
+        _JOINING,
+        "Joins.share",
+        replace("A.private or B.private", "B.private"),
+        _PRIVATE_TESTS,
+    ),
+    Fault(
+        "popping lets a load that is under way be kept",
+        _LOOKUP,
+        "_withdraw",
+        drop("self._flights.invalidate(...)"),
+        _LOOKUPS_TESTS,
+    ),
+    Fault(
+        "a failed thaw leaves the damaged entry",
+        _THAWING,
+        "Thaws._failed",
+        drop("self._store.remove(...)"),
+        ("unit/core/test_cache_lookups.py::test_a_damaged_copy_is_thawed_once",),
+    ),
+    Fault(
+        "a joined load is counted as a load",
+        "dagcache.core.counters",
+        "LookupCounts.joined",
+        replace("self.joins += 1", "self.loads += 1"),
+        ("stress/test_threads.py::test_a_thousand_threads_on_one_key_load_once",),
+    ),
+    Fault(
+        "a load overwrites a value that was assigned meanwhile",
+        _SINGLE_FLIGHT,
+        "Flights.invalidate",
+        replace("self._by_key.pop(A, None)", "self._by_key.get(A)"),
+        _LOOKUPS_TESTS,
+    ),
+    Fault(
+        "waiting in a ring is not noticed",
+        _SINGLE_FLIGHT,
+        "Flights.follow",
+        replace("self._waiting.get(...)", "()"),
+        _FLIGHT_TESTS,
+    ),
+    Fault(
+        "a handler's wait ends the wait that it interrupted",
+        _SINGLE_FLIGHT,
+        "Flights.unfollow",
+        replace("A.pop()", "A.clear()"),
+        _FLIGHT_TESTS,
+    ),
+    Fault(
+        "a blocking follower stops the task of its own thread that it waits for",
+        _SINGLE_FLIGHT,
+        "Flights.follow",
+        replace("A and B.leader is C", "A and not C"),
+        _FLIGHT_TESTS,
+    ),
+    Fault(
+        "a load does not know that it is a part of a flight",
+        _SINGLE_FLIGHT,
+        "leading",
+        replace("_leading.set(A)", "_leading.set(())"),
+        (*_FLIGHT_TESTS, "unit/core/test_async_lookups.py::test_a_load_that_asks_for_its_own_key_is_refused"),
+    ),
+    Fault(
+        "a cancelled load of a task leaves its flight behind",
+        _LOOKUP,
+        "Lookups._load_async",
+        drop("self._section.run_or_defer(...)"),
+        ("unit/core/test_async_lookups.py",),
+    ),
+    Fault(
+        "a bulk lookup loads a key that another thread loads",
+        "dagcache.core.bulk",
+        "BulkLookups._claim",
+        replace("A and self._flights.get(B) is None", "A"),
+        ("unit/core/test_bulk.py",),
+    ),
+    Fault(
+        "a closed cache keeps values",
+        "dagcache.core.store",
+        "Store._offer_to_tiers",
+        replace("self.closed or A", "A"),
+        ("unit/core/test_closing.py",),
+    ),
+)
