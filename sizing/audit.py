@@ -15,6 +15,10 @@ from typing import Any
 from dagcache.sizing.allocators import NoAccountError, bytes_per_copy
 from dagcache.sizing.walk import weigh
 
+_ENOUGH_BYTES = 512 * 1024
+_MOST_COPIES = 16
+"""So many copies of a small value, or as many as have so many bytes: what other code allocates meanwhile counts less."""
+
 DEPTH_LIMIT = 100_000
 """Deeper than the interpreter can recurse. Pympler's own default of 100 ends sooner, without a warning."""
 
@@ -61,7 +65,8 @@ def audit_copy(
 ) -> AuditResult:
     """Compare all methods on throw-away copies of one value.
 
-    ``make`` returns a new copy at each call, as a thaw or a load does. Up to four are alive at once. ``shared`` are
+    ``make`` returns a new copy at each call, as a thaw or a load does. Up to 18 are alive at once, of large values
+    three; the allocators' growth is a mean over all but two of them. ``shared`` are
     objects to leave out. ``estimate`` is an earlier answer to compare, in bytes. Not for processes whose other
     threads allocate, or write to the standard error stream: see `allocated_bytes`.
 
@@ -69,9 +74,12 @@ def audit_copy(
         Exception: an error of ``make`` or of the walk.
 
     """
+    shared = tuple(shared)
+    nbytes = weigh(make(), shared=frozenset(map(id, shared))).nbytes
+    copies = min(_MOST_COPIES, max(1, _ENOUGH_BYTES // max(1, nbytes)))
     allocated: int | None = None
     with suppress(NoAccountError):
-        allocated = round(bytes_per_copy(make))
+        allocated = round(bytes_per_copy(make, copies))
     return replace(audit(make(), shared=shared, estimate=estimate), allocated_bytes=allocated)
 
 
