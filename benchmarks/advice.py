@@ -1,17 +1,16 @@
-"""The accuracy of `dagcache advise`: its sizes against Airflow's own graphs, its costs against real sweeps.
+"""Are the costs that `dagcache advise` predicts those of a real process? Its curve against real sweeps.
 
-``python -m benchmarks.advice [--versions 300] [--seconds 60] [--home DIR]`` fills a database with a real scheduler
-and asks for advice. Then processes with the scheduler's modules sweep over the versions in use, with half, once and
-twice the recommended budget, and with far too little. With ``--scheduler`` a real scheduler sweeps instead.
-``--sizes`` compares the constants of `dagcache.advice.sizes` with others that were fitted to one half of a home's DAGs,
-on the other half and on DAGs of another kind. ``--scale N`` measures advice on N versions.
+``python -m benchmarks.advice [--versions 300] [--seconds 60] [--home DIR] [--page FILE]`` has a real scheduler fill a
+database, and asks for advice on budgets that are parts of the bytes in use. Processes of the scheduler's modules then
+look the versions up in a circle, and hold the DAGs of twenty lookups at a time, as a loop of the scheduler does.
+``--scheduler`` has a real scheduler do that instead. ``--scale N`` measures advice on N made-up versions.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
+import platform
 import resource
 import statistics
 import subprocess
@@ -20,16 +19,15 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from dataclasses import astuple, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scheduler import build, real_scheduler, run_json
+from benchmarks.scheduler import real_scheduler, run_json, write_between
 from dagcache.advice import sizes
-from dagcache.airflow.sharing import share_immutables, share_strings
+from dagcache.core.entry import ENTRY_OVERHEAD, LIVE_OVERHEAD
 from dagcache.database.loader import SerializedDagLoader
-from dagcache.errors import FreezeError
-from dagcache.freezing.zdict import Dictionary
 from dagcache.traces.reading import read_trace
 from tests.support.clock import ManualClock
 
@@ -38,6 +36,8 @@ _WARM_LAPS, _LAPS = 3, 4
 _PER_SESSION = 20
 _WARM_SECONDS, _SCHEDULED_SECONDS, _SPEED_EVERY = 45, 60, 5
 _LOOP_SECONDS = 1.0  # what advice assumes by default
+_PARTS = (0.05, 0.25, 0.5, 0.75, 1.05)
+"""Budgets, as parts of what all versions in use take with both copies and the cache's records."""
 _MARKER = "--laps-of"
 
 
@@ -46,66 +46,119 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.advice", description=__doc__)
     parser.add_argument("--versions", type=int, default=300)
     parser.add_argument("--seconds", type=int, default=60, help="how long the scheduler works (default: 60)")
+    parser.add_argument("--turns", type=int, default=3, help="measurements of each budget (default: 3)")
     parser.add_argument("--home", type=Path, help="a home that a scheduler has filled, instead of a new one")
     parser.add_argument("--scheduler", action="store_true", help="let a real scheduler do the sweeping")
-    parser.add_argument("--sizes", action="store_true", help="judge the predicted sizes instead")
     parser.add_argument("--scale", type=int, metavar="N", help="time advice on N made-up versions instead")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
     parser.add_argument(_MARKER, type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--graphs-of", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.laps_of:
         print(json.dumps(laps(json.loads(chosen.laps_of.read_text()))))
-    elif chosen.graphs_of:
-        for line in graphs(chosen.graphs_of):
-            print(json.dumps(line))
     elif chosen.scale:
         scale(chosen.scale)
     else:
         with tempfile.TemporaryDirectory() as scratch:
-            home = chosen.home or Path(scratch)
-            if chosen.sizes:
-                judge_sizes(home, chosen)
-            else:
-                experiment(home, chosen)
+            text = experiment(chosen.home or Path(scratch), chosen)
+        if chosen.page:
+            write_between(chosen.page, "predicted-costs", text)
 
 
 # ---- predicted costs against sweeps ----
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A sweep with a budget: predicted, or measured."""
+
+    part: float
+    max_bytes: int
+    live: float
+    """A share of the lookups; so are the next two."""
+    frozen: float
+    missed: float
+    seconds: float
+    """CPU seconds of loads and thaws, in units of the machine of the constants."""
 
 
 Measure = Callable[[Path, int], dict[str, float]]
 """Seconds per sweep in a home with a budget in bytes, and the shares of its lookups that each tier served."""
 
 
-def experiment(home: Path, chosen: argparse.Namespace) -> None:
-    """A real scheduler's database, advice on it, and sweeps with half, once and twice the budget."""
+def experiment(home: Path, chosen: argparse.Namespace) -> str:
+    """A real scheduler's database, advice on it, and sweeps with several budgets; the text for the page."""
     fill(home, chosen)
-    recommended = advice(home)["scheduler"]["nbytes"]
     ids = in_use(home)
-    print(f"{len(ids)} versions in use; recommended: {recommended / MIB:.0f} MiB")
-    budgets = [recommended // 2, recommended, 2 * recommended]
-    if chosen.scheduler:
-        compare(home, budgets, scheduled)
-        return
-    wanted = home / "in_use.json"
-    wanted.write_text(json.dumps(ids))
-    compare(home, [recommended // 40, recommended // 10, *budgets], swept)
+    (home / "in_use.json").write_text(json.dumps(ids))
+    whole = bytes_in_use(home)
+    print(f"{len(ids)} versions in use: {whole / MIB:.1f} MiB", flush=True)
+    found = []
+    for _ in range(chosen.turns):
+        for part in _PARTS:
+            found.append(compare(home, part, round(part * whole), scheduled if chosen.scheduler else swept))
+            print(*found[-1], sep="\n  ", flush=True)
+    sweeper = "a real scheduler" if chosen.scheduler else "a process of the scheduler's modules"
+    made_by = (
+        f"Made by `python -m benchmarks.advice`: apache-airflow {version('apache-airflow-core')}, CPython "
+        f"{platform.python_version()}. {len(ids)} versions in use, {whole / MIB:.0f} MiB, looked up in a circle by "
+        f"{sweeper}. Medians of {chosen.turns}; CPU seconds of the machine of the constants."
+    )
+    text = f"{made_by}\n\n{table(found)}"
+    print(text)
+    return text
 
 
-def compare(home: Path, budgets: Sequence[int], measure: Measure) -> None:
-    """Print the predictions and the measurements, budget by budget."""
-    print("| max_bytes | predicted s per sweep | measured | predicted / measured | live / thawed / loaded, measured |")
-    print("|---|---|---|---|---|")
-    for budget in budgets:
-        # Right before the sweep: both depend on how fast the machine is at the time.
-        told = advice(home, "--budgets", str(budget))
-        predicted = told["curve"][0]["busiest"]["seconds_per_sweep"] / told["slowness"]
-        measured = measure(home, budget)
-        ratio = f"{predicted / measured['seconds']:.2f}" if measured["seconds"] else "-"
-        tiers = " / ".join(f"{measured[name]:.0%}" for name in ("live", "frozen", "missed"))
-        print(
-            f"| {budget / MIB:.0f} MiB | {predicted:.3f} | {measured['seconds']:.3f} | {ratio} | {tiers} |",
-            flush=True,
+def compare(home: Path, part: float, budget: int, measure: Measure) -> tuple[Cost, Cost]:
+    """The predicted and the measured cost of a budget. One after the other: the machine's speed changes."""
+    told = advice(home, "--budgets", str(budget))
+    point = told["curve"][0]["busiest"]
+    seconds = point["seconds_per_sweep"] / told["slowness"]
+    measured = measure(home, budget)
+    return (
+        Cost(part, budget, point["live"], point["frozen"], point["missed"], seconds),
+        Cost(part, budget, measured["live"], measured["frozen"], measured["missed"], measured["seconds"]),
+    )
+
+
+def table(found: Sequence[tuple[Cost, Cost]]) -> str:
+    """A row for each budget, and the median and the worst error of all measurements."""
+    lines = [
+        "| budget, of the bytes in use | live / thawed / loaded, predicted | measured | s per sweep, predicted "
+        "| measured | predicted / measured |",
+        "|---" * 6 + "|",
+    ]
+    for part in dict.fromkeys(predicted.part for predicted, _ in found):
+        turns = [pair for pair in found if pair[0].part == part]
+        predicted, measured = (_median([pair[side] for pair in turns]) for side in (0, 1))
+        ratios = [ours.seconds / theirs.seconds for ours, theirs in turns if theirs.seconds]
+        ratio = f"**{statistics.median(ratios):.2f}**" if ratios else "-"
+        lines.append(
+            f"| {part:.0%}: {predicted.max_bytes / MIB:.1f} MiB | {_tiers(predicted)} | {_tiers(measured)} "
+            f"| {predicted.seconds:.3f} | {measured.seconds:.3f} | {ratio} |"
         )
+    costs = [abs(ours.seconds / theirs.seconds - 1) for ours, theirs in found if theirs.seconds]
+    hits = [abs(ours.live - theirs.live) for ours, theirs in found]
+    lines += [
+        "",
+        f"Error of the seconds: median {statistics.median(costs):.0%}, worst {max(costs):.0%}. Error of the share of"
+        f" live hits, in points: median {100 * statistics.median(hits):.1f}, worst {100 * max(hits):.1f}.",
+    ]
+    return "\n".join(lines)
+
+
+def _median(costs: Sequence[Cost]) -> Cost:
+    columns = zip(*(astuple(each) for each in costs), strict=True)
+    return Cost(*(statistics.median(column) for column in columns))
+
+
+def _tiers(cost: Cost) -> str:
+    return " / ".join(f"{share:.0%}" for share in (cost.live, cost.frozen, cost.missed))
+
+
+def bytes_in_use(home: Path) -> int:
+    """Bytes of all versions in use, with both copies and the cache's records, as predicted."""
+    now = advice(home, "--budgets", "1GiB")["now"]
+    return int(now["live_bytes"] + now["frozen_bytes"] + now["versions"] * (ENTRY_OVERHEAD + LIVE_OVERHEAD))
 
 
 def swept(home: Path, budget: int) -> dict[str, float]:
@@ -191,9 +244,11 @@ def in_use(home: Path) -> list[str]:
 def laps(ids: list[str]) -> dict[str, float]:
     """Look versions up in a cycle in a scheduler's bag, twenty to a session: the cost of a warm lap.
 
-    In CPU seconds of the machine of the constants, because the speed of this one changes from minute to minute. The
-    cache's clock advances by a second for each session, the assumed duration of a scheduler's loop. The other work of
-    a loop is not done here.
+    The DAGs of a session are held until its end, as a scheduler's runs hold them.
+
+    In CPU seconds, of the machine that the constants are of: what else this one does changes from minute to minute. The
+    cache's clock goes on by a second for each session, as long as a loop of the scheduler is taken to last: what the
+    loop does beside looking up is not done here.
     """
     from uuid import UUID
 
@@ -217,126 +272,14 @@ def laps(ids: list[str]) -> dict[str, float]:
         for first in range(0, len(versions), _PER_SESSION):
             clock.advance(_LOOP_SECONDS)
             with create_session() as session:
-                for version in versions[first : first + _PER_SESSION]:
-                    look_up(bag, version, session)
+                held = [look_up(bag, each, session) for each in versions[first : first + _PER_SESSION]]
+                del held
     after = bag.dagcache.stats()
     seconds = sum(getattr(after, name).total - getattr(before, name).total for name in ("load_seconds", "thaw_seconds"))
     return {
         "seconds": seconds / _LAPS / statistics.mean(slowness),
         **shares(before, after),
     }
-
-
-# ---- predicted sizes against graphs ----
-
-
-def judge_sizes(home: Path, chosen: argparse.Namespace) -> None:
-    """Fit to one half of the DAGs, and judge on the other."""
-    import numpy as np
-
-    if chosen.home is None:
-        build(home, chosen.versions)
-    rows = run_json(home, {"mode": "off"}, "benchmarks.advice", "--graphs-of", str(home / "airflow.db"))
-    coin = random.Random(1)
-    learnt = np.array([row["kind"] != "unlike" and coin.random() < 0.5 for row in rows])
-    truths = {
-        "live": (np.array([row["live"] for row in rows], float), ("tasks", "shadow_bytes"), sizes.live_bytes),
-        "frozen": (
-            np.array([row["frozen"] for row in rows], float),
-            ("mapped", "deflated_bytes"),
-            sizes.frozen_bytes,
-        ),
-        "load, ms": (np.array([row["load"] * 1e3 for row in rows]), ("tasks", "shadow_bytes"), None),
-        "thaw, ms": (np.array([row["thaw"] * 1e3 for row in rows]), ("tasks", "shadow_bytes"), None),
-    }
-    for name, (truth, columns, built_in) in truths.items():
-        table = np.array([[1.0, *(row["features"][column] for column in columns)] for row in rows])
-        factors = np.linalg.lstsq(table[learnt] / truth[learnt][:, None], np.ones(learnt.sum()), rcond=None)[0]
-        print(f"{name}: fitted {', '.join(f'{each:.4g}' for each in factors)} for 1, {', '.join(columns)}")
-        _judge(rows, learnt, table @ factors, truth)
-        if built_in:
-            print("  with the constants that are built in:")
-            _judge(rows, learnt, np.array([built_in(sizes.Features(**row["features"])) for row in rows], float), truth)
-
-
-def _judge(rows: list[dict[str, Any]], learnt: Any, predicted: Any, truth: Any) -> None:
-    import numpy as np
-
-    for kind in ("generated", "examples", "unlike"):
-        chosen = np.array([row["kind"] == kind for row in rows]) & ~learnt
-        if not chosen.any():
-            continue
-        error = np.abs(predicted[chosen] / truth[chosen] - 1)
-        total = predicted[chosen].sum() / truth[chosen].sum() - 1
-        print(
-            f"  {kind}, {chosen.sum()} unseen: total {total:+.1%}, median {np.median(error):.1%},"
-            f" p90 {np.quantile(error, 0.9):.1%}, max {error.max():.1%}"
-        )
-
-
-def graphs(database: Path) -> list[dict[str, Any]]:
-    """Weights and costs of DAGs in a scheduler's process: one version of each, and artificial DAGs of another kind."""
-    from benchmarks.unlike import unlike_dags
-
-    with SerializedDagLoader(f"sqlite:///{database}") as loader:
-        newest = {row.dag_id: row.id for row in loader.versions(sizes=False)}
-        payloads = [(dag_id, loader.load(version)) for dag_id, version in newest.items()]
-    rows = [(("generated" if name.startswith("generated") else "examples"), payload) for name, payload in payloads]
-    rows += [("unlike", payload) for payload in unlike_dags(60)]
-    weigher = _Weigher()
-    weighed = []
-    for kind, payload in rows:
-        with suppress(FreezeError):  # such are kept live only
-            if payload is not None:
-                weighed.append({"kind": kind, **weigher.weigh(payload)})
-    return weighed
-
-
-class _Weigher:
-    """Weighs as the scheduler's cache does, in which most live copies are thawed ones."""
-
-    def __init__(self) -> None:
-        import importlib
-
-        from dagcache.airflow import graphs as airflow_graphs
-
-        importlib.import_module("airflow.jobs.scheduler_job_runner")
-        self._build: Any = importlib.import_module(
-            "airflow.serialization.serialized_objects"
-        ).DagSerialization.from_dict
-        self._freezer, shared = airflow_graphs.freezer()
-        self._shared = frozenset(map(id, shared))
-        self._held = shared
-        self._dictionary = Dictionary()
-
-    def weigh(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Features, bytes and seconds of one DAG."""
-        from dagcache.reclaim.gc_pause import gc_paused
-        from dagcache.sizing.walk import weigh
-
-        text = json.dumps(payload)
-        started = time.perf_counter()
-        with gc_paused():
-            parsed = json.loads(text)
-            share_strings(parsed)
-            dag = self._build(parsed)
-            share_immutables(dag)
-        load = time.perf_counter() - started
-        frozen = self._freezer.freeze(dag)
-        live = weigh(self._freezer.thaw(frozen.data), shared=self._shared).nbytes
-        found = sizes.features(json.loads(text), self._dictionary)
-        return {
-            "features": {name: getattr(found, name) for name in found.__dataclass_fields__},
-            "live": live,
-            "frozen": len(frozen.data),
-            "load": load,
-            "thaw": min(self._thaw(frozen.data) for _ in range(3)),
-        }
-
-    def _thaw(self, data: bytes) -> float:
-        started = time.perf_counter()
-        self._freezer.thaw(data)
-        return time.perf_counter() - started
 
 
 # ---- a large database ----

@@ -31,6 +31,16 @@ def task_counts(dags: int, seed: int = 1, largest: int = LARGE[-1]) -> list[int]
     return [min(_MOST, max(1, round(drawn.lognormvariate(math.log(_MEDIAN), _SIGMA)))) for _ in range(small)] + large
 
 
+def payloads(counts: list[int], seed: int) -> Iterator[dict[str, Any]]:
+    """The same DAGs as a row has them, without a database."""
+    from airflow.serialization import serialized_objects
+
+    lazily: Any = serialized_objects.LazyDeserializedDAG
+    for number, tasks in enumerate(counts):
+        payload: dict[str, Any] = json.loads(json.dumps(lazily.from_dag(_authored(number, tasks, seed)).data))
+        yield payload
+
+
 def _authored(number: int, tasks: int, seed: int) -> Any:
     from dagcache.demo.synthetic import synthetic_dag
 

@@ -15,6 +15,10 @@ from typing import Any
 from dagcache.sizing.allocators import NoAccountError, bytes_per_copy
 from dagcache.sizing.walk import weigh
 
+_ENOUGH_BYTES = 512 * 1024
+_MOST_COPIES = 16
+"""Small values are copied until so many bytes or copies are alive: other allocations then count less."""
+
 DEPTH_LIMIT = 100_000
 """Deeper than the interpreter can recurse. Pympler's own default of 100 ends sooner, without a warning."""
 
@@ -61,17 +65,21 @@ def audit_copy(
 ) -> AuditResult:
     """Compare all methods on throw-away copies of one value.
 
-    ``make`` returns a new copy at each call, as a thaw or a load does. Up to four are alive at once. ``shared`` are
-    objects to leave out. ``estimate`` is an earlier answer to compare, in bytes. Not for processes with other
-    threads that allocate, or write to the standard error stream: see `allocated_bytes`.
+    ``make`` returns a new copy at each call, as a thaw or a load does. Up to 18 are alive at once, of large values
+    three; the allocators' growth is a mean over all but two of them. ``shared`` are objects to leave out. ``estimate``
+    is an earlier answer to compare, in bytes. Not for processes with other threads that allocate, or write to the
+    standard error stream: see `allocated_bytes`.
 
     Raises:
         Exception: an error of ``make`` or of the walk.
 
     """
+    shared = tuple(shared)
+    nbytes = weigh(make(), shared=frozenset(map(id, shared))).nbytes
+    copies = min(_MOST_COPIES, max(1, _ENOUGH_BYTES // max(1, nbytes)))
     allocated: int | None = None
     with suppress(NoAccountError):
-        allocated = round(bytes_per_copy(make))
+        allocated = round(bytes_per_copy(make, copies))
     return replace(audit(make(), shared=shared, estimate=estimate), allocated_bytes=allocated)
 
 

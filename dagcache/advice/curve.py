@@ -3,6 +3,9 @@
 The replay covers a few windows of the period: the busiest moment and three typical ones. Each window has some warm laps
 that fill the cache before lookups count. If very many versions are in use, a random share of them stands for all, with
 the same share of each budget.
+
+A scheduler holds the DAGs of a loop's runs until the loop ends. Of these, the ones that left the cache take room from
+the residents, so the replay holds as many.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from uuid import UUID
 
 from dagcache.advice.sizes import Size
 from dagcache.advice.working_set import RUNS_PER_LOOP, Moment, Use, active, sweep
-from dagcache.traces.replay import Lookup, ReplayResult, replay, replay_lru
+from dagcache.airflow.settings import UNPROVEN_SHARE  # needs no Airflow
+from dagcache.traces.replay import SCHEDULER_HOLDS, Lookup, ReplayResult, replay, replay_lru
 
 STOCK_ENTRIES = 512
 """The entries that the scheduler's own cache holds in Airflow 3.3.2."""
@@ -102,7 +106,8 @@ def window(
 def point(found: Window, max_bytes: int, ttl: float) -> Point:
     """Replay a window with a budget in bytes; 0 = unbounded."""
     budget = max(1, round(max_bytes * found.share)) if max_bytes else 0
-    return _point(found, max_bytes, lambda lookups: replay(lookups, budget, ttl))
+    held = max(1, round(SCHEDULER_HOLDS * found.share))
+    return _point(found, max_bytes, lambda lookups: replay(lookups, budget, ttl, UNPROVEN_SHARE, held))
 
 
 def stock(found: Window) -> Point:

@@ -4,8 +4,8 @@ The JSON is turned into a *shadow*: a graph of the shape that deserialising prod
 classes. The shadow has the references, sets and strings of a real DAG, so weighing and pickling it follows this
 Python's rules of allocation. A few constants stand for the attributes that Airflow adds to each task.
 
-The constants are fitted on one half of Airflow's example DAGs and of a playground's generated DAGs. `python -m
-benchmarks.advice --sizes` fits them again, and tests them on the other half and on other kinds of DAGs.
+The constants are fitted on one half of the DAGs of `python -m benchmarks.predicted_sizes`, which fits them again and
+tests them on the other half and on other kinds of DAGs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import marshal
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +24,60 @@ from dagcache.freezing.zdict import Dictionary, deflated
 from dagcache.reclaim.gc_pause import gc_paused
 from dagcache.sizing.walk import weigh
 
-# live = DAG + task * tasks + weight * shadow's weight. For thawed copies, as most in a full cache are.
-_LIVE_DAG, _LIVE_TASK, _LIVE_WEIGHT = 1670.0, 315.0, 0.943
-# frozen = DAG + mapped task * count + deflated * shadow's deflated pickle
-_FROZEN_DAG, _FROZEN_MAPPED, _FROZEN_DEFLATED = 200.0, 85.0, 1.028
+# live = DAG + task * tasks + mapped task * count + weight * shadow's weight. Fitted to thawed copies: most copies in a
+# full cache are such.
+_LIVE_DAG, _LIVE_TASK, _LIVE_MAPPED, _LIVE_WEIGHT = 1545.0, 101.0, 628.0, 0.968
+# frozen = DAG + deflated * shadow's deflated pickle
+_FROZEN_DAG, _FROZEN_DEFLATED = 50.0, 1.1
 
 
 class Shadow:
-    """A stand-in for a DAG, a task or a group."""
+    """A stand-in for an object with a ``__dict__``: a DAG, a task, a parameter."""
+
+
+class _Slotted:
+    """A stand-in for an object with slots: it has room for so many values, and no names."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        for slot, value in zip(self.__slots__, values.values(), strict=False):
+            setattr(self, slot, value)
+
+
+class ShadowOfMapped(_Slotted):
+    """A stand-in for a mapped task."""
+
+    __slots__ = tuple(f"slot_{number}" for number in range(36))
+
+
+class ShadowOfGroup(_Slotted):
+    """A stand-in for a group of tasks."""
+
+    __slots__ = tuple(f"slot_{number}" for number in range(18))
+
+
+_NOT_OF_THE_DAG = ("tasks", "task_group", "params")
+_NOT_OF_TASKS = ("python_callable_name", "_is_sensor")
+_OF_TASKS = (
+    "_BaseOperator__from_mapped",
+    "_can_skip_downstream",
+    "_is_empty",
+    "_operator_name",
+    "dag",
+    "deps",
+    "downstream_task_ids",
+    "end_date",
+    "start_date",
+    "start_from_trigger",
+    "start_trigger_args",
+    "task_group",
+    "upstream_task_ids",
+)
+"""The attributes that each task has in Airflow 3.3, beside those in its row and the template fields without a value."""
+_SPANS = ("retry_delay", "max_retry_delay", "execution_timeout")
+_DEPENDENCIES = (1, 2, 3, 4)
+"""Stand-ins for the rules that a sensor has in common with all tasks; it has one of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +133,25 @@ def features(payload: dict[str, Any], dictionary: Dictionary | None = None) -> F
     with gc_paused():
         share_strings(payload)  # as the cache does at a load
         shadow = _shadow(payload)
-        pickled = pickle.dumps(
-            shadow, 5
-        )  # before weighing: it adds cached UTF-8 to non-ASCII strings, as freezing does
-        tasks = [vars(task) for task in vars(shadow)["task_dict"].values()]
+        nbytes = weigh(shadow).nbytes  # before pickling, which adds cached UTF-8 to strings: thawed strings have none
+        pickled = pickle.dumps(shadow, 5)
+        tasks = vars(shadow)["task_dict"].values()
         return Features(
             tasks=len(tasks),
-            mapped=sum(1 for task in tasks if task.get("_is_mapped")),
-            shadow_bytes=weigh(shadow).nbytes,
+            mapped=sum(type(task) is ShadowOfMapped for task in tasks),
+            shadow_bytes=nbytes,
             deflated_bytes=deflated(pickled, dictionary.words_for(pickled) if dictionary else b"", LEVEL),
         )
 
 
 def live_bytes(found: Features) -> int:
     """The bytes of a thawed graph in a scheduler's cache."""
-    return round(_LIVE_DAG + _LIVE_TASK * found.tasks + _LIVE_WEIGHT * found.shadow_bytes)
+    return round(_LIVE_DAG + _LIVE_TASK * found.tasks + _LIVE_MAPPED * found.mapped + _LIVE_WEIGHT * found.shadow_bytes)
 
 
 def frozen_bytes(found: Features) -> int:
     """The bytes of the frozen form."""
-    return round(_FROZEN_DAG + _FROZEN_MAPPED * found.mapped + _FROZEN_DEFLATED * found.deflated_bytes)
+    return round(_FROZEN_DAG + _FROZEN_DEFLATED * found.deflated_bytes)
 
 
 # Seconds on the machine of the measurements, CPython 3.11: a constant, and seconds per byte of the shadow.
@@ -152,56 +197,89 @@ def _linear(factors: tuple[float, float], found: Features) -> float:
 
 def _shadow(payload: dict[str, Any]) -> Shadow:
     try:
-        return _graph(payload["dag"])
+        return _graph(payload["dag"], payload.get("client_defaults", {}).get("tasks", {}))
     except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"expected a serialised DAG; {type(error).__name__} at {str(error)[:60]}") from None
 
 
-def _graph(dag: dict[str, Any]) -> Shadow:
-    root, top = Shadow(), Shadow()
-    once = dict[bytes, Any]().setdefault
-    tasks: dict[str, Shadow] = {}
+def _graph(dag: dict[str, Any], defaults: dict[str, Any]) -> Shadow:
+    root = Shadow()
+    once = dict[Any, Any]().setdefault
+    tasks: dict[str, Any] = {}
     for encoded in dag["tasks"]:
         fields = encoded["__var"]
-        task = tasks[fields["task_id"]] = Shadow()
-        vars(task).update({name: _decoded(value) for name, value in fields.items()})
-        vars(task).update(
-            downstream_task_ids=set(fields.get("downstream_task_ids", ())),
-            upstream_task_ids=set(),
-            _dag=root,
-            task_group=top,
-            start_date=None,
-            end_date=None,
-            _log=None,
-            _pre_execute_hook=None,
-        )
-        if params := vars(task).get("params"):  # as `dagcache.airflow.sharing` has it
-            vars(task)["params"] = once(marshal.dumps(params, 2), params)
+        tasks[fields["task_id"]] = _task(fields, defaults, root, once)
     for task_id, task in tasks.items():
-        for later in vars(task)["downstream_task_ids"]:
+        for later in task.later:
             if later in tasks:
-                vars(tasks[later])["upstream_task_ids"].add(task_id)
+                tasks[later].earlier.add(task_id)
+    fields = {name: _decoded(value) for name, value in dag.items() if name not in _NOT_OF_THE_DAG}
     vars(root).update(
-        {name: _decoded(value) for name, value in dag.items() if name not in ("tasks", "task_group")},
-        task_dict=tasks,
-        task_group=_group(top, dag["task_group"], None, root, tasks),
+        fields,
+        params=_params(dag.get("params")),
+        task_dict={task_id: task.shadow for task_id, task in tasks.items()},
+        task_group=_group(dag["task_group"], None, root, tasks),
     )
     return root
 
 
-def _group(
-    group: Shadow, encoded: dict[str, Any], parent: Shadow | None, root: Shadow, tasks: dict[str, Shadow]
-) -> Shadow:
+@dataclass(slots=True)
+class _Task:
+    """The shadow of a task, and the ids of its neighbours."""
+
+    shadow: Any
+    earlier: set[str]
+    later: set[str]
+
+
+def _task(fields: dict[str, Any], defaults: dict[str, Any], root: Shadow, once: Callable[[Any, Any], Any]) -> _Task:
+    earlier, later = set[str](), set(fields.get("downstream_task_ids", ()))
+    attributes = dict.fromkeys((*_OF_TASKS, *defaults, *fields.get("template_fields", ())))
+    attributes |= {name: _decoded(value) for name, value in fields.items() if name not in _NOT_OF_TASKS}
+    attributes |= {name: once((name, attributes[name]), attributes[name]) for name in _SPANS if name in attributes}
+    attributes |= {"dag": root, "upstream_task_ids": earlier, "downstream_task_ids": later}
+    if fields.get("_is_sensor"):
+        attributes["deps"] = frozenset({*_DEPENDENCIES, object()})
+    if params := fields.get("params"):
+        attributes["params"] = _shared_params(params, once)
+    if fields.get("_is_mapped"):
+        return _Task(ShadowOfMapped(attributes), earlier, later)
+    return _Task(_with(attributes), earlier, later)
+
+
+def _with(attributes: Mapping[str, Any]) -> Shadow:
+    """An object with a dict that has grown item by item, and shares no keys with others: thawed objects have such."""
+    shadow = Shadow()
+    shadow.__dict__ = {name: value for name, value in attributes.items()}  # noqa: C416 - a copy would keep spare room
+    return shadow
+
+
+def _shared_params(params: Any, once: Callable[[Any, Any], Any]) -> Any:
+    """The shadow of a task's parameters: one for all equal ones, as `dagcache.airflow.sharing` has it."""
+    shadow = _params(params)
+    if any(isinstance(part.get("default"), (list, dict)) for _, part in params):
+        return shadow
+    return once(marshal.dumps(params, 2), shadow)
+
+
+def _params(params: Any) -> Shadow:
+    """An object that holds a dict of objects."""
+    content: dict[str, Any] = {}
+    for name, part in params or ():
+        content[name] = _with({key: _decoded(value) for key, value in part.items() if key != "__class"})
+    return _with({"parameters": content})
+
+
+def _group(encoded: dict[str, Any], parent: Any, root: Shadow, tasks: dict[str, _Task]) -> ShadowOfGroup:
     """A task group with its nested groups, to a limited depth."""
-    children: dict[str, Shadow] = {}
+    children: dict[str, Any] = {}
+    fields = {name: set(value) if isinstance(value, list) else value for name, value in encoded.items()}
+    group = ShadowOfGroup({**fields, "parent": parent, "dag": root, "children": children})
     for label, (kind, content) in encoded["children"].items():
         if kind == "taskgroup":
-            children[label] = _group(Shadow(), content, group, root, tasks)
+            children[label] = _group(content, group, root, tasks)
         else:
-            children[label] = child = tasks.get(content) or Shadow()
-            vars(child)["task_group"] = group
-    fields = {name: set(value) if isinstance(value, list) else value for name, value in encoded.items()}
-    vars(group).update(fields, parent_group=parent, dag=root, children=children, used_group_ids=set(children))
+            children[label] = tasks[content].shadow if content in tasks else Shadow()
     return group
 
 
@@ -212,5 +290,7 @@ def _decoded(value: Any) -> Any:
             return _decoded(value["__var"])
         return {name: _decoded(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_decoded(item) for item in value]
+        decoded: list[Any] = []
+        decoded[:] = [_decoded(item) for item in value]  # with the spare room of an unpickled list
+        return decoded
     return value

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from dagcache.airflow import graphs
-from dagcache.airflow.settings import Settings
+from dagcache.airflow.settings import UNPROVEN_SHARE, Settings
 from dagcache.concurrency.lock import Lock
 from dagcache.concurrency.time_limit import try_for
 from dagcache.config import CacheConfig
@@ -33,10 +33,6 @@ from dagcache.sizing.memory import memory_limit
 from dagcache.traces.recording import Recording, new_file_in, record
 
 _log = logging.getLogger("dagcache")
-
-UNPROVEN_SHARE = 0.25
-"""The share of the budget for live copies without a second lookup. A starting scheduler loads all versions before it
-repeats a lookup. With all of them live at first, a process with 98 MiB for 10,000 frozen versions grew by 141 MiB."""
 
 _PATIENCE = 2.0  # seconds; the directory may be on another machine
 

@@ -14,6 +14,10 @@ from dagcache.traces.recording import IDS, parse_max_bytes
 
 MODES = ("enforce", "observe", "off")
 
+UNPROVEN_SHARE = 0.25
+"""The share of the budget for live copies without a second lookup. A starting scheduler loads all versions before it
+repeats a lookup. With all of them live at first, a process with 98 MiB for 10,000 frozen versions grew by 141 MiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

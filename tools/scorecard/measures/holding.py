@@ -1,8 +1,9 @@
-"""Threads that pass from one part of a DAG to the next, beside somebody who wants to take it apart.
+"""Threads that walk from one part of a DAG to the next, while another thread tries to take it apart.
 
-``python -m tools.scorecard.measures.holding RELEASES [WAY [SEED]]`` prints how often a DAG was to be released while one
-of four threads held a part of it, and how many threads found a damaged DAG. A thread holds one thing at a time, by one
-of the ways of `tests.support.holders`: the DAG, a task, a view of the children, an iterator, a frame, and so on.
+``python -m tools.scorecard.measures.holding RELEASES [WAY [SEED]]`` prints the number of attempts to release a DAG
+while one of four threads held a part of it, and the number of threads that found a damaged DAG. A thread holds one
+object at a time, in one of the ways of `tests.support.holders`: the DAG, a task, a view, an iterator, a frame, and so
+on.
 
 ``evictions``: through a cache, from which DAGs leave by SIZE, EXPIRED, a resize, an invalidation, a replacement, a pop,
 a clear, or as they are served. ``censuses``: the breaker alone, over and over on one DAG that is held: many more a
@@ -50,7 +51,7 @@ def _source() -> Callable[[], Any]:
 
 
 def is_whole(dag: Any, tasks: int) -> bool:
-    """Whether a DAG still has what it had; raises whatever a damaged one raises."""
+    """Whether a DAG still has all of its parts; raises any error of a damaged one."""
     groups = [dag.task_group]
     found = 0
     for group in groups:
@@ -64,7 +65,7 @@ def is_whole(dag: Any, tasks: int) -> bool:
 
 
 class Walkers:
-    """Threads that each hold one thing at a time, and pass on to the next. They look at what they find."""
+    """Threads that each hold one object at a time, and move on to the next. They check every object that they reach."""
 
     def __init__(self, seed: int, take: Callable[[], Any], steps: int) -> None:
         self._take = take
@@ -174,7 +175,7 @@ def evictions(releases: int, seed: int = 1, breaker: Any = None) -> dict[str, An
 
 
 class _Given(Walkers):
-    """They all walk in the DAG that they are given, until they are told to drop it."""
+    """They all walk in the given DAG until they have to drop it."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed, self._next, 10**4)
@@ -256,7 +257,7 @@ WAYS: dict[str, Callable[[int, int], dict[str, Any]]] = {"evictions": evictions,
 
 
 def main(releases: str, way: str = "censuses", seed: str = "1") -> None:
-    """Print one JSON object. The collector is off: what is freed was taken apart."""
+    """Print one JSON object. The collector is off, so every freed DAG was taken apart."""
     gc.disable()
     print(json.dumps(WAYS[way](int(releases), int(seed))))  # noqa: T201 - it is a command
 
