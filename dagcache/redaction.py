@@ -17,7 +17,8 @@ AMBIGUOUS = "more than one @, or an @ after a / ? or #; in a password, @ is writ
 _AUTHORITY = re.compile(r"[^/?#]*")
 _PASSWORD = re.compile(r"://[^/\s]*?:([^\s]*)@")
 _PASSWORD_WITHOUT_SCHEME = re.compile(r":([^\s]*)@")
-_PARAMETER = re.compile(r"[?&;\s]([^=&;\s?]+)=([^&;\s]+)")
+# A lookahead, so that matches may overlap: a ; in a password begins what looks like a parameter up to the next one.
+_PARAMETER = re.compile(r"[?&;\s](?=([^=&;\s?]+)=([^&;\s]+))")
 _SECRET_NAME = re.compile("pass|pwd|secret|token|key|cred", re.IGNORECASE)
 _URL_WITH_USER = re.compile(r"\S+://\S*@\S*")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")

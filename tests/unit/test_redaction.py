@@ -158,6 +158,7 @@ def test_a_secret_is_masked_in_each_of_its_spellings(secret: str, around: str) -
             assert MARKER not in secrets.mask(f"{around} {written} {around}")
 
 
+@example(password="s3cr3t;s3cr3t=")
 @given(password=passwords)
 def test_the_passwords_of_a_url_are_masked_and_so_are_their_parts(password: str) -> None:
     """A driver that splits the URL elsewhere quotes a part as the host."""

@@ -24,7 +24,7 @@ def test_the_alerts_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """With the runbooks of this documentation."""
     assert main(["monitoring", "alerts"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("groups:\n  - name: dagcache\n")
+    assert "\ngroups:\n  - name: dagcache\n" in printed
     assert 'runbook_url: "docs/' in printed
 
 
