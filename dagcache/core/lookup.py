@@ -291,7 +291,7 @@ class Lookups:
         """Lead a thaw. It is abandoned if the frozen copy is unusable; then each thread loads."""
         frozen = entry.frozen
         freezer = self._freezer
-        if frozen is None or freezer is None:  # removed since, and its copies let go
+        if frozen is None or freezer is None:  # removed since, and its copies dropped
             self._section.run(self._flights.retire, key, flight)
             return FlightResult(ABANDONED)
         # Until the victims are gone as well: then as many objects died as were born, and no collection is due.

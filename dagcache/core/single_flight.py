@@ -43,7 +43,7 @@ _ABANDONED = FlightResult(ABANDONED)
 
 
 class Flight:
-    """One load or thaw under way."""
+    """One pending load or thaw."""
 
     __slots__ = ("_gate", "leader", "pending", "result", "thawing")
 
@@ -88,7 +88,7 @@ class Flight:
 
 
 class Flights:
-    """The flights under way, by key, and which thread waits for which. Not thread-safe: kept under the cache's lock."""
+    """The pending flights, by key, and which thread waits for which. Not thread-safe: kept under the cache's lock."""
 
     __slots__ = ("_by_key", "_waiting")
 
@@ -101,7 +101,7 @@ class Flights:
         return len(self._by_key)
 
     def get(self, key: Hashable) -> Flight | None:
-        """The flight under way for a key; None if there is none, or if it is over."""
+        """The pending flight of a key; None without one, or if it is over."""
         flight = self._by_key.get(key)
         return None if flight is None or flight.is_over else flight
 
