@@ -1,7 +1,7 @@
 """Redaction of credentials in URLs and in texts that may quote them.
 
 A URL is shown without its password, query and fragment; an ``http`` URL also without its user name. A URL with
-ambiguous parts is refused, because a part of its password could be taken for the host, the path or the database.
+ambiguous parts is refused, because a part of its password could be read as the host, the path or the database.
 """
 
 from __future__ import annotations

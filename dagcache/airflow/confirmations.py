@@ -1,6 +1,6 @@
 """Confirmations: the content last found for each version, and the time. They decide when the database is asked again.
 
-Airflow rewrites a version in place at most once in a window, so each version is asked for once in a window, too. One
+Airflow rewrites a version in place at most once in a window, so each version is also queried once in a window. One
 statement per version would cost as much as serving it from the cache. A lookup that has to ask therefore also asks for
 other versions that are due, or soon will be.
 """

@@ -132,7 +132,7 @@ def _home() -> Path:
 def _serves(component: str) -> bool:
     """Whether this process is the component itself.
 
-    The triggerer and the DAG processor build the API server's bag, too, for their in-process execution API.
+    The triggerer and the DAG processor also build the API server's bag, for their in-process execution API.
     """
     return component == "scheduler" or "airflow.api_fastapi.main" in sys.modules
 

@@ -72,7 +72,7 @@ class Lock:
         self._slot: _Slot = {}
         self._waiting: set[object] = set()
         self._impatient: set[object] = set()
-        # Locked but for moments: its release wakes one waiter. Nothing but the speed depends on it.
+        # Locked except for moments: its release wakes one waiter. Only the speed depends on it.
         self._wakeup = threading.Lock()
         self._wakeup.acquire()
 

@@ -36,7 +36,7 @@ def ended_within(seconds: float, threads: Iterable[threading.Thread]) -> list[bo
 
 
 def try_for(seconds: float, action: Callable[[], object], name: str) -> bool:
-    """Run an action and wait for it for so many seconds. Returns whether it has ended; if not, it goes on."""
+    """Run an action and wait for it for so many seconds. Returns whether it has ended; if not, it continues."""
     return ended_within(seconds, [start(action, name)])[0]
 
 

@@ -393,7 +393,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         self._section.run_or_defer(self._put, key, candidate)
 
     def __delitem__(self, key: K) -> None:
-        """Remove an entry; a load of its key that is under way will not be kept.
+        """Remove an entry; a pending load of its key will not be kept.
 
         Raises:
             KeyError: there is none.
@@ -408,7 +408,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             raise KeyError(key)
 
     def invalidate(self, key: K, only_if: Callable[[], bool] | None = None) -> None:
-        """Remove the entry under a key, if there is one, as out of date, and disown a load of it that is under way.
+        """Remove the entry under a key, if there is one, as out of date, and disown a pending load of it.
 
         Threads that wait for a load of the key start over. ``only_if`` is called under the cache's lock: if it returns
         False, nothing is removed. It must be quick and must not use the cache.
@@ -456,7 +456,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         return self.get_or_load(key, lambda _: Loaded(default))
 
     def clear(self) -> None:
-        """Remove everything and give the memory back to the operating system as far as it goes.
+        """Remove everything and give the memory back to the operating system where possible.
 
         Values that left before and have no holders are taken apart as well.
         """
@@ -501,7 +501,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
 
     @property
     def requested(self) -> ByteLimit:
-        """The byte limit that was asked for, at the start or by the last `resize`."""
+        """The requested byte limit, from the start or the last `resize`."""
         return self._requested
 
     def watch(self, watcher: Watcher | None) -> None:

@@ -103,7 +103,7 @@ class Disposer:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether values wait for `dispose` to look after them."""
+        """Whether values wait for `dispose`."""
         return self._room is not None and not self._room.is_empty
 
     @property
@@ -132,7 +132,7 @@ class Disposer:
         """Report and free what was taken, unless a caller holds it, and look again at the values that wait.
 
         ``is_enough`` is asked after each entry; True leaves the rest to the next call. Within a disposal by the same
-        thread this does nothing: the outer one goes on. The rest of an interrupted disposal is done as well.
+        thread this does nothing: the outer one continues. The rest of an interrupted disposal is done as well.
         """
         if self.is_disposing:
             return
@@ -161,7 +161,7 @@ class Disposer:
             self._room.check_invariants()
 
     def _dispose(self, batch: _Batch, is_enough: Callable[[], bool]) -> bool:
-        """Whether to go on."""
+        """Whether to continue."""
         self._in_hand[id(batch)] = weakref.ref(batch)
         self._here.is_disposing = True
         try:

@@ -54,7 +54,7 @@ ABSENT: Final = FlightResult(UNSET)
 
 
 class Flight:
-    """One load or thaw under way."""
+    """One pending load or thaw."""
 
     __slots__ = ("__weakref__", "_gate", "awaited", "leader", "pending", "result", "thawing", "wakers")
 
@@ -139,7 +139,7 @@ class Wait(enum.Enum):
 
 
 class Flights:
-    """The flights under way, by key, and which thread waits for which. Not thread-safe: kept under the cache's lock."""
+    """The pending flights, by key, and which thread waits for which. Not thread-safe: kept under the cache's lock."""
 
     __slots__ = ("_by_key", "_waiting")
 
@@ -152,7 +152,7 @@ class Flights:
         return len(self._by_key)
 
     def get(self, key: Hashable) -> Flight | None:
-        """The flight under way for a key; None if there is none, or if it is over."""
+        """The pending flight of a key; None without one, or if it is over."""
         flight = self._by_key.get(key)
         return None if flight is None or flight.is_over else flight
 

@@ -93,7 +93,7 @@ class Upkeep:
         released = self._store.take_released()
         if released:
             self._disposer.take(released, self._clock.latest)
-        if self._settles:  # `_settle` is the caller, and goes on
+        if self._settles:  # `_settle` is the caller, and continues
             self._settles = False
             return self._dispose_for_a_while
         # Objects freed before a thaw do not offset those that it makes: a collection would still be due.

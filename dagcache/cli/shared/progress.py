@@ -86,7 +86,7 @@ class LateBars:
     def _start(self) -> None:
         try:
             self._bars = _Bars(stderr=True)
-        except ImportError:  # the result may not need rich: go on without bars
+        except ImportError:  # the result may not need rich: continue without bars
             self._due = float("inf")
 
 
