@@ -17,7 +17,7 @@ from dagcache.sizing.walk import weigh
 
 _ENOUGH_BYTES = 512 * 1024
 _MOST_COPIES = 16
-"""So many copies of a small value, or as many as have so many bytes: what other code allocates meanwhile counts less."""
+"""The copies that are measured: these bytes in all, one of a large value. They make other allocations count less."""
 
 DEPTH_LIMIT = 100_000
 """Deeper than the interpreter can recurse. Pympler's own default of 100 ends sooner, without a warning."""
