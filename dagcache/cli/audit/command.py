@@ -2,8 +2,8 @@
 
 It loads throw-away copies of their newest versions, as a scheduler does, through the Airflow of this environment, and
 only reads. The allocators have the true growth, on Linux with glibc 2.33 or newer. The walk and pympler also count the
-few KiB that all DAGs of a process have in common. A walk that differs by more than a few per cent for a DAG of 50 KiB or
-more is a fault of dagcache: please report it.
+few KiB that all DAGs of a process have in common. A walk that differs by more than a few per cent for a DAG of 50 KiB
+or more is a fault of dagcache: please report it.
 """
 
 from __future__ import annotations
