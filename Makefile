@@ -107,6 +107,7 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 
 bench: $(VENV)/ready ## the scoreboard, each figure as a ratio within one run
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md
+	$(BIN)/python -m benchmarks.giants --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.policies.chart docs/policies.svg --jobs 2
 
 screens: $(VENV)/ready ## the pictures in the documents, and the dashboard and alert rules, from a real scheduler and Prometheus

@@ -1,7 +1,8 @@
 """The first load of giant DAGs: Airflow's own load beside ours, with the freeze and the weighing that ours adds.
 
-``python -m benchmarks.giants [--tasks 300,3000,20000,60000] [--page FILE]``. Each first load has a separate process,
-of the scheduler's modules, that has seen DAGs of usual sizes. Ours is a miss of a cache: load, freeze, weigh, admit.
+``python -m benchmarks.giants [--tasks 300,3000,20000,60000] [--turns 3] [--page FILE]``. Each first load, Airflow's and
+ours, has a separate process, of the scheduler's modules, that has seen DAGs of usual sizes: a second load in a process
+reuses its memory. Ours is a miss of a cache: load, freeze, weigh, admit.
 Seconds are of this thread's CPU; the cache's weight is beside an exact walk of the same graph.
 """
 
@@ -10,25 +11,27 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
+import platform
 import random
 import re
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scheduler import made_by, playground, run_json, write_between
+from benchmarks.scheduler import playground, run_json, write_between
 from dagcache.core.cache import DagCache
 from dagcache.core.loaded import Loaded
 from dagcache.reclaim.gc_pause import gc_relaxed
 from dagcache.sizing.walk import weigh
 
-_MARKER = "--measure"
+_MARKERS = {"stock": "--stock", "ours": "--ours"}
 _BLOCK = 100  # tasks of which the giants are made
 _USUAL = 40  # DAGs of usual sizes that come before, so that the cache has its dictionary and its model
-_TURNS = 3
 _ID = re.compile(r"\b(task|stage)_(\d+)")
 
 
@@ -102,12 +105,11 @@ class Rival:
         }
 
 
-def measure(tasks: int) -> None:
-    """Print the figures of one first load, as a JSON object."""
+def measure(tasks: int, whose: str) -> dict[str, float]:
+    """The figures of one first load in this process."""
     rival = Rival()
     text = json.dumps(payload(tasks))
-    ours = rival.ours(0, text)
-    print(json.dumps({"tasks": tasks, "stock": rival.stock(text), **ours}), flush=True)
+    return {"stock": rival.stock(text)} if whose == "stock" else rival.ours(0, text)
 
 
 def table(rows: list[dict[str, float]]) -> str:
@@ -132,21 +134,32 @@ def main() -> None:
     parser.add_argument("--tasks", default="300,3000,20000,60000", help="numbers of tasks, comma-separated")
     parser.add_argument("--home", type=Path, help="an existing playground, instead of a new one")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
-    parser.add_argument(_MARKER, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--turns", type=int, default=3, help="first loads of each size (default: 3)")
+    for marker in _MARKERS.values():
+        parser.add_argument(marker, type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.measure:
-        measure(chosen.measure)
-        return
+    for whose in _MARKERS:
+        if tasks := getattr(chosen, whose):
+            print(json.dumps(measure(tasks, whose)), flush=True)
+            return
     rows: list[dict[str, float]] = []
     with playground(chosen.home, 10) as home:
         for tasks in chosen.tasks.split(","):
-            for _ in range(_TURNS):
-                rows += run_json(home, {"mode": "off"}, "benchmarks.giants", _MARKER, tasks)
+            for _ in range(chosen.turns):
+                rows.append({"tasks": float(tasks)})
+                for marker in _MARKERS.values():
+                    rows[-1] |= run_json(home, {"mode": "off"}, "benchmarks.giants", marker, tasks)[-1]
                 print(rows[-1], file=sys.stderr, flush=True)
     text = table(rows)
     print(text)
     if chosen.page:
-        write_between(chosen.page, "giants", f"{made_by()} {_TURNS} first loads each; CPU seconds.\n\n{text}")
+        versions = f"apache-airflow {version('apache-airflow-core')}, CPython {platform.python_version()}"
+        machine = f"{os.cpu_count()} CPUs ({platform.machine()})"
+        made_by = (
+            f"Made by `make bench`: {versions}, {machine}. First loads of processes, {chosen.turns} of each; medians,"
+            " CPU seconds."
+        )
+        write_between(chosen.page, "giants", f"{made_by}\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -47,14 +47,14 @@ _TERMS = {
     "load": ("shadow_bytes",),
     "thaw": ("shadow_bytes",),
 }
-"""What is predicted, and the features beside a constant that it is fitted to."""
+"""The quantity to predict, and the features, beside a constant, of its fit."""
 _UNLIKE, _TYPICAL, _LARGEST = 60, 150, 1_800
 _TEACHING = 80
 """DAGs that both dictionaries of the compressor learn from beforehand."""
 
 
 def built_in(name: str, found: sizes.Features) -> float:
-    """What the adviser predicts: bytes, or seconds."""
+    """The prediction of the adviser: bytes, or seconds."""
     return float(
         getattr(sizes.Speed().size(found), {"load": "load_seconds", "thaw": "thaw_seconds"}.get(name, f"{name}_bytes"))
     )
@@ -64,7 +64,7 @@ def built_in(name: str, found: sizes.Features) -> float:
 
 
 def graphs(database: Path, rows: Path | None) -> Rows:
-    """What DAGs weigh and cost in a process of the scheduler's modules."""
+    """Weights and costs of DAGs in a process of the scheduler's modules."""
     weigher = _Weigher()
     found = list(_payloads(database, rows))
     for _, payload in random.Random(1).sample(found, min(len(found), _TEACHING)):

@@ -21,6 +21,7 @@ _MEMORY = 0.95  # the factor by which each sample fades the older ones: about th
 _RECENT = 64
 _RANGE_SAMPLES = 128
 _MARGIN = 0.25
+_LARGER = 1.0  # beyond the largest size: of a value that is made of the same parts, the model knows twice as many
 _SHARE_OF_TRAINING = 0.25  # the debt that unfamiliar values may run up
 _LARGEST_FEATURE = 1e15
 _MOST_MODELS = 8
@@ -44,8 +45,8 @@ class Sized:
 class LearnedSizer:
     """Weighs values by a model of their features, and walks them where the model may be wrong. Thread-safe.
 
-    It walks while a model has few samples, if features are unlike all earlier ones, and if a value would take more than
-    2 % of the budget. Otherwise it walks about one value in 32, at irregular intervals. Once a model is trained, walks
+    It walks while a model has few samples, if features are unlike all earlier ones (in proportion, or more than twice as
+    large), and if a value would take more than 2 % of the budget. Otherwise it walks about one value in 32, at irregular intervals. Once a model is trained, walks
     are limited to 1 % of the time of loads, if that is known.
 
     A model is refuted if the sum of its checks is off by more than 10 %. Then every value is walked, at any cost, until
@@ -274,7 +275,7 @@ class _Model:
         return nbytes if 0 < nbytes < math.inf else None
 
     def is_familiar(self, row: tuple[float, ...]) -> bool:
-        """Whether each of its traits lies in the range of recent samples, or a quarter outside."""
+        """Whether each of its traits lies in the range of recent samples or a quarter outside; sizes up to twice."""
         return all(low <= trait <= high for trait, (low, high) in zip(_traits(row), self._bounds, strict=True))
 
     def learn(self, row: tuple[float, ...], nbytes: int) -> None:
@@ -284,9 +285,10 @@ class _Model:
         self._samples += 1
         for column, trait in zip(self._recent, _traits(row), strict=True):
             _keep_last(column, (trait,), _RANGE_SAMPLES)
+        margins = [_LARGER] * len(row) + [_MARGIN] * (len(self._recent) - len(row))
         self._bounds = [
-            (low - _MARGIN * abs(low), high + _MARGIN * abs(high))
-            for low, high in ((min(column), max(column)) for column in self._recent)
+            (min(column) - _MARGIN * abs(min(column)), max(column) + margin * abs(max(column)))
+            for column, margin in zip(self._recent, margins, strict=True)
         ]
         terms = (1.0, *row)
         for i, term in enumerate(terms):

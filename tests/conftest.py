@@ -29,7 +29,7 @@ SLOW = (
     "tests/unit/concurrency/test_lock.py::test_interrupts_leak_nothing",
     "tests/unit/core/test_interrupts.py",
     "tests/unit/core/test_mapping_protocol.py::TestLive::test_popitem",
-    "tests/unit/database/test_loader.py::test_the_example_of_another_scheduler_runs",
+    "tests/unit/examples/test_other_scheduler.py::test_the_example_of_another_scheduler_runs",
     "tests/unit/freezing/test_pickle_freezer.py::test_plain_values_come_back",
     "tests/unit/freezing/test_set_order.py::test_any_history_leads_to_a_set_that_comes_back",
     "tests/unit/freezing/test_set_order.py::test_other_sets_iterate_as_before_or_are_refused",

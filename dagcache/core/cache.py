@@ -118,7 +118,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         shared: Iterable[object] = (),
     ) -> None:
         if not (config is None or isinstance(config, CacheConfig)):
-            raise TypeError(f"config = {config!r} is no CacheConfig; give a byte limit as max_bytes={config!r}")
+            raise TypeError(f"config = {config!r} is not a CacheConfig; a byte limit is max_bytes={config!r}")
         self.config = _config_of(
             config,
             freezer,

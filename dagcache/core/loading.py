@@ -49,7 +49,7 @@ class Loads:
         self._watching = watching
         self._raises_oversize = raises_oversize
         self.timer: Callable[[], float] = time.perf_counter
-        """What loads are timed with, seconds."""
+        """The clock of loads, seconds."""
 
     def lead(self, key: Hashable, flight: Flight, request: Request) -> FlightResult:
         """Lead a load.

@@ -72,7 +72,7 @@ class Lookups:
 
     @property
     def timer(self) -> Callable[[], float]:
-        """What loads and thaws are timed with, seconds."""
+        """The clock of loads and thaws, seconds."""
         return self.loads.timer
 
     @timer.setter

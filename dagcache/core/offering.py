@@ -1,4 +1,4 @@
-"""The offer of a new value to the store. Whatever the store answers, the caller of the lookup gets the value.
+"""The offer of a new value to the store. The caller of the lookup gets the value, kept or not.
 
 A value is not kept if something has overtaken its flight: an assignment, a removal, or the loader's own `keep_if`.
 """

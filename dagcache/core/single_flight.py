@@ -8,7 +8,7 @@ The leader holds the lock `Flight.pending` in a ``with`` statement from before a
 The interpreter itself releases it. So however the leader's frame ends, an interrupt between any two instructions
 included, the followers notice.
 
-A load may ask for further keys, so a wait may never end. The code of a load, in whichever thread or task it runs, knows
+A load may ask for further keys, so a wait may never end. The code of a load, in any thread or task, knows
 the flights that it is a part of by a context variable. A follower that *blocks* its thread also stops the flights that
 this very thread leads: those of other tasks and greenlets.
 

@@ -48,10 +48,10 @@ class Thaws:
         self._watching = watching
         self._freezer = freezer
         self.timer: Callable[[], float] = time.perf_counter
-        """What thaws are timed with, seconds."""
+        """The clock of thaws, seconds."""
 
     def lead(self, key: Hashable, flight: Flight, entry: Entry) -> FlightResult:
-        """Lead a thaw; abandoned if the frozen copy is no good, whereupon each thread loads."""
+        """Lead a thaw. It is abandoned if the frozen copy is unusable; then each thread loads."""
         frozen = entry.frozen
         if frozen is None or self._freezer is None:  # removed since, and its copies let go
             self._section.run(self._flights.retire, key, flight)

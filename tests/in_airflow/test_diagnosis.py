@@ -31,7 +31,7 @@ def _use_sites() -> None:
 
 
 def facts(name: str) -> list[dict[str, Any]]:
-    """What one step reports."""
+    """The report of one step."""
     out = io.StringIO()
     getattr(diagnosis, f"report_{name}")(Reporter(out))
     return [json.loads(line) for line in out.getvalue().splitlines()]

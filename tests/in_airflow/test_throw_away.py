@@ -9,6 +9,7 @@ import pytest
 
 from dagcache.airflow import graphs, throw_away
 from tests.in_airflow.support import write
+from tests.support import probe
 
 pytestmark = pytest.mark.usefixtures("airflows_database")
 
@@ -43,7 +44,7 @@ def test_a_version_without_a_row_is_an_error() -> None:
 
 
 def test_the_objects_of_no_dag_are_those_that_the_cache_charges_to_none(bag: Any) -> None:
-    cached = bag.dagcache._preparer._shared
+    cached = probe.shared(bag.dagcache)
     names = {each for each in throw_away.shared_objects() if isinstance(each, str)}
     assert names == {each for each in cached if isinstance(each, str)}
     assert len(throw_away.shared_objects()) == len(cached)

@@ -280,7 +280,6 @@ def test_a_ring_of_tasks_is_refused_and_not_waited_for() -> None:
 
 
 def test_a_thread_and_a_task_share_one_load() -> None:
-    """Whichever of them leads."""
     cache, _ = make_cache(max_bytes=MIB)
     inside, permission = threading.Event(), threading.Event()
 

@@ -169,7 +169,7 @@ def interrupted_at(call: int, step: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("torn", ["enter the ledger", "leave the ledger", "evict", "demote", "add an entry"])
 def test_an_interrupt_at_any_point_of_a_change_is_mended(torn: probe.Step, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever step of the store it strikes, every total is right afterwards and nothing is over the budget."""
+    """At every step of the store, every total is right afterwards and the budget holds."""
     for strike in range(1, 6):
         cache, clock = make_cache(max_bytes=MIB, ttl=1000, version_of=lambda key: ("family", key))
         fill(cache, range(15))

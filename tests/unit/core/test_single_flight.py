@@ -76,7 +76,7 @@ def test_a_flight_that_its_leader_let_go_of_is_abandoned() -> None:
 
 
 def test_a_flight_whose_leader_is_gone_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody will ever let go of its lock: so it is in a forked child."""
+    """Its lock is never released, as in a forked child."""
     monkeypatch.setattr(module, "POLL_SECONDS", 0)
     led: list[Flight] = []
 

@@ -50,7 +50,7 @@ def swollen(count: int, **settings: Any) -> DagCache[Any, Any]:
 
 
 def truth(cache: DagCache[Any, Any]) -> int:
-    """What the live copies weigh."""
+    """The weight of the live copies."""
     return sum(weigh(value).nbytes for value in probe.live_values(cache).values())
 
 

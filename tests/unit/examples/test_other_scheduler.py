@@ -7,7 +7,6 @@ import sys
 
 
 def test_the_example_of_another_scheduler_runs() -> None:
-    """Every version is loaded once, whatever the number of laps."""
     done = subprocess.run(
         [sys.executable, "-m", "examples.other_scheduler"], capture_output=True, text=True, timeout=60, check=False
     )

@@ -150,7 +150,7 @@ def test_blocks_that_malloc_keeps_for_reuse_are_not_taken_for_a_copys_own(monkey
 
 
 def test_of_a_small_value_the_allocators_account_for_several_copies() -> None:
-    """Of one copy, whatever else happens to be allocated meanwhile is a large share."""
+    """Beside one copy, other allocations are a large share."""
     made: list[object] = []
 
     def make() -> object:

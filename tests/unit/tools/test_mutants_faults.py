@@ -1,4 +1,4 @@
-"""The list of seeded faults: each one can be planted in the present code, whatever its layout and local names."""
+"""The list of seeded faults: each one can be planted in the present code, in any layout and with any local names."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_each_fault_can_be_planted_in_the_present_code(fault: Fault) -> None:
 
 @every_fault
 def test_other_local_names_and_another_layout_do_not_matter(fault: Fault) -> None:
-    """The code that a fault brings in uses no local name either: a NameError is no proof that a test notices a rule."""
+    """The code that a fault brings in uses no local name either: a NameError does not prove that a test checks a rule."""
     function = parsed_again(Renamer(function_of(fault)).visit(function_of(fault)))
     before = used_names(function)
     patch(function, fault)
