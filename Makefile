@@ -10,7 +10,7 @@ CODE := dagcache sizing metrics tests tools benchmarks examples
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick quick-core quick-rooms services lint types docs pythons check airflow-check coverage wheel-check soak mutants matrix bench bench-airflow screens clean
+.PHONY: help run test wheel quick quick-core quick-rooms services lint types docs pythons check airflow-check coverage wheel-check soak mutants matrix bench bench-airflow screens clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -82,6 +82,9 @@ wheel-check: $(VENV)/ready ## the contents of sdist and wheel, and the tests aga
 	cp -R tests tools benchmarks docs examples *.md LICENSE pyproject.toml build/elsewhere
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -c "import dagcache; assert 'site-packages' in dagcache.__file__, dagcache.__file__"
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -m pytest -q
+
+wheel: $(VENV)/ready ## the package, in dist
+	$(BIN)/python -m build --quiet --wheel --outdir dist .
 
 mutants: $(VENV)/ready ## seeded faults, each of which the tests must notice
 	$(BIN)/python -m tools.mutants

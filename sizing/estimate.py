@@ -45,9 +45,9 @@ class Sized:
 class LearnedSizer:
     """Weighs values by a model of their features, and walks them where the model may be wrong. Thread-safe.
 
-    It walks while a model has few samples, if features are unlike all earlier ones (in proportion, or more than twice as
-    large), and if a value would take more than 2 % of the budget. Otherwise it walks about one value in 32, at irregular intervals. Once a model is trained, walks
-    are limited to 1 % of the time of loads, if that is known.
+    It walks while a model has few samples, if features are unlike all earlier ones (in proportion, or more than twice
+    as large), and if a value would take more than 2 % of the budget. Otherwise it walks about one value in 32, at
+    irregular intervals. Once a model is trained, walks are limited to 1 % of the time of loads, if that is known.
 
     A model is refuted if the sum of its checks is off by more than 10 %. Then every value is walked, at any cost, until
     30 consecutive walks agree with the model. After a check that was far off, more walks have to agree, and after

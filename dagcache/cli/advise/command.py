@@ -214,7 +214,7 @@ def _drawn(cells: list[tuple[str, ...]]) -> list[str]:
         from rich.console import Console
         from rich.table import Table
     except ImportError:
-        raise InputError("a table on a terminal needs rich: pip install 'dagcache[cli]'; or use --json") from None
+        raise InputError("a table on a terminal needs rich: pip install rich; or use --json") from None
     table = Table(*_HEADINGS)
     for column in table.columns:
         column.justify = "right"

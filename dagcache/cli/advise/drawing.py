@@ -43,7 +43,7 @@ def terminal(curve: Curve, width: int) -> str:
     try:
         import plotext  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
-        raise InputError("a curve on the terminal needs plotext: pip install 'dagcache[cli]'") from None
+        raise InputError("a curve on the terminal needs plotext: pip install plotext") from None
     budgets = [budget / _MIB for budget in curve.budgets]
     draw = _plotext_5 if hasattr(plotext, "clear_figure") else _plotext_6
     return draw(plotext, curve, budgets, min(width, _WIDEST))
@@ -83,7 +83,7 @@ def png(curve: Curve, path: Path) -> None:
     try:
         from matplotlib.figure import Figure  # not pyplot, which wants a display
     except ImportError:
-        raise InputError("--png needs matplotlib: pip install 'dagcache[png]'") from None
+        raise InputError("--png needs matplotlib: pip install matplotlib") from None
     figure = Figure(figsize=(_SIDE, _FLAT), layout="constrained")
     axes: Any = figure.subplots()
     axes.plot([budget / _MIB for budget in curve.budgets], curve.seconds, marker="o", color="#1f77b4", label="dagcache")

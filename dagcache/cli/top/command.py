@@ -181,7 +181,7 @@ def _view() -> View:
     try:
         return view()
     except ImportError:
-        raise InputError("a live view needs rich: pip install 'dagcache[cli]', or use --once") from None
+        raise InputError("a live view needs rich: pip install rich, or use --once") from None
 
 
 def _as_json(

@@ -88,7 +88,7 @@ def test_each_fault_can_be_planted_in_the_present_code(fault: Fault) -> None:
 
 @every_fault
 def test_other_local_names_and_another_layout_do_not_matter(fault: Fault) -> None:
-    """The code that a fault brings in uses no local name either: a NameError does not prove that a test checks a rule."""
+    """The code of a fault uses no local name either: a NameError does not prove that a test checks a rule."""
     function = parsed_again(Renamer(function_of(fault)).visit(function_of(fault)))
     before = used_names(function)
     patch(function, fault)
