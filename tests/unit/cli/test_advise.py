@@ -230,7 +230,7 @@ def test_what_takes_no_time_shows_no_bar(database: Database, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("package", "arguments"),
     [("matplotlib.figure", ("--png", "x.png")), ("plotext", ()),
-     ("rich.table", (), "dagcache[cli]")],
+     ("rich.table", ())],
 )  # fmt: skip
 def test_a_missing_extra_is_named(
     database: Database,
