@@ -22,7 +22,14 @@ from tools.scorecard.reruns import CORE_ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]
 VENVS = ROOT / ".venv-pythons"
-NEEDED = ("pytest>=8.2", "hypothesis>=6.100", "pympler>=1.1", "sqlalchemy>=2.0", "prometheus-client>=0.20")
+NEEDED = (
+    "pytest>=8.2",
+    "hypothesis>=6.100",
+    "pympler>=1.1",
+    "sqlalchemy>=2.0",
+    "prometheus-client>=0.20",
+    "greenlet>=3",
+)
 THIS = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 

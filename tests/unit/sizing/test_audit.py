@@ -139,14 +139,17 @@ def _block(length: int) -> bytes:
 
 
 def test_blocks_that_malloc_keeps_for_reuse_are_not_taken_for_a_copys_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In malloc's figures, freed blocks of its per-thread cache are in use; a copy that takes them seemed lighter."""
+    """In malloc's figures, freed blocks of its per-thread cache are in use; a copy that takes them seems weightless.
+
+    A block from elsewhere may have 16 bytes more than the request.
+    """
     monkeypatch.setattr("dagcache.sizing.audit._ENOUGH_BYTES", 1)
     gc.disable()
     try:
         result = audit_copy(lambda: Cycle().kept)
     finally:
         gc.enable()
-    assert result.walk_allocation_error_ratio == pytest.approx(0, abs=0.02)
+    assert result.walk_allocation_error_ratio == pytest.approx(0, abs=0.05)
 
 
 def test_of_a_small_value_the_allocators_account_for_several_copies() -> None:
