@@ -35,8 +35,9 @@ lint: $(VENV)/ready ## style
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 
-types: $(VENV)/ready ## mypy, strict
+types: $(VENV)/ready ## mypy and pyright, strict
 	$(BIN)/mypy
+	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python
 
 docs: $(VENV)/ready ## the documents as a site, in build/site; a broken link or anchor is an error
 	$(BIN)/mkdocs build --strict --quiet

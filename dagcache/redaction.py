@@ -47,6 +47,7 @@ def split_http_url(url: str) -> SplitResult:
         ValueError: the URL is invalid or ambiguous. The message shows no part of it.
 
     """
+    parts = urlsplit("")
     try:
         parts = urlsplit(url)
         is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -106,7 +106,8 @@ class MetricsServer:
         bound = self._bind_first_free()
         if isinstance(bound, socket.socket):
             return bound
-        tried = f"{self.ports[0]}-{self.ports[-1]}" if len(self.ports) > 1 else str(self.ports[0])
+        first, last = self.ports[0], self.ports[-1]
+        tried = f"{first}-{last}" if len(self.ports) > 1 else str(first)
         _log.warning("no metrics endpoint: metrics_port = %s on %s: %s", tried, self.host, bound)
         return None
 

@@ -32,11 +32,12 @@ def _unit_table() -> dict[str, int]:
 
     ``m`` is refused because it is a thousandth in Kubernetes and 1024**2 in Docker; ``Mb`` means megabits.
     """
-    table = {"": 1, "B": 1, "k": 1000}
+    table: dict[str, int] = {"": 1, "B": 1, "k": 1000}
     for power, letter in enumerate("KMGT", start=1):
         table[letter] = 1000**power
         for spelling, size in ((f"{letter}iB", 1024), (f"{letter}i", 1024), (f"{letter}B", 1000)):
-            table.update(dict.fromkeys((spelling, spelling.lower(), spelling.upper()), size**power))
+            for text in (spelling, spelling.lower(), spelling.upper()):
+                table[text] = size**power
     table["kB"] = 1000
     return table
 

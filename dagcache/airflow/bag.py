@@ -109,7 +109,7 @@ class CachedLookups:
         self._confirmed = Confirmations(float(conf.getint("core", "min_serialized_dag_update_interval")))
         snapshots.watch()
         self._payloads = PayloadSizes()
-        self._component = type(self).make_component()
+        self._component = type(self).make_component()  # pyright: ignore[reportAttributeAccessIssue]
         self._quarantine = Quarantine(self._component.quarantine_seconds)
         cache = self._component.cache
         self._dags = NothingToFind(cache)

@@ -124,7 +124,7 @@ class _Handover:
         return found
 
     @property  # type: ignore[misc] # for ``isinstance``: tools check which loader they replace
-    def __class__(self) -> type:
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
         return type(self.__loader)
 
     def __execute(self, execute: Any, module: ModuleType) -> None:

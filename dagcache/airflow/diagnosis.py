@@ -228,7 +228,8 @@ def report_database(reporter: Reporter) -> None:
     from airflow import settings
     from airflow.configuration import conf
 
-    url = settings.engine.url
+    engine: Any = settings.engine  # None before Airflow has read its configuration
+    url = engine.url
     dialect = url.get_backend_name()
     where: dict[str, Any] = {"dialect": dialect, "host": None, "port": None, "database": None}
     if dialect == "sqlite" or not is_ambiguous(_connection(conf, _CONNECTION)):

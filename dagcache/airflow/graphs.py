@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 from dagcache.airflow import foreign
 from dagcache.freezing.pickle_freezer import PickleFreezer
@@ -84,7 +84,7 @@ def sets_of(dag: Any) -> Iterator[AbstractSet[Any]]:
             found = attributes.get(name)
             if found is None and type(slot := getattr(kind, name, None)) is types.MemberDescriptorType:
                 found = slot.__get__(part, kind)
-            if type(found) in (set, frozenset) and len(found) > 1:
+            if type(found) in (set, frozenset) and len(found := cast("AbstractSet[Any]", found)) > 1:
                 yield found
 
 

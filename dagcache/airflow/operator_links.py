@@ -36,8 +36,9 @@ def _names(task: Any) -> set[str]:
 
 def _links_of_plugins() -> dict[tuple[str, str], set[str]]:
     """The names of the links that plugins add to operators, by class and module of the operator."""
-    from airflow import plugins_manager
+    from airflow import plugins_manager as module
 
+    plugins_manager: Any = module  # its names differ between versions
     read = getattr(plugins_manager, "get_operator_extra_links", None)
     if read is None:  # Airflow 3.1
         plugins_manager.initialize_extra_operators_links_plugins()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 
 from dagcache.core.single_flight import POLL_SECONDS, Flight, FlightResult
@@ -25,7 +24,10 @@ async def _woken(flight: Flight, seconds: float) -> None:
     """Return at the end of the flight, or after some seconds."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
-    wake = functools.partial(loop.call_soon_threadsafe, _finish, future)
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(_finish, future)
+
     flight.wakers.append(wake)
     try:
         if not flight.is_over:  # it may have ended before it knew of the waker

@@ -193,11 +193,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
     def _shadow_methods(self) -> None:
         """Shadow the methods with the hit path, unless a subclass or a patch has replaced them."""
         for name in hit_path.NAMES:
-            self.__dict__.pop(name, None)
+            vars(self).pop(name, None)
         kind = type(self)
         if _HAS_GIL and (kind.get, kind.get_or_load) == (_GET, _GET_OR_LOAD):
-            self.__dict__["get"] = self._hit_path.get
-            self.__dict__["get_or_load"] = self._hit_path.get_or_load
+            vars(self).update(get=self._hit_path.get, get_or_load=self._hit_path.get_or_load)
 
     # ---- lookups ----
 
@@ -572,7 +571,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
 
     # By identity, so that a cache can be a key. Equality is a mapping's, by contents: two caches that are equal now are
     # two keys.
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
     def __reduce_ex__(self, _: object) -> NoReturn:
         """Refuse to be copied or pickled: a copy would share the state and the lock of this cache."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
@@ -23,6 +23,9 @@ from sqlalchemy.pool import NullPool
 from dagcache.database.drivers import with_installed_driver
 from dagcache.errors import LoadError
 from dagcache.redaction import AMBIGUOUS, Secrets, is_ambiguous, is_secret_name
+
+Statement: TypeAlias = Any
+"""A statement of `sqlalchemy.select`, of any number of columns: SQLAlchemy 2.0 and 2.1 write its type differently."""
 
 _FORMS = "postgresql+psycopg2://user:password@host/airflow, mysql+mysqldb://..., or sqlite:////path/to/airflow.db"
 _FILE = ("sqlite:///", "sqlite+pysqlite:///")  # no host and no user: an @ is a part of the path
@@ -148,7 +151,7 @@ class MetadataDatabase:
             finally:
                 connection.rollback()
 
-    def rows(self, statement: sa.Select[Any]) -> list[Any]:
+    def rows(self, statement: Statement) -> list[Any]:
         """All rows of a statement.
 
         Raises:

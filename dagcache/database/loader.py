@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.sql.elements import ColumnElement
 
-from dagcache.database.connection import DAG_VERSION, SERIALIZED_DAG, MetadataDatabase, seconds
+from dagcache.database.connection import DAG_VERSION, SERIALIZED_DAG, MetadataDatabase, Statement, seconds
 from dagcache.errors import LoadError
 
 DEFAULT_MAX_PAYLOAD_BYTES = 256 * 1024**2
@@ -189,7 +189,7 @@ def _inflated(compressed: bytes, version_id: UUID, most_bytes: int) -> bytes:
     return text
 
 
-def _versions(size: ColumnElement[int]) -> sa.Select[Any]:
+def _versions(size: ColumnElement[int]) -> Statement:
     compressed = SERIALIZED_DAG.c.data_compressed.is_not(None)
     version = DAG_VERSION.c
     columns = (version.id, version.dag_id, version.version_number, version.created_at, SERIALIZED_DAG.c.dag_hash)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from datetime import datetime, timedelta, timezone
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -33,13 +33,14 @@ def task_count(random_: random.Random) -> int:
 
 def synthetic_dag(dag_id: str, tasks: int, random_: random.Random, fileloc: str, schedule: str | None = None) -> DAG:
     """A DAG of mixed operators, some in groups and some mapped, with `REVISION` in places that an edit changes."""
+    parameters: Any = {"day": Param("2026-01-01", type="string"), "limit": Param(100, type="integer", minimum=1)}
     dag = DAG(
         dag_id,
         schedule=schedule,
         start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
         description=f"Generated, revision {REVISION}",
         default_args={"owner": "playground", "retries": 2, "retry_delay": timedelta(minutes=5)},
-        params={"day": Param("2026-01-01", type="string"), "limit": Param(100, type="integer", minimum=1)},
+        params=parameters,
         tags=["generated"],
         is_paused_upon_creation=False,
     )

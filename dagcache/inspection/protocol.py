@@ -67,7 +67,7 @@ def read_answer(connection: socket.socket, end: float) -> dict[str, Any]:
     while len(received) < _MOST_ANSWER and (chunk := _receive(connection, 65536, end)):
         received += chunk
     try:
-        answer = json.loads(received)
+        answer: Any = json.loads(received)
     except RecursionError:
         answer = None
     if not _has(answer, _ANSWER) or not all(_has(dag, _DAG) for dag in answer["dags"]):

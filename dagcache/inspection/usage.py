@@ -53,10 +53,10 @@ def _by_dag(entries: Iterable[EntryInfo[Any]]) -> Iterable[dict[str, Any]]:
     dags: dict[str | None, dict[str, Any]] = {}
     for entry in entries:
         name = None if entry.family is None else str(entry.family)
-        dag = dags.get(name)
-        if dag is None:
-            dag = {"dag_id": name, "versions": 0, "live": 0, "bytes": 0, "hits": 0, "idle_seconds": entry.idle_seconds}
-            dags[name] = dag
+        if name not in dags:
+            new = {"dag_id": name, "versions": 0, "live": 0, "bytes": 0, "hits": 0, "idle_seconds": entry.idle_seconds}
+            dags[name] = new
+        dag = dags[name]
         dag["versions"] += 1
         dag["live"] += entry.tier == "live"
         dag["bytes"] += _weight(entry)

@@ -48,7 +48,7 @@ def _own_references_of_an_object() -> int:
 
 
 _OF_THE_CALL = 0
-_OF_THE_CALL = _own_references_of_an_object()
+_OF_THE_CALL = _own_references_of_an_object()  # pyright: ignore[reportConstantRedefinition]
 
 
 def held_parts(parts: Parts) -> list[object] | None:

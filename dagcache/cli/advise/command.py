@@ -74,7 +74,7 @@ def main(options: argparse.Namespace) -> int:
             f"no database: expected --db URL, {_URL_VARIABLE} in the environment,"
             f" or [database] sql_alchemy_conn in {airflow_cfg()}"
         )
-    problem = ""
+    report, problem = None, ""
     try:
         with SerializedDagLoader(url) as loader, closing(LateBars()) as bars:
             report = advise(
@@ -87,7 +87,7 @@ def main(options: argparse.Namespace) -> int:
             )
     except LoadError as error:
         problem = str(error)
-    if problem:
+    if report is None:
         raise InputError(problem)  # outside of the clause above: --debug would show the chained error
     if options.json:
         sys.stdout.write(f"{json.dumps(asdict(report))}\n")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from dagcache.cli.shared.endpoint import Endpoint, parse_endpoint
 from dagcache.concurrency.time_limit import results_within
@@ -108,5 +109,6 @@ def _holders() -> dict[int, str]:
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.pid:
                 with suppress(psutil.Error):
-                    found[connection.laddr.port] = f"{psutil.Process(connection.pid).name()}, pid {connection.pid}"
+                    address: Any = connection.laddr
+                    found[address.port] = f"{psutil.Process(connection.pid).name()}, pid {connection.pid}"
     return found

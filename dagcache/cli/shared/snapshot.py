@@ -16,9 +16,11 @@ class Samples(Protocol):
 
     def total(self, name: str, **labels: str) -> float:
         """The sum of the samples' values."""
+        ...
 
     def labels(self, name: str, **labels: str) -> list[dict[str, str]]:
         """The samples' labels."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
