@@ -114,3 +114,11 @@ def never(_key: object) -> Any:
 
 
 Loader = Callable[[Any], Any]
+
+
+def check_settled(cache: DagCache[Any, Any]) -> None:
+    """No flight is left, all totals are right, and each miss counts as one of four."""
+    cache.check_invariants()
+    assert probe.flight_count(cache) == 0
+    stats = cache.stats()
+    assert stats.loads + stats.load_failures + stats.joins + stats.absent == stats.misses

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from dagcache import DagCache, Loaded, RecursiveLoadError
+from dagcache import Loaded, RecursiveLoadError
 from dagcache.core import async_wait
 from dagcache.core.single_flight import Flight, FlightResult
-from tests.support import probe
-from tests.support.caches import KIB, MIB, Unfreezable, Weighted, make_cache
+from tests.support.caches import KIB, MIB, Unfreezable, Weighted, check_settled, make_cache
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -47,14 +46,6 @@ async def turns(number: int = 20) -> None:
         await asyncio.sleep(0)
 
 
-def check(cache: DagCache[Any, Any]) -> None:
-    """No flight is left, and all totals are right."""
-    cache.check_invariants()
-    assert probe.flight_count(cache) == 0
-    stats = cache.stats()
-    assert stats.loads + stats.load_failures + stats.joins + stats.absent == stats.misses
-
-
 def test_a_value_is_loaded_once_and_then_found() -> None:
     cache, _ = make_cache(max_bytes=MIB)
 
@@ -65,7 +56,7 @@ def test_a_value_is_loaded_once_and_then_found() -> None:
 
     asyncio.run(work())
     assert (cache.stats().loads, cache.stats().hits_live) == (1, 2)
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_frozen_value_is_thawed() -> None:
@@ -74,7 +65,7 @@ def test_a_frozen_value_is_thawed() -> None:
     cache.fetch("a", private=True, renew=True)  # gives up the live copy
     assert asyncio.run(cache.aget_or_load("a", at_once)).label == "a"
     assert (cache.stats().loads, cache.stats().hits_frozen) == (1, 2)
-    check(cache)
+    check_settled(cache)
 
 
 def test_tasks_share_one_load() -> None:
@@ -91,7 +82,7 @@ def test_tasks_share_one_load() -> None:
 
     asyncio.run(work())
     assert (cache.stats().loads, cache.stats().joins) == (1, 49)
-    check(cache)
+    check_settled(cache)
 
 
 def test_the_event_loop_goes_on_while_a_task_loads_and_others_wait() -> None:
@@ -106,7 +97,7 @@ def test_the_event_loop_goes_on_while_a_task_loads_and_others_wait() -> None:
         await asyncio.gather(*tasks)
 
     asyncio.run(work())
-    check(cache)
+    check_settled(cache)
 
 
 def test_each_task_gets_an_error_of_its_own() -> None:
@@ -123,7 +114,7 @@ def test_each_task_gets_an_error_of_its_own() -> None:
     assert [type(error) for error in errors] == [LookupError] * 5
     assert len(set(map(id, errors))) == 5
     assert cache.stats().load_failures == 5
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_loader_that_finds_nothing_is_an_absence() -> None:
@@ -134,7 +125,7 @@ def test_a_loader_that_finds_nothing_is_an_absence() -> None:
 
     assert asyncio.run(cache.aget_or_load("a", nothing)) is None
     assert cache.stats().absent == 1
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_loader_may_return_loaded() -> None:
@@ -145,7 +136,7 @@ def test_a_loader_may_return_loaded() -> None:
 
     assert asyncio.run(cache.aget_or_load("a", load)).label == "a"
     assert cache.fetch("a").content == "hash"
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_cancelled_leader_passes_the_load_on() -> None:
@@ -166,7 +157,7 @@ def test_a_cancelled_leader_passes_the_load_on() -> None:
             await leader
 
     asyncio.run(work())
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_cancelled_follower_disturbs_nobody_else() -> None:
@@ -186,7 +177,7 @@ def test_a_cancelled_follower_disturbs_nobody_else() -> None:
         assert [type(each) for each in done] == [Weighted, Weighted, asyncio.CancelledError, Weighted]
 
     asyncio.run(work())
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_wait_ends_at_its_timeout_with_a_load_of_its_own() -> None:
@@ -201,7 +192,7 @@ def test_a_wait_ends_at_its_timeout_with_a_load_of_its_own() -> None:
         await leader
 
     asyncio.run(work())
-    check(cache)
+    check_settled(cache)
 
 
 def test_an_invalidation_lets_the_followers_start_over() -> None:
@@ -220,7 +211,7 @@ def test_an_invalidation_lets_the_followers_start_over() -> None:
         assert cache.get("a") is new
 
     asyncio.run(work())
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_load_that_asks_for_its_own_key_is_refused() -> None:
@@ -231,7 +222,7 @@ def test_a_load_that_asks_for_its_own_key_is_refused() -> None:
 
     with pytest.raises(RecursiveLoadError):
         asyncio.run(cache.aget_or_load("a", load))
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_task_that_a_load_starts_is_a_part_of_it() -> None:
@@ -242,7 +233,7 @@ def test_a_task_that_a_load_starts_is_a_part_of_it() -> None:
 
     with pytest.raises(RecursiveLoadError):
         asyncio.run(cache.aget_or_load("a", load))
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_load_may_ask_for_other_keys() -> None:
@@ -255,7 +246,7 @@ def test_a_load_may_ask_for_other_keys() -> None:
 
     assert asyncio.run(cache.aget_or_load(9, load)).label == 9
     assert cache.stats().loads == 10
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_ring_of_tasks_is_refused_and_not_waited_for() -> None:
@@ -276,7 +267,7 @@ def test_a_ring_of_tasks_is_refused_and_not_waited_for() -> None:
 
     results = asyncio.run(asyncio.wait_for(work(), 60))
     assert RecursiveLoadError in map(type, results)
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_thread_and_a_task_share_one_load() -> None:
@@ -306,7 +297,7 @@ def test_a_thread_and_a_task_share_one_load() -> None:
 
     asyncio.run(work())
     assert cache.stats().loads == 2
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_blocking_lookup_in_the_event_loop_loads_beside_a_suspended_task() -> None:
@@ -323,7 +314,7 @@ def test_a_blocking_lookup_in_the_event_loop_loads_beside_a_suspended_task() -> 
 
     asyncio.run(work())
     assert cache.stats().loads == 2
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_task_without_a_frozen_form_is_shared_live() -> None:
@@ -336,7 +327,7 @@ def test_a_task_without_a_frozen_form_is_shared_live() -> None:
         assert len(set(map(id, values))) == 1
 
     asyncio.run(work())
-    check(cache)
+    check_settled(cache)
 
 
 def test_an_event_loop_that_is_closed_in_the_middle_of_a_load_leaves_no_flight() -> None:
@@ -349,7 +340,7 @@ def test_an_event_loop_that_is_closed_in_the_middle_of_a_load_leaves_no_flight()
     loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
     loop.close()
     assert cache.get_or_load("a", Weighted).label == "a"
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_coroutine_that_is_never_resumed_leaves_its_flight_to_others() -> None:
@@ -367,7 +358,7 @@ def test_a_coroutine_that_is_never_resumed_leaves_its_flight_to_others() -> None
     suspended.send(None)
     suspended.close()
     assert cache.get_or_load("a", Weighted).label == "a"
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_waker_of_a_closed_loop_is_ignored() -> None:
@@ -428,7 +419,7 @@ def test_a_value_that_can_be_used_once_only_is_refused(make: Any) -> None:
         with pytest.raises(TypeError, match="can be used once only"):
             action()
         assert "a" not in cache
-        check(cache)
+        check_settled(cache)
 
 
 def test_many_tasks_and_threads_over_a_small_cache_agree() -> None:
@@ -469,4 +460,4 @@ def test_many_tasks_and_threads_over_a_small_cache_agree() -> None:
     finally:
         over.set()
         thread.join(60)
-    check(cache)
+    check_settled(cache)

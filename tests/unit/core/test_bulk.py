@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagcache import DagCache, Loaded, OversizeError, RecursiveLoadError
+from dagcache import Loaded, OversizeError, RecursiveLoadError
 from tests.stress.test_threads import in_threads
-from tests.support import probe
-from tests.support.caches import KIB, MIB, Unfreezable, Weighted, make_cache
+from tests.support.caches import KIB, MIB, Unfreezable, Weighted, check_settled, make_cache
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -29,14 +28,6 @@ class Loader:
         return {key: Weighted(key, KIB) for key in keys if key >= 0}
 
 
-def check(cache: DagCache[Any, Any]) -> None:
-    """No flight is left, and all totals are right."""
-    cache.check_invariants()
-    assert probe.flight_count(cache) == 0
-    stats = cache.stats()
-    assert stats.loads + stats.load_failures + stats.joins + stats.absent == stats.misses
-
-
 def test_all_missing_keys_are_loaded_by_one_call() -> None:
     cache, _ = make_cache(max_bytes=MIB)
     loader = Loader()
@@ -44,7 +35,7 @@ def test_all_missing_keys_are_loaded_by_one_call() -> None:
     assert [(key, value.label) for key, value in found.items()] == [(3, 3), (1, 1), (2, 2)]
     assert loader.calls == [[3, 1, 2]]
     assert cache.stats().loads == cache.stats().lookups == 3
-    check(cache)
+    check_settled(cache)
 
 
 def test_resident_keys_are_not_loaded() -> None:
@@ -57,14 +48,14 @@ def test_resident_keys_are_not_loaded() -> None:
     assert found[1] is live
     assert found[2].label == 2
     assert loader.calls == [[3]]
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_key_that_the_loader_leaves_out_is_absent() -> None:
     cache, _ = make_cache(max_bytes=MIB)
     assert list(cache.get_or_load_many([1, -1, -2], Loader())) == [1]
     assert (cache.stats().loads, cache.stats().absent) == (1, 2)
-    check(cache)
+    check_settled(cache)
 
 
 def test_no_keys_are_no_call() -> None:
@@ -89,7 +80,7 @@ def test_a_failing_loader_counts_one_failure_for_each_key_and_leaves_no_flight()
     with pytest.raises(LookupError):
         cache.get_or_load_many([1, 2, 3], fail)
     assert cache.stats().load_failures == 3
-    check(cache)
+    check_settled(cache)
     assert len(cache.get_or_load_many([1, 2, 3], Loader())) == 3
 
 
@@ -102,14 +93,14 @@ def test_an_interrupted_loader_leaves_no_flight(error: type[BaseException]) -> N
 
     with pytest.raises(error):
         cache.get_or_load_many([1, 2, 3], interrupted)
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_value_that_can_be_used_once_only_is_refused() -> None:
     cache, _ = make_cache(max_bytes=MIB)
     with pytest.raises(TypeError, match="used once only"):
         cache.get_or_load_many([1, 2], lambda keys: {1: Weighted(1), 2: iter(keys)})
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_value_beyond_the_budget_raises_after_the_others_are_kept() -> None:
@@ -121,21 +112,21 @@ def test_a_value_beyond_the_budget_raises_after_the_others_are_kept() -> None:
     with pytest.raises(OversizeError):
         cache.get_or_load_many([1, 2, 3], load)
     assert set(cache) == {1, 3}
-    check(cache)
+    check_settled(cache)
 
 
 def test_a_loader_that_asks_for_one_of_its_keys_is_refused() -> None:
     cache, _ = make_cache(max_bytes=MIB)
     with pytest.raises(RecursiveLoadError):
         cache.get_or_load_many([1, 2], lambda _: {1: cache.get_or_load(2, Weighted)})
-    check(cache)
+    check_settled(cache)
 
 
 def test_more_values_than_the_budget_holds_are_all_returned() -> None:
     cache, _ = make_cache(max_bytes=20 * KIB)
     assert len(cache.get_or_load_many(range(100), Loader())) == 100
     assert len(cache) < 100
-    check(cache)
+    check_settled(cache)
 
 
 def test_no_caller_holds_what_a_call_returned_and_dropped() -> None:
@@ -168,7 +159,7 @@ def test_a_key_that_another_thread_loads_is_waited_for() -> None:
     many.join(60)
     assert results["many"][2] is results["single"]
     assert 2 not in [key for call in loader.calls for key in call]
-    check(cache)
+    check_settled(cache)
 
 
 def test_threads_with_overlapping_keys_never_wait_in_a_ring_and_load_each_key_once() -> None:
@@ -183,7 +174,7 @@ def test_threads_with_overlapping_keys_never_wait_in_a_ring_and_load_each_key_on
     assert in_threads(16, work) == [None] * 16
     assert cache.stats().loads == 20
     assert sorted(key for call in loader.calls for key in call) == list(range(20))
-    check(cache)
+    check_settled(cache)
 
 
 @given(
@@ -206,4 +197,4 @@ def test_any_sequence_of_calls_gives_what_a_dictionary_gives(steps: list[tuple[s
                 cache.pop(key, None)
             elif action == "invalidate":
                 cache.invalidate(key)
-        check(cache)
+        check_settled(cache)
