@@ -16,6 +16,7 @@ import pytest
 
 from dagcache import DagCache, RemovalCause
 from dagcache.log_limits import LogLimits, report
+from tests.support import probe
 from tests.support.caches import Weighted
 from tests.support.children import fork, outcome
 from tests.support.clock import ManualClock
@@ -398,6 +399,7 @@ def test_a_listener_is_told_why_something_left_though_it_failed_before() -> None
         fail()
 
     cache: DagCache[Any, Any] = DagCache(max_bytes="10MiB", on_removal=listen)
+    probe.time_upkeep(cache, lambda: 0.0)
     for key in range(3):
         cache[key] = key
         del cache[key]
