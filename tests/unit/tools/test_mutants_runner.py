@@ -30,6 +30,7 @@ def checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name in runner.COPIED:
         (tmp_path / name).mkdir()
     (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\npythonpath = ['.']\n")
+    (tmp_path / "dagcache" / "__init__.py").touch()  # a folder without it gives way to an installed package
     (tmp_path / "dagcache" / "sums.py").write_text("def total(one, other):\n    return one + other\n")
     for name, text in TESTS.items():
         (tmp_path / "tests" / name).write_text(text)
