@@ -178,6 +178,12 @@ def weight_models(cache: Cache) -> tuple[LearnedSizer, LearnedSizer]:
     return cache._preparer._learned, cache._preparer._learned_of_thawed
 
 
+def time_walks(cache: Cache, timer: Callable[[], float]) -> None:
+    """Measure the price of walks with another timer, seconds."""
+    for model in weight_models(cache):
+        model._timer = timer
+
+
 def run_while_weighing(cache: Cache, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run an action while this thread holds the lock of the model of loaded values."""
     return cache._preparer._learned._lock.run(action, *args, **kwargs)

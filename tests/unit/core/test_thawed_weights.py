@@ -39,6 +39,7 @@ def small(count: int = 100) -> Swelling:
 def swollen(count: int, **settings: Any) -> DagCache[Any, Any]:
     """A cache of so many values of different weights, all of which were loaded, demoted and thawed."""
     cache, _ = make_cache(sizer=None, **settings)
+    probe.time_walks(cache, lambda: 0.0)  # a busy machine would afford fewer of them
     sizes = random.Random(5)
     for key in range(count):
         cache.get_or_load(key, lambda _: small(sizes.randrange(50, 500)))
