@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
+from dagcache.airflow.configuration_file import airflow_cfg
 from dagcache.airflow.provider_info import OPTIONS, SECTION
 from dagcache.concurrency.time_limit import try_for
 from dagcache.errors import ConfigError
@@ -80,10 +81,8 @@ def _attempt(reporter: Reporter, fact: str, find_out: Callable[[Reporter], None]
 def _connections_as_written() -> list[str]:
     """The connections in the environment and in airflow.cfg, as written: Airflow may fail to read them."""
     found = [value for name, value in os.environ.items() if _CONNECTION in name.lower()]
-    home = os.environ.get("AIRFLOW_HOME", "~/airflow")
-    path = Path(os.environ.get("AIRFLOW_CONFIG", f"{home}/airflow.cfg")).expanduser()
     with suppress(OSError, UnicodeDecodeError):
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = airflow_cfg().read_text(encoding="utf-8").splitlines()
         found += [line.partition("=")[2].strip() for line in lines if _CONNECTION in line.lower()]
     return found
 

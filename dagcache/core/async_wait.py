@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
-from dagcache.core.single_flight import POLL_SECONDS, Flight, FlightResult
+from dagcache.core.single_flight import Flight, FlightResult, pause_until
 
 
 async def wait(flight: Flight, seconds: float | None = None) -> FlightResult | None:
     """The result of a flight, once it is over; None after some seconds."""
     until = None if seconds is None else time.monotonic() + seconds
     while not flight.is_over:
-        pause = POLL_SECONDS if until is None else min(POLL_SECONDS, until - time.monotonic())
+        pause = pause_until(until)
         if pause < 0:
             return None
         await _woken(flight, pause)

@@ -117,8 +117,6 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         breaker: CycleBreaker | Unset | None = UNSET,
         shared: Iterable[object] = (),
     ) -> None:
-        if not (config is None or isinstance(config, CacheConfig)):
-            raise TypeError(f"config = {config!r} is not a CacheConfig; a byte limit is max_bytes={config!r}")
         self.config = _config_of(
             config,
             freezer,
@@ -554,9 +552,10 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         Lookups stay correct: `get_or_load` loads each time, threads that wait for a load get its value, and nothing is
         kept. So a component may end while its threads still look values up.
         """
-        if self._section.run_or_defer(self._close):
-            self._upkeep.free_all()
-        give_back()
+        self._store.closed = (
+            True  # first: a load that ends from now on is not kept, and `clear` removes the earlier ones
+        )
+        self.clear()
 
     @property
     def closed(self) -> bool:
@@ -605,10 +604,6 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
     def _clear(self) -> None:
         self._flights.invalidate_all()
         self._store.clear()
-
-    def _close(self) -> None:
-        self._flights.invalidate_all()
-        self._store.close()
 
     def _resize(self, budget: int) -> None:
         self._store.resize(budget, self._clock())
@@ -678,6 +673,8 @@ def _never_fresh() -> float:
 
 
 def _config_of(config: CacheConfig | None, freezer: object, **settings: Any) -> CacheConfig:
+    if not (config is None or isinstance(config, CacheConfig)):
+        raise TypeError(f"config = {config!r} is not a CacheConfig; a byte limit is max_bytes={config!r}")
     given = {name: value for name, value in settings.items() if value is not UNSET}
     if config is not None and given:
         raise TypeError(f"give a CacheConfig or its fields, not both: {', '.join(given)}")

@@ -122,24 +122,16 @@ class Loads:
                     self._section.run(self._failed, key, flight)
                 raise
             seconds = (self.timer() - started) / len(flights)
-            results, errors = {}, []
+            results: dict[Hashable, FlightResult] = {}
+            refusal: OversizeError | None = None
             for key, flight in flights.items():
-                result = self._offer_or_refuse(key, flight, facts.pop(key), seconds)
-                if isinstance(result, OversizeError):
-                    errors.append(result)
-                else:
-                    results[key] = result
-        if errors:
-            raise errors[0]
+                try:
+                    results[key] = self._offer(key, flight, _SHARED, facts.pop(key), seconds)
+                except OversizeError as error:  # noqa: PERF203 - the other values are offered as well
+                    refusal = refusal or error
+        if refusal is not None:
+            raise refusal
         return results
-
-    def _offer_or_refuse(
-        self, key: Hashable, flight: Flight, facts: Loaded[Any] | None, seconds: float
-    ) -> FlightResult | OversizeError:
-        try:
-            return self._offer(key, flight, _SHARED, facts, seconds)
-        except OversizeError as error:
-            return error
 
     def _offer(
         self, key: Hashable, flight: Flight, request: Request, facts: Loaded[Any] | None, seconds: float

@@ -93,7 +93,7 @@ class Flight:
         """Block until the flight is over, or for some seconds; then None."""
         until = None if seconds is None else time.monotonic() + seconds
         while not self.is_over:
-            pause = POLL_SECONDS if until is None else min(POLL_SECONDS, until - time.monotonic())
+            pause = pause_until(until)
             if pause < 0:
                 return None
             if self._gate.acquire(timeout=pause):
@@ -104,6 +104,14 @@ class Flight:
     def _open(self) -> None:
         with suppress(RuntimeError):  # it is open already
             self._gate.release()
+
+
+def pause_until(until: float | None) -> float:
+    """The seconds that a follower waits before it looks at the leader again; negative if its time is up.
+
+    ``until``: the end of its time, on `time.monotonic`; None: no limit.
+    """
+    return POLL_SECONDS if until is None else min(POLL_SECONDS, until - time.monotonic())
 
 
 # Weak references: the context of a task that a loader starts may outlive the flight, and must not hold its value.

@@ -87,6 +87,7 @@ class Store:
         self.enforce = enforce
         self.unproven_share = unproven_share
         self.closed = False
+        """Whether no value is admitted any more."""
         self._deadlines = Deadlines(ttl if enforce else 0.0)
         # Shorter than the TTL: an entry in use must not expire because its uses go unnoted.
         self._unnoted_seconds = min(FRESH_SECONDS, FRESH_SHARE * self.ttl) if self.ttl else FRESH_SECONDS
@@ -282,11 +283,6 @@ class Store:
     def note_held(self, held: int) -> None:
         """Charge the bytes that callers hold: see `Ledger.note_held`."""
         self.ledger.note_held(held)
-
-    def close(self) -> None:
-        """Remove all entries, and admit none from now on."""
-        self.closed = True
-        self.clear()
 
     def forget_held(self) -> None:
         """Charge nothing for bytes that callers held before."""

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dagcache.cli.shared.airflow_cfg import airflow_cfg, airflow_setting
+from dagcache.airflow.configuration_file import airflow_cfg, airflow_setting
 from dagcache.cli.shared.arguments import byte_counts, number, whole_number
 from dagcache.cli.shared.failure import InputError
 from dagcache.cli.shared.progress import LateBars

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from dagcache.cli.shared.airflow_cfg import airflow_home, airflow_setting
+from dagcache.airflow.configuration_file import airflow_home, airflow_setting
 from dagcache.cli.shared.endpoint import Endpoint
 from dagcache.concurrency.time_limit import ended_within, start
 from dagcache.metrics.file_sd import default_directory
