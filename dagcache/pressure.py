@@ -21,14 +21,12 @@ from __future__ import annotations
 import enum
 import logging
 import math
-import os
-import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeGuard
 
+from dagcache.concurrency.repetition import Repetition, repeat
 from dagcache.config import CacheConfig
 from dagcache.core.cache import DagCache
 from dagcache.errors import ConfigError
@@ -152,7 +150,7 @@ class MemoryPressure:
         self._exceeded = self._moved = self._grown = -math.inf
         self._doubt = 1
         self._floor_reported = False
-        self._watcher: tuple[int, threading.Event] | None = None
+        self._repetition: Repetition | None = None
         self.state = PressureState.OFF
 
     @property
@@ -179,24 +177,18 @@ class MemoryPressure:
         """
         if not _is_number(interval) or not SHORTEST_INTERVAL <= interval <= MAX_SECONDS:
             raise ConfigError("interval", interval, _INTERVALS)
-        if self._watcher is not None and self._watcher[0] == os.getpid():
+        if self._repetition is not None and self._repetition.is_here:
             return
-        stopped = threading.Event()
-        arguments = (weakref.ref(self), stopped, interval)
-        thread = threading.Thread(target=_watch, args=arguments, name="dagcache-pressure", daemon=True)
         try:
-            thread.start()
+            self._repetition = repeat(MemoryPressure.step, self, interval, "dagcache-pressure")
         except RuntimeError as error:  # no more threads, or the interpreter is ending
             _log.warning("memory pressure of cache %r is not monitored: %s", self._name, error)
-            return
-        self._watcher = (os.getpid(), stopped)
-        weakref.finalize(self, _stop, os.getpid(), stopped)
 
     def stop(self) -> None:
         """End the thread; the budget stays as it is."""
-        if self._watcher is not None:
-            _stop(*self._watcher)
-            self._watcher = None
+        if self._repetition is not None:
+            self._repetition.end()
+            self._repetition = None
         self.state = PressureState.OFF
 
     def _step(self) -> PressureState:
@@ -331,17 +323,3 @@ def _share(value: object, setting: str) -> float:
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _stop(pid: int, stopped: threading.Event) -> None:
-    if pid == os.getpid():  # in a forked child, a thread that no longer exists may hold the event's lock
-        stopped.set()
-
-
-def _watch(reference: weakref.ref[MemoryPressure], stopped: threading.Event, interval: float) -> None:
-    while not stopped.wait(interval):
-        pressure = reference()
-        if pressure is None:
-            return
-        pressure.step()
-        del pressure

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any
 from uuid import UUID
 
-from dagcache.airflow import graphs
+from dagcache.airflow import graphs, reporting
 from dagcache.airflow.settings import UNPROVEN_SHARE, Settings
 from dagcache.concurrency.lock import Lock
 from dagcache.concurrency.time_limit import try_for
@@ -58,6 +58,7 @@ class Component:
         self.exposition: MetricsEndpoint | None = None
         self.pressure: MemoryPressure | None = None
         self.recording: Recording | None = None
+        self.reporting: reporting.Reporting | None = None
         self.attribution = AttributionServer(self.cache)
         after_fork_in_child(self._after_fork_in_child)
 
@@ -81,6 +82,8 @@ class Component:
             self.pressure.stop()
         if self.recording is not None:
             self.recording.close()
+        if self.reporting is not None:
+            self.reporting.stop()
 
     def _start_once(self) -> None:
         if self._pid == os.getpid():  # another thread was faster
@@ -98,6 +101,8 @@ class Component:
             self._start_part("metrics", self._expose)
         if settings.gc_freeze:
             self._start_part("gc_freeze", self._freeze_heap)
+        if self._serves and settings.airflow_metrics:
+            self._start_part("Airflow's metrics", self._report_to_airflow)
         if settings.trace:
             self._start_part("trace recording", self._record)
         self._start_part("the start-up log line", self._announce)
@@ -124,6 +129,11 @@ class Component:
             ports=settings.metrics_ports,
             targets=self._targets,
         )
+
+    def _report_to_airflow(self) -> None:
+        if reporting.is_on():
+            self.reporting = reporting.Reporting(self.cache, self.pressure, reporting.client())
+            self.reporting.start(self._settings.airflow_metrics)
 
     def _freeze_heap(self) -> None:
         self._heap = HeapFreeze()
@@ -166,7 +176,7 @@ class Component:
     def _after_fork_in_child(self) -> None:
         self._starting = Lock()
         self._heap = None
-        self.exposition = self.pressure = self.recording = None
+        self.exposition = self.pressure = self.recording = self.reporting = None
 
 
 def _origin(config: CacheConfig) -> str:

@@ -97,6 +97,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "A port, or a range of which each process takes the first free one. 0: no endpoint.",
     ),
     Option(
+        "airflow_metrics",
+        "string",
+        "30",
+        "1m",
+        "Seconds between two reports of the main figures through Airflow's own metrics, if [metrics] turns StatsD,"
+        " Datadog or OpenTelemetry on. 0: no reports.",
+    ),
+    Option(
         "attribution",
         "boolean",
         "True",

@@ -34,6 +34,8 @@ class Settings:
     metrics_host: str
     metrics_ports: tuple[int, ...]
     """The ports to try in turn; empty: no endpoint."""
+    airflow_metrics: float
+    """Seconds between two reports through Airflow's own metrics; 0 = none."""
     attribution: bool
     """Whether to open the per-DAG usage socket."""
     metrics_targets: str
@@ -79,6 +81,7 @@ def read_settings(get: Callable[[str], str | None], component: str, workers: int
         gc_freeze=parse_switch(texts["gc_freeze"], "gc_freeze"),
         metrics_host=texts["metrics_host"].strip(),
         metrics_ports=parse_ports(texts["metrics_port"]),
+        airflow_metrics=parse_seconds(texts["airflow_metrics"], "airflow_metrics"),
         attribution=parse_switch(texts["attribution"], "attribution"),
         metrics_targets=texts["metrics_targets"].strip(),
         trace=texts["trace"].strip(),

@@ -744,24 +744,18 @@ def test_the_thread_ends_with_the_object() -> None:
     assert not thread.is_alive()
 
 
-def test_a_thread_that_wakes_after_the_object_is_gone_ends() -> None:
-    """Between its death and its finaliser."""
-    pressure_module._watch(lambda: None, threading.Event(), 0.001)  # type: ignore[arg-type]
-
-
 def test_a_forked_child_watches_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parent's thread is not there."""
     pressure, parent = watched(lambda: 0), os.getpid()
-    watcher = pressure._watcher
-    assert watcher is not None
+    repetition = pressure._repetition
+    assert repetition is not None
     monkeypatch.setattr(os, "getpid", lambda: -1)
     pressure.stop()
-    assert not watcher[1].is_set()
     pressure.watch(interval=SHORTEST_INTERVAL)
     assert len(watchers()) == 2
     pressure.stop()
     monkeypatch.setattr(os, "getpid", lambda: parent)
-    watcher[1].set()
+    repetition.end()
 
 
 def test_no_more_threads_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,6 +24,8 @@ from dagcache.metrics.ports import parse_ports
 
 PATIENCE = 30.0
 
+OFF = {"metrics_port": "0", "attribution": "False", "airflow_metrics": "0"}
+
 Make = Callable[..., Component]
 
 
@@ -43,7 +45,7 @@ def make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     made: list[Component] = []
 
     def make(*, serves: bool = True, workers: int = 1, **texts: str) -> Component:
-        texts = {"metrics_port": "0", "attribution": "False", "max_bytes": "1MiB", "mode": "observe", **texts}
+        texts = {**OFF, "max_bytes": "1MiB", "mode": "observe", **texts}
         settings = read_settings(texts.get, "scheduler", workers)
         made.append(Component(settings, home=folder, serves=serves))
         return made[-1]

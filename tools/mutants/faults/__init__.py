@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tools.mutants.fault import Fault
-from tools.mutants.faults import accounting, eviction, freezing, leaving, lookups, memory, safety
+from tools.mutants.faults import accounting, eviction, freezing, leaving, lookups, memory, reports, safety
 
 FAULTS: tuple[Fault, ...] = (
     *accounting.FAULTS,
@@ -12,6 +12,7 @@ FAULTS: tuple[Fault, ...] = (
     *eviction.FAULTS,
     *freezing.FAULTS,
     *memory.FAULTS,
+    *reports.FAULTS,
     *safety.FAULTS,
 )
 """All of them. Their names differ."""
