@@ -72,7 +72,8 @@ coverage: airflow-check check ## both of these, and the branch coverage of dagca
 	$(BIN)/coverage report --include='dagcache/airflow/*' --fail-under=98
 	$(BIN)/coverage report --include='dagcache/demo/*' --fail-under=95
 
-wheel-check: $(VENV)/ready ## the contents of sdist and wheel, and the tests against the wheel
+# Without the tests of a second and more: they check the code, of which the wheel has a copy, and not the packaging.
+wheel-check: $(VENV)/ready ## the contents of sdist and wheel, and the tests against the wheel, without the slow ones
 	rm -rf build $(WHEEL_VENV)
 	mkdir -p build/elsewhere build/dist
 	$(BIN)/python -m build --outdir build/dist .
@@ -82,7 +83,7 @@ wheel-check: $(VENV)/ready ## the contents of sdist and wheel, and the tests aga
 	$(WHEEL_VENV)/bin/python -m pip install --quiet "$$(echo build/dist/dagcache-*.whl)[cli,png]" --group test
 	cp -R tests tools benchmarks docs examples *.md LICENSE pyproject.toml build/elsewhere
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -c "import dagcache; assert 'site-packages' in dagcache.__file__, dagcache.__file__"
-	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -m pytest -q
+	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -m pytest -q -m "not slow and not soak"
 
 wheel: $(VENV)/ready ## the package, in dist
 	$(BIN)/python -m build --quiet --wheel --outdir dist .
