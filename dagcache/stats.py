@@ -157,6 +157,18 @@ class EntryInfo(Generic[K_co]):
     """Its place among its family's versions (in Airflow, the version's number)."""
 
 
+@dataclass(frozen=True, slots=True)
+class FamilyCost:
+    """The costs of one family of keys (in Airflow, of a DAG) since the cache was created."""
+
+    loads: int
+    load_seconds: float
+    thaws: int
+    thaw_seconds: float
+    newer_versions: int
+    """The number of times that a load had a greater order than all loads before it (in Airflow: new versions)."""
+
+
 class EntryFacts(NamedTuple):
     """The facts about an entry that explain what its lookups cost. Bytes and seconds."""
 

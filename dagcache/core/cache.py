@@ -52,7 +52,7 @@ from dagcache.log_limits import report
 from dagcache.reclaim.breaker import CycleBreaker, GenericBreaker
 from dagcache.sizing.limits import ACCEPTED, ByteLimit, format_bytes, is_tiny
 from dagcache.sizing.memory import give_back
-from dagcache.stats import CacheStats, EntryInfo, Rejection, RemovalCause
+from dagcache.stats import CacheStats, EntryInfo, FamilyCost, Rejection, RemovalCause
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -533,6 +533,14 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         entries = list(self._current())
         now = self._clock()
         return [entry.info(now) for entry in entries]
+
+    def family_costs(self) -> dict[Hashable, FamilyCost]:
+        """The costs of each family of keys since the cache was created; of at least the 1,024 most expensive ones.
+
+        A family is the first part of what ``version_of`` or `Loaded.version` gives. Loads that failed do not count.
+        """
+        snapshot = self._counts.families.snapshot
+        return snapshot() if self._section.entered() else self._section.run(snapshot)
 
     def check_invariants(self) -> None:
         """Recompute all totals and indexes that are kept incrementally.

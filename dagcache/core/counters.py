@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from dagcache.core.disposal import Disposer
+from dagcache.core.family_costs import FamilyCosts
 from dagcache.core.preparation import Preparer
 from dagcache.core.store import Store
 from dagcache.stats import DURATION_BOUNDS, CacheStats, Rejection, Tally
@@ -25,11 +27,13 @@ class LookupCounts:
     rejections: dict[Rejection, int] = field(default_factory=lambda: dict.fromkeys(Rejection, 0))
     load_seconds: Tally = field(default_factory=lambda: Tally(DURATION_BOUNDS))
     thaw_seconds: Tally = field(default_factory=lambda: Tally(DURATION_BOUNDS))
+    families: FamilyCosts = field(default_factory=FamilyCosts)
 
-    def thawed(self, seconds: float) -> None:
+    def thawed(self, seconds: float, family: Hashable | None) -> None:
         """Count a lookup that thawed a frozen copy."""
         self.hits_frozen += 1
         self.thaw_seconds.observe(seconds)
+        self.families.thawed(family, seconds)
 
     def joined(self, thawing: bool) -> None:
         """Count a lookup that waited for another thread's thaw or load."""

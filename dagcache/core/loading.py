@@ -165,6 +165,8 @@ class Loads:
         self._flights.retire(key, flight)
         self._counts.loads += 1
         self._counts.load_seconds.observe(seconds)
+        if candidate is not None:
+            self._counts.families.loaded(candidate.family, candidate.order, seconds)
         self._watching.report(key, "miss", candidate, seconds)
 
     def _failed(self, key: Hashable, flight: Flight) -> None:

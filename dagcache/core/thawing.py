@@ -101,14 +101,16 @@ class Thaws:
 
     def _served(self, key: Hashable, copy: ThawedCopy, nbytes: int, is_reported: bool) -> None:
         self._store.pass_through(copy.value, nbytes, copy.own_references)
-        self._counts.thawed(copy.seconds)
+        entry = self._store.entries.get(key)
+        self._counts.thawed(copy.seconds, None if entry is None else entry.family)
         if is_reported:
-            self._watching.report(key, "frozen", self._store.entries.get(key), copy.seconds)
+            self._watching.report(key, "frozen", entry, copy.seconds)
 
     def _thawed(self, key: Hashable, flight: Flight, seconds: float) -> None:
         self._flights.retire(key, flight)
-        self._counts.thawed(seconds)
-        self._watching.report(key, "frozen", self._store.entries.get(key), seconds)
+        entry = self._store.entries.get(key)
+        self._counts.thawed(seconds, None if entry is None else entry.family)
+        self._watching.report(key, "frozen", entry, seconds)
 
     def _failed(self, key: Hashable, flight: Flight | None, entry: Entry | None) -> None:
         self._counts.thaw_failures += 1

@@ -16,13 +16,14 @@ def sockets() -> list[Path]:
     return sorted(path for folder in folders.searched() for path in folder.glob("*.sock"))
 
 
-def ask(path: Path, top: int = 20, timeout: float = 3.0) -> dict[str, Any]:
+def ask(path: Path, top: int = 20, timeout: float = 3.0, *, by: str = "bytes") -> dict[str, Any]:
     """The `dagcache.inspection.usage.usage` of the process that listens at ``path``.
 
     Args:
         path: the socket.
         top: the number of DAGs and entries, at most `dagcache.inspection.protocol.MOST`.
         timeout: seconds for the whole exchange.
+        by: one of `dagcache.inspection.usage.ORDERS`.
 
     Raises:
         OSError: no process listens there, access is denied, or the time is over.
@@ -33,7 +34,7 @@ def ask(path: Path, top: int = 20, timeout: float = 3.0) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         connection.connect(os.fspath(path))
-        protocol.send_request(connection, top)
+        protocol.send_request(connection, top, by)
         try:
             return protocol.read_answer(connection, end)
         except ValueError as error:

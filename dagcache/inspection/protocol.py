@@ -1,4 +1,4 @@
-"""The protocol of a usage socket: one line of JSON, ``{"top": 20}``, and one JSON object in return.
+"""The protocol of a usage socket: one line of JSON, ``{"top": 20, "by": "bytes"}``, and one JSON object in return.
 
 Both sides are bounded in bytes and in time, and check what they receive: root may ask processes of other users.
 """
@@ -11,22 +11,35 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
+from dagcache.inspection.usage import ORDERS
+
 MOST = 1000
 """The limit on entries and on DAGs in one answer."""
 
 _ANSWER = {"component": str, "pid": int, "versions": int, "bytes": int, "dags": list, "entries": list}
-_DAG = {"dag_id": (str, type(None)), "versions": int, "live": int, "bytes": int, "idle_seconds": (int, float)}
+_DAG = {
+    "dag_id": (str, type(None)),
+    "versions": int,
+    "live": int,
+    "bytes": int,
+    "idle_seconds": (int, float, type(None)),
+    "loads": int,
+    "load_seconds": (int, float),
+    "thaws": int,
+    "thaw_seconds": (int, float),
+    "newer_versions": int,
+}
 _MOST_REQUEST = 256
 _MOST_ANSWER = 8 * 1024 * 1024
 
 
-def send_request(connection: socket.socket, top: int) -> None:
-    """Ask for the ``top`` largest DAGs and entries."""
-    connection.sendall(json.dumps({"top": top}).encode() + b"\n")
+def send_request(connection: socket.socket, top: int, by: str) -> None:
+    """Ask for the ``top`` first DAGs by one of `dagcache.inspection.usage.ORDERS`, and largest entries."""
+    connection.sendall(json.dumps({"top": top, "by": by}).encode() + b"\n")
 
 
-def read_request(connection: socket.socket, end: float) -> int:
-    """The number of entries that a client asks for, from 1 to `MOST`; ``end`` is in monotonic seconds.
+def read_request(connection: socket.socket, end: float) -> tuple[int, str]:
+    """The number of entries that a client asks for, from 1 to `MOST`, and the order; ``end`` is in monotonic seconds.
 
     Raises:
         OSError: the client has left, or the time is over.
@@ -40,7 +53,10 @@ def read_request(connection: socket.socket, end: float) -> int:
     top = request.get("top") if isinstance(request, dict) else None
     if not isinstance(top, int):
         raise ValueError("no number of entries")
-    return max(1, min(top, MOST))
+    by = request.get("by", ORDERS[0])
+    if by not in ORDERS:
+        raise ValueError("no such order")
+    return max(1, min(top, MOST)), by
 
 
 def send_answer(connection: socket.socket, report: Mapping[str, Any], end: float) -> None:

@@ -164,8 +164,8 @@ def _answer(connection: socket.socket, cache: DagCache[Any, Any], end: float) ->
             message = "per-DAG usage of cache %r was refused to another user"
             report("attribution, other user", message, cache.config.name, level=logging.WARNING)
             return
-        top = protocol.read_request(connection, end)
-        protocol.send_answer(connection, usage(cache, top), end)
+        top, by = protocol.read_request(connection, end)
+        protocol.send_answer(connection, usage(cache, top, by), end)
     except (OSError, ValueError):  # the client left, was too slow, or sent no request
         pass
     except Exception as error:

@@ -25,6 +25,7 @@ from dagcache.cli.top.layout import layout
 from dagcache.cli.top.polling import Endpoints, PolledEndpoint, targets_directory
 from dagcache.inspection import client
 from dagcache.inspection.protocol import MOST
+from dagcache.inspection.usage import ORDERS
 
 HELP = "live view of running caches, and of the DAGs that fill them"
 EXAMPLE = "dagcache top --url http://localhost:11780/metrics --dags"
@@ -56,7 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=_DAGS,
         default=0,
         metavar="N",
-        help=f"also the N DAGs with the most bytes in the caches of this machine (default: {_DAGS})",
+        help=f"also the N first DAGs in the caches of this machine (default: {_DAGS})",
+    )
+    parser.add_argument(
+        "--sort",
+        choices=ORDERS,
+        default=ORDERS[0],
+        help="the figure by which DAGs are sorted, the largest first (default: bytes); costs are since the start",
     )
 
 
@@ -88,6 +95,7 @@ class Top:
         self._sleep = sleep
         self._interval: float = options.interval
         self._dags: int = options.dags
+        self._sort: str = options.sort
         self._endpoints = Endpoints(_listed(options))
         self._history = History()
         self._answered = False
@@ -156,7 +164,7 @@ class Top:
         answers = []
         for path in client.sockets() if self._dags else ():
             with suppress(OSError, ValueError):
-                answers.append(client.ask(path, self._dags))
+                answers.append(client.ask(path, self._dags, by=self._sort))
         self._answered = self._answered or bool(answers)
         return answers
 

@@ -16,7 +16,20 @@ from dagcache.sizing.limits import format_bytes, format_limit
 
 _LABEL = 10
 _BAR = 30
-_DAG_COLUMNS = 42  # without the name
+_DAG_WIDTHS = {
+    "versions": 8,
+    "live": 4,
+    "bytes": 10,
+    "share": 6,
+    "idle": 7,
+    "loads": 6,
+    "load s": 7,
+    "thaws": 7,
+    "thaw s": 7,
+}
+_DAG_HEADER = {name: name for name in _DAG_WIDTHS}
+_WIDE_ONLY = ("share", "idle")
+_LEAST_NAME = 12
 
 
 def layout(
@@ -146,16 +159,33 @@ def _memory(now: Snapshot) -> str:
 
 def _dag_lines(answer: Mapping[str, Any], columns: int) -> list[Line]:
     held = f"{answer['versions']} versions, {format_bytes(answer['bytes'])}"
-    name = max(12, min(60, columns - _DAG_COLUMNS))
-    header = f"{'dag':<{name}} {'versions':>8} {'live':>5} {'bytes':>11} {'share':>6} {'idle':>7}"
+    is_wide = columns - len(_cells(_DAG_HEADER, is_wide=True)) >= 2 * _LEAST_NAME
+    name = max(_LEAST_NAME, min(60, columns - len(_cells(_DAG_HEADER, is_wide=is_wide))))
+    shown = [_dag_row(dag, answer["bytes"], is_wide=is_wide) for dag in answer["dags"]]
+    header = f"{'dag':<{name}}{_cells(_DAG_HEADER, is_wide=is_wide)}"
     lines = [Line(plain(f"{answer['component']}, process {answer['pid']}: {held}"), "title"), Line(header, "dim")]
-    for dag in answer["dags"]:
-        share = dag["bytes"] / (answer["bytes"] or 1)
-        shown = _fit(plain(dag["dag_id"] or "(unknown)"), name)
-        idle = format_seconds(dag["idle_seconds"])
-        counts = f"{dag['versions']:>8} {dag['live']:>5} {format_bytes(dag['bytes']):>11}"
-        lines.append(Line(f"{shown:<{name}} {counts} {share:>6.1%} {idle:>7}"))
+    for dag, row in zip(answer["dags"], shown, strict=True):
+        lines.append(Line(f"{_fit(plain(dag['dag_id'] or '(unknown)'), name):<{name}}{row}"))
     return lines
+
+
+def _dag_row(dag: Mapping[str, Any], whole: int, *, is_wide: bool) -> str:
+    cells = {
+        "versions": f"{dag['versions']}",
+        "live": f"{dag['live']}",
+        "bytes": format_bytes(dag["bytes"]),
+        "share": f"{dag['bytes'] / (whole or 1):.1%}",
+        "idle": "-" if dag["idle_seconds"] is None else format_seconds(dag["idle_seconds"]),
+        "loads": f"{dag['loads']}",
+        "load s": f"{dag['load_seconds']:.2f}",
+        "thaws": f"{dag['thaws']}",
+        "thaw s": f"{dag['thaw_seconds']:.2f}",
+    }
+    return _cells(cells, is_wide=is_wide)
+
+
+def _cells(cells: Mapping[str, str], *, is_wide: bool) -> str:
+    return "".join(f" {cells[name]:>{_DAG_WIDTHS[name]}}" for name in _DAG_WIDTHS if is_wide or name not in _WIDE_ONLY)
 
 
 def _fit(text: str, columns: int) -> str:

@@ -499,14 +499,23 @@ def seen(component: str = "scheduler", **changes: Any) -> Component:
     return Component(component, "http://127.0.0.1:11780/metrics", True, shown, verdict(shown))
 
 
+COSTS = {"loads": 61, "load_seconds": 7.3219, "thaws": 12345, "thaw_seconds": 1.5, "newer_versions": 59}
 DAGS = {
     "component": "scheduler",
     "pid": 4711,
     "versions": 100,
     "bytes": 40 * MIB,
     "dags": [
-        {"dag_id": "etl_" + "x" * 80, "versions": 60, "live": 7, "bytes": 30 * MIB, "hits": 9, "idle_seconds": 0.4},
-        {"dag_id": None, "versions": 1, "live": 0, "bytes": 10 * MIB, "hits": 0, "idle_seconds": 9000.0},
+        {
+            "dag_id": "etl_" + "x" * 80,
+            "versions": 60,
+            "live": 7,
+            "bytes": 30 * MIB,
+            "hits": 9,
+            "idle_seconds": 0.4,
+            **COSTS,
+        },
+        {"dag_id": None, "versions": 1, "live": 0, "bytes": 10 * MIB, "hits": 0, "idle_seconds": None, **COSTS},
     ],
 }
 
@@ -564,9 +573,17 @@ def test_one_component_and_its_dags_fit_a_small_terminal() -> None:
     assert texts[0] == "scheduler  http://127.0.0.1:11780/metrics  dagcache 0.1.0"
     assert texts[1] == "verdict   working: 100.0% of lookups need no load; thaws take 5.7% of a core"
     assert drawn[1].kind == "good"
-    assert texts[-3].split() == ["dag", "versions", "live", "bytes", "share", "idle"]
-    assert texts[-2].split()[1:] == ["60", "7", "30.0", "MiB", "75.0%", "0.4", "s"]
-    assert texts[-1].split() == ["(unknown)", "1", "0", "10.0", "MiB", "25.0%", "2", "h"]
+    assert texts[-3].split() == ["dag", "versions", "live", "bytes", "loads", "load", "s", "thaws", "thaw", "s"]
+    assert texts[-2].split()[1:] == ["60", "7", "30.0", "MiB", "61", "7.32", "12345", "1.50"]
+    assert texts[-1].split() == ["(unknown)", "1", "0", "10.0", "MiB", "61", "7.32", "12345", "1.50"]
+
+
+def test_a_wide_terminal_also_has_the_share_and_the_idle_time_of_dags() -> None:
+    """A DAG that is not in the cache has no idle time."""
+    texts = [line.text for line in layout([seen()], [DAGS], [], columns=120, lines=24)]
+    assert max(map(len, texts)) <= 120
+    assert texts[-2].split()[3:8] == ["30.0", "MiB", "75.0%", "0.4", "s"]
+    assert texts[-1].split()[3:7] == ["10.0", "MiB", "25.0%", "-"]
 
 
 def test_a_long_verdict_is_wrapped() -> None:
@@ -686,6 +703,9 @@ def test_the_dags_that_fill_the_caches_are_shown(
     assert main(["top", "--json", "--interval", "0.1", "--dags"]) == 0  # without any endpoint
     (answer,) = json.loads(capsys.readouterr().out)["dags"]
     assert {dag["dag_id"] for dag in answer["dags"]} == {"dag_0", "dag_1", "dag_2"}
+    assert main(["top", "--json", "--interval", "0.1", "--dags", "--sort", "versions"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)["dags"]
+    assert answer["by"] == "versions"
     telling.close()
 
 

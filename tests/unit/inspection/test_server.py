@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from dagcache import DagCache
+from dagcache import DagCache, Loaded
 from dagcache.inspection import server as server_module
 from dagcache.inspection.client import ask
 from dagcache.inspection.protocol import MOST
 from dagcache.inspection.server import AttributionServer
-from tests.support.caches import make_cache
+from tests.support.caches import Weighted, make_cache
 from tests.unit.inspection.conftest import PATIENCE, path_of
 from tests.unit.inspection.test_client import FLAWED
 
@@ -47,13 +47,28 @@ def test_the_number_of_entries_is_bounded(
 ) -> None:
     tops: list[int] = []
 
-    def noted(_cache: object, top: int) -> dict[str, Any]:
+    def noted(_cache: object, top: int, _by: str) -> dict[str, Any]:
         tops.append(top)
         return {**FLAWED, "dags": []}
 
     monkeypatch.setattr(server_module, "usage", noted)
     ask(path_of(server), asked)
     assert tops == [given]
+
+
+def test_the_order_of_the_request_is_that_of_the_answer(server: AttributionServer, cache: DagCache[Any, Any]) -> None:
+    """Costs of a DAG that is not resident count, too."""
+    cache.get_or_load(5, lambda key: Loaded(Weighted(key), version=("gone", 1)))
+    del cache[5]
+    answer = ask(path_of(server), 1, by="loads")
+    assert answer["by"] == "loads"
+    assert [(dag["dag_id"], dag["loads"], dag["bytes"]) for dag in answer["dags"]] == [("gone", 1, 0)]
+
+
+def test_a_request_for_another_order_gets_no_answer(server: AttributionServer) -> None:
+    """The name comes from another process."""
+    with pytest.raises((OSError, ValueError)):
+        ask(path_of(server), 1, by="dag_id")
 
 
 def test_only_the_owner_can_reach_the_socket(server: AttributionServer, folder: Path) -> None:

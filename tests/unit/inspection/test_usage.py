@@ -6,8 +6,10 @@ import json
 import os
 from typing import Any
 
-from dagcache import DagCache
-from dagcache.inspection.usage import usage
+import pytest
+
+from dagcache import DagCache, Loaded
+from dagcache.inspection.usage import ORDERS, usage
 from tests.support.caches import KIB, Weighted, make_cache
 
 
@@ -45,3 +47,24 @@ def test_a_version_that_is_frozen_only_is_named_as_well() -> None:
 
 def test_an_answer_is_json_of_plain_values(cache: DagCache[Any, Any]) -> None:
     assert json.loads(json.dumps(usage(cache))) == usage(cache)
+
+
+def test_costs_are_those_of_all_versions_since_the_start(cache: DagCache[Any, Any]) -> None:
+    """Also of a DAG without a resident version; assigned values cost nothing."""
+    for order in (1, 2, 3):
+        cache.get_or_load(10 + order, lambda key: Loaded(Weighted(key), version=("churn", key)))
+        del cache[10 + order]
+    found = {dag["dag_id"]: dag for dag in usage(cache)["dags"]}
+    assert (found["churn"]["loads"], found["churn"]["newer_versions"], found["churn"]["versions"]) == (3, 2, 0)
+    assert found["churn"]["idle_seconds"] is None
+    assert found["etl"]["loads"] == 0
+    cache.check_invariants()
+
+
+@pytest.mark.parametrize("by", ORDERS)
+def test_dags_are_sorted_by_the_figure_that_is_asked_for(cache: DagCache[Any, Any], by: str) -> None:
+    """The largest first."""
+    cache.get_or_load(20, lambda key: Loaded(Weighted(key), version=("churn", 1)))
+    figures = [dag[by] for dag in usage(cache, by=by)["dags"]]
+    assert figures == sorted(figures, reverse=True)
+    assert figures[0] > 0 or by in ("thaws", "thaw_seconds", "newer_versions")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.mutants.fault import Fault, drop
+from tools.mutants.fault import Fault, drop, replace
 
 _REPORTING_TESTS = ("unit/airflow/test_reporting.py",)
 
@@ -13,6 +13,20 @@ FAULTS = (
         "Reporting._due",
         drop("self._counted[A.name] = B"),
         _REPORTING_TESTS,
+    ),
+    Fault(
+        "the most expensive families are dropped first",
+        "dagcache.core.family_costs",
+        "FamilyCosts._of",
+        replace("nlargest(...)", "list(self._costs.items())[-MOST:]"),
+        ("unit/core/test_family_costs.py",),
+    ),
+    Fault(
+        "a private copy is no thaw of its family",
+        "dagcache.core.thawing",
+        "Thaws._served",
+        replace("None if A is None else A.family", "None"),
+        ("unit/core/test_family_costs.py",),
     ),
     Fault(
         "a repeated action keeps its owner alive",
