@@ -10,8 +10,9 @@ from dagcache.core.clock import SteadyClock
 from dagcache.core.counters import LookupCounts
 from dagcache.core.entry import Entry
 from dagcache.core.request import Request
-from dagcache.core.single_flight import ABSENT, Flight, FlightResult, Flights, Wait
+from dagcache.core.single_flight import ABSENT, Flight, FlightResult, Flights
 from dagcache.core.store import Store
+from dagcache.core.waits import WAITS, Wait, running
 from dagcache.core.watching import Watching
 
 
@@ -96,7 +97,7 @@ class Decisions:
         """The step of a lookup while another thread thaws or loads its key."""
         if request.is_late:
             return step, entry  # on its own: not registered, so the result is not kept
-        wait = self._flights.follow(other, blocks=request.blocks)
+        wait = WAITS.begin(other, running(), blocks=request.blocks)
         if wait is Wait.NOTED:
             return Step.FOLLOW, other
         if other.thawing:

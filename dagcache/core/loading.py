@@ -13,8 +13,9 @@ from dagcache.core.loaded import Loaded, facts_of
 from dagcache.core.offering import Offers
 from dagcache.core.preparation import Preparer
 from dagcache.core.request import Request
-from dagcache.core.single_flight import ABSENT, Flight, FlightResult, Flights, leading
+from dagcache.core.single_flight import ABSENT, Flight, FlightResult, Flights
 from dagcache.core.store import Store
+from dagcache.core.waits import leading
 from dagcache.core.watching import Watching
 from dagcache.errors import OversizeError
 from dagcache.log_limits import report
