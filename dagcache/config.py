@@ -37,6 +37,8 @@ class CacheConfig:
     """The byte limit: ``"512MiB"``, ``"1.5GB"``, ``268435456``, ``"25%"`` of `memory_limit`; 0 = unbounded."""
     ttl: float
     """Idle seconds after which an entry leaves; 0 = never."""
+    negative_ttl: float
+    """Seconds for which a lookup remembers that its loader found no value; 0 = it does not."""
     name: str
     """The name of the cache in logs, statistics and metrics."""
     mode: Mode
@@ -59,6 +61,7 @@ class CacheConfig:
         *,
         max_bytes: ByteLimit | str | int = "25%",
         ttl: float | str | timedelta = DEFAULT_TTL,
+        negative_ttl: float | str | timedelta = 0,
         name: str = "default",
         mode: str = "enforce",
         frozen: bool | str = True,
@@ -70,6 +73,7 @@ class CacheConfig:
         assign = object.__setattr__  # the value is frozen only after this
         assign(self, "max_bytes", ByteLimit.parse(max_bytes, setting="max_bytes"))
         assign(self, "ttl", parse_seconds(ttl, setting="ttl"))
+        assign(self, "negative_ttl", parse_seconds(negative_ttl, setting="negative_ttl"))
         assign(self, "name", _text(name, "name"))
         assign(self, "mode", _choice(mode, "mode", ("enforce", "observe")))
         assign(self, "frozen", parse_switch(frozen, "frozen"))

@@ -81,6 +81,11 @@ class Decisions:
             counts.absent += 1
             self._watching.report(key, "absent")
             return Step.ABSENT, ABSENT
+        if entry is None and not request.finds and store.absences.has(key, now):
+            counts.absent += 1
+            counts.absent_known += 1
+            self._watching.report(key, "absent")
+            return Step.ABSENT, ABSENT
         if request.private and entry is not None:
             return Step.LOAD, None  # the live copy belongs to the other callers; the load is not registered
         step = Step.LOAD if entry is None else Step.THAW

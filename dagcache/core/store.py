@@ -45,6 +45,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dagcache.core.absences import Absences
 from dagcache.core.entry import FRESH_SECONDS, FRESH_SHARE, Candidate, Entry, FrozenCopy, LiveCopy
 from dagcache.core.expiry import Deadlines
 from dagcache.core.ledger import UNLIMITED, Ledger
@@ -79,11 +80,20 @@ class Store:
     The dictionaries `entries` and `live` may be read at any time, without the lock.
     """
 
-    def __init__(self, *, budget: int = 0, ttl: float = 0.0, enforce: bool = True, unproven_share: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        budget: int = 0,
+        ttl: float = 0.0,
+        negative_ttl: float = 0.0,
+        enforce: bool = True,
+        unproven_share: float = 1.0,
+    ) -> None:
         self.entries: dict[Hashable, Entry] = {}
         self.live: dict[Hashable, LiveCopy] = {}
         self.counts = StoreCounts()
         self.ledger = Ledger(budget, enforce=enforce)
+        self.absences = Absences(negative_ttl, self.ledger)
         self.enforce = enforce
         self.unproven_share = unproven_share
         self.closed = False
@@ -175,6 +185,7 @@ class Store:
         A previous entry under its key leaves in any case, so that no older value looks current after a rejection. The
         object of a private value belongs to the caller: only the frozen form is kept.
         """
+        self.absences.forget(candidate.key)
         entry = Entry(candidate, self._policy_clock.at(now))
         previous = self.entries.get(candidate.key)
         if previous is not None:
@@ -231,10 +242,17 @@ class Store:
         self.ledger.enter(entry)
         self._make_room(0, now)
 
+    def note_absence(self, key: Hashable, key_bytes: int, now: float) -> None:
+        """Remember that a load of a key found no value; residents make room for the record."""
+        if not self.closed:
+            self.absences.note(key, key_bytes, now)
+            self._make_room(0, now)
+
     # ---- removal ----
 
     def remove(self, key: Hashable, cause: RemovalCause, now: float) -> bool:
-        """Remove the entry under a key; return False if there was none, or it had expired."""
+        """Remove the entry under a key; return False if there was none, or it had expired. Ends a known absence too."""
+        self.absences.forget(key)
         entry = self.entries.get(key)
         if entry is None:
             return False
@@ -253,7 +271,8 @@ class Store:
         self._demote(entry, copy)
 
     def clear(self) -> int:
-        """Remove all entries and ghosts; return the number of entries."""
+        """Remove all entries, ghosts and known absences; return the number of entries."""
+        self.absences.clear()
         gone = list(self.entries.values())
         for entry in gone:
             self._remove(entry, RemovalCause.EXPLICIT)
@@ -271,6 +290,7 @@ class Store:
     def resize(self, budget: int, now: float) -> None:
         """Set the budget, in bytes; 0 = unbounded. Copies that no longer fit leave, live copies first."""
         self.ledger.set_budget(budget)
+        self.absences.trim()
         self._make_room(0, now)
 
     def settle(self, held: int, now: float) -> bool:
@@ -305,6 +325,7 @@ class Store:
         self._frozen_policy.clear()
         self._version_index.clear()
         self.live.clear()
+        self.absences.clear()
         self.ledger.rebuild(entries)
         time = self._policy_clock.at(now)
         for entry in entries:
@@ -328,6 +349,7 @@ class Store:
         assert set(self._frozen_policy) == {entry.frozen for entry in entries if entry.frozen is not None}
         assert len(self._ghosts) <= self._ghost_limit()
         self.ledger.check_invariants(entries)
+        self.absences.check_invariants()
         self._live_policy.check_invariants()
         self._frozen_policy.check_invariants()
         self._deadlines.check_invariants(entries)

@@ -146,6 +146,20 @@ FAULTS = (
         ("unit/core/test_bulk.py",),
     ),
     Fault(
+        "a key counts as absent after a value was assigned and has left",
+        "dagcache.core.store",
+        "Store.admit",
+        drop("self.absences.forget(...)"),
+        ("unit/core/test_absences.py",),
+    ),
+    Fault(
+        "a load that was overtaken leaves an absence",
+        "dagcache.core.loading",
+        "Loads._absent",
+        replace("self._flights.retire(A, B) and C", "(self._flights.retire(A, B), C)[1]"),
+        ("unit/core/test_absences.py",),
+    ),
+    Fault(
         "a closed cache keeps values",
         "dagcache.core.store",
         "Store._offer_to_tiers",
