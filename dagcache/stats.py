@@ -25,11 +25,12 @@ that is given up while its frozen copy stays is a *demotion* and no removal. A l
 *rejection*, by one of the reasons of `Rejection`.
 
 **Bytes.** ``live_bytes + frozen_bytes + overhead_bytes`` is the weight of the residents, and of the records of absent
-keys; the budget bounds it at every moment. ``waiting_bytes`` is the weight of values that left (demoted, removed, or served and not kept) and are not freed
-yet, because a caller holds them or because their turn has not come. After each call the sum of the four,
-``total_bytes``, is within the budget, if callers hold at most a quarter of it. Held bytes beyond that are in the sum,
-and take no room from the residents, because evicting cannot free them. ``serialized_bytes`` is the serialised length of
-the same entries, as stated by the loaders; 0 for those without a statement.
+keys; the budget bounds it at every moment. ``waiting_bytes`` is the weight of values that left (demoted, removed, or
+served and not kept) and are not freed yet, because a caller holds them or because their turn has not come. After each
+call the sum of the four, ``total_bytes``, is within the budget, if callers hold at most a quarter of it. Held bytes
+beyond that are in the sum, and take no room from the residents, because evicting cannot free them.
+``serialized_bytes`` is the serialised length of the same entries, as stated by the loaders; 0 for those without a
+statement.
 
 **Values that left.** Each of them was taken apart (``taken_apart``), died when its holders dropped it (``died``), was
 left to the collector (``unbroken_cycles``), or waits (``waiting``).
