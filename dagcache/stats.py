@@ -65,7 +65,7 @@ class RemovalCause(enum.Enum):
     SIZE = "size"
     """Its bytes were needed for others, or the budget shrank."""
     EXPIRED = "expired"
-    """It was not looked up for longer than the TTL."""
+    """It was not looked up for longer than the TTL, or was older than ``max_age``."""
     REPLACED = "replaced"
     """A new value was assigned to its key."""
     EXPLICIT = "explicit"

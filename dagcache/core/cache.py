@@ -75,8 +75,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
 
     Args:
         config: the settings, instead of keywords.
-        max_bytes, ttl, negative_ttl, name, mode, frozen, oversize, memory_limit, workers, unproven_share: fields of
-            `CacheConfig`.
+        max_bytes, ttl, max_age, jitter, negative_ttl, name, mode, frozen, oversize, memory_limit, workers,
+            unproven_share: fields of `CacheConfig`.
         sizer: ``sizer(value) -> bytes`` replaces the built-in weighing. It is called when a value comes in, and now and
             then by a thread that looks the value up, while other threads may use it.
         freezer: how values are frozen. None is another way to write ``frozen=False``, which `config` shows.
@@ -103,6 +103,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         *,
         max_bytes: ByteLimit | str | int | Unset = UNSET,
         ttl: float | str | timedelta | Unset = UNSET,
+        max_age: float | str | timedelta | Unset = UNSET,
+        jitter: float | str | Unset = UNSET,
         negative_ttl: float | str | timedelta | Unset = UNSET,
         name: str | Unset = UNSET,
         mode: str | Unset = UNSET,
@@ -124,6 +126,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             freezer,
             max_bytes=max_bytes,
             ttl=ttl,
+            max_age=max_age,
+            jitter=jitter,
             negative_ttl=negative_ttl,
             name=name,
             mode=mode,
@@ -158,6 +162,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         self._store = Store(
             budget=budget,
             ttl=self.config.ttl,
+            max_age=self.config.max_age,
+            jitter=self.config.jitter,
             negative_ttl=self.config.negative_ttl,
             enforce=enforce,
             unproven_share=self.config.unproven_share,
@@ -469,7 +475,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         give_back()
 
     def expire(self) -> int:
-        """Remove all entries that have been idle for longer than the TTL; the number of them.
+        """Remove all entries that have been idle for longer than the TTL or are too old; the number of them.
 
         Lookups, `len`, iteration and `stats` remove some as well, for a few milliseconds at most, so no timer needs to
         call this.

@@ -201,7 +201,8 @@ class Lookups:
     def _withdraw(self, key: Hashable) -> FlightResult:
         entry = self._store.find(key, self._clock())
         if entry is None:
-            self.delete(key, RemovalCause.EXPLICIT)
+            self._flights.invalidate(key)
+            self._store.absences.forget(key)
             self._counts.absent += 1
             return ABSENT
         live, frozen = entry.live, entry.frozen

@@ -85,6 +85,8 @@ class Store:
         *,
         budget: int = 0,
         ttl: float = 0.0,
+        max_age: float = 0.0,
+        jitter: float = 0.0,
         negative_ttl: float = 0.0,
         enforce: bool = True,
         unproven_share: float = 1.0,
@@ -98,9 +100,10 @@ class Store:
         self.unproven_share = unproven_share
         self.closed = False
         """Whether no value is admitted any more."""
-        self._deadlines = Deadlines(ttl if enforce else 0.0)
+        self._deadlines = Deadlines(ttl, max_age, jitter) if enforce else Deadlines(0.0)
         # Shorter than the TTL: an entry in use must not expire because its uses go unnoted.
-        self._unnoted_seconds = min(FRESH_SECONDS, FRESH_SHARE * self.ttl) if self.ttl else FRESH_SECONDS
+        shortest = (1 - jitter) * ttl if enforce else 0.0
+        self._unnoted_seconds = min(FRESH_SECONDS, FRESH_SHARE * shortest) if shortest else FRESH_SECONDS
         self._version_index = VersionIndex()
         self._ghosts = Ghosts()
         self._live_policy = Policy()
@@ -111,11 +114,6 @@ class Store:
         self._policy_clock = PolicyClock()
 
     # ---- looking ----
-
-    @property
-    def ttl(self) -> float:
-        """Idle seconds after which an entry leaves; 0 = never."""
-        return self._deadlines.ttl
 
     @property
     def next_due(self) -> float:
@@ -137,14 +135,14 @@ class Store:
         return self.ledger.exceeds(held, due)
 
     def find(self, key: Hashable, now: float) -> Entry | None:
-        """Return the entry under a key and note its use; an entry idle beyond the TTL is removed instead."""
+        """Return the entry under a key and note its use; an expired entry is removed instead."""
         entry = self.entries.get(key)
         if entry is None or not self.use(entry, now):
             return None
         return entry
 
     def use(self, entry: Entry, now: float) -> bool:
-        """Note a use of a resident entry; return False if it was idle beyond the TTL and is now removed."""
+        """Note a use of a resident entry; return False if it had expired and is now removed."""
         if self._deadlines.expired(entry, now):
             self._remove(entry, RemovalCause.EXPIRED)
             return False
@@ -164,7 +162,7 @@ class Store:
         return True
 
     def expired(self, entry: Entry, now: float) -> bool:
-        """Whether an entry has been idle for longer than the TTL."""
+        """Whether an entry has been idle for longer than the TTL, or is older than the greatest age."""
         return self._deadlines.expired(entry, now)
 
     def next_victim(self, now: float) -> Entry | None:
@@ -187,6 +185,7 @@ class Store:
         """
         self.absences.forget(candidate.key)
         entry = Entry(candidate, self._policy_clock.at(now))
+        self._deadlines.begin(entry, now)
         previous = self.entries.get(candidate.key)
         if previous is not None:
             entry.inherit(previous)
@@ -281,7 +280,7 @@ class Store:
         return len(gone)
 
     def expire(self, now: float, limit: int) -> int:
-        """Remove entries idle beyond the TTL, looking at up to `limit` entries; return the number removed."""
+        """Remove expired entries, looking at up to `limit` entries; return the number removed."""
         gone = list(self._deadlines.due(now, self._is_resident, limit))
         for entry in gone:
             self._remove(entry, RemovalCause.EXPIRED)
@@ -364,7 +363,8 @@ class Store:
     def _defer_noting(self, copy: LiveCopy, now: float) -> None:
         """Skip the noting of hits for a moment; not on probation, where the policy counts every use."""
         copy.uses += 1
-        copy.fresh = 0.0 if copy.on_probation else now + self._unnoted_seconds
+        fresh, expires = now + self._unnoted_seconds, copy.entry.expires
+        copy.fresh = 0.0 if copy.on_probation else fresh if fresh < expires else expires
 
     def _is_resident(self, entry: Entry) -> bool:
         return self.entries.get(entry.key) is entry
