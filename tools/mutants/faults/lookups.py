@@ -141,8 +141,8 @@ FAULTS = (
     Fault(
         "a bulk lookup loads a key that another thread loads",
         "dagcache.core.bulk",
-        "BulkLookups._claim",
-        replace("A and self._flights.get(B) is None", "A"),
+        "BulkLookups._is_to_be_loaded",
+        replace("self._flights.get(A) is None and B", "B"),
         ("unit/core/test_bulk.py",),
     ),
     Fault(
