@@ -37,6 +37,12 @@ class CacheConfig:
     """The byte limit: ``"512MiB"``, ``"1.5GB"``, ``268435456``, ``"25%"`` of `memory_limit`; 0 = unbounded."""
     ttl: float
     """Idle seconds after which an entry leaves; 0 = never."""
+    max_age: float
+    """Seconds after its load or assignment after which an entry leaves, used or not; 0 = never."""
+    jitter: float
+    """A share, 0.0 to 0.5: `ttl` and `max_age` of each entry are shorter by a random part of it."""
+    negative_ttl: float
+    """Seconds for which a lookup remembers that its loader found no value; 0 = it does not."""
     name: str
     """The name of the cache in logs, statistics and metrics."""
     mode: Mode
@@ -59,6 +65,9 @@ class CacheConfig:
         *,
         max_bytes: ByteLimit | str | int = "25%",
         ttl: float | str | timedelta = DEFAULT_TTL,
+        max_age: float | str | timedelta = 0,
+        jitter: float | str = 0.0,
+        negative_ttl: float | str | timedelta = 0,
         name: str = "default",
         mode: str = "enforce",
         frozen: bool | str = True,
@@ -70,6 +79,9 @@ class CacheConfig:
         assign = object.__setattr__  # the value is frozen only after this
         assign(self, "max_bytes", ByteLimit.parse(max_bytes, setting="max_bytes"))
         assign(self, "ttl", parse_seconds(ttl, setting="ttl"))
+        assign(self, "max_age", parse_seconds(max_age, setting="max_age"))
+        assign(self, "jitter", _share(jitter, "jitter", most=0.5))
+        assign(self, "negative_ttl", parse_seconds(negative_ttl, setting="negative_ttl"))
         assign(self, "name", _text(name, "name"))
         assign(self, "mode", _choice(mode, "mode", ("enforce", "observe")))
         assign(self, "frozen", parse_switch(frozen, "frozen"))
@@ -168,11 +180,11 @@ def _count(value: object, setting: str) -> int:
     return int(text)
 
 
-def _share(value: object, setting: str) -> float:
+def _share(value: object, setting: str, most: float = 1.0) -> float:
     try:
         share = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else -1.0
     except (ValueError, OverflowError):
         share = -1.0
-    if not 0 <= share <= 1:
-        raise ConfigError(setting, value, "a number from 0.0 to 1.0")
+    if not 0 <= share <= most:
+        raise ConfigError(setting, value, f"a number from 0.0 to {most}")
     return share

@@ -14,7 +14,8 @@ So ``hits_live + hits_frozen + misses`` is exactly the number of lookups, with a
 - *load*: this lookup ran its loader, and the loader returned a value;
 - *load failure*: this lookup ran its loader, and the loader raised;
 - *join*: another thread was loading the key already, and this lookup shares its value;
-- *absent*: nothing to load: the loader returned ``None``, or the lookup had none.
+- *absent*: nothing to load: the loader returned ``None``, or the lookup had none, or the key was known to have no value
+  (``negative_ttl``). The last ones are counted in ``absent_known`` as well.
 
 A lookup is not counted if it is interrupted (``KeyboardInterrupt`` and similar), refused because it would wait for
 itself, or short of the memory for a thaw (``MemoryError``; the entry stays, unless the lookup is a ``pop``).
@@ -23,12 +24,13 @@ itself, or short of the memory for a thaw (``MemoryError``; the entry stays, unl
 that is given up while its frozen copy stays is a *demotion* and no removal. A loaded value that was never admitted is a
 *rejection*, by one of the reasons of `Rejection`.
 
-**Bytes.** ``live_bytes + frozen_bytes + overhead_bytes`` is the weight of the residents; the budget bounds it at every
-moment. ``waiting_bytes`` is the weight of values that left (demoted, removed, or served and not kept) and are not freed
-yet, because a caller holds them or because their turn has not come. After each call the sum of the four,
-``total_bytes``, is within the budget, if callers hold at most a quarter of it. Held bytes beyond that are in the sum,
-and take no room from the residents, because evicting cannot free them. ``serialized_bytes`` is the serialised length of
-the same entries, as stated by the loaders; 0 for those without a statement.
+**Bytes.** ``live_bytes + frozen_bytes + overhead_bytes`` is the weight of the residents, and of the records of absent
+keys; the budget bounds it at every moment. ``waiting_bytes`` is the weight of values that left (demoted, removed, or
+served and not kept) and are not freed yet, because a caller holds them or because their turn has not come. After each
+call the sum of the four, ``total_bytes``, is within the budget, if callers hold at most a quarter of it. Held bytes
+beyond that are in the sum, and take no room from the residents, because evicting cannot free them.
+``serialized_bytes`` is the serialised length of the same entries, as stated by the loaders; 0 for those without a
+statement.
 
 **Values that left.** Each of them was taken apart (``taken_apart``), died when its holders dropped it (``died``), was
 left to the collector (``unbroken_cycles``), or waits (``waiting``).
@@ -63,7 +65,7 @@ class RemovalCause(enum.Enum):
     SIZE = "size"
     """Its bytes were needed for others, or the budget shrank."""
     EXPIRED = "expired"
-    """It was not looked up for longer than the TTL."""
+    """It was not looked up for longer than the TTL, or was older than ``max_age``."""
     REPLACED = "replaced"
     """A new value was assigned to its key."""
     EXPLICIT = "explicit"
@@ -203,6 +205,8 @@ class CacheStats:
     load_failures: int
     joins: int
     absent: int
+    absent_known: int
+    """Of these, lookups whose loader was not called because the key was known to have no value."""
     evictions: Mapping[RemovalCause, int]
     evicted_bytes: Mapping[RemovalCause, int]
     demotions: int
@@ -240,6 +244,8 @@ class CacheStats:
     frozen_entries: int
     """Entries with a frozen copy, live or not."""
     entries: int
+    absences: int
+    """Keys that are remembered to have no value. Their bytes are in ``overhead_bytes``."""
     next_victim_idle_seconds: float
     """How long the next victim has been idle; a young one means: grow. 0 if there is none."""
     sizing_error_ratio: float

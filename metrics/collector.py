@@ -41,6 +41,7 @@ _SAMPLES: dict[str, Callable[[CacheStats], list[Sample]]] = {
     "dagcache_hits_total": lambda stats: [(("live",), stats.hits_live), (("frozen",), stats.hits_frozen)],
     "dagcache_misses_total": _plain(lambda stats: stats.misses),
     "dagcache_absent_total": _plain(lambda stats: stats.absent),
+    "dagcache_absent_known_total": _plain(lambda stats: stats.absent_known),
     "dagcache_loads_deduplicated_total": _plain(lambda stats: stats.joins),
     "dagcache_load_failures_total": _plain(lambda stats: stats.load_failures),
     "dagcache_thaw_failures_total": _plain(lambda stats: stats.thaw_failures),

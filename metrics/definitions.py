@@ -54,6 +54,13 @@ METRICS: tuple[Metric, ...] = (
         "A caller asks for versions that no longer exist.",
     ),
     Metric(
+        "dagcache_absent_known_total",
+        "counter",
+        (),
+        "Absent lookups without a load: the key was known to have no value.",
+        "The loads that negative_ttl saves the database.",
+    ),
+    Metric(
         "dagcache_loads_deduplicated_total",
         "counter",
         (),

@@ -60,10 +60,16 @@ class BulkLookups:
     def _claim(self, keys: list[Hashable], pending: threading.Lock, flights: dict[Hashable, Flight]) -> None:
         now = self._clock()
         for key in keys:
-            entry = self._store.entries.get(key)
-            if (entry is None or self._store.expired(entry, now)) and self._flights.get(key) is None:
+            if self._is_to_be_loaded(key, now):
                 flights[key] = Flight(pending)
                 self._flights.register(key, flights[key])
+
+    def _is_to_be_loaded(self, key: Hashable, now: float) -> bool:
+        """Whether a key has no value here, is not known to have none, and is not being loaded."""
+        entry = self._store.entries.get(key)
+        if entry is not None and not self._store.expired(entry, now):
+            return False
+        return self._flights.get(key) is None and not self._store.absences.has(key, now)
 
     def _give_up(self, flights: dict[Hashable, Flight]) -> None:
         for key, flight in flights.items():

@@ -75,7 +75,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
 
     Args:
         config: the settings, instead of keywords.
-        max_bytes, ttl, name, mode, frozen, oversize, memory_limit, workers, unproven_share: fields of `CacheConfig`.
+        max_bytes, ttl, max_age, jitter, negative_ttl, name, mode, frozen, oversize, memory_limit, workers,
+            unproven_share: fields of `CacheConfig`.
         sizer: ``sizer(value) -> bytes`` replaces the built-in weighing. It is called when a value comes in, and now and
             then by a thread that looks the value up, while other threads may use it.
         freezer: how values are frozen. None is another way to write ``frozen=False``, which `config` shows.
@@ -102,6 +103,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         *,
         max_bytes: ByteLimit | str | int | Unset = UNSET,
         ttl: float | str | timedelta | Unset = UNSET,
+        max_age: float | str | timedelta | Unset = UNSET,
+        jitter: float | str | Unset = UNSET,
+        negative_ttl: float | str | timedelta | Unset = UNSET,
         name: str | Unset = UNSET,
         mode: str | Unset = UNSET,
         frozen: bool | str | Unset = UNSET,
@@ -122,6 +126,9 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             freezer,
             max_bytes=max_bytes,
             ttl=ttl,
+            max_age=max_age,
+            jitter=jitter,
+            negative_ttl=negative_ttl,
             name=name,
             mode=mode,
             frozen=frozen,
@@ -153,7 +160,13 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         """Build the empty state: for a new cache, and in a forked child."""
         enforce = self.config.mode == "enforce"
         self._store = Store(
-            budget=budget, ttl=self.config.ttl, enforce=enforce, unproven_share=self.config.unproven_share
+            budget=budget,
+            ttl=self.config.ttl,
+            max_age=self.config.max_age,
+            jitter=self.config.jitter,
+            negative_ttl=self.config.negative_ttl,
+            enforce=enforce,
+            unproven_share=self.config.unproven_share,
         )
         self._flights = Flights()
         self._preparer = self._make_preparer()
@@ -219,8 +232,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
 
         If many threads ask for one key, one of them loads, and the others wait and share the value. They share only the
         value: if the load fails or finds nothing, each of them calls its own loader, one at a time. A loader returns
-        None if a key has no value. Then None is returned and nothing is kept. It may return `Loaded`, with further
-        facts.
+        None if a key has no value. Then None is returned and nothing is kept; with ``negative_ttl`` the next lookups
+        of the key return None without a load. It may return `Loaded`, with further facts.
 
         Args:
             key: what to look up.
@@ -450,7 +463,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
     def setdefault(self, key: K, default: V) -> V: ...
     def setdefault(self, key: K, default: Any = None) -> Any:
         """The value under a key, or the default, which is assigned then: of several threads, one assigns."""
-        return self.get_or_load(key, lambda _: Loaded(default))
+        return self._lookups.resolve(key, Request(lambda _: Loaded(default), finds=True)).value
 
     def clear(self) -> None:
         """Remove everything and give the memory back to the operating system where possible.
@@ -462,7 +475,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         give_back()
 
     def expire(self) -> int:
-        """Remove all entries that have been idle for longer than the TTL; the number of them.
+        """Remove all entries that have been idle for longer than the TTL or are too old; the number of them.
 
         Lookups, `len`, iteration and `stats` remove some as well, for a few milliseconds at most, so no timer needs to
         call this.

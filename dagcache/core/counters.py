@@ -22,6 +22,7 @@ class LookupCounts:
     load_failures: int = 0
     joins: int = 0
     absent: int = 0
+    absent_known: int = 0
     thaw_failures: int = 0
     internal_errors: int = 0
     rejections: dict[Rejection, int] = field(default_factory=lambda: dict.fromkeys(Rejection, 0))
@@ -74,6 +75,7 @@ def build_stats(
         load_failures=counts.load_failures,
         joins=counts.joins,
         absent=counts.absent,
+        absent_known=counts.absent_known,
         evictions=dict(store.counts.evictions),
         evicted_bytes=dict(store.counts.evicted_bytes),
         demotions=store.counts.demotions,
@@ -92,13 +94,14 @@ def build_stats(
         max_bytes=store.budget,
         live_bytes=store.ledger.live_bytes,
         frozen_bytes=store.ledger.frozen_bytes,
-        overhead_bytes=store.ledger.overhead_bytes,
+        overhead_bytes=store.ledger.overhead_bytes + store.ledger.absence_bytes,
         waiting_bytes=disposer.waiting_bytes,
         waiting=disposer.waiting,
         serialized_bytes=store.ledger.serialized_bytes,
         live_entries=len(store.live),
         frozen_entries=store.ledger.frozen_entries,
         entries=len(store.entries),
+        absences=len(store.absences),
         next_victim_idle_seconds=0.0 if victim is None else max(0.0, now - victim.used),
         sizing_error_ratio=preparer.sizing_error_ratio,
         sizing_seconds=preparer.sizing_seconds,

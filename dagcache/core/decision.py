@@ -10,8 +10,9 @@ from dagcache.core.clock import SteadyClock
 from dagcache.core.counters import LookupCounts
 from dagcache.core.entry import Entry
 from dagcache.core.request import Request
-from dagcache.core.single_flight import ABSENT, Flight, FlightResult, Flights, Wait
+from dagcache.core.single_flight import ABSENT, Flight, FlightResult, Flights
 from dagcache.core.store import Store
+from dagcache.core.waits import WAITS, Wait, running
 from dagcache.core.watching import Watching
 
 
@@ -80,6 +81,11 @@ class Decisions:
             counts.absent += 1
             self._watching.report(key, "absent")
             return Step.ABSENT, ABSENT
+        if entry is None and not request.finds and store.absences.has(key, now):
+            counts.absent += 1
+            counts.absent_known += 1
+            self._watching.report(key, "absent")
+            return Step.ABSENT, ABSENT
         if request.private and entry is not None:
             return Step.LOAD, None  # the live copy belongs to the other callers; the load is not registered
         step = Step.LOAD if entry is None else Step.THAW
@@ -96,7 +102,7 @@ class Decisions:
         """The step of a lookup while another thread thaws or loads its key."""
         if request.is_late:
             return step, entry  # on its own: not registered, so the result is not kept
-        wait = self._flights.follow(other, blocks=request.blocks)
+        wait = WAITS.begin(other, running(), blocks=request.blocks)
         if wait is Wait.NOTED:
             return Step.FOLLOW, other
         if other.thawing:

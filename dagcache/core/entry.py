@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, NamedTuple
 
 from dagcache.eviction.access_history import AccessHistory
@@ -107,8 +108,10 @@ class Entry(AccessHistory):
 
     __slots__ = (
         "content",
+        "expires",
         "family",
         "frozen",
+        "idle_limit",
         "key",
         "key_bytes",
         "live",
@@ -139,6 +142,10 @@ class Entry(AccessHistory):
         self.family = candidate.family
         self.order = candidate.order
         self.content = candidate.content
+        self.idle_limit = inf
+        """Seconds without a use after which it expires."""
+        self.expires = inf
+        """Time at which it expires because of its age, seconds."""
 
     @property
     def thaws_to_bytes(self) -> int:

@@ -10,6 +10,7 @@ from dagcache.core.request import Request
 from dagcache.core.single_flight import ABANDONED, Flight, FlightResult, Flights
 from dagcache.core.store import Store
 from dagcache.core.thawing import Thaws
+from dagcache.core.waits import WAITS, running
 from dagcache.core.watching import Watching
 
 
@@ -35,12 +36,12 @@ class Joins:
     def follow(self, key: Hashable, flight: Flight, request: Request) -> FlightResult:
         """Wait for another thread's result; abandoned if there is none to share.
 
-        `Flights.follow` has noted the wait.
+        `Waits.begin` has noted the wait.
         """
         try:
             result = request.wait(flight)
         finally:
-            self._flights.unfollow(flight)
+            WAITS.end(flight, running())
         return self.share(key, flight, request, result)
 
     def share(self, key: Hashable, flight: Flight, request: Request, result: FlightResult | None) -> FlightResult:
@@ -60,7 +61,7 @@ class Joins:
 
     def unfollow(self, flight: Flight) -> None:
         """Note the end of a wait that did not block."""
-        self._flights.unfollow(flight, blocks=False)
+        WAITS.end(flight, running(), blocks=False)
 
     def _overtake(self, key: Hashable, flight: Flight) -> None:
         """Give up the flight of a follower that has waited for too long: the next lookup leads."""

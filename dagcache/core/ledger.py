@@ -43,6 +43,8 @@ class Ledger:
         """Bytes of the frozen copies, with their overhead."""
         self.serialized_bytes = 0
         self.frozen_entries = 0
+        self.absence_bytes = 0
+        """Bytes of the records of absent keys: see `dagcache.core.absences`. The residents cannot have them."""
         self._histogram = [0] * (len(WEIGHT_BOUNDS) + 1)
 
     def set_budget(self, budget: int) -> None:
@@ -55,7 +57,7 @@ class Ledger:
     @property
     def limit(self) -> int:
         """Bytes that the residents may take."""
-        return self.enforced_budget - min(self.held, self._most_held)
+        return self.enforced_budget - min(self.held, self._most_held) - self.absence_bytes
 
     def entry_bytes(self) -> Histogram:
         """Return the distribution of entries by the bytes of all their copies."""
@@ -63,7 +65,7 @@ class Ledger:
 
     def exceeds(self, held: int, due: int = 0) -> bool:
         """Whether the budget is exceeded while callers hold `held` bytes and `due` bytes are about to be freed."""
-        return self.used + due > self.enforced_budget - min(held, self._most_held)
+        return self.used + self.absence_bytes + due > self.enforced_budget - min(held, self._most_held)
 
     def enter(self, entry: Entry) -> None:
         """Add the bytes of an entry, with the copies that it has now."""
@@ -103,7 +105,8 @@ class Ledger:
         assert self.used == sum(entry.copies_bytes for entry in residents)
         assert self.used == self.live_bytes + self.frozen_bytes + self.overhead_bytes
         assert self.entry_bytes() == Histogram.of(WEIGHT_BOUNDS, [float(entry.copies_bytes) for entry in residents])
-        assert self.used <= self.enforced_budget, f"{self.used} bytes used of {self.budget}"
+        used = self.used + self.absence_bytes
+        assert used <= self.enforced_budget, f"{used} bytes used of {self.budget}"
 
     def _count(self, entry: Entry, sign: int) -> None:
         nbytes = entry.copies_bytes

@@ -7,14 +7,16 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 from dagcache.concurrency.critical_section import CriticalSection
+from dagcache.core.clock import SteadyClock
 from dagcache.core.counters import LookupCounts
 from dagcache.core.entry import Candidate
 from dagcache.core.loaded import Loaded, facts_of
 from dagcache.core.offering import Offers
 from dagcache.core.preparation import Preparer
 from dagcache.core.request import Request
-from dagcache.core.single_flight import ABSENT, Flight, FlightResult, Flights, leading
+from dagcache.core.single_flight import ABSENT, Flight, FlightResult, Flights
 from dagcache.core.store import Store
+from dagcache.core.waits import leading
 from dagcache.core.watching import Watching
 from dagcache.errors import OversizeError
 from dagcache.log_limits import report
@@ -35,6 +37,7 @@ class Loads:
         preparer: Preparer,
         counts: LookupCounts,
         section: CriticalSection,
+        clock: SteadyClock,
         offers: Offers,
         watching: Watching,
         *,
@@ -45,6 +48,7 @@ class Loads:
         self._preparer = preparer
         self._counts = counts
         self._section = section
+        self._clock = clock
         self._offers = offers
         self._watching = watching
         self._raises_oversize = raises_oversize
@@ -137,7 +141,8 @@ class Loads:
         self, key: Hashable, flight: Flight, request: Request, facts: Loaded[Any] | None, seconds: float
     ) -> FlightResult:
         if facts is None:
-            self._section.run(self._absent, key, flight)
+            key_bytes = self._preparer.key_bytes(key) if self._store.absences.ttl else 0
+            self._section.run(self._absent, key, flight, key_bytes)
             return ABSENT
         candidate = self._prepare_loaded(key, facts, seconds)
         result = FlightResult(facts.value, content=facts.content)
@@ -174,8 +179,9 @@ class Loads:
         self._counts.load_failures += 1
         self._watching.report(key, "absent")
 
-    def _absent(self, key: Hashable, flight: Flight) -> None:
-        self._flights.retire(key, flight)
+    def _absent(self, key: Hashable, flight: Flight, key_bytes: int) -> None:
+        if self._flights.retire(key, flight) and self._store.absences.ttl:
+            self._store.note_absence(key, key_bytes, self._clock())
         self._counts.absent += 1
         self._watching.report(key, "absent")
 

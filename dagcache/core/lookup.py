@@ -62,6 +62,7 @@ class Lookups:
             preparer,
             counts,
             section,
+            clock,
             offers,
             self.watching,
             raises_oversize=raises_oversize,
@@ -146,7 +147,10 @@ class Lookups:
         return UNSET
 
     def delete(self, key: Hashable, cause: RemovalCause) -> bool:
-        """Under the lock: remove an entry, and invalidate a flight of its key; whether there was an entry."""
+        """Under the lock: remove an entry or a known absence, and invalidate a flight of its key.
+
+        Returns whether there was an entry.
+        """
         self._flights.invalidate(key)
         return self._store.remove(key, cause, self._clock())
 
@@ -198,6 +202,7 @@ class Lookups:
         entry = self._store.find(key, self._clock())
         if entry is None:
             self._flights.invalidate(key)
+            self._store.absences.forget(key)
             self._counts.absent += 1
             return ABSENT
         live, frozen = entry.live, entry.frozen

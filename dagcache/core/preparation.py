@@ -152,6 +152,10 @@ class Preparer:
         features = getattr(self._freezer, "features", None)
         return (float(len(data)),) if features is None else features(data)
 
+    def key_bytes(self, key: Hashable) -> int:
+        """The weight of a key that is heavier than usual, bytes; 0 for others. Never raises."""
+        return _key_bytes(key)
+
     def thaw_failed(self, key: Hashable, error: Exception) -> None:
         """Keep the value of this key live only from now on: its frozen form did not thaw."""
         message = "%r did not come back from its frozen form: it is kept live only"

@@ -13,7 +13,7 @@ from dagcache.core.single_flight import Flight, FlightResult
 class Request:
     """A loader and its conditions. Not thread-safe: it belongs to the thread that looks up."""
 
-    __slots__ = ("_timeout", "_timer", "_until", "blocks", "loader", "overtakes", "private", "renew")
+    __slots__ = ("_timeout", "_timer", "_until", "blocks", "finds", "loader", "overtakes", "private", "renew")
 
     def __init__(
         self,
@@ -21,6 +21,7 @@ class Request:
         *,
         private: bool = False,
         renew: bool = False,
+        finds: bool = False,
         timeout: float | None = None,
         blocks: bool = True,
         timer: Callable[[], float] = time.monotonic,
@@ -30,6 +31,8 @@ class Request:
         """Whether its waits stop the thread; those of a task do not."""
         self.private = private
         self.renew = renew
+        self.finds = finds or renew
+        """Whether the loader is called although the key is known to have no value."""
         # NaN and negative numbers mean no wait. The longest wait of a thread stands for longer ones.
         self._timeout = None if timeout is None else min(timeout, threading.TIMEOUT_MAX) if timeout > 0 else 0.0
         self._timer = timer

@@ -8,22 +8,17 @@ The leader holds the lock `Flight.pending` in a ``with`` statement from before a
 The interpreter itself releases it. So however the leader's frame ends, an interrupt between any two instructions
 included, the followers notice.
 
-A load may ask for further keys, so a wait may never end. The code of a load, in any thread or task, knows
-the flights that it is a part of by a context variable. A follower that *blocks* its thread also stops the flights that
-this very thread leads: those of other tasks and greenlets.
+A load may ask for further keys, so a wait may never end: `dagcache.core.waits` refuses such a wait.
 
 `Flights` is written under the cache's lock. `Flight.wait` and `Flight.complete` are for any thread, without it.
 """
 
 from __future__ import annotations
 
-import enum
 import threading
 import time
-import weakref
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from dagcache.core.unset import UNSET
@@ -114,47 +109,13 @@ def pause_until(until: float | None) -> float:
     return POLL_SECONDS if until is None else min(POLL_SECONDS, until - time.monotonic())
 
 
-# Weak references: the context of a task that a loader starts may outlive the flight, and must not hold its value.
-_leading: ContextVar[tuple[weakref.ref[Flight], ...]] = ContextVar("dagcache_leading", default=())
-
-
-@contextmanager
-def leading(*flights: Flight) -> Iterator[None]:
-    """Mark the code of the block, and the tasks that it starts, as a part of the load of flights."""
-    token = _leading.set((*map(weakref.ref, _led()), *map(weakref.ref, flights)))
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # a coroutine that is closed elsewhere than in its task
-            _leading.reset(token)
-
-
-def _led() -> list[Flight]:
-    """The flights that the running code is a part of."""
-    found = [reference() for reference in _leading.get()]
-    return [flight for flight in found if flight is not None]
-
-
-class Wait(enum.Enum):
-    """Whether a flight can be waited for."""
-
-    NOTED = enum.auto()
-    """It can, and the wait is noted."""
-    ENDLESS = enum.auto()
-    """The flight waits, directly or in a ring, for the load that asks for it."""
-    BLOCKED = enum.auto()
-    """The flight waits for this very thread, where another task or greenlet leads."""
-
-
 class Flights:
-    """The pending flights, by key, and which thread waits for which. Not thread-safe: kept under the cache's lock."""
+    """The pending flights, by key. Not thread-safe: kept under the cache's lock."""
 
-    __slots__ = ("_by_key", "_waiting")
+    __slots__ = ("_by_key",)
 
     def __init__(self) -> None:
         self._by_key: dict[Hashable, Flight] = {}
-        # A stack for each thread: a signal handler may wait in the middle of a wait.
-        self._waiting: dict[int, list[Flight]] = {}
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -189,39 +150,3 @@ class Flights:
         """Detach the flights of all keys, as `invalidate` does."""
         for key in list(self._by_key):
             self.invalidate(key)
-
-    def follow(self, flight: Flight, *, blocks: bool = True) -> Wait:
-        """Note that a wait for a flight begins; nothing is noted if the wait would never end.
-
-        ``blocks``: the wait stops this thread.
-        """
-        me = threading.current_thread()
-        led = _led()
-        ahead = [flight]
-        for other in ahead:  # it grows during the loop
-            if other.is_over:
-                continue
-            if other in led:
-                return Wait.ENDLESS
-            if blocks and other.leader is me:
-                return Wait.BLOCKED
-            further = [*self._waiting.get(other.leader.ident or 0, ()), *other.awaited]
-            ahead += [each for each in further if each not in ahead]
-        for each in led:
-            each.awaited.append(flight)
-        if blocks:
-            self._waiting.setdefault(threading.get_ident(), []).append(flight)
-        return Wait.NOTED
-
-    def unfollow(self, flight: Flight, *, blocks: bool = True) -> None:
-        """Note that the wait is over. Needs no lock: it touches only the notes of this wait."""
-        for each in _led():
-            with suppress(ValueError):
-                each.awaited.remove(flight)
-        if not blocks:
-            return
-        mine = self._waiting.get(threading.get_ident())
-        if mine:
-            mine.pop()
-        if not mine:
-            self._waiting.pop(threading.get_ident(), None)

@@ -45,6 +45,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dagcache.core.absences import Absences
 from dagcache.core.entry import FRESH_SECONDS, FRESH_SHARE, Candidate, Entry, FrozenCopy, LiveCopy
 from dagcache.core.expiry import Deadlines
 from dagcache.core.ledger import UNLIMITED, Ledger
@@ -79,18 +80,30 @@ class Store:
     The dictionaries `entries` and `live` may be read at any time, without the lock.
     """
 
-    def __init__(self, *, budget: int = 0, ttl: float = 0.0, enforce: bool = True, unproven_share: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        budget: int = 0,
+        ttl: float = 0.0,
+        max_age: float = 0.0,
+        jitter: float = 0.0,
+        negative_ttl: float = 0.0,
+        enforce: bool = True,
+        unproven_share: float = 1.0,
+    ) -> None:
         self.entries: dict[Hashable, Entry] = {}
         self.live: dict[Hashable, LiveCopy] = {}
         self.counts = StoreCounts()
         self.ledger = Ledger(budget, enforce=enforce)
+        self.absences = Absences(negative_ttl, self.ledger)
         self.enforce = enforce
         self.unproven_share = unproven_share
         self.closed = False
         """Whether no value is admitted any more."""
-        self._deadlines = Deadlines(ttl if enforce else 0.0)
+        self._deadlines = Deadlines(ttl, max_age, jitter) if enforce else Deadlines(0.0)
         # Shorter than the TTL: an entry in use must not expire because its uses go unnoted.
-        self._unnoted_seconds = min(FRESH_SECONDS, FRESH_SHARE * self.ttl) if self.ttl else FRESH_SECONDS
+        shortest = (1 - jitter) * ttl if enforce else 0.0
+        self._unnoted_seconds = min(FRESH_SECONDS, FRESH_SHARE * shortest) if shortest else FRESH_SECONDS
         self._version_index = VersionIndex()
         self._ghosts = Ghosts()
         self._live_policy = Policy()
@@ -101,11 +114,6 @@ class Store:
         self._policy_clock = PolicyClock()
 
     # ---- looking ----
-
-    @property
-    def ttl(self) -> float:
-        """Idle seconds after which an entry leaves; 0 = never."""
-        return self._deadlines.ttl
 
     @property
     def next_due(self) -> float:
@@ -127,14 +135,14 @@ class Store:
         return self.ledger.exceeds(held, due)
 
     def find(self, key: Hashable, now: float) -> Entry | None:
-        """Return the entry under a key and note its use; an entry idle beyond the TTL is removed instead."""
+        """Return the entry under a key and note its use; an expired entry is removed instead."""
         entry = self.entries.get(key)
         if entry is None or not self.use(entry, now):
             return None
         return entry
 
     def use(self, entry: Entry, now: float) -> bool:
-        """Note a use of a resident entry; return False if it was idle beyond the TTL and is now removed."""
+        """Note a use of a resident entry; return False if it had expired and is now removed."""
         if self._deadlines.expired(entry, now):
             self._remove(entry, RemovalCause.EXPIRED)
             return False
@@ -154,7 +162,7 @@ class Store:
         return True
 
     def expired(self, entry: Entry, now: float) -> bool:
-        """Whether an entry has been idle for longer than the TTL."""
+        """Whether an entry has been idle for longer than the TTL, or is older than the greatest age."""
         return self._deadlines.expired(entry, now)
 
     def next_victim(self, now: float) -> Entry | None:
@@ -175,7 +183,9 @@ class Store:
         A previous entry under its key leaves in any case, so that no older value looks current after a rejection. The
         object of a private value belongs to the caller: only the frozen form is kept.
         """
+        self.absences.forget(candidate.key)
         entry = Entry(candidate, self._policy_clock.at(now))
+        self._deadlines.begin(entry, now)
         previous = self.entries.get(candidate.key)
         if previous is not None:
             entry.inherit(previous)
@@ -231,10 +241,17 @@ class Store:
         self.ledger.enter(entry)
         self._make_room(0, now)
 
+    def note_absence(self, key: Hashable, key_bytes: int, now: float) -> None:
+        """Remember that a load of a key found no value; residents make room for the record."""
+        if not self.closed:
+            self.absences.note(key, key_bytes, now)
+            self._make_room(0, now)
+
     # ---- removal ----
 
     def remove(self, key: Hashable, cause: RemovalCause, now: float) -> bool:
-        """Remove the entry under a key; return False if there was none, or it had expired."""
+        """Remove the entry under a key; return False if there was none, or it had expired. Ends a known absence too."""
+        self.absences.forget(key)
         entry = self.entries.get(key)
         if entry is None:
             return False
@@ -253,7 +270,8 @@ class Store:
         self._demote(entry, copy)
 
     def clear(self) -> int:
-        """Remove all entries and ghosts; return the number of entries."""
+        """Remove all entries, ghosts and known absences; return the number of entries."""
+        self.absences.clear()
         gone = list(self.entries.values())
         for entry in gone:
             self._remove(entry, RemovalCause.EXPLICIT)
@@ -262,7 +280,7 @@ class Store:
         return len(gone)
 
     def expire(self, now: float, limit: int) -> int:
-        """Remove entries idle beyond the TTL, looking at up to `limit` entries; return the number removed."""
+        """Remove expired entries, looking at up to `limit` entries; return the number removed."""
         gone = list(self._deadlines.due(now, self._is_resident, limit))
         for entry in gone:
             self._remove(entry, RemovalCause.EXPIRED)
@@ -271,6 +289,7 @@ class Store:
     def resize(self, budget: int, now: float) -> None:
         """Set the budget, in bytes; 0 = unbounded. Copies that no longer fit leave, live copies first."""
         self.ledger.set_budget(budget)
+        self.absences.trim()
         self._make_room(0, now)
 
     def settle(self, held: int, now: float) -> bool:
@@ -305,6 +324,7 @@ class Store:
         self._frozen_policy.clear()
         self._version_index.clear()
         self.live.clear()
+        self.absences.clear()
         self.ledger.rebuild(entries)
         time = self._policy_clock.at(now)
         for entry in entries:
@@ -328,6 +348,7 @@ class Store:
         assert set(self._frozen_policy) == {entry.frozen for entry in entries if entry.frozen is not None}
         assert len(self._ghosts) <= self._ghost_limit()
         self.ledger.check_invariants(entries)
+        self.absences.check_invariants()
         self._live_policy.check_invariants()
         self._frozen_policy.check_invariants()
         self._deadlines.check_invariants(entries)
@@ -342,7 +363,8 @@ class Store:
     def _defer_noting(self, copy: LiveCopy, now: float) -> None:
         """Skip the noting of hits for a moment; not on probation, where the policy counts every use."""
         copy.uses += 1
-        copy.fresh = 0.0 if copy.on_probation else now + self._unnoted_seconds
+        fresh, expires = now + self._unnoted_seconds, copy.entry.expires
+        copy.fresh = 0.0 if copy.on_probation else fresh if fresh < expires else expires
 
     def _is_resident(self, entry: Entry) -> bool:
         return self.entries.get(entry.key) is entry

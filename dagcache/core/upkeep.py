@@ -77,6 +77,8 @@ class Upkeep:
         if not self._section.entered():
             while self.is_any_due():
                 gone += self._section.run(self._expire_some, _EXPIRY_BATCH)
+            if self._store.absences:
+                self._section.run(self._expire_absences)
             self._disposer.dispose()
             self._settle()
         return gone
@@ -139,6 +141,9 @@ class Upkeep:
                 return
         if self._disposer.is_due:
             self._dispose_within(allowance)
+
+    def _expire_absences(self) -> None:
+        self._store.absences.expire(self._clock())
 
     def _expire_some(self, limit: int) -> int:
         return self._store.expire(self._clock(), limit)

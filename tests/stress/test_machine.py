@@ -21,6 +21,8 @@ pytestmark = pytest.mark.usefixtures("quiet")
 KEYS = st.integers(0, 11)
 WEIGHTS = st.sampled_from([0, 1, 700, 5 * KIB, 20 * KIB, 60 * KIB, 100 * KIB, 500 * KIB])
 TTL = 100.0
+MAX_AGE = 250.0
+NEGATIVE_TTL = 30.0
 MISSING = object()
 
 
@@ -59,15 +61,24 @@ class CacheMachine(RuleBasedStateMachine):
         budget=st.sampled_from([0, 3 * KIB, 20 * KIB, 150 * KIB, 400 * KIB]),
         tiers=st.booleans(),
         versions=st.booleans(),
+        ages=st.booleans(),
+        jitter=st.sampled_from([0.0, 0.5]),
+        absences=st.booleans(),
     )
-    def start(self, budget: int, tiers: bool, versions: bool) -> None:
-        """A cache of some size, with and without frozen tier and version hints."""
+    def start(self, budget: int, tiers: bool, versions: bool, ages: bool, jitter: float, absences: bool) -> None:
+        """A cache of some size, with and without each of its options."""
+        self.jitter = jitter
+        self.max_age = MAX_AGE if ages else 0.0
+        self.remembers = absences
         self.clock = ManualClock()
         self.freezer = Frail()
         self.failing: str | None = None
         self.cache: DagCache[int, Any] = DagCache(
             max_bytes=budget,
             ttl=TTL,
+            max_age=self.max_age,
+            jitter=jitter,
+            negative_ttl=NEGATIVE_TTL if absences else 0,
             clock=self.clock,
             sizer=self.weigh,
             freezer=self.freezer if tiers else None,
@@ -78,6 +89,8 @@ class CacheMachine(RuleBasedStateMachine):
         self.latest = self.clock.now
         self.model: dict[int, Weighted] = {}
         self.used: dict[int, float] = {}
+        self.born: dict[int, float] = {}
+        self.absent: dict[int, float] = {}
         self.held: list[Weighted] = []
         self.lookups = 0
         self.serial = 0
@@ -93,7 +106,8 @@ class CacheMachine(RuleBasedStateMachine):
     def removed(self, info: EntryInfo[Any], cause: RemovalCause) -> None:
         """Hear of a removal: is it justified? An entry that is gone must not be expected any more."""
         if cause is RemovalCause.EXPIRED:
-            assert info.idle_seconds > TTL
+            too_old = self.max_age and self.latest - self.born[info.key] > (1 - self.jitter) * self.max_age
+            assert too_old or info.idle_seconds > (1 - self.jitter) * TTL
         if cause is RemovalCause.SIZE:
             assert self.cache.max_bytes, "nothing leaves an unbounded cache for its size"
         if cause in (RemovalCause.EXPIRED, RemovalCause.SIZE, RemovalCause.STALE):
@@ -114,9 +128,12 @@ class CacheMachine(RuleBasedStateMachine):
         """The found value is the last assigned one, and was not expired."""
         assert found == self.model[key]
         assert self.latest - self.used[key] <= TTL + 1
+        assert not self.max_age or self.latest - self.born[key] <= self.max_age
 
     def settle(self, key: int, value: Weighted) -> None:
         """After an admission the entry is there, or there was a reason to reject it."""
+        self.born[key] = self.latest
+        self.absent.pop(key, None)
         if key in self.cache:
             self.model[key] = value
         else:
@@ -163,7 +180,10 @@ class CacheMachine(RuleBasedStateMachine):
         self.lookups += 1
         fresh = self.new_value(nbytes, freezable)
         found = self.cache.get_or_load(key, lambda _: fresh)
-        if found is fresh:
+        if found is None:
+            assert self.latest - self.absent[key] <= NEGATIVE_TTL
+            self.model.pop(key, None)
+        elif found is fresh:
             self.settle(key, fresh)
         else:
             self.check_found(key, found)
@@ -177,6 +197,8 @@ class CacheMachine(RuleBasedStateMachine):
         def loader(_key: int) -> None:
             if not none:
                 raise TroubleError
+            if self.remembers:
+                self.absent[key] = self.latest
 
         try:
             found = self.cache.get_or_load(key, loader)
@@ -207,6 +229,7 @@ class CacheMachine(RuleBasedStateMachine):
         else:
             assert there
         self.model.pop(key, None)
+        self.absent.pop(key, None)
 
     @rule(key=KEYS)
     def invalidate(self, key: int) -> None:
@@ -214,6 +237,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.cache.invalidate(key)
         assert key not in self.cache
         self.model.pop(key, None)
+        self.absent.pop(key, None)
 
     @rule(seconds=st.sampled_from([0.1, 0.6, 2.0, 4.0, 20.0, 90.0, 101.0, 1e6, -1.0, -50.0, -1e6]))
     def pass_time(self, seconds: float) -> None:
@@ -236,6 +260,7 @@ class CacheMachine(RuleBasedStateMachine):
     def clear(self) -> None:
         """Remove everything; afterwards only held values remain."""
         self.model.clear()
+        self.absent.clear()
         self.cache.clear()
         assert len(self.cache) == 0
         held = {id(value): value.nbytes for value in self.held}
@@ -265,6 +290,7 @@ class CacheMachine(RuleBasedStateMachine):
         assert stats.internal_errors == 0
         assert set(self.cache) <= set(self.model)
         assert stats.entries == len(self.cache)
+        assert stats.absences <= len(self.absent)
 
     def teardown(self) -> None:
         """Each entry of the model is present, or the listener got a justified cause of its loss."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from dagcache import DagCache
 from dagcache.core.entry import Entry
 from dagcache.core.single_flight import Flight
+from dagcache.core.waits import WAITS
 from dagcache.freezing.pickle_freezer import Freezer
 from dagcache.sizing.estimate import LearnedSizer
 
@@ -83,9 +84,9 @@ def flight_count(cache: Cache) -> int:
     return len(cache._flights)
 
 
-def waiting_threads(cache: Cache) -> int:
-    """The number of threads that wait for a flight."""
-    return len(cache._flights._waiting)
+def waiting_threads(_cache: Cache) -> int:
+    """The number of threads that wait for a flight, of any cache."""
+    return len(WAITS)
 
 
 def register_flight(cache: Cache, key: Hashable, flight: Flight) -> None:

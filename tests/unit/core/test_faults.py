@@ -266,6 +266,7 @@ def test_what_is_due_is_expired_however_it_is_rounded() -> None:
     assert not now - used > ttl, "not the numbers that this is about"
     deadlines = Deadlines(ttl)
     entry = Entry(Candidate("a", None, 1), used)
+    deadlines.begin(entry, used)
     deadlines.schedule(entry)
     assert list(deadlines.due(now, lambda _: True, 1)) == [entry]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextvars
 import threading
-import weakref
 from collections.abc import Callable
 
 import pytest
 
 from dagcache.core import single_flight as module
-from dagcache.core.single_flight import ABANDONED, Flight, FlightResult, Flights, Wait, leading
+from dagcache.core.single_flight import ABANDONED, Flight, FlightResult, Flights
 
 
 def in_a_thread(action: Callable[[], object]) -> None:
@@ -131,97 +129,6 @@ def test_a_flight_is_current_until_it_is_retired_or_overtaken() -> None:
     flights.invalidate("never there")
 
 
-def test_a_leader_does_not_follow_itself() -> None:
-    """The wait would be endless; nothing is noted."""
-    flights, flight = Flights(), Flight()
-    with flight.pending, leading(flight):
-        assert flights.follow(flight) is flights.follow(flight, blocks=False) is Wait.ENDLESS
-    assert not flights._waiting
-    assert not flight.awaited
-
-
-def test_a_thread_is_not_blocked_by_a_flight_of_another_task_that_it_runs() -> None:
-    """A greenlet or a task of this thread leads: it can go on only if this one does not block."""
-    flights, flight = Flights(), Flight()
-    with flight.pending:
-        assert flights.follow(flight) is Wait.BLOCKED
-        assert not flights._waiting
-        assert flights.follow(flight, blocks=False) is Wait.NOTED
-    assert not flights._waiting
-
-
-def test_a_ring_of_tasks_of_one_thread_is_not_closed() -> None:
-    """The load of A waits for B, and the load of B must not wait for A."""
-    flights, a, b = Flights(), Flight(), Flight()
-    with a.pending, b.pending:
-        with leading(a):
-            assert flights.follow(b, blocks=False) is Wait.NOTED
-        with leading(b):
-            assert flights.follow(a, blocks=False) is Wait.ENDLESS
-        with leading(a):
-            flights.unfollow(b, blocks=False)
-        with leading(b):
-            assert flights.follow(a, blocks=False) is Wait.NOTED
-
-
-def test_the_context_of_a_load_does_not_hold_the_flight() -> None:
-    """A task that a loader starts may live on, and the flight has the value."""
-    flight = Flight()
-    with leading(flight):
-        context = contextvars.copy_context()
-    reference = weakref.ref(flight)
-    del flight
-    assert reference() is None
-    assert context
-
-
-def test_a_block_that_ends_in_another_context_is_no_error() -> None:
-    """As that of a coroutine that the collector closes."""
-    flight = Flight()
-    block = leading(flight)
-    contextvars.copy_context().run(block.__enter__)
-    block.__exit__(None, None, None)
-
-
-def test_a_ring_of_threads_is_not_closed() -> None:
-    """The test leads A, the leader of B waits for A: so the test must not wait for B."""
-    flights, a, b = Flights(), Flight(), Flight()
-
-    def other() -> None:
-        b.leader = threading.current_thread()
-        b.pending.acquire()
-        assert flights.follow(a) is Wait.NOTED
-        asked.set()
-        done.wait(30)
-        flights.unfollow(a)
-
-    asked, done = threading.Event(), threading.Event()
-    with a.pending:
-        thread = threading.Thread(target=other)
-        thread.start()
-        try:
-            assert asked.wait(30)
-            with leading(a):
-                assert flights.follow(b) is Wait.ENDLESS
-            assert flights.follow(b) is Wait.BLOCKED, "it would block the thread that leads A"
-            a.complete(FlightResult("value"))
-            assert flights.follow(b) is Wait.NOTED, "a has landed: its follower moves on, and there is no ring"
-        finally:
-            done.set()
-            thread.join(30)
-    assert list(flights._waiting) == [threading.get_ident()]
-    flights.unfollow(b)
-    assert not flights._waiting
-
-
-def test_a_flight_that_is_over_may_be_followed_by_its_own_leader() -> None:
-    """There is nothing left to wait for."""
-    flights, flight = Flights(), Flight()
-    flight.complete(FlightResult("value"))
-    assert flights.follow(flight) is Wait.NOTED
-    assert flight.wait() == FlightResult("value")
-
-
 def test_waiting_goes_on_while_the_leader_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """However often the follower looks whether it is still there."""
     monkeypatch.setattr(module, "POLL_SECONDS", 0)
@@ -242,30 +149,3 @@ def test_waiting_goes_on_while_the_leader_is_at_work(monkeypatch: pytest.MonkeyP
     flight._gate = Busy()  # type: ignore[assignment]
     with flight.pending:
         assert flight.wait() == FlightResult("value")
-
-
-def test_a_handler_that_waits_in_the_middle_of_a_wait_leaves_the_waits_note() -> None:
-    """Else a ring that the outer wait closes would not be seen."""
-    flights, outer, inner, mine = Flights(), Flight(), Flight(), Flight()
-    with outer.pending, inner.pending, mine.pending:
-        outer.leader = inner.leader = threading.main_thread()
-        followed: list[Wait] = []
-
-        def wait() -> None:
-            mine.leader = threading.current_thread()
-            followed.append(flights.follow(outer))
-            followed.append(flights.follow(inner))
-            flights.unfollow(inner)
-            noted.set()
-            done.wait(30)
-            flights.unfollow(outer)
-
-        noted, done = threading.Event(), threading.Event()
-        thread = threading.Thread(target=wait)
-        thread.start()
-        assert noted.wait(30)
-        assert flights.follow(mine) is Wait.BLOCKED, "its leader waits for a flight of this thread"
-        done.set()
-        thread.join(30)
-    assert followed == [Wait.NOTED, Wait.NOTED]
-    assert not flights._waiting

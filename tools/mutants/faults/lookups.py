@@ -13,10 +13,11 @@ _LOOKUP = "dagcache.core.lookup"
 _OFFERING = "dagcache.core.offering"
 _THAWING = "dagcache.core.thawing"
 _SINGLE_FLIGHT = "dagcache.core.single_flight"
+_WAITS = "dagcache.core.waits"
 
 _LOOKUPS_TESTS = ("unit/core/test_cache_lookups.py",)
 _PRIVATE_TESTS = ("unit/core/test_private_copies.py",)
-_FLIGHT_TESTS = ("unit/core/test_single_flight.py",)
+_WAITS_TESTS = ("unit/core/test_waits.py",)
 
 FAULTS = (
     Fault(
@@ -93,32 +94,42 @@ FAULTS = (
         _LOOKUPS_TESTS,
     ),
     Fault(
-        "waiting in a ring is not noticed",
-        _SINGLE_FLIGHT,
-        "Flights.follow",
-        replace("self._waiting.get(...)", "()"),
-        _FLIGHT_TESTS,
+        "a ring through a thread that another task blocks is not noticed",
+        _WAITS,
+        "Waits._judge",
+        replace("(*self._blocking(A), *B.awaited)", "B.awaited"),
+        _WAITS_TESTS,
+    ),
+    Fault(
+        "two threads that close a ring at the same time both wait",
+        _WAITS,
+        "Waits.begin",
+        replace(
+            "for A in B.led: A.awaited.append(C)\nif D: E\nF = self._judge(C, B, D)",
+            "F = self._judge(C, B, D)\nfor A in B.led: A.awaited.append(C)\nif D: E",
+        ),
+        _WAITS_TESTS,
     ),
     Fault(
         "a handler's wait ends the wait that it interrupted",
-        _SINGLE_FLIGHT,
-        "Flights.unfollow",
-        replace("A.pop()", "A.clear()"),
-        _FLIGHT_TESTS,
+        _WAITS,
+        "Waits.end",
+        replace("A.remove(weakref.ref(B))", "A.clear()"),
+        _WAITS_TESTS,
     ),
     Fault(
         "a blocking follower stops the task of its own thread that it waits for",
-        _SINGLE_FLIGHT,
-        "Flights.follow",
-        replace("A and B.leader is C", "A and not C"),
-        _FLIGHT_TESTS,
+        _WAITS,
+        "Waits._judge",
+        replace("A and B.leader is C.thread", "A and not C"),
+        _WAITS_TESTS,
     ),
     Fault(
         "a load does not know that it is a part of a flight",
-        _SINGLE_FLIGHT,
+        _WAITS,
         "leading",
         replace("_leading.set(A)", "_leading.set(())"),
-        (*_FLIGHT_TESTS, "unit/core/test_async_lookups.py::test_a_load_that_asks_for_its_own_key_is_refused"),
+        (*_WAITS_TESTS, "unit/core/test_async_lookups.py::test_a_load_that_asks_for_its_own_key_is_refused"),
     ),
     Fault(
         "a cancelled load of a task leaves its flight behind",
@@ -130,9 +141,30 @@ FAULTS = (
     Fault(
         "a bulk lookup loads a key that another thread loads",
         "dagcache.core.bulk",
-        "BulkLookups._claim",
-        replace("A and self._flights.get(B) is None", "A"),
+        "BulkLookups._is_to_be_loaded",
+        replace("self._flights.get(A) is None and B", "B"),
         ("unit/core/test_bulk.py",),
+    ),
+    Fault(
+        "a key counts as absent after a value was assigned and has left",
+        "dagcache.core.store",
+        "Store.admit",
+        drop("self.absences.forget(...)"),
+        ("unit/core/test_absences.py",),
+    ),
+    Fault(
+        "a load that was overtaken leaves an absence",
+        "dagcache.core.loading",
+        "Loads._absent",
+        replace("self._flights.retire(A, B) and C", "(self._flights.retire(A, B), C)[1]"),
+        ("unit/core/test_absences.py",),
+    ),
+    Fault(
+        "an entry in use outlives its greatest age",
+        "dagcache.core.store",
+        "Store._defer_noting",
+        replace("A if A < B else B", "A"),
+        ("unit/core/test_expiry.py",),
     ),
     Fault(
         "a closed cache keeps values",

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from dagcache import DagCache
+from dagcache.core.waits import WAITS
 from dagcache.sizing.memory import resident_bytes
 
 BUDGET = 2**16
@@ -56,7 +57,7 @@ def remembered(cache: DagCache[int, Any]) -> dict[str, int]:
         "ghosts": len(store._ghosts),
         "families": len(store._version_index._families),
         "deadlines": len(store._deadlines),
-        "flights": len(cache._flights) + len(cache._flights._waiting),
+        "flights": len(cache._flights) + len(WAITS),
         "waiting": len(cache._disposer._room or ()) + len(cache._disposer._due),
         "deferred": len(cache._section._deferred),
     }

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from dagcache import DagCache, RecursiveLoadError
+from dagcache.core.waits import WAITS
 from tests.support.caches import KIB, MIB, Weighted, stated_weight
 
 _EVERY_SECONDS = 1 / 2000
@@ -59,7 +60,7 @@ def storm(number: int) -> dict[str, Any]:
         "repairs": len(repairs),
         "leaks": len(leaks),
         "internal_errors": cache.stats().internal_errors,
-        "flights": len(cache._flights) + len(cache._flights._waiting),
+        "flights": len(cache._flights) + len(WAITS),
         "locked": cache._section.entered(),
     }
 
