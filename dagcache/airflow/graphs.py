@@ -12,6 +12,7 @@ import types
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import Any, cast
 
@@ -71,8 +72,25 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
     for kind in operators + parameters:
         names = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
         shared += map(sys.intern, sorted(names))
-    made = PickleFreezer(shared, reducers, alike=operators, rule=foreign.rule, rebuilt=foreign.rebuilt, sets=sets_of)
+    made = PickleFreezer(
+        shared,
+        reducers,
+        alike=operators,
+        rule=foreign.rule,
+        rebuilt=foreign.rebuilt,
+        sets=sets_of,
+        hubs=partial(hubs_of, leaves=frozenset(operators)),
+    )
     return made, shared
+
+
+def hubs_of(dag: Any, leaves: AbstractSet[type]) -> Iterator[object]:
+    """The parts of a graph that form its long paths: groups within groups, and mapped tasks, by the inputs of others.
+
+    ``leaves`` are the classes of tasks that do not refer to other tasks.
+    """
+    yield from _groups(getattr(dag, "task_group", None))
+    yield from (task for task in getattr(dag, "task_dict", {}).values() if type(task) not in leaves)
 
 
 def sets_of(dag: Any) -> Iterator[AbstractSet[Any]]:
