@@ -62,7 +62,7 @@ def shared_objects() -> list[object]:
 def freezer() -> tuple[PickleFreezer, list[object]]:
     """A freezer for DAG graphs, and the objects it shares: `shared_objects`, and the attribute names of tasks."""
     shared = shared_objects()
-    reducers: dict[type, Reducer] = {}
+    reducers = _fixed_zones()
     operators, parameters = _found(_OPERATORS), classes_of_parameters()
     for kind in parameters:  # not as `alike`: with so few attributes, thawing takes a twentieth longer
         found = dict_reducer(kind)
@@ -82,6 +82,21 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
         hubs=partial(hubs_of, leaves=frozenset(operators)),
     )
     return made, shared
+
+
+def _fixed_zones() -> dict[type, Reducer]:
+    """The reducer of time zones with a fixed offset: pendulum has one for each offset, and a load takes it from there."""
+    pendulum = next(iter(_modules(("pendulum.tz",))), None)
+    kind = getattr(pendulum, "FixedTimezone", None)
+    registered: Any = getattr(pendulum, "fixed_timezone", None)
+    if kind is None or registered is None:
+        return {}
+
+    def reduce(zone: Any) -> tuple[Any, ...]:
+        offset = zone.offset
+        return (registered, (offset,)) if registered(offset) is zone else (kind, (offset, zone.name))
+
+    return {kind: reduce}
 
 
 def hubs_of(dag: Any, leaves: AbstractSet[type]) -> Iterator[object]:
