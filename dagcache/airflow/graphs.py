@@ -34,6 +34,7 @@ _DEFINITIONS = (
 )
 _TIMEZONES = ("airflow._shared.timezones.timezone", "airflow.utils.timezone")
 _SENTINELS = ("airflow.serialization.definitions.notset", "airflow.utils.types")
+_CONNECTIONS = ("airflow.models.connection",)
 _OPERATORS = ("SerializedBaseOperator",)  # the class of a task
 _PARAMETERS = ("SerializedParam", "SerializedParamsDict")  # several per task
 _SETS = ("tags", "upstream_task_ids", "downstream_task_ids", "deps", "upstream_group_ids", "downstream_group_ids")
@@ -44,7 +45,8 @@ def shared_objects() -> list[object]:
     """Objects that exist once per process, and to which the graphs of all DAGs refer.
 
     These are the defaults of Airflow's serialised classes (class attributes, defaults of arguments) with their parts,
-    the time zone UTC and the sentinel NOTSET. An object that is missing here is copied with each DAG, as pickle does.
+    the time zone UTC, the sentinel NOTSET, and SQLAlchemy's manager of connections, which leads to all of its tables. An
+    object that is missing here is copied with each DAG, as pickle does.
     """
     found: dict[int, object] = {}
     for module in _modules(_DEFINITIONS):
@@ -56,6 +58,9 @@ def shared_objects() -> list[object]:
         _add(found, module.utc)
     for module in _first(_SENTINELS):
         found[id(module.NOTSET)] = module.NOTSET
+    for module in _modules(_CONNECTIONS):
+        manager = getattr(module.Connection, "_sa_class_manager", None)
+        found[id(manager)] = manager
     return list(found.values())
 
 

@@ -21,7 +21,7 @@ from dagcache.errors import ConfigError, FreezeError, ThawError
 from dagcache.freezing.pickling import MEMOIZE, NEXT_BUFFER, Pickled, Pickling, StandIn
 from dagcache.freezing.proven_classes import Proven
 from dagcache.freezing.reducers import ClassRule, dict_setter
-from dagcache.freezing.templates import COPY
+from dagcache.freezing.templates import COPY, INTERNED
 from dagcache.freezing.zdict import Dictionary
 from dagcache.reclaim.breaker import GenericBreaker
 from dagcache.reclaim.gc_pause import gc_paused, gc_relaxed
@@ -94,7 +94,7 @@ class PickleFreezer:
         if level not in range(1, 10):
             raise ConfigError("level", level, "a whole number from 1 to 9")
         setters = {kind: set_dict for kind in alike if (set_dict := dict_setter(kind)) is not None}
-        by_reference = [*shared, *setters.values(), *([COPY] if setters else ())]
+        by_reference = [*shared, *setters.values(), *([COPY, INTERNED] if setters else ())]
         distinct = {id(item): item for item in by_reference}
         self._pickling = Pickling(distinct, dict(reducers), setters, rule, rebuilt, sets, hubs)
         self._shared = tuple(distinct.values())

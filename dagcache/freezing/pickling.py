@@ -22,7 +22,7 @@ from dagcache.errors import FreezeError
 from dagcache.freezing.hubs import Filling, emptied
 from dagcache.freezing.reducers import ClassRule, Reducer, ReducerTable
 from dagcache.freezing.set_order import Recipe, comes_back, recipe_for
-from dagcache.freezing.templates import Changed, Templates
+from dagcache.freezing.templates import Changed, Template, Templates
 
 __all__ = ["MEMOIZE", "NEXT_BUFFER", "PROTOCOL", "Pickled", "Pickling"]
 
@@ -152,6 +152,7 @@ class _Dump:
             **pickling.reducers,
             **{kind: templates.reducer(kind, set_dict) for kind, set_dict in pickling.alike.items()},
             Changed: Changed.reduce,
+            Template: Template.reduce,
             _StandIn: _StandIn.reduce,
             Filling: Filling.reduce,
         }
