@@ -31,6 +31,7 @@ _AIRFLOWS = (
     "airflow.models.",
     "airflow.partition_mappers.",
     "airflow.sdk.definitions.",
+    "airflow.sdk.exceptions.",
     "airflow.serialization.",
     "airflow.task.",
     "airflow.ti_deps.",

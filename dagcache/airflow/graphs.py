@@ -12,6 +12,7 @@ import types
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import Any, cast
 
@@ -33,6 +34,7 @@ _DEFINITIONS = (
 )
 _TIMEZONES = ("airflow._shared.timezones.timezone", "airflow.utils.timezone")
 _SENTINELS = ("airflow.serialization.definitions.notset", "airflow.utils.types")
+_CONNECTIONS = ("airflow.models.connection",)
 _OPERATORS = ("SerializedBaseOperator",)  # the class of a task
 _PARAMETERS = ("SerializedParam", "SerializedParamsDict")  # several per task
 _SETS = ("tags", "upstream_task_ids", "downstream_task_ids", "deps", "upstream_group_ids", "downstream_group_ids")
@@ -43,7 +45,8 @@ def shared_objects() -> list[object]:
     """Objects that exist once per process, and to which the graphs of all DAGs refer.
 
     These are the defaults of Airflow's serialised classes (class attributes, defaults of arguments) with their parts,
-    the time zone UTC and the sentinel NOTSET. An object that is missing here is copied with each DAG, as pickle does.
+    the time zone UTC, the sentinel NOTSET, and SQLAlchemy's manager of connections, which leads to all of its tables. An
+    object that is missing here is copied with each DAG, as pickle does.
     """
     found: dict[int, object] = {}
     for module in _modules(_DEFINITIONS):
@@ -55,13 +58,16 @@ def shared_objects() -> list[object]:
         _add(found, module.utc)
     for module in _first(_SENTINELS):
         found[id(module.NOTSET)] = module.NOTSET
+    for module in _modules(_CONNECTIONS):
+        manager = getattr(module.Connection, "_sa_class_manager", None)
+        found[id(manager)] = manager
     return list(found.values())
 
 
 def freezer() -> tuple[PickleFreezer, list[object]]:
     """A freezer for DAG graphs, and the objects it shares: `shared_objects`, and the attribute names of tasks."""
     shared = shared_objects()
-    reducers: dict[type, Reducer] = {}
+    reducers = _fixed_zones()
     operators, parameters = _found(_OPERATORS), classes_of_parameters()
     for kind in parameters:  # not as `alike`: with so few attributes, thawing takes a twentieth longer
         found = dict_reducer(kind)
@@ -71,8 +77,40 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
     for kind in operators + parameters:
         names = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
         shared += map(sys.intern, sorted(names))
-    made = PickleFreezer(shared, reducers, alike=operators, rule=foreign.rule, rebuilt=foreign.rebuilt, sets=sets_of)
+    made = PickleFreezer(
+        shared,
+        reducers,
+        alike=operators,
+        rule=foreign.rule,
+        rebuilt=foreign.rebuilt,
+        sets=sets_of,
+        hubs=partial(hubs_of, leaves=frozenset(operators)),
+    )
     return made, shared
+
+
+def _fixed_zones() -> dict[type, Reducer]:
+    """The reducer of time zones with a fixed offset: pendulum has one for each offset, and a load takes it from there."""
+    pendulum = next(iter(_modules(("pendulum.tz",))), None)
+    kind = getattr(pendulum, "FixedTimezone", None)
+    registered: Any = getattr(pendulum, "fixed_timezone", None)
+    if kind is None or registered is None:
+        return {}
+
+    def reduce(zone: Any) -> tuple[Any, ...]:
+        offset = zone.offset
+        return (registered, (offset,)) if registered(offset) is zone else (kind, (offset, zone.name))
+
+    return {kind: reduce}
+
+
+def hubs_of(dag: Any, leaves: AbstractSet[type]) -> Iterator[object]:
+    """The parts of a graph that form its long paths: groups within groups, and mapped tasks, by the inputs of others.
+
+    ``leaves`` are the classes of tasks that do not refer to other tasks.
+    """
+    yield from _groups(getattr(dag, "task_group", None))
+    yield from (task for task in getattr(dag, "task_dict", {}).values() if type(task) not in leaves)
 
 
 def sets_of(dag: Any) -> Iterator[AbstractSet[Any]]:

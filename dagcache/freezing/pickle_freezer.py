@@ -21,7 +21,7 @@ from dagcache.errors import ConfigError, FreezeError, ThawError
 from dagcache.freezing.pickling import MEMOIZE, NEXT_BUFFER, Pickled, Pickling, StandIn
 from dagcache.freezing.proven_classes import Proven
 from dagcache.freezing.reducers import ClassRule, dict_setter
-from dagcache.freezing.templates import COPY
+from dagcache.freezing.templates import COPY, INTERNED
 from dagcache.freezing.zdict import Dictionary
 from dagcache.reclaim.breaker import GenericBreaker
 from dagcache.reclaim.gc_pause import gc_paused, gc_relaxed
@@ -74,6 +74,8 @@ class PickleFreezer:
     ``rebuilt``: returns the parts of a value that a thaw gets by calling a function, each with the call.
     ``sets``: returns the sets in a value. The freezer finds all sets by itself. But if it has to rebuild the order of
     a set that this function did not return, it pickles the value a second time.
+    ``hubs``: returns the parts of a value that long paths of references lead through. If a value is nested too deeply
+    for pickle, it is pickled again, with these parts one after the other instead of one within another.
 
     Thread-safe. Never thaw bytes that do not come from this object.
     """
@@ -87,13 +89,14 @@ class PickleFreezer:
         rule: ClassRule | None = None,
         rebuilt: Callable[[Any], Iterable[StandIn]] | None = None,
         sets: Callable[[Any], Iterable[AbstractSet[Any]]] | None = None,
+        hubs: Callable[[Any], Iterable[object]] | None = None,
     ) -> None:
         if level not in range(1, 10):
             raise ConfigError("level", level, "a whole number from 1 to 9")
         setters = {kind: set_dict for kind in alike if (set_dict := dict_setter(kind)) is not None}
-        by_reference = [*shared, *setters.values(), *([COPY] if setters else ())]
+        by_reference = [*shared, *setters.values(), *([COPY, INTERNED] if setters else ())]
         distinct = {id(item): item for item in by_reference}
-        self._pickling = Pickling(distinct, dict(reducers), setters, rule, rebuilt, sets)
+        self._pickling = Pickling(distinct, dict(reducers), setters, rule, rebuilt, sets, hubs)
         self._shared = tuple(distinct.values())
         self._prologue = (NEXT_BUFFER + MEMOIZE + pickle.POP) * len(self._shared)
         self._proven = Proven()

@@ -19,9 +19,10 @@ from functools import cached_property
 from typing import Any
 
 from dagcache.errors import FreezeError
+from dagcache.freezing.hubs import Filling, emptied
 from dagcache.freezing.reducers import ClassRule, Reducer, ReducerTable
 from dagcache.freezing.set_order import Recipe, comes_back, recipe_for
-from dagcache.freezing.templates import Changed, Templates
+from dagcache.freezing.templates import Changed, Template, Templates
 
 __all__ = ["MEMOIZE", "NEXT_BUFFER", "PROTOCOL", "Pickled", "Pickling"]
 
@@ -58,6 +59,7 @@ class Pickling:
     rule: ClassRule | None
     rebuilt: Callable[[Any], Iterable[StandIn]] | None
     sets: Callable[[Any], Iterable[AbstractSet[Any]]] | None
+    hubs: Callable[[Any], Iterable[object]] | None = None
     proven: dict[type, Reducer] = field(default_factory=dict)
     """Classes that the rule has approved already, with their reducers."""
 
@@ -77,12 +79,20 @@ class Pickling:
 
         """
         stand_ins = [] if self.rebuilt is None else [*self.rebuilt(value)]
+        try:
+            return self._pickled(value, stand_ins)
+        except RecursionError:
+            if self.hubs is None:
+                raise
+        return self._pickled(value, stand_ins, [part for part in self.hubs(value) if id(part) not in self.shared])
+
+    def _pickled(self, value: object, stand_ins: list[StandIn], hubs: Iterable[object] = ()) -> Pickled:
         looked_at = {} if self.sets is None else {id(part): part for part in self.sets(value)}
-        stand_ins += self._rebuilt_sets(part for key, part in looked_at.items() if key not in self.shared)
-        dump = _Dump(self, value, stand_ins)
+        rebuilt_sets = self._rebuilt_sets(part for key, part in looked_at.items() if key not in self.shared)
+        dump = _Dump(self, value, [*stand_ins, *rebuilt_sets], hubs)
         others = self._rebuilt_sets(dump.sets(looked_at.keys()))
         if others:
-            dump = _Dump(self, value, [*stand_ins, *others])
+            dump = _Dump(self, value, [*stand_ins, *rebuilt_sets, *others], hubs)
         self._refuse_dangling(value, dump.proxied)
         return Pickled(dump.data, dump.kinds, {} if self.rule is None else dump.table.own_way())
 
@@ -109,9 +119,10 @@ class Pickling:
 class _Dump:
     """One run of a pickler."""
 
-    def __init__(self, pickling: Pickling, value: object, stand_ins: list[StandIn]) -> None:
+    def __init__(
+        self, pickling: Pickling, value: object, stand_ins: list[StandIn], hubs: Iterable[object] = ()
+    ) -> None:
         self._shared = pickling.shared
-        self._parts = [part for part, _ in stand_ins]
         self.proxied: dict[int, object] = {}
         """The referents of weak proxies, by id."""
         self.table = ReducerTable(self._known(pickling, value), pickling.rule)
@@ -119,7 +130,13 @@ class _Dump:
         self._pickler = pickle.Pickler(self._out, PROTOCOL)
         self._pickler.dispatch_table = self.table
         self._pickler.memo = pickling.memo
+        empty, fillings = emptied(hubs, self.table.__getitem__)
+        stand_ins = [*stand_ins, *empty]
+        self._parts = [part for part, _ in stand_ins]
         head = self._put(value, stand_ins) if stand_ins else b""
+        if fillings:
+            self._pickler.dump(fillings)
+            head += self._taken_off_the_stack()
         self._pickler.dump(value)
         self.data = head + self._out.getvalue()
 
@@ -135,7 +152,9 @@ class _Dump:
             **pickling.reducers,
             **{kind: templates.reducer(kind, set_dict) for kind, set_dict in pickling.alike.items()},
             Changed: Changed.reduce,
+            Template: Template.reduce,
             _StandIn: _StandIn.reduce,
+            Filling: Filling.reduce,
         }
 
     def _put(self, value: object, stand_ins: list[StandIn]) -> bytes:
@@ -151,6 +170,10 @@ class _Dump:
             index, _ = memo.pop(id(call))
             memo[id(part)] = index, part
         self._pickler.memo = memo
+        return self._taken_off_the_stack()
+
+    def _taken_off_the_stack(self) -> bytes:
+        """The pickle so far, which only fills the unpickler's memo. The output is empty afterwards."""
         head = self._out.getvalue().removesuffix(pickle.STOP) + pickle.POP
         self._out.seek(0)
         self._out.truncate()

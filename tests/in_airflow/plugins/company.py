@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from contextlib import suppress
+from datetime import datetime, timezone
 from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
@@ -107,6 +109,40 @@ class FickleTimetable(_Never):
         return cls()
 
 
+class CountingTimetable(_Never):
+    """Changes with each question."""
+
+    def __init__(self, days: list[str]) -> None:
+        self.days = days
+        self.asked: list[Any] = []
+
+    def serialize(self) -> dict[str, Any]:
+        """The days."""
+        return {"days": self.days}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> Timetable:
+        """One that was not asked yet."""
+        return cls(data["days"])
+
+    def next_dagrun_info(self, *, last_automated_data_interval: Any, restriction: Any) -> DagRunInfo | None:
+        """No run, but a note."""
+        self.asked.append(restriction)
+        return None
+
+
+class LockingTimetable(_Never):
+    """Has a lock, which cannot be copied."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> Timetable:
+        """With a lock of its own."""
+        return cls()
+
+
 class WeighingStrategy(PriorityWeightStrategy):
     """As heavy as the calendar."""
 
@@ -137,6 +173,22 @@ class CompanyLink(BaseOperatorLink):
 
 
 LINK = CompanyLink()
+
+
+class OwnLink(BaseOperatorLink):
+    """A link that an operator brings, and that is not in the registry."""
+
+    name = "own"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """One page for all."""
+        return "http://company/own"
+
+
+class LinkedOperator(BaseOperator):
+    """An operator with a link of its own."""
+
+    operator_extra_links = (OwnLink(),)
 
 mappers: list[type] = []
 windows: list[type] = []
@@ -171,6 +223,29 @@ with suppress(ImportError, AttributeError):  # since Airflow 3.3
     mappers, windows = [CompanyMapper], [CompanyWindow]
 
 
+with suppress(ImportError, AttributeError):  # since Airflow 3.1
+    _reference: Any = importlib.import_module("airflow.sdk.definitions.deadline").BaseDeadlineReference
+
+    class CompanyReference(_reference):
+        """The end of the company's day."""
+
+        def _evaluate_with(self, *, session: Any, **kwargs: Any) -> Any:
+            return datetime(2030, 1, 1, tzinfo=timezone.utc)
+
+        def serialize_reference(self) -> dict[str, Any]:
+            """Its name."""
+            return {"reference_type": "CompanyReference"}
+
+        @classmethod
+        def deserialize_reference(cls, reference_data: dict[str, Any]) -> Any:
+            """A new one."""
+            return cls()
+
+
+async def note_later(**_: Any) -> None:
+    """A callback of a deadline."""
+
+
 class CompanyPlugin(AirflowPlugin):
     """Registers them."""
 
@@ -181,6 +256,8 @@ class CompanyPlugin(AirflowPlugin):
         WrappingTimetable,
         ForgetfulTimetable,
         FickleTimetable,
+        CountingTimetable,
+        LockingTimetable,
     ]
     operator_extra_links: ClassVar[list[Any]] = [LINK]
     priority_weight_strategies: ClassVar[list[Any]] = [WeighingStrategy]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import pickletools
+import sys
 import weakref
 import zlib
 from types import SimpleNamespace
@@ -44,6 +45,12 @@ class Reducing(Task):
 
     def __reduce__(self) -> Any:
         return Reducing, ()
+
+
+class Name(str):
+    """A string of another class."""
+
+    __slots__ = ()
 
 
 FREEZER = PickleFreezer([ZONE], alike=[Task])
@@ -157,3 +164,22 @@ def test_dumps_have_nothing_in_common() -> None:
     for number in range(3):
         graph = Graph(Task(number=number, name="a"), Task(number=number, name="b"))
         assert_same_graph(graph, thawed(graph))
+
+
+def test_names_of_attributes_are_the_processs_own_in_each_copy() -> None:
+    """As those of attributes that are set one by one: a thawed value has no strings of its own for them."""
+    names = [sys.intern(f"a_name_in_no_code_{number}") for number in range(20)]
+    data = FREEZER.freeze(Graph(*(Task(**dict.fromkeys(names, number)) for number in range(3)))).data
+    copies = [FREEZER.thaw(data) for _ in range(2)]
+    found = [name for graph in copies for task in graph.tasks.values() for name in vars(task)]
+    assert len(found) == 2 * 3 * len(names)
+    assert all(sys.intern(name) is name for name in found)
+
+
+def test_names_that_are_no_plain_strings_come_back() -> None:
+    """A dict of attributes may have them, if it was filled by other means than attributes."""
+    task = Task()
+    vars(task).update({7: "number", Name("text"): "derived", "plain": 1})
+    copy = thawed(Graph(task)).tasks[0]
+    assert list(vars(copy)) == [7, "text", "plain"]
+    assert [type(name) for name in vars(copy)] == [int, Name, str]

@@ -1,0 +1,259 @@
+"""Each shape of the zoo: a thawed copy equals a load, shares no more, runs the same, and weighs what is accounted."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gc
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dagcache.airflow import foreign, graphs
+from dagcache.airflow.sharing import share_immutables, share_strings
+from dagcache.errors import FreezeError
+from dagcache.freezing.pickle_freezer import PickleFreezer
+from dagcache.reclaim.breaker import GenericBreaker, Outcome
+from dagcache.sizing.allocators import NoAccountError, bytes_per_copy
+from dagcache.sizing.walk import weigh
+from tests.in_airflow.conftest import MakeDatabase
+from tests.in_airflow.parts import mutable_parts, shared_parts
+from tests.in_airflow.test_example_dags import in_common, serialization
+from tests.in_airflow.test_private_copies import write_dag
+from tests.in_airflow.zoo import SHAPES
+from tests.in_airflow.zoo.depth import CHAINS, LEVELS, chain, chain_as_text
+from tests.in_airflow.zoo.shape import MissingShapeError
+from tests.support.lockstep import assert_same_graph
+
+KEPT_LIVE_ONLY = {"connection_as_value": "sqlalchemy.orm.state.InstanceState"}
+"""The shapes without a frozen form, each with the class that has none."""
+NEEDS_KUBERNETES = {"a_pod"}
+NOT_TO_USE = {
+    "airflow.partition_mappers.base.PartitionMapper",
+    "airflow.partition_mappers.temporal._BaseTemporalMapper",
+    "airflow.partition_mappers.wait_policy.WaitPolicy",
+    "airflow.partition_mappers.window.Window",
+    "airflow.timetables.base.Timetable",
+    "airflow.timetables.interval._DataIntervalTimetable",
+    "airflow.timetables.simple._TrivialTimetable",
+    "airflow.timetables.trigger._TriggerTimetable",
+}
+"""Base classes: a DAG has instances of their subclasses."""
+COPIES = 3
+SPREAD = 3 * 1024
+"""Bytes: dicts and tables of the process that grow while copies are made."""
+each_shape = pytest.mark.parametrize("name", SHAPES)
+each_frozen_shape = pytest.mark.parametrize("name", sorted(SHAPES.keys() - KEPT_LIVE_ONLY.keys()))
+
+
+@cache
+def text_of(name: str) -> str:
+    """The row of a shape."""
+    return json.dumps(serialization().to_dict(SHAPES[name].dag()))
+
+
+def text_or_skip(name: str) -> str:
+    """The row of a shape; skips if this version of Airflow does not have it."""
+    try:
+        return text_of(name)
+    except MissingShapeError as error:
+        pytest.skip(str(error))
+
+
+def load(text: str) -> Any:
+    """Airflow's own load."""
+    return serialization().from_dict(json.loads(text))
+
+
+def load_as_the_bag_does(text: str) -> Any:
+    """With equal parts shared, and a note of the timetable for the freezer."""
+    parsed = json.loads(text)
+    share_strings(parsed)
+    timetable = foreign.timetable_of(SimpleNamespace(data=parsed))
+    dag = serialization().from_dict(parsed)
+    foreign.note(dag, timetable)
+    share_immutables(dag)
+    return dag
+
+
+def assert_equals_a_load(dag: Any, text: str) -> None:
+    """In lock-step with what Airflow loads, but for the number of equal spans and parameters."""
+    fresh, again = load(text), load(text)
+    dag.last_loaded = fresh.last_loaded  # the moment of the load
+    immutable = (dt.timedelta, *graphs.classes_of_parameters())
+    assert_same_graph(fresh, dag, in_common(fresh, again), immutable)
+
+
+@pytest.fixture(scope="module")
+def freezer() -> PickleFreezer:
+    """As the bag has it."""
+    return graphs.freezer()[0]
+
+
+@pytest.fixture(scope="module")
+def shared() -> frozenset[int]:
+    """The ids of the objects that all graphs share."""
+    found = graphs.freezer()[1]
+    _held.append(found)
+    return frozenset(map(id, found))
+
+
+_held: list[object] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _only_our_objects() -> Iterator[None]:
+    """Keep collections fast: they visit only what these tests make."""
+    for name in SHAPES:
+        try:
+            text_of(name)
+        except MissingShapeError:
+            continue
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(params=[False, True], ids=["without links", "with links"])
+def links(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Airflow loads links of plugins in the API server, and not in the scheduler."""
+    kind = serialization()
+    before = kind._load_operator_extra_links
+    kind._load_operator_extra_links = request.param
+    yield
+    kind._load_operator_extra_links = before
+
+
+# ---- the zoo is complete ----
+
+
+def is_of_this_release() -> bool:
+    """Whether Airflow is of the release that the zoo was written for."""
+    version: str = import_module("airflow").__version__
+    return version.startswith("3.3.")
+
+
+def test_every_shape_can_be_built_with_the_release_that_the_zoo_is_written_for() -> None:
+    """Other releases skip what they do not have. Pods need a package that Airflow does not."""
+    if not is_of_this_release():
+        pytest.skip("an earlier or later release of Airflow has other parts")
+    missing = set()
+    for name in SHAPES:
+        try:
+            text_of(name)
+        except MissingShapeError:
+            missing.add(name)
+    assert missing <= NEEDS_KUBERNETES
+
+
+def test_the_zoo_has_every_timetable_mapper_window_and_policy_of_airflows() -> None:
+    """Airflow's own classes, as far as a DAG can have instances of them."""
+    if not is_of_this_release():
+        pytest.skip("an earlier or later release of Airflow has other timetables")
+    bases = {
+        import_module("airflow.timetables.base").Timetable,
+        import_module("airflow.partition_mappers.base").PartitionMapper,
+        import_module("airflow.partition_mappers.window").Window,
+        import_module("airflow.partition_mappers.wait_policy").WaitPolicy,
+    }
+    there = set()
+    for package in ("airflow.timetables", "airflow.partition_mappers"):
+        for module in iter_modules(import_module(package).__path__, f"{package}."):
+            for kind in vars(import_module(module.name)).values():
+                if isinstance(kind, type) and kind.__module__.startswith(package) and bases & {*kind.__mro__}:
+                    there.add(f"{kind.__module__}.{kind.__qualname__}")
+    met: set[str] = set()
+    for name in SHAPES.keys() - NEEDS_KUBERNETES:
+        parts = mutable_parts(load(text_of(name)).timetable).values()
+        met |= {f"{type(part).__module__}.{type(part).__qualname__}" for part in parts}
+    assert there - met == NOT_TO_USE
+
+
+# ---- a thawed copy ----
+
+
+@each_frozen_shape
+def test_a_thawed_copy_is_what_airflow_loads(name: str, freezer: PickleFreezer, links: None) -> None:
+    """And so is the loaded graph with shared parts, before and after it was frozen."""
+    text = text_or_skip(name)
+    ours = load_as_the_bag_does(text)
+    assert_equals_a_load(ours, text)
+    ours = load_as_the_bag_does(text)
+    data = freezer.freeze(ours).data
+    assert_equals_a_load(ours, text)
+    assert_equals_a_load(freezer.thaw(data), text)
+
+
+@each_frozen_shape
+def test_two_thawed_copies_share_no_more_than_two_loads(name: str, freezer: PickleFreezer) -> None:
+    """Nor does the graph share more with them that was frozen."""
+    text = text_or_skip(name)
+    ours = load_as_the_bag_does(text)
+    data = freezer.freeze(ours).data
+    one, other = mutable_parts(load(text)), mutable_parts(load(text))
+    assert shared_parts([ours, freezer.thaw(data), freezer.thaw(data)], one.keys() & other.keys()) == []
+
+
+@each_frozen_shape
+def test_a_thawed_copy_can_be_taken_apart(name: str, freezer: PickleFreezer, no_collector: None) -> None:
+    """Nothing is left to the collector, and the loaded one neither."""
+    text = text_or_skip(name)
+    breaker = GenericBreaker(graphs.freezer()[1])
+    cell = [load_as_the_bag_does(text)]
+    data = freezer.freeze(cell[0]).data
+    gc.collect()
+    for dag in (cell, [freezer.thaw(data)]):
+        assert breaker.release(dag) is Outcome.FREED
+    assert gc.collect() == 0
+
+
+def test_exactly_these_shapes_are_kept_live_only(freezer: PickleFreezer) -> None:
+    """All others freeze."""
+    refused: dict[str, str] = {}
+    for name in SHAPES:
+        try:
+            freezer.freeze(load_as_the_bag_does(text_of(name)))
+        except MissingShapeError:
+            continue
+        except FreezeError as error:
+            kind = error.kind
+            refused[name] = str(error) if kind is None else f"{kind.__module__}.{kind.__qualname__}"
+    assert refused == KEPT_LIVE_ONLY
+
+
+# ---- weights ----
+
+
+@each_shape
+def test_a_loaded_graph_weighs_what_the_allocators_handed_out(
+    name: str, shared: frozenset[int], no_collector: None
+) -> None:
+    """To within a hundredth, and the growth of the process's own tables."""
+    text = text_or_skip(name)
+    assert_weighs_what_was_handed_out(lambda: load_as_the_bag_does(text), shared)
+
+
+@each_frozen_shape
+def test_a_thawed_copy_weighs_what_the_allocators_handed_out(
+    name: str, freezer: PickleFreezer, shared: frozenset[int], no_collector: None
+) -> None:
+    """To within a hundredth, and the growth of the process's own tables."""
+    data = freezer.freeze(load_as_the_bag_does(text_or_skip(name))).data
+    assert_weighs_what_was_handed_out(lambda: freezer.thaw(data), shared)
+
+
+def assert_weighs_what_was_handed_out(make: Callable[[], object], shared: frozenset[int]) -> None:
+    """The exact walk of one graph beside the mean of some."""
+    walked = weigh(make(), shared=shared).nbytes
+    try:
+        handed_out = bytes_per_copy(make, COPIES)
+    except NoAccountError as error:
+        pytest.skip(str(error))
+    assert abs(walked - handed_out) < 0.01 * handed_out + SPREAD, f"{walked} walked, {handed_out:.0f} handed out"
