@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.in_airflow import postgres
 from tests.in_airflow.support import prepare, variables
-from tests.support import mysql
+from tests.support import mysql, postgres
 
 HOME = Path(tempfile.mkdtemp(prefix="airflow"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
