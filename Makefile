@@ -28,8 +28,8 @@ run: $(VENV)/ready ## see it work: a real Airflow scheduler with the cache in it
 
 test: services lint types docs pythons coverage wheel-check ## all checks and tests, against the checkout and against the installed wheel
 
-services: # on CI's machine only: elsewhere nothing is installed outside of the checkout
-	@sh tests/services.sh
+services: $(VENV)/ready # on CI's machine only: elsewhere nothing is installed outside of the checkout
+	@sh tests/services.sh $(BIN)/python
 
 lint: $(VENV)/ready ## style
 	$(BIN)/ruff check $(CODE)

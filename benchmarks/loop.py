@@ -34,7 +34,7 @@ from benchmarks.statsd import percentile
 from dagcache.advice.curve import STOCK_ENTRIES
 from dagcache.demo.playground import WAITING, environment
 from dagcache.metrics.scrape import Scrape
-from tests.in_airflow import postgres
+from tests.support import postgres
 
 DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 RUNS_PER_LOOP = 20

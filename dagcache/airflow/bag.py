@@ -239,8 +239,8 @@ class CachedLookups:
         view = snapshots.view(session)
         if known is None:
             load.expect(None, view.since)
-        elif view.lasts and view.since <= known.since:
-            load.expect(known.content, known.since)  # this session cannot see later content
+        elif view.lasts and view.since == known.since:
+            load.expect(known.content, known.since)  # found in this very view, which cannot see later content
         else:
             # An old view has only the old content of the other versions.
             together = self._confirmed.is_fresh(view.since, now)

@@ -1,8 +1,9 @@
 """The start of a session's view of the database.
 
-A transaction with a snapshot (REPEATABLE READ, the default of MySQL; SQLite's WAL) shows the database as of its start,
-for as long as it lasts. A row is then current as of that moment, and not as of now. At READ COMMITTED each statement
-has its own view.
+A transaction with a snapshot (REPEATABLE READ, the default of MySQL; SQLite's WAL) shows the database as of its first
+statement, for as long as it lasts. A row is then current as of that moment, and not as of now. The moment that is noted
+is the start of the transaction, which is earlier: a row is then taken for older than it is. At READ COMMITTED each
+statement has its own view.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,6 +30,7 @@ Statement: TypeAlias = Any
 _FORMS = "postgresql+psycopg2://user:password@host/airflow, mysql+mysqldb://..., or sqlite:////path/to/airflow.db"
 _FILE = ("sqlite:///", "sqlite+pysqlite:///")  # no host and no user: an @ is a part of the path
 _CONNECT_SECONDS = 10
+_VARIABLES_ARE_SET = "dagcache: the variables of the session are set"
 _STEPS_BETWEEN_LOOKS = 100_000  # steps of SQLite's virtual machine: some milliseconds
 
 _metadata = sa.MetaData()
@@ -143,13 +144,20 @@ class MetadataDatabase:
 
         """
         with self._engine.connect() as connection:
+            session = self._own_session(connection) if self._owned else _borrowed_session(connection, self._timeout)
             for statement in _preamble(self.dialect, self._timeout):
                 connection.exec_driver_sql(statement)
-            try:
-                with _session(connection, self._timeout):
-                    yield connection
-            finally:
-                connection.rollback()
+            with session:
+                yield connection
+            # Closing rolls back. A roll-back here would be followed by a second one, of the pool.
+
+    def _own_session(self, connection: Connection) -> AbstractContextManager[None]:
+        """Set the variables of a session once: a connection of an engine of our own serves no other program."""
+        variables = _session_variables(connection, self._timeout)
+        if variables and not connection.info.get(_VARIABLES_ARE_SET):
+            _set_variables(connection, variables)
+            connection.info[_VARIABLES_ARE_SET] = True  # SQLAlchemy forgets it together with the connection
+        return nullcontext()
 
     def rows(self, statement: Statement) -> list[Any]:
         """All rows of a statement.
@@ -277,27 +285,39 @@ def _preamble(dialect: str, timeout: float) -> tuple[str, ...]:
     return ()
 
 
-@contextmanager
-def _session(connection: Connection, timeout: float) -> Iterator[None]:
-    """Set variables of the session, and restore them: a rollback does not, and the pool may be the caller's.
+def _session_variables(connection: Connection, timeout: float) -> dict[str, Any]:
+    """The variables that a session of MySQL or MariaDB needs; empty for other databases.
 
     MySQL converts a TIMESTAMP into the time zone of the session; Airflow writes UTC. MariaDB does not know MySQL's hint
     for the time of a statement.
     """
     if connection.dialect.name not in ("mysql", "mariadb"):
-        yield
-        return
+        return {}
     variables: dict[str, Any] = {"time_zone": "+00:00"}
     if getattr(connection.dialect, "is_mariadb", False):
         variables["max_statement_time"] = timeout
-    selected = ", ".join(f"@@session.{name}" for name in variables)
-    before = connection.exec_driver_sql(f"SELECT {selected}").one()
+    return variables
+
+
+def _set_variables(connection: Connection, variables: Mapping[str, Any]) -> None:
     assigned = ", ".join(f"{name} = %s" for name in variables)
     connection.exec_driver_sql(f"SET {assigned}", tuple(variables.values()))
+
+
+@contextmanager
+def _borrowed_session(connection: Connection, timeout: float) -> Iterator[None]:
+    """Set the variables of a session, and restore them: a rollback does not, and the pool is the caller's."""
+    variables = _session_variables(connection, timeout)
+    if not variables:
+        yield
+        return
+    selected = ", ".join(f"@@session.{name}" for name in variables)
+    before = connection.exec_driver_sql(f"SELECT {selected}").one()
+    _set_variables(connection, variables)
     try:
         yield
     finally:
-        connection.exec_driver_sql(f"SET {assigned}", tuple(before))
+        _set_variables(connection, dict(zip(variables, before, strict=True)))
 
 
 def _secrets_in(url: URL) -> Iterator[str]:

@@ -1,8 +1,9 @@
-"""A home of Airflow's for this process, set before anything imports Airflow; databases, on SQLite and on PostgreSQL."""
+"""A home of Airflow's for this process, set before anything imports Airflow; databases on SQLite, PostgreSQL, MySQL."""
 
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import logging
 import os
 import shutil
@@ -13,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.in_airflow import postgres
 from tests.in_airflow.support import prepare, variables
+from tests.support import mysql, postgres
 
 HOME = Path(tempfile.mkdtemp(prefix="airflow"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
@@ -23,13 +24,24 @@ os.environ.update(
     AIRFLOW__CORE__EXECUTOR="tests.in_airflow.instant.InstantExecutor",
 )
 
-BACKENDS = ("sqlite", "postgresql")
+BACKENDS = ("sqlite", "postgresql", "mysql")
+_ON_MYSQL = ("test_advise.py", "test_bag.py", "test_in_place_updates.py", "test_loader.py", "test_sessions.py")
+"""The files whose tests run on MySQL each time. The others run on it as a part of `make soak`."""
 MakeDatabase = Callable[[str], str]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Airflow's own deprecation warnings do not count as errors."""
     config.addinivalue_line("filterwarnings", "default")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before pytest chooses by marker."""
+    for item in items:
+        chosen = getattr(item, "callspec", None)
+        if chosen is not None and "mysql" in chosen.params.values() and item.path.name not in _ON_MYSQL:
+            item.add_marker(pytest.mark.soak)
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +55,18 @@ def cluster() -> Iterator[postgres.Cluster]:
     if postgres.missing():
         pytest.skip(postgres.missing())
     with postgres.Cluster() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[mysql.Server]:
+    """A MySQL server; skips where there is none."""
+    if mysql.missing("mysql"):
+        pytest.skip(mysql.missing("mysql"))
+    for package in ("MySQLdb", "aiomysql"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"MySQL cannot be Airflow's database: {package} is not installed")
+    with mysql.Server("mysql") as started:
         yield started
 
 
@@ -65,6 +89,14 @@ def make_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
             built.add(backend)
             shutil.copy(template, folder / f"{name}.db")
             return f"sqlite:///{folder / name}.db"
+        if backend == "mysql":
+            other: mysql.Server = request.getfixturevalue("mysql_server")
+            if backend not in built:
+                other.run("CREATE DATABASE template_of_airflow")
+                prepare(folder / "my_home", other.url("template_of_airflow", "mysqldb"))
+            built.add(backend)
+            other.copy("template_of_airflow", name)
+            return other.url(name, "mysqldb")
         server: postgres.Cluster = request.getfixturevalue("cluster")
         if backend not in built:
             prepare(folder / "pg_home", server.create("template_of_airflow"))
@@ -79,7 +111,8 @@ def engine(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Itera
     """An engine of a module's own database, on each backend in turn."""
     from sqlalchemy import create_engine
 
-    made = create_engine(make_database(request.param), pool_pre_ping=True)  # the server may be restarted between
+    as_airflow = {"isolation_level": "READ COMMITTED"} if request.param == "mysql" else {}
+    made = create_engine(make_database(request.param), pool_pre_ping=True, **as_airflow)  # the server may be restarted
     yield made
     made.dispose()
 

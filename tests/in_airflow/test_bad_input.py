@@ -15,7 +15,6 @@ import pytest
 
 from dagcache.airflow import bootstrap, hook
 from dagcache.demo.playground import free_ports
-from tests.in_airflow import postgres
 from tests.in_airflow.conftest import HOME, Clock, MakeDatabase
 from tests.in_airflow.support import (
     CORRUPT,
@@ -29,6 +28,7 @@ from tests.in_airflow.support import (
     variables,
     write,
 )
+from tests.support import postgres
 
 
 def stock_bag() -> Any:

@@ -129,10 +129,23 @@ def test_a_view_that_is_behind_is_served_what_it_sees_and_changes_nothing(
     assert bag.get_latest_version_of_dag("behind", session=behind).description == "old"
     assert bag._get_dag(version, behind) is kept
     clock.now += WINDOW
-    with statements_of(behind.get_bind()) as heard:
-        assert bag._get_dag(version, behind) is kept
-    assert heard.texts == []
+    assert bag._get_dag(version, behind).description == "old"
     assert bag._get_dag(version, opened()) is kept
+
+
+def test_a_view_that_begins_later_than_its_transaction_is_not_taken_for_an_old_one(
+    bag: Any, opened: Open, with_snapshots: Open, clock: Clock
+) -> None:
+    """A transaction has its view from the first statement on. Between, others may confirm and rewrite a version."""
+    version = rewrite(opened, "late_view", "old")
+    late = with_snapshots()
+    late.begin()
+    clock.now += 1
+    assert bag._get_dag(version, opened()).description == "old"
+    rewrite(opened, "late_view", "new")
+    look(late)
+    clock.now += WINDOW
+    assert bag._get_dag(version, late).description == "new"
 
 
 def test_a_load_by_an_old_view_is_not_kept_beside_a_later_finding(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
@@ -211,6 +212,7 @@ class Recording:
 
     def __init__(self, dialect: Any) -> None:
         self.dialect = dialect
+        self.info: dict[str, object] = {}
         self.said: list[str] = []
 
     def connect(self) -> Recording:
@@ -241,10 +243,6 @@ class Recording:
         """No rows."""
         return []
 
-    def rollback(self) -> None:
-        """Note it."""
-        self.said.append("rolled back")
-
 
 @pytest.mark.parametrize(
     ("dialect", "expected"),
@@ -253,17 +251,15 @@ class Recording:
         (
             MYSQL,
             [
-                "SET TRANSACTION READ ONLY",
-                "SELECT @@session.time_zone",
                 "SET time_zone = %s ('+00:00',)",
+                "SET TRANSACTION READ ONLY",
                 "SELECT /*+ MAX_EXECUTION_TIME(7000) */ ",
-                "SET time_zone = %s ('SYSTEM',)",
             ],
         ),
     ],
     ids=["postgresql", "mysql"],
 )
-def test_a_transaction_only_reads_ends_in_time_and_is_rolled_back(
+def test_a_transaction_only_reads_and_ends_in_time(
     database: Database, monkeypatch: pytest.MonkeyPatch, dialect: Any, expected: list[str]
 ) -> None:
     """Settings apply to this transaction only: behind a pooler the next one belongs to another program."""
@@ -271,9 +267,44 @@ def test_a_transaction_only_reads_ends_in_time_and_is_rolled_back(
     recording = Recording(dialect)
     monkeypatch.setattr(opened, "_engine", recording)
     assert opened.rows(sa.select(DAG_VERSION.c.id)) == []
-    *said, rolled_back, closed = recording.said
-    assert [rolled_back, closed] == ["rolled back", "closed"]
+    *said, closed = recording.said
+    assert closed == "closed"
     assert [text.startswith(start) for text, start in zip(said, expected, strict=True)] == [True] * len(expected)
+
+
+@pytest.mark.parametrize(
+    ("is_ours", "second"),
+    [
+        (True, ["SET TRANSACTION READ ONLY", "SELECT /*+"]),
+        (False, ["SET TRANSACTION", "SELECT @@session.", "SET time_zone", "SELECT /*+", "SET time_zone"]),
+    ],
+    ids=["ours", "given"],
+)
+def test_the_session_of_a_connection_of_our_own_is_set_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch, is_ours: bool, second: list[str]
+) -> None:
+    """That of a given engine is restored after each transaction, because other code uses it between."""
+    opened = MetadataDatabase(database.url)
+    recording = Recording(MYSQL)
+    monkeypatch.setattr(opened, "_engine", recording)
+    monkeypatch.setattr(opened, "_owned", is_ours)
+    opened.rows(sa.select(DAG_VERSION.c.id))
+    recording.said.clear()
+    opened.rows(sa.select(DAG_VERSION.c.id))
+    *said, _ = recording.said
+    assert [text.startswith(start) for text, start in zip(said, second, strict=True)] == [True] * len(second)
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1", "SELECT no_such_column"])
+def test_a_transaction_is_rolled_back_whatever_happens(database: Database, statement: str) -> None:
+    engine = sa.create_engine(database.url, poolclass=sa.pool.StaticPool)
+    ends: list[str] = []
+    for name in ("rollback", "commit"):
+        sa.event.listen(engine, name, lambda _, name=name: ends.append(name))
+    with contextlib.suppress(OperationalError), MetadataDatabase(engine).connection() as connection:
+        connection.exec_driver_sql(statement)
+    assert ends == ["rollback"]
+    engine.dispose()
 
 
 # ---- opening ----

@@ -49,6 +49,11 @@ class Cluster:
             shutil.rmtree(self._folder)
 
     @property
+    def folder(self) -> Path:
+        """The folder of the server's socket."""
+        return self._folder
+
+    @property
     def _data(self) -> Path:
         return self._folder / "data"
 
@@ -66,19 +71,30 @@ class Cluster:
     def create(self, name: str, template: str = "template1") -> str:
         """Create a database as a copy of another, and return its URL."""
         self._run("createdb", f"--host={self._folder}", f"--username={_SUPERUSER}", f"--template={template}", name)
-        return f"postgresql+psycopg2://{_SUPERUSER}@/{name}?host={self._folder}"
+        return url_of(name, self._folder)
 
     def _run(self, program: str, *arguments: str) -> None:
         binaries = _binaries()
         assert binaries is not None
-        unprivileged = ["setpriv", f"--reuid={_SUPERUSER}", f"--regid={_SUPERUSER}", "--clear-groups"]
-        command = [*(unprivileged if os.geteuid() == 0 else []), str(binaries / program), *arguments]
+        command = [*unprivileged(), str(binaries / program), *arguments]
         # Into a file, not a pipe: the server inherits it and keeps it open.
         with tempfile.TemporaryFile("w+") as output:
             code = subprocess.run(command, cwd="/", stdout=output, stderr=output, timeout=120, check=False).returncode
             if code:
                 output.seek(0)
                 raise RuntimeError(f"{program} failed with {code}: {output.read()}")
+
+
+def url_of(name: str, folder: Path, driver: str = "psycopg2", port: int = 5432) -> str:
+    """The URL of a database, by the socket in a folder."""
+    return f"postgresql+{driver}://{_SUPERUSER}@/{name}?host={folder}&port={port}"
+
+
+def unprivileged() -> list[str]:
+    """The command that starts another one without the rights of root, which these servers refuse to have."""
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", f"--reuid={_SUPERUSER}", f"--regid={_SUPERUSER}", "--clear-groups"]
 
 
 def _binaries() -> Path | None:

@@ -1,10 +1,11 @@
-"""A metadata database on a real server of MySQL's family, whose time zone is not UTC."""
+"""A metadata database on real servers of MySQL and MariaDB, with a time zone that is not UTC, by each driver."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,12 +16,12 @@ from sqlalchemy.engine import Engine
 
 from dagcache import LoadError
 from dagcache.advice.report import advise
-from dagcache.database.connection import DAG_RUN, DAG_VERSION, MetadataDatabase, seconds
+from dagcache.database.connection import ALEMBIC_VERSION, DAG_RUN, DAG_VERSION, MetadataDatabase, seconds
 from dagcache.database.loader import SerializedDagLoader
-from tests.support import mariadb
+from tests.support import mysql
 from tests.support.databases import payload
 
-pytestmark = pytest.mark.skipif(bool(mariadb.missing()), reason=mariadb.missing())
+StartServer = Callable[[mysql.Product], mysql.Server]
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 SCHEMA = (  # the types that Airflow's migrations choose on MySQL
@@ -38,28 +39,48 @@ SCHEMA = (  # the types that Airflow's migrations choose on MySQL
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[mariadb.MariaDb]:
-    """One for all tests."""
-    with mariadb.MariaDb() as started:
-        yield started
+def start_server() -> Iterator[StartServer]:
+    """Gives the one server of a product; skips where there is none."""
+    started: dict[str, mysql.Server] = {}
+
+    def start(product: mysql.Product) -> mysql.Server:
+        if mysql.missing(product):
+            pytest.skip(mysql.missing(product))
+        if product not in started:
+            started[product] = servers.enter_context(mysql.Server(product))
+        return started[product]
+
+    with ExitStack() as servers:
+        yield start
 
 
-@pytest.fixture(params=["CHAR(32)", "UUID"])
-def url(server: mariadb.MariaDb, request: pytest.FixtureRequest) -> str:
-    """An empty metadata database, with the ids of MySQL and of MariaDB."""
+@pytest.fixture(
+    params=[
+        ("mysql", "CHAR(32)", "pymysql"),
+        ("mysql", "CHAR(32)", "mysqldb"),
+        ("mariadb", "CHAR(32)", "mysqldb"),
+        ("mariadb", "UUID", "pymysql"),
+    ],
+    ids=" ".join,
+)
+def url(start_server: StartServer, request: pytest.FixtureRequest) -> str:
+    """An empty metadata database, with the ids that Airflow's migrations make on a product, by a driver."""
+    product, type_of_ids, driver = request.param
+    if driver == "mysqldb":
+        pytest.importorskip("MySQLdb", reason="mysqlclient is not installed")
+    server = start_server(product)
     name = f"airflow_{uuid4().hex[:8]}"
-    server.run(f"CREATE DATABASE {name}")
-    for statement in SCHEMA:
-        own = statement.replace(" TABLE ", f" TABLE {name}.").replace("INTO ", f"INTO {name}.")
-        server.run(own.replace(" CHAR(32)", f" {request.param}"))
-    return server.url(name)
+    server.run(
+        f"CREATE DATABASE {name}", f"USE {name}", *(each.replace(" CHAR(32)", f" {type_of_ids}") for each in SCHEMA)
+    )
+    return server.url(name, driver)
 
 
 @pytest.fixture
 def writer(url: str) -> Iterator[Engine]:
     """Writes as Airflow does: at UTC."""
     at_utc = {"init_command": "SET time_zone='+00:00'"}
-    engine = sa.create_engine(url.replace("mysql:", "mysql+pymysql:"), connect_args=at_utc)
+    engine = sa.create_engine(url, connect_args=at_utc)
     yield engine
     engine.dispose()
 
@@ -104,9 +125,11 @@ def test_times_are_utc_although_the_server_is_elsewhere(url: str, writer: Engine
 
 def test_the_session_of_a_given_engine_is_as_it_was_before(url: str, writer: Engine) -> None:
     add_version(writer, "etl")
-    engine = sa.create_engine(url.replace("mysql:", "mysql+pymysql:"), pool_size=1, max_overflow=0)
-    variables = "SELECT @@session.time_zone, @@session.max_statement_time"
+    engine = sa.create_engine(url, pool_size=1, max_overflow=0)
+    variables = "SELECT @@session.time_zone, @@session.sql_mode"
     with engine.connect() as connection:
+        if engine.dialect.is_mariadb:
+            variables += ", @@session.max_statement_time"
         before = connection.exec_driver_sql(variables).one()
     database = MetadataDatabase(engine)
     assert len(database.rows(sa.select(DAG_VERSION.c.id))) == 1
@@ -119,9 +142,28 @@ def test_the_session_of_a_given_engine_is_as_it_was_before(url: str, writer: Eng
 
 def test_a_statement_ends_at_the_time_limit(url: str) -> None:
     database = MetadataDatabase(url, timeout=0.2)
-    with pytest.raises(LoadError, match="max_statement_time"), database.load_errors():
-        database.rows(sa.select(sa.func.sleep(100)))
+    with pytest.raises(LoadError, match=r"max_statement_time|maximum statement execution time"), database.load_errors():
+        database.rows(sa.select(sa.func.sleep(100)).select_from(ALEMBIC_VERSION))
     database.close()
+
+
+def test_the_variables_of_a_session_cost_no_statement_per_query(url: str, writer: Engine) -> None:
+    """As the server counts them; the first query on a connection sets the session's variables."""
+    version = add_version(writer, "etl")
+    database = MetadataDatabase(url)
+    loader = SerializedDagLoader(database)
+    loader.load(version)
+    before = questions(database)
+    for _ in range(10):
+        loader.load(version)
+    assert questions(database) - before == 11 * len(("SET TRANSACTION", "SELECT", "ROLLBACK"))  # itself included
+    database.close()
+
+
+def questions(database: MetadataDatabase) -> int:
+    """The statements of this session so far."""
+    with database.connection() as connection:
+        return int(connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Questions'").one()[1])
 
 
 def test_a_transaction_cannot_write(url: str) -> None:
