@@ -194,6 +194,20 @@ class LookupEvent(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class ComponentStats:
+    """Figures of a component that its cache does not know. The defaults are those of a component without faults."""
+
+    quarantined: int = 0
+    """Versions in quarantine now."""
+    quarantines: int = 0
+    """Times that a version was put in quarantine."""
+    quarantine_misses: int = 0
+    """Lookups of versions that were in quarantine."""
+    internal_errors: int = 0
+    """Faults between the component and the cache that were logged and survived; `CacheStats` counts its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class CacheStats:
     """One consistent snapshot; the module's docstring is the contract. Bytes and seconds throughout."""
 

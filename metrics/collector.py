@@ -14,11 +14,11 @@ from prometheus_client.registry import Collector
 from dagcache.core.cache import DagCache
 from dagcache.errors import ConfigError
 from dagcache.log_limits import report
-from dagcache.metrics.definitions import METRICS, Metric
+from dagcache.metrics.definitions import FAULTS, METRICS, Metric
 from dagcache.own_version import own_version
 from dagcache.pressure import MemoryPressure, PressureState
 from dagcache.sizing.memory import memory_limit, resident_bytes
-from dagcache.stats import CacheStats, Histogram
+from dagcache.stats import CacheStats, ComponentStats, Histogram
 
 Sample = tuple[tuple[str, ...], "float | Histogram"]
 """Label values, without that of ``component``, and the value."""
@@ -46,6 +46,7 @@ _SAMPLES: dict[str, Callable[[CacheStats], list[Sample]]] = {
     "dagcache_load_failures_total": _plain(lambda stats: stats.load_failures),
     "dagcache_thaw_failures_total": _plain(lambda stats: stats.thaw_failures),
     "dagcache_unfrozen_total": _plain(lambda stats: stats.unfrozen),
+    "dagcache_listener_failures_total": _plain(lambda stats: stats.listener_failures),
     "dagcache_evictions_total": _by(lambda stats: stats.evictions),
     "dagcache_evicted_bytes_total": _by(lambda stats: stats.evicted_bytes),
     "dagcache_demotions_total": _plain(lambda stats: stats.demotions),
@@ -71,6 +72,7 @@ _SAMPLES: dict[str, Callable[[CacheStats], list[Sample]]] = {
     "dagcache_unbroken_cycles_total": _plain(lambda stats: stats.unbroken_cycles),
     "dagcache_process_resident_bytes": lambda _: [((), resident_bytes())],
     "dagcache_memory_limit_bytes": _limit,
+    "dagcache_off_by_fault": lambda _: fault_samples(""),
 }
 
 
@@ -78,8 +80,8 @@ class CacheCollector(Collector):
     """Exposes caches to a Prometheus registry: ``REGISTRY.register(CacheCollector([cache]))``.
 
     Each scrape takes one consistent snapshot per cache. The name of a cache becomes the label ``component`` and is the
-    key of its entry in ``pressures``; a cache without one is in the state "off". A metric that fails is skipped, and
-    logged. Thread-safe.
+    key of its entry in ``pressures``; a cache without one is in the state "off". By the same key, ``beside`` has a
+    function for the figures that the cache does not know. A metric that fails is skipped, and logged. Thread-safe.
 
     Raises:
         ConfigError: (a ValueError) two caches have one name: their samples would be the same series.
@@ -90,6 +92,7 @@ class CacheCollector(Collector):
         self,
         caches: Iterable[DagCache[Any, Any]],
         pressures: Mapping[str, MemoryPressure] = MappingProxyType({}),
+        beside: Mapping[str, Callable[[], ComponentStats]] = MappingProxyType({}),
     ) -> None:
         self._caches = tuple(caches)
         names = [cache.config.name for cache in self._caches]
@@ -97,18 +100,27 @@ class CacheCollector(Collector):
             if names.count(name) > 1:
                 raise ConfigError("name", name, "a name of its own for each cache of a collector")
         self._pressures = pressures
+        self._beside = beside
         self._modes = {cache.config.name: cache.config.mode for cache in self._caches}
-        self._samples = {**_SAMPLES, "dagcache_pressure_state": self._pressure_state, "dagcache_info": self._info}
+        self._samples = {
+            **_SAMPLES,
+            "dagcache_quarantined": lambda stats: [((), self._component(stats).quarantined)],
+            "dagcache_quarantines_total": lambda stats: [((), self._component(stats).quarantines)],
+            "dagcache_quarantine_misses_total": lambda stats: [((), self._component(stats).quarantine_misses)],
+            "dagcache_internal_errors_total": self._internal_errors,
+            "dagcache_pressure_state": self._pressure_state,
+            "dagcache_info": self._info,
+        }
 
     def describe(self) -> Iterator[Family]:
         """The families without samples: registration does not collect."""
-        return (_family(metric) for metric in METRICS)
+        return (family_of(metric) for metric in METRICS)
 
     def collect(self) -> Iterator[Family]:
         """The families with the samples of all caches."""
         snapshots = [cache.stats() for cache in self._caches]
         for metric in METRICS:
-            family = _family(metric)
+            family = family_of(metric)
             for stats in snapshots:
                 self._fill(family, metric.name, stats)
             yield family
@@ -122,6 +134,13 @@ class CacheCollector(Collector):
         for labels, value in samples:
             _add(family, (stats.name, *labels), value)
 
+    def _component(self, stats: CacheStats) -> ComponentStats:
+        figures = self._beside.get(stats.name)
+        return ComponentStats() if figures is None else figures()
+
+    def _internal_errors(self, stats: CacheStats) -> list[Sample]:
+        return [((), stats.internal_errors + self._component(stats).internal_errors)]
+
     def _pressure_state(self, stats: CacheStats) -> list[Sample]:
         pressure = self._pressures.get(stats.name)
         current = PressureState.OFF if pressure is None else pressure.state
@@ -131,7 +150,30 @@ class CacheCollector(Collector):
         return [((own_version(), self._modes[stats.name]), 1)]
 
 
-def _family(metric: Metric) -> Any:
+class FaultCollector(Collector):
+    """Exposes the fault that keeps the cache of a component off: ``reason`` is one of `FAULTS`. Thread-safe."""
+
+    def __init__(self, component: str, reason: str) -> None:
+        self._component = component
+        self._samples = {"dagcache_off_by_fault": fault_samples(reason), "dagcache_info": [((own_version(), "off"), 1)]}
+
+    def collect(self) -> Iterator[Family]:
+        """The two families that such a process has."""
+        for metric in METRICS:
+            if metric.name in self._samples:
+                family = family_of(metric)
+                for labels, value in self._samples[metric.name]:
+                    family.add_metric((self._component, *labels), value)
+                yield family
+
+
+def fault_samples(reason: str) -> list[Sample]:
+    """One sample for each of `FAULTS`: 1 for the reason, 0 for the others."""
+    return [((fault,), float(fault == reason)) for fault in FAULTS]
+
+
+def family_of(metric: Metric) -> Any:
+    """The family of a metric in prometheus_client, without samples."""
     kinds: dict[str, Any] = {
         "counter": CounterMetricFamily,
         "gauge": GaugeMetricFamily,

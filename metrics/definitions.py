@@ -12,6 +12,9 @@ from typing import Literal
 
 Kind = Literal["counter", "gauge", "histogram"]
 
+FAULTS = ("setting", "airflow", "error")
+"""The faults that keep a cache off: an invalid setting, an unsupported version of Airflow, an unexpected error."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -87,6 +90,41 @@ METRICS: tuple[Metric, ...] = (
         (),
         "Values without a frozen form, kept live only.",
         "Each of them is loaded again once its live copy has left; the log names the class that causes this.",
+    ),
+    Metric(
+        "dagcache_quarantined",
+        "gauge",
+        (),
+        "Versions in quarantine now: their content is unreadable, and they are served as missing.",
+        "Above 0: Airflow fails queued tasks of these versions. Serialise their DAGs again.",
+    ),
+    Metric(
+        "dagcache_quarantines_total",
+        "counter",
+        (),
+        "Times that a version was put in quarantine, after a load that failed on its content.",
+        "It grows while the gauge is 0: the quarantine ends before the next lookup.",
+    ),
+    Metric(
+        "dagcache_quarantine_misses_total",
+        "counter",
+        (),
+        "Lookups of versions in quarantine, served as missing.",
+        "The number of times that Airflow did not get a DAG.",
+    ),
+    Metric(
+        "dagcache_internal_errors_total",
+        "counter",
+        (),
+        "Faults of dagcache that were logged and survived.",
+        "Above 0: a bug to report, with the traceback in the log.",
+    ),
+    Metric(
+        "dagcache_listener_failures_total",
+        "counter",
+        (),
+        "Calls of the removal listener that failed.",
+        "Above 0: repair the listener; the log has the error.",
     ),
     Metric(
         "dagcache_evictions_total",
@@ -209,10 +247,18 @@ METRICS: tuple[Metric, ...] = (
         "floor: the memory is used elsewhere. shrunk for long: lower max_bytes, or raise the memory limit.",
     ),
     Metric(
+        "dagcache_off_by_fault",
+        "gauge",
+        ("reason",),
+        "1 for the fault that keeps the cache off, so that Airflow's own cache serves: setting, airflow or error;"
+        " 0 for the others.",
+        "1: this process has no byte limit. Its log has the reason.",
+    ),
+    Metric(
         "dagcache_info",
         "gauge",
         ("version", "mode"),
-        "Always 1; the version and the mode in labels.",
+        "Always 1; the version, and the mode: enforce, observe, or off because of a fault.",
         "The versions and modes of the running processes.",
     ),
 )

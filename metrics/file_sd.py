@@ -17,50 +17,82 @@ T = TypeVar("T")
 
 _log = logging.getLogger("dagcache")
 
-_LOOPBACK = re.compile(r"localhost|127\.[0-9.]+|::1")
+RENEWAL_SECONDS = 30.0
+"""The time between two renewals of a process's files."""
+STALE_SECONDS = 150.0
+"""A file that was not renewed for so long has no process. Well below the ten minutes of the alert on dead endpoints."""
+
+_ALL_ADDRESSES = {"", "0.0.0.0", "::", "[::]"}
+_ANNOUNCEMENT = re.compile(r".+-.+-[0-9]+\.(json|draft)")
+_File = tuple[int, Path]
+"""The process that writes it, and its path."""
 MOST_FILES = 1024
 _MOST_BYTES = 64 * 1024
 
 
 class Targets:
-    """Announces endpoints as ``<component>-<machine>-<pid>.json``; removes them at exit, and those of dead processes.
+    """Announces endpoints as ``<component>-<machine>-<pid>.json``, and removes them at exit.
 
-    The name contains the machine because containers that share a directory have process ids in common. Never raises: a
-    directory that cannot be written is one warning. Not thread-safe.
+    The name contains the machine because containers that share a directory have process ids in common. A process may
+    end without a farewell, and a machine with all of its processes. So each process calls `renew` every
+    `RENEWAL_SECONDS`: it renews the times of its own files, and removes the files of dead processes of this machine
+    and all files without a renewal for `STALE_SECONDS`. Never raises: a directory that cannot be written is one
+    warning. `add`, `register` and `renew` are for one thread at a time; `remove` is for any thread.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._written: set[tuple[int, Path]] = set()
+        self._contents: dict[_File, str] = {}
+        self._written: set[_File] = set()
         self._warned = False
         weakref.finalize(self, _remove, self._written)
 
     def add(self, component: str, host: str, port: int) -> None:
-        """Announce an endpoint of this process that listens on ``host``: by the machine's name, or as localhost."""
-        machine = _machine()
-        name = "localhost" if _LOOPBACK.fullmatch(host) else machine
-        content = [{"targets": [f"{name}:{port}"], "labels": {"component": component}}]
-        path = self._directory / f"{_plain(component)}-{_plain(machine)}-{os.getpid()}.json"
-        draft = path.with_suffix(".draft")
+        """Announce an endpoint of this process that listens on ``host``, as `address` names it."""
+        self.register(component, host, port)
+        self.renew()
+
+    def register(self, component: str, host: str, port: int) -> None:
+        """Have the next `renew` announce an endpoint. Touches no file."""
+        content = [{"targets": [address(host, port)], "labels": {"component": component}}]
+        path = self._directory / f"{_plain(component)}-{_plain(_machine())}-{os.getpid()}.json"
+        self._contents[os.getpid(), path] = json.dumps(content) + "\n"
+
+    def renew(self) -> None:
+        """Renew the files of this process, write the missing ones, and remove the files of others that are gone."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._remove_dead()
-            draft.write_text(json.dumps(content) + "\n", encoding="utf-8")
-            draft.replace(path)
+            own = [path for pid, path in list(self._contents) if pid == os.getpid()]
+            now = max(map(self._renew, own), default=None)
+            if now is not None:
+                self._remove_dead(now)
         except Exception as error:  # the path may be anything
             self._warn(error)
-        else:
-            self._written.add((os.getpid(), path))
 
     def remove(self) -> None:
         """Remove the announcements of this process; those of its parent stay."""
+        for file in [file for file in self._contents if file[0] == os.getpid()]:
+            self._contents.pop(file, None)
         _remove(self._written)
 
-    def _remove_dead(self) -> None:
+    def _renew(self, path: Path) -> float:
+        """Renew or write one file. Returns its time, by the clock of the file's server."""
+        file = os.getpid(), path
+        content = self._contents.get(file, "")
+        if not (file in self._written and _touch(path)):
+            draft = path.with_suffix(".draft")
+            draft.write_text(content, encoding="utf-8")
+            draft.replace(path)
+            self._written.add(file)
+        renewed = path.stat().st_mtime
+        if file not in self._contents:  # `remove` was faster
+            _remove(self._written)
+        return renewed
+
+    def _remove_dead(self, now: float) -> None:
         for path in list(self._directory.iterdir()):
-            pid = announcer(path)
-            if pid is not None and not _is_alive(pid):
-                with suppress(OSError):  # a file of another user
+            with suppress(OSError):  # a file of another user, or one that is gone
+                if _is_dead(path, now):
                     path.unlink(missing_ok=True)
 
     def _warn(self, error: Exception) -> None:
@@ -68,6 +100,21 @@ class Targets:
             self._warned = True
             reason = getattr(error, "strerror", None) or type(error).__name__
             _log.warning("could not announce this process to Prometheus in %s: %s", self._directory, reason)
+
+
+def address(host: str, port: int) -> str:
+    """The address of an endpoint that listens on ``host``, as ``name:port``.
+
+    An endpoint on all addresses has the name of the machine. One on a single address has that address, because
+    the name of the machine, or ``localhost``, may lead to another one. An IPv6 address is in brackets.
+    """
+    return f"{bracketed(_machine() if host in _ALL_ADDRESSES else host)}:{port}"
+
+
+def bracketed(host: str) -> str:
+    """A host as a URL has it: an IPv6 address is in brackets."""
+    host = host.strip("[]")
+    return f"[{host}]" if ":" in host else host
 
 
 def announcer(path: Path) -> int | None:
@@ -123,7 +170,25 @@ def _plain(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]", "_", text)
 
 
-def _remove(written: set[tuple[int, Path]]) -> None:
+def _touch(path: Path) -> bool:
+    """Set the time of a file to now, by the clock of its server. False: there is no such file."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_dead(path: Path, now: float) -> bool:
+    """Whether a file is an announcement without a process; ``now`` is a time by the clock of the file's server."""
+    pid = announcer(path)
+    if pid is not None and not _is_alive(pid):
+        return True
+    # A process of another machine cannot be asked, and the id may belong to another program by now.
+    return _ANNOUNCEMENT.fullmatch(path.name) is not None and path.stat().st_mtime < now - STALE_SECONDS
+
+
+def _remove(written: set[_File]) -> None:
     for entry in list(written):
         pid, path = entry
         if pid != os.getpid():

@@ -6,7 +6,7 @@ import re
 
 from dagcache.errors import ConfigError
 
-DEFAULT_PORTS = tuple(range(11780, 11790))
+DEFAULT_PORTS = tuple(range(11780, 11812))
 """Outside of 9100-9999, which Prometheus' list of default ports has allocated entirely, and of its overflow."""
 
 _MOST = 1000

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import re
 import selectors
 import socket
@@ -22,7 +23,7 @@ from prometheus_client import CollectorRegistry
 
 from dagcache.concurrency.time_limit import try_for
 from dagcache.forks import after_fork_in_child
-from dagcache.metrics.listening import listen
+from dagcache.metrics.listening import listen, resolved
 from dagcache.metrics.responses import refusal, response_to
 
 _log = logging.getLogger("dagcache")
@@ -47,6 +48,7 @@ class MetricsServer:
         ports: tried in this order; 0 is any free port. Without ports there is no endpoint.
         most_connections: open at the same time; beyond that the oldest is dropped.
         timeout: seconds for a whole connection, without the time of collecting.
+        owner: the component, for the log line of a process that gets no port.
 
     Not thread-safe: `start` and `close` are for one thread. A forked child does not listen until it calls `start`.
 
@@ -60,8 +62,10 @@ class MetricsServer:
         ports: Sequence[int],
         most_connections: int = 64,
         timeout: float = 5.0,
+        owner: str = "dagcache",
     ) -> None:
         self.host = host
+        self._owner = owner
         self.ports = tuple(ports)
         self._make_loop = functools.partial(
             _EventLoop, functools.partial(response_to, registry=registry), most_connections, timeout
@@ -85,13 +89,13 @@ class MetricsServer:
             loop = self._make_loop(listener)
         except OSError as error:  # no more descriptors
             listener.close()
-            _log.warning("no metrics endpoint: %s", error)
+            self._warn(error)
             return False
         try:
             threading.Thread(target=loop.run, name="dagcache-metrics", daemon=True).start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending
             loop.abandon()
-            _log.warning("no metrics endpoint: %s", error)
+            self._warn(error)
             return False
         self._loop = loop
         return True
@@ -108,8 +112,11 @@ class MetricsServer:
             return bound
         first, last = self.ports[0], self.ports[-1]
         tried = f"{first}-{last}" if len(self.ports) > 1 else str(first)
-        _log.warning("no metrics endpoint: metrics_port = %s on %s: %s", tried, self.host, bound)
+        self._warn(f"metrics_port = {tried} on {self.host}: {bound}")
         return None
+
+    def _warn(self, reason: object) -> None:
+        _log.warning("no metrics endpoint for the %s, process %d: %s", self._owner, os.getpid(), reason)
 
     def _bind_first_free(self) -> socket.socket | Exception:
         address = _address_of(self.host)
@@ -236,6 +243,7 @@ class _EventLoop:
 
 def _address_of(host: str) -> str | Exception:
     """The address of a host; a name is looked up once, within the time that a start may take."""
+    host = host.strip("[]")
     with contextlib.suppress(OSError, ValueError):
         socket.getaddrinfo(host, 0, flags=socket.AI_NUMERICHOST)
         return host
@@ -243,8 +251,7 @@ def _address_of(host: str) -> str | Exception:
 
     def look_up() -> None:
         try:
-            (*_, address), *_ = socket.getaddrinfo(host, 0, socket.AF_INET, socket.SOCK_STREAM)
-            found.append(str(address[0]))
+            found.append(str(resolved(host, 0)[1][0]))
         except Exception as error:
             found.append(error)
 

@@ -27,7 +27,7 @@ from dagcache.airflow.component import Component
 from dagcache.airflow.confirmations import Confirmation, Confirmations
 from dagcache.airflow.hit_counting import hit_counter
 from dagcache.airflow.payload import PayloadSizes
-from dagcache.airflow.quarantine import Quarantine, is_of_the_database
+from dagcache.airflow.quarantine import is_of_the_database
 from dagcache.airflow.rows import Content, Newest
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.core.cache import DagCache
@@ -99,6 +99,9 @@ class CachedLookups:
             self._attach()
         except Exception as error:
             report("attach", "dagcache is off in this %s: Airflow's own cache serves", self.component_name, error=error)
+            from dagcache.airflow import fault_endpoint
+
+            fault_endpoint.export(self.component_name, "error")
 
     def _attach(self) -> None:
         from airflow.configuration import conf
@@ -110,7 +113,7 @@ class CachedLookups:
         snapshots.watch()
         self._payloads = PayloadSizes()
         self._component = type(self).make_component()  # pyright: ignore[reportAttributeAccessIssue]
-        self._quarantine = Quarantine(self._component.quarantine_seconds)
+        self._quarantine = self._component.quarantine
         cache = self._component.cache
         self._dags = NothingToFind(cache)
         self.dagcache = cache
@@ -122,7 +125,7 @@ class CachedLookups:
         if self.dagcache is None or self._is_loading():
             return super()._get_dag(version_id=version_id, session=session)  # type: ignore[misc]
         key = version_id if type(version_id) is UUID else _as_uuid(version_id)
-        if self._quarantine and self._quarantine.holds(key, time.monotonic()):
+        if self._is_quarantined(key):
             return None
         load = _Load(self, key, session)
         known = self._confirmed.get(key)
@@ -141,7 +144,7 @@ class CachedLookups:
         newest = rows.newest(dag_id, session)
         if newest is None:
             return None
-        if self._quarantine and self._quarantine.holds(newest.version_id, time.monotonic()):
+        if self._is_quarantined(newest.version_id):
             return None
         load = _Load(self, newest.version_id, session, newest=newest, dag_id=dag_id)
         load.expect(newest.content, since)
@@ -154,19 +157,19 @@ class CachedLookups:
             return super()._read_dag(serdag)  # type: ignore[misc]
         data = serdag.data  # Airflow parses it, and the row object keeps it
         with gc_relaxed():
-            _unless_it_fails(share_strings, data)
+            self._try_step(share_strings, data)
             timetable = foreign.timetable_of(serdag)  # first: a plugin's code may change what it decodes
             dag = super()._read_dag(serdag)  # type: ignore[misc]
-            sound = dag is None or _unless_it_fails(self._has_its_links, dag, serdag)
+            sound = dag is None or self._try_step(self._has_its_links, dag, serdag)
             for _ in range(_READINGS - 1):
                 if sound is not False:
                     break
                 dag = super()._read_dag(serdag)  # type: ignore[misc]
-                sound = _unless_it_fails(self._has_its_links, dag, serdag)
+                sound = self._try_step(self._has_its_links, dag, serdag)
             foreign.note(dag, timetable)
-            _unless_it_fails(_share, dag)
+            self._try_step(_share, dag)
         if sound:
-            _unless_it_fails(load.note, serdag)
+            self._try_step(load.note, serdag)
         return dag
 
     # ---- looking up ----
@@ -183,6 +186,7 @@ class CachedLookups:
             load.error = None  # the error's frames would keep the load and the session alive
             if is_airflows:
                 raise
+            self._component.count_fault()
             report("lookup", "dagcache failed on version %s: Airflow's own load serves it", load.key, error=error)
             return self._load_as_airflow(load)
 
@@ -284,8 +288,26 @@ class CachedLookups:
             return super().get_latest_version_of_dag(load.dag_id, session=session)  # type: ignore[misc]
         return super()._get_dag(version_id=load.key, session=session)  # type: ignore[misc]
 
+    def _try_step(self, step: Callable[..., T], *args: Any) -> T | None:
+        """Run a step of ours within Airflow's load; None and a log line if it fails. Database errors pass."""
+        try:
+            return step(*args)
+        except Exception as error:
+            if is_of_the_database(error):
+                raise
+            self._component.count_fault()
+            report(step.__name__, "load step %s failed", step.__name__, error=error, level=logging.WARNING)
+            return None
+
     def _has_its_links(self, dag: Any, serdag: Any) -> bool:
         return operator_links.are_as_asked(dag, serdag.data, self.load_op_links)  # type: ignore[attr-defined]
+
+    def _is_quarantined(self, key: Any) -> bool:
+        """Whether a lookup of a version gets nothing, because the version is in quarantine; such a lookup is counted."""
+        if not (self._quarantine and self._quarantine.holds(key, time.monotonic())):
+            return False
+        self._quarantine.count_miss()
+        return True
 
     def _is_loading(self) -> bool:
         return _current.get() is not None
@@ -351,7 +373,7 @@ class _Load:
     def __call__(self, key: UUID) -> Loaded[Any] | None:
         self.ran = True
         bag = self.bag
-        if bag._quarantine and bag._quarantine.holds(key, time.monotonic()):  # noqa: SLF001 - a part of the bag
+        if bag._is_quarantined(key):  # noqa: SLF001 - a part of the bag
             return None
         self._read_since = snapshots.view(self.session).since
         dag = bag._load(self)  # noqa: SLF001
@@ -395,17 +417,6 @@ def _as_just_loaded(dag: Any) -> Any:
         if loaded is not None:
             dag.last_loaded = type(loaded).now(loaded.tzinfo)
     return dag
-
-
-def _unless_it_fails(step: Callable[..., T], *args: Any) -> T | None:
-    """Run a step of ours within Airflow's load; None and a log line if it fails. Database errors pass."""
-    try:
-        return step(*args)
-    except Exception as error:
-        if is_of_the_database(error):
-            raise
-        report(step.__name__, "load step %s failed", step.__name__, error=error, level=logging.WARNING)
-        return None
 
 
 def _share(dag: Any) -> None:

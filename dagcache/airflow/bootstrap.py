@@ -1,7 +1,8 @@
 """The entry point ``airflow.policy``, which Airflow imports in each of its processes.
 
 It is small, imports the standard library only, and never raises. It waits for the two modules that build a DAG bag. An
-imported one is passed to `dagcache.airflow.hook`. A process without such a module, a task process above all, imports
+imported one is passed to `dagcache.airflow.hook`. The module of the API server's application is passed to
+`dagcache.airflow.shutdown`. A process without such a module, a task process above all, imports
 no other module of dagcache from here.
 
 The other finders find a use site as they do without this finder, and their loader loads it. A wrapper hides that loader
@@ -26,16 +27,29 @@ SITES = {
 }
 """The modules in which Airflow builds its long-lived DAG bags, and the component of each."""
 
+SERVER = "airflow.api_fastapi.main"
+"""The module with the application of an API server, whose end `dagcache.airflow.shutdown` watches."""
+
 
 def install(module: ModuleType, name: str = "") -> None:
     """Give a use site the cached bag; any error leaves Airflow's own bag in place."""
     name = name or module.__name__
+    if name == SERVER:
+        _watch_shutdown(module)
+        return
     try:
         from dagcache.airflow import hook
 
         hook.install(module, SITES[name])
     except Exception:
         _complain(f"dagcache is off in {name}: Airflow's own cache serves")
+
+
+def _watch_shutdown(module: ModuleType) -> None:
+    with suppress(Exception):  # then an announcement stays until another process removes it
+        from dagcache.airflow import shutdown
+
+        shutdown.watch(module)
 
 
 def _complain(message: str) -> None:
@@ -54,7 +68,7 @@ class UseSiteFinder:
 
         Errors of other finders pass, as without this finder.
         """
-        if name not in SITES:
+        if name not in SITES and name != SERVER:
             return None
         search = threading.get_ident(), name
         if search in self._under_way:  # another finder asks all finders, this one included
@@ -161,7 +175,7 @@ def watch() -> None:
     """Wait for the use sites; one that is already imported is served at once. Idempotent."""
     if not any(type(finder) is UseSiteFinder for finder in sys.meta_path):
         sys.meta_path.insert(0, UseSiteFinder())
-    for name in SITES:
+    for name in (*SITES, SERVER):
         module = sys.modules.get(name)
         if module is not None:
             install(module, name)

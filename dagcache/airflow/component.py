@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from dagcache.airflow import graphs, reporting
+from dagcache.airflow.quarantine import Quarantine
 from dagcache.airflow.settings import UNPROVEN_SHARE, Settings
 from dagcache.concurrency.lock import Lock
 from dagcache.concurrency.time_limit import try_for
@@ -25,16 +27,25 @@ from dagcache.forks import after_fork_in_child
 from dagcache.inspection.server import AttributionServer
 from dagcache.log_limits import report
 from dagcache.metrics.endpoint import MetricsEndpoint
-from dagcache.metrics.file_sd import default_directory
+from dagcache.metrics.file_sd import bracketed, default_directory
 from dagcache.pressure import MemoryPressure
 from dagcache.reclaim.gc_freeze import HeapFreeze
 from dagcache.sizing.limits import format_limit
 from dagcache.sizing.memory import memory_limit
+from dagcache.stats import ComponentStats
 from dagcache.traces.recording import Recording, new_file_in, record
 
 _log = logging.getLogger("dagcache")
 
 _PATIENCE = 2.0  # seconds; the directory may be on another machine
+_components: weakref.WeakSet[Component] = weakref.WeakSet()
+
+
+def withdraw() -> None:
+    """Remove the announcements of all components of this process, which is about to end. Never raises."""
+    for component in list(_components):
+        if component.exposition is not None:
+            component.exposition.withdraw()
 
 
 class Component:
@@ -49,7 +60,9 @@ class Component:
             shared=shared,
         )
         self._settings = settings
-        self.quarantine_seconds = settings.quarantine
+        self.quarantine = Quarantine(settings.quarantine)
+        self._faults = 0
+        self._counting = Lock()
         self._targets = Path(settings.metrics_targets) if settings.metrics_targets else default_directory(home)
         self._serves = serves
         self._starting = Lock()
@@ -61,6 +74,7 @@ class Component:
         self.reporting: reporting.Reporting | None = None
         self.attribution = AttributionServer(self.cache)
         after_fork_in_child(self._after_fork_in_child)
+        _components.add(self)
 
     def start(self) -> None:
         """Start the parts beside the cache, once in each process. Never raises; waits for seconds at most."""
@@ -73,6 +87,20 @@ class Component:
         if self._heap is not None:
             self._heap.after_load()
 
+    def count_fault(self) -> None:
+        """Count a fault of this package that was logged, and that Airflow's own code has covered."""
+        self._counting.run(self._count_fault)
+
+    def stats(self) -> ComponentStats:
+        """The figures that the cache does not have."""
+        quarantine = self.quarantine
+        return ComponentStats(
+            quarantined=quarantine.held(monotonic()),
+            quarantines=quarantine.taken,
+            quarantine_misses=quarantine.missed,
+            internal_errors=self._faults,
+        )
+
     def close(self) -> None:
         """Stop the parts beside the cache."""
         self.attribution.close()
@@ -84,6 +112,9 @@ class Component:
             self.recording.close()
         if self.reporting is not None:
             self.reporting.stop()
+
+    def _count_fault(self) -> None:
+        self._faults += 1
 
     def _start_once(self) -> None:
         if self._pid == os.getpid():  # another thread was faster
@@ -125,6 +156,7 @@ class Component:
         self.exposition = MetricsEndpoint(
             self.cache,
             self.pressure,
+            beside=self.stats,
             host=settings.metrics_host,
             ports=settings.metrics_ports,
             targets=self._targets,
@@ -170,11 +202,11 @@ class Component:
             _origin(config),
             config.ttl,
             config.mode,
-            "" if port is None else f", metrics on http://{self._settings.metrics_host}:{port}/metrics",
+            "" if port is None else f", metrics on http://{bracketed(self._settings.metrics_host)}:{port}/metrics",
         )
 
     def _after_fork_in_child(self) -> None:
-        self._starting = Lock()
+        self._starting, self._counting = Lock(), Lock()
         self._heap = None
         self.exposition = self.pressure = self.recording = self.reporting = None
 

@@ -174,9 +174,8 @@ def _hooked(module: str) -> dict[str, Any]:
     from dagcache.airflow.bag import CachedLookups
 
     site = import_module(module)
-    name = next((name for name in hook.BAG_NAMES if hasattr(site, name)), None)
-    bag: Any = getattr(site, name) if name else None
-    found = {"name": name, "class": _full_name(bag), "hooked": False, "replaced": "", "unknown": ""}
+    bag = hook.bag_of(site)
+    found = {"name": hook.bag_name(site) or None, "class": _full_name(bag), "hooked": False, "replaced": "", "unknown": ""}
     if isinstance(bag, type) and issubclass(bag, CachedLookups):
         found.update(hooked=True, replaced=_full_name(bag.__bases__[1]))
     else:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
-import sys
 from contextlib import suppress
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dagcache.airflow import own_process
+from dagcache.airflow.reporting_bag import original, reporting
 from dagcache.airflow.settings import Settings, read_settings
 from dagcache.airflow.workers import count_workers
 from dagcache.errors import ConfigError
@@ -34,19 +34,37 @@ _MODEL = ("dag_version_id", "dag_hash", "latest_item_select_object")
 def install(module: ModuleType, component: str) -> bool:
     """Replace the bag class of a use site by a subclass of it; False, with one log line, if that is not possible.
 
+    With a fault, the class only gets a constructor that exports the fault (`dagcache.airflow.reporting_bag`).
     Idempotent. Faults that an operator can cause do not raise.
     """
-    name = next((name for name in BAG_NAMES if hasattr(module, name)), None)
-    base: Any = getattr(module, name) if name else None
-    fault = unknown_shape(base) or unknown_model()
-    if fault:
-        _log.error("dagcache is off in the %s: unsupported version of Airflow (%s)", component, fault)
-        return False
+    base = bag_of(module)
     try:
-        settings = settings_of(component)
-    except ConfigError as error:
-        _log.error("dagcache is off in the %s: [dagcache] %s", component, error)
-        return False
+        fault = unknown_shape(base) or unknown_model()
+        if fault:
+            _log.error("dagcache is off in the %s: unsupported version of Airflow (%s)", component, fault)
+            return _export(module, component, "airflow")
+        try:
+            settings = settings_of(component)
+        except ConfigError as error:
+            _log.error("dagcache is off in the %s: [dagcache] %s", component, error)
+            return _export(module, component, "setting")
+        return _install(module, base, component, settings)
+    except Exception:
+        _export(module, component, "error")
+        raise
+
+
+def bag_name(module: ModuleType) -> str:
+    """The name of the bag class at a use site; empty if there is none."""
+    return next((name for name in BAG_NAMES if hasattr(module, name)), "")
+
+
+def bag_of(module: ModuleType) -> Any:
+    """The bag class at a use site, without the constructor that exports a fault; None if there is none."""
+    return original(getattr(module, bag_name(module) or "", None))
+
+
+def _install(module: ModuleType, base: Any, component: str, settings: Settings) -> bool:
     from dagcache.airflow.bag import CachedLookups
 
     if issubclass(base, CachedLookups):
@@ -54,9 +72,17 @@ def install(module: ModuleType, component: str) -> bool:
     if not settings.enabled:
         _log.info("dagcache is off in the %s: [dagcache] mode = off", component)
         return False
-    assert name is not None
-    setattr(module, name, _bag_class(base, component, settings))
+    setattr(module, bag_name(module), _bag_class(base, component, settings))
     return True
+
+
+def _export(module: ModuleType, component: str, reason: str) -> bool:
+    """Have each new bag export a fault, where there is a class of bags. Returns False: the cache is off."""
+    with suppress(Exception):  # the class refuses a subclass, or the module a new name
+        base = bag_of(module)
+        if inspect.isclass(base) and not hasattr(base, "make_component"):  # else it is cached already
+            setattr(module, bag_name(module), reporting(base, component, reason))
+    return False
 
 
 def unknown_shape(base: Any) -> str:
@@ -115,28 +141,9 @@ def _bag_class(base: Any, component: str, settings: Settings) -> type:
     from dagcache.airflow.component import Component
 
     def make_component() -> Component:
-        made = Component(settings, home=_home(), serves=_serves(component))
-        if not _is_master():
+        made = Component(settings, home=own_process.home(), serves=own_process.serves(component))
+        if not own_process.is_master():
             made.start()
         return made
 
     return cached_bag(base, component, make_component)
-
-
-def _home() -> Path:
-    from airflow.configuration import AIRFLOW_HOME
-
-    return Path(AIRFLOW_HOME)
-
-
-def _serves(component: str) -> bool:
-    """Whether this process is the component itself.
-
-    The triggerer and the DAG processor also build the API server's bag, for their in-process execution API.
-    """
-    return component == "scheduler" or "airflow.api_fastapi.main" in sys.modules
-
-
-def _is_master() -> bool:
-    """Whether this process may be gunicorn's master, which builds the application before it forks workers."""
-    return "gunicorn.arbiter" in sys.modules

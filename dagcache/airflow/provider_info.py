@@ -85,14 +85,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "metrics_host",
         "string",
-        "0.0.0.0",
+        "::",
         "127.0.0.1",
-        "The address that the Prometheus endpoint listens on.",
+        "The address that the Prometheus endpoint listens on. ::, all addresses, IPv6 and IPv4. 0.0.0.0: all of IPv4.",
     ),
     Option(
         "metrics_port",
         "string",
-        "11780-11789",
+        "11780-11811",
         "9095",
         "A port, or a range of which each process takes the first free one. 0: no endpoint.",
     ),

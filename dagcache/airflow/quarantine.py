@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from dagcache.concurrency.lock import Lock
 from dagcache.log_limits import LogLimits
 
 _NOT_THE_CONTENT = (OSError, MemoryError)
@@ -26,6 +27,11 @@ class Quarantine:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._until: dict[Any, float] = {}
+        self._counting = Lock()
+        self.taken = 0
+        """Times that a version was put in quarantine."""
+        self.missed = 0
+        """Lookups of versions that were in quarantine, as `count_miss` counts them."""
         self._limits = LogLimits(logging.getLogger("dagcache"))  # separate limits: each version is a cause
 
     def __bool__(self) -> bool:
@@ -41,6 +47,14 @@ class Quarantine:
         self._until.pop(version, None)
         return False
 
+    def held(self, now: float) -> int:
+        """The number of versions in quarantine at ``now``, in monotonic seconds."""
+        return sum(now < until for until in list(self._until.values()))
+
+    def count_miss(self) -> None:
+        """Count a lookup of a version in quarantine."""
+        self._counting.run(self._count_miss)
+
     def takes(self, version: Any, error: Exception, now: float) -> bool:
         """Put a version in quarantine, with an ERROR line, if it is on and the error is one of the content.
 
@@ -52,6 +66,7 @@ class Quarantine:
             if now >= until:
                 self._until.pop(other, None)
         self._until[version] = now + self._seconds
+        self._counting.run(self._count_taken)
         # The error's text may quote content of the DAG, which must not get into the log.
         self._limits.report(
             str(version),
@@ -61,6 +76,12 @@ class Quarantine:
             self._seconds,
         )
         return True
+
+    def _count_miss(self) -> None:
+        self.missed += 1
+
+    def _count_taken(self) -> None:
+        self.taken += 1
 
 
 def is_of_the_database(error: Exception) -> bool:

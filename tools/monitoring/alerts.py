@@ -1,17 +1,25 @@
 """Alert rules for Prometheus, as YAML. ``python -m tools.monitoring`` writes the file.
 
 Prometheus loads it by ``rule_files``. Each rule has a runbook section in ``docs/operating.md``.
+
+The labels of a target are those of the installation: ``job`` and ``instance`` everywhere, ``namespace``, ``pod`` and
+``container`` from a PodMonitor, ``cluster`` or ``env`` from a configuration. A rule therefore aggregates *without* the
+labels of its metrics, and never *by* a list of labels: an alert keeps each label that leads to its process, and
+processes that differ in any of them stay apart.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from dagcache.metrics.definitions import METRICS
+
 RUNBOOKS = "docs/operating.md"
-"""The page with the runbooks; the anchor of a section is the name of its alert in lower case."""
+"""The page with the runbooks; the anchor of a section is the name of its alert in lower case. It is a path in the
+source, so its annotation is ``runbook``. ``dagcache monitoring alerts --runbooks URL`` makes a ``runbook_url`` of it."""
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -34,8 +42,13 @@ class Rule:
         return self.name.lower()
 
 
-_EACH = "by (component, instance)"
-_PROCESS = "{{ $labels.component }} ({{ $labels.instance }})"
+_OWN = ", ".join(sorted({label for metric in METRICS for label in metric.labels}))
+_EACH = f"without ({_OWN})"
+_WHERE = "{{ with $labels.pod }}{{ . }}, {{ end }}{{ $labels.instance }}"
+_PROCESS = f"{{{{ $labels.component }}}} ({_WHERE})"
+_FLEET = "by (cluster, namespace, job)"
+_SERIES = "component, exported_component, mode, version"
+"""The labels of ``dagcache_info`` that a target does not have, or may have with another value."""
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -146,22 +159,61 @@ RULES: tuple[Rule, ...] = (
         " the process uses more memory for DAGs than max_bytes.",
     ),
     Rule(
+        "DagcacheOffByFault",
+        "critical",
+        f"max {_EACH} (dagcache_off_by_fault) == 1",
+        "5m",
+        "{{ $labels.component }}: dagcache is off because of a fault",
+        f"dagcache is off in {_PROCESS}: Airflow uses its own cache, without a byte limit. The metric"
+        " dagcache_off_by_fault has the kind of the fault, and the log of the process its text.",
+    ),
+    Rule(
+        "DagcacheQuarantine",
+        "critical",
+        "dagcache_quarantined > 0 or increase(dagcache_quarantines_total[15m]) > 0",
+        "0m",
+        "{{ $labels.component }}: DAG versions with unreadable content are in quarantine",
+        f"{_PROCESS} serves DAG versions with unreadable content as missing: Airflow fails their queued tasks.",
+    ),
+    Rule(
+        "DagcacheInternalErrors",
+        "warning",
+        "increase(dagcache_internal_errors_total[1h]) + increase(dagcache_listener_failures_total[1h]) > 0",
+        "0m",
+        "{{ $labels.component }}: faults of dagcache, or of a listener",
+        f"dagcache, or a removal listener, has failed in {_PROCESS} within the last hour. Lookups were served. This is"
+        " a bug to report.",
+    ),
+    Rule(
+        "DagcacheUnfrozen",
+        "info",
+        "increase(dagcache_unfrozen_total[6h]) > 0",
+        "0m",
+        "{{ $labels.component }}: DAG versions without a frozen form",
+        f"{_PROCESS} has loaded DAG versions that cannot be frozen: each is loaded again after its live copy has"
+        " left.",
+    ),
+    Rule(
         "DagcacheEndpointDown",
         "warning",
-        'up{job="dagcache"} == 0',
+        'up{job=~"(.+/)?dagcache"} == 0\n'
+        f"or (up == 0 and ignoring ({_SERIES}) present_over_time(dagcache_info[1d]))",
         "10m",
         "{{ $labels.instance }}: no answer to Prometheus",
-        "The metrics endpoint {{ $labels.instance }} has not answered for ten minutes: its process has ended, hangs,"
-        " or cannot be reached.",
+        f"The metrics endpoint {_WHERE} has not answered for ten minutes: its process has ended, hangs, or cannot be"
+        " reached.",
     ),
     Rule(
         "DagcacheAbsent",
         "warning",
-        'absent(dagcache_info{component="scheduler"})',
+        f'group {_FLEET} (present_over_time(dagcache_info{{component="scheduler"}}[1d]))\n'
+        f'unless group {_FLEET} (dagcache_info{{component="scheduler"}})\n'
+        'or absent_over_time(dagcache_info{component="scheduler"}[1d])',
         "15m",
-        "no scheduler reports a dagcache",
-        "No scheduler has reported a cache for a quarter of an hour: none runs or is scraped, or the cache is off and"
-        " Airflow uses its own.",
+        "no scheduler reports to Prometheus",
+        "No scheduler{{ with $labels.namespace }} in the namespace {{ . }}{{ end }}{{ with $labels.cluster }} of the"
+        " cluster {{ . }}{{ end }} has reported for a quarter of an hour: none runs, none is scraped, or dagcache is"
+        " not installed or turned off in all of them.",
     ),
     Rule(
         "DagcacheIdle",
@@ -170,25 +222,25 @@ RULES: tuple[Rule, ...] = (
         f'+ sum {_EACH} (rate(dagcache_misses_total{{component="scheduler"}}[15m])) == 0',
         "30m",
         "{{ $labels.instance }}: the scheduler looks up no DAGs",
-        "The scheduler {{ $labels.instance }} has not looked up any DAG for half an hour: no DAG run is active, or"
+        f"The scheduler {_WHERE} has not looked up any DAG for half an hour: no DAG run is active, or"
         " it hangs.",
     ),
 )
 """The budget first, then memory, then faults."""
 
 
-def text() -> str:
+def text(rules: Iterable[Rule] = RULES) -> str:
     """The file of rules, in YAML."""
-    return "\n".join(_lines()) + "\n"
+    return "\n".join(_lines(rules)) + "\n"
 
 
-def _lines() -> Iterator[str]:
+def _lines(rules: Iterable[Rule]) -> Iterator[str]:
     """YAML without a library: a JSON string is a YAML string."""
     yield "# Generated: edit tools/monitoring/alerts.py and run `python -m tools.monitoring`."
     yield "groups:"
     yield "  - name: dagcache"
     yield "    rules:"
-    for rule in RULES:
+    for rule in rules:
         yield f"      - alert: {rule.name}"
         yield "        expr: |-"
         yield from (f"          {line}" for line in rule.expression.splitlines())
@@ -198,4 +250,4 @@ def _lines() -> Iterator[str]:
         yield "        annotations:"
         yield f"          summary: {json.dumps(rule.summary)}"
         yield f"          description: {json.dumps(rule.description)}"
-        yield f"          runbook_url: {json.dumps(f'{RUNBOOKS}#{rule.runbook}')}"
+        yield f"          runbook: {json.dumps(f'{RUNBOOKS}#{rule.runbook}')}"

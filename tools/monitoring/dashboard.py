@@ -288,6 +288,35 @@ ROWS: tuple[Row, ...] = (
                 ),
             ),
             Panel(
+                "Faults",
+                "Anything but 0 is a bug to report, with the traceback in the log.",
+                "ops",
+                (
+                    Query(_by("component", _rate("dagcache_internal_errors_total")), "{{component}} of dagcache"),
+                    Query(_by("component", _rate("dagcache_listener_failures_total")), "{{component}} of a listener"),
+                ),
+            ),
+            Panel(
+                "Quarantine",
+                "Versions with unreadable content: Airflow fails their queued tasks. Serialise their DAGs again.",
+                "short",
+                (
+                    Query(_by("component", _c("dagcache_quarantined")), "{{component}} now"),
+                    Query(_by("component", _rate("dagcache_quarantines_total")), "{{component}} put in, per second"),
+                    Query(
+                        _by("component", _rate("dagcache_quarantine_misses_total")),
+                        "{{component}} lookups without a DAG, per second",
+                    ),
+                ),
+            ),
+            Panel(
+                "Off because of a fault",
+                "1: Airflow's own cache serves in this process, without a byte limit. Its log has the reason.",
+                "short",
+                (Query(f"{_c('dagcache_off_by_fault')} == 1", f"{_PROCESS} {{{{reason}}}}"),),
+                most=1,
+            ),
+            Panel(
                 "Left to the garbage collector",
                 "The share of evicted live copies that cannot be taken apart. Their memory is freed later.",
                 "percentunit",
@@ -296,9 +325,14 @@ ROWS: tuple[Row, ...] = (
             ),
             Panel(
                 "Running versions",
-                "A process that is missing here is not scraped, or runs without the cache.",
+                "observe: nothing is evicted. off: a fault. A process that is missing here is not scraped, or has mode = off.",
                 "short",
-                (Query(_by("component, instance, version", _c("dagcache_info")), f"{_PROCESS} {{{{version}}}}"),),
+                (
+                    Query(
+                        _by("component, instance, version, mode", _c("dagcache_info")),
+                        f"{_PROCESS} {{{{version}}}} {{{{mode}}}}",
+                    ),
+                ),
                 kind="table",
             ),
         ),

@@ -1,7 +1,7 @@
 """Prints the Grafana dashboard, or the alert rules for Prometheus.
 
 Grafana 10 or newer imports the dashboard. Prometheus loads the rules by rule_files. The runbook of each alert is a
-section of docs/operating.md; --runbooks names the page on which your installation has it.
+section of docs/operating.md. With --runbooks, the address of your copy of that page, each alert has a runbook_url.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HELP = "print the Grafana dashboard or the alert rules"
 EXAMPLE = "dagcache monitoring alerts --runbooks https://wiki.example/dagcache > dagcache-alerts.yaml"
 
 _FILES = {"dashboard": "dashboard.json", "alerts": "alerts.yaml"}
-_RUNBOOK_URL = re.compile(r'^( *runbook_url: )"[^"#]*(#[a-z]+)"$', re.MULTILINE)
+_RUNBOOK = re.compile(r'^( *)runbook: "[^"#]*(#[a-z]+)"$', re.MULTILINE)
 _ABSOLUTE = re.compile(r"https?://[^\s/?#\x00-\x20\x7f][^\s#\x00-\x20\x7f]*")
 
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("file", choices=tuple(_FILES), help="dashboard: JSON for Grafana; alerts: YAML for Prometheus")
     parser.add_argument(
-        "--runbooks", metavar="URL", help="with alerts: the page that has the runbooks, for each alert's runbook_url"
+        "--runbooks", metavar="URL", help="with alerts: the address of your page of runbooks; each alert then has a runbook_url"
     )
 
 
@@ -46,8 +46,8 @@ def main(options: argparse.Namespace) -> int:
 
 
 def with_runbooks(rules: str, page: str) -> str:
-    """The rules with each ``runbook_url`` on that page."""
-    return _RUNBOOK_URL.sub(lambda found: f"{found[1]}{json.dumps(page + found[2])}", rules)
+    """The rules with a ``runbook_url`` on that page in place of each ``runbook``, which is a path in the source."""
+    return _RUNBOOK.sub(lambda found: f"{found[1]}runbook_url: {json.dumps(page + found[2])}", rules)
 
 
 def _check(page: str, file: str) -> None:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from dagcache.airflow.settings import read_settings
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.inspection.client import ask
 from dagcache.metrics.ports import parse_ports
+from dagcache.metrics.scrape import scrape
 
 PATIENCE = 30.0
 
@@ -230,13 +232,43 @@ def test_the_start_is_one_line_with_the_limits(
     assert line in record.getMessage()
 
 
-def test_the_start_line_has_the_address_of_the_endpoint(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::", "[::]"), ("[::]", "[::]")])
+def test_the_start_line_has_the_address_of_the_endpoint(
+    make: Make, host: str, shown: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a URL, with brackets around an IPv6 address."""
     port = free_port()
-    component = make(metrics_port=port, metrics_host="127.0.0.1")
+    component = make(metrics_port=port, metrics_host=host)
     with caplog.at_level(logging.INFO, "dagcache"):
         component.start()
     assert parts(component) == {"metrics"}
-    assert f"metrics on http://127.0.0.1:{parse_ports(port)[0]}/metrics" in caplog.text
+    assert f"metrics on http://{shown}:{parse_ports(port)[0]}/metrics" in caplog.text
+
+
+def test_the_figures_beside_the_cache_are_on_the_endpoint(make: Make) -> None:
+    """A quarantine looks like an absence to the cache, and a fault that Airflow's code covers is not the cache's."""
+    port = free_port()
+    component = make(metrics_port=port, metrics_host="127.0.0.1", quarantine="5m")
+    component.start()
+    for version in "ab":
+        component.quarantine.takes(version, ValueError(), monotonic())
+    component.quarantine.takes("c", ValueError(), monotonic() - 1000)
+    for _ in range(5):
+        component.quarantine.count_miss()
+    component.count_fault()
+    found = scrape(f"http://127.0.0.1:{port}/metrics")
+    names = ("quarantined", "quarantines_total", "quarantine_misses_total", "internal_errors_total")
+    assert [found.value(f"dagcache_{name}", component="scheduler") for name in names] == [2, 3, 5, 1]
+
+
+def test_a_withdrawal_removes_the_announcements_of_all_components(make: Make, folder: Path) -> None:
+    """Before the process ends by a signal, which runs no finaliser."""
+    made = make(metrics_port=free_port(), metrics_host="127.0.0.1")
+    made.start()
+    make()
+    assert list((folder / "dagcache" / "targets").iterdir())
+    module.withdraw()
+    assert not list((folder / "dagcache" / "targets").iterdir())
 
 
 def test_without_frozen_copies_there_is_no_freezer(make: Make) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 
 from dagcache.airflow import component as component_module
-from dagcache.airflow import hook
+from dagcache.airflow import fault_endpoint, hook
 from dagcache.errors import ConfigError
+from dagcache.metrics.definitions import FAULTS
 
 
 class Bag:
@@ -100,6 +102,21 @@ def test_a_bag_class_of_the_supported_shape_is_replaced_by_a_subclass(site: Any,
     assert bag_of(site) is cached
 
 
+def is_stock(site: Any) -> bool:
+    """Whether the site has Airflow's class, or one that differs from it in the constructor only."""
+    cls = bag_of(site)
+    own = set(vars(cls)) - {"__module__", "__qualname__", "__doc__", "__init__", "_dagcache_replaced"}
+    return cls is Bag or (cls.__mro__[1:] == Bag.__mro__ and own == set() and cls.__qualname__ == Bag.__qualname__)
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The faults that were exported, by component and reason."""
+    found: list[tuple[str, str]] = []
+    monkeypatch.setattr(fault_endpoint, "export", lambda *fault: found.append(fault))
+    return found
+
+
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     """The messages of the log."""
     return [record.getMessage() for record in caplog.records]
@@ -118,7 +135,7 @@ def test_a_setting_that_cannot_be_read_leaves_it(site: Any, conf: Conf, caplog: 
     """The line names the setting, the value and the accepted forms."""
     conf.texts["max_bytes"] = "10XB"
     assert not hook.install(site, "scheduler")
-    assert bag_of(site) is Bag
+    assert is_stock(site)
     assert lines(caplog)[0].startswith("dagcache is off in the scheduler: [dagcache] max_bytes = '10XB' ")
 
 
@@ -126,7 +143,7 @@ def test_a_table_of_another_shape_leaves_it(site: Any, conf: Conf, caplog: pytes
     """The line names the missing attribute."""
     del sys.modules["airflow.models.serialized_dag"].SerializedDagModel.dag_hash
     assert not hook.install(site, "api_server")
-    assert bag_of(site) is Bag
+    assert is_stock(site)
     line = "dagcache is off in the api_server: unsupported version of Airflow (SerializedDagModel has no dag_hash)"
     assert lines(caplog) == [line]
 
@@ -225,3 +242,76 @@ def test_a_component_serves_in_its_own_processes_and_starts_in_workers(
     assert hook.install(site, component)
     made = bag_of(site).make()
     assert (made.home, made.serves, made.started) == (Path("/opt/airflow"), serves, started)
+
+
+# ---- a cache that a fault keeps off ----
+
+
+def fault_of(kind: str, site: Any, conf: Conf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cause one of the faults."""
+    if kind == "setting":
+        conf.texts["ttl"] = "soon"
+    elif kind == "airflow":
+        monkeypatch.setitem(hook._SHAPE, "no_such_method", ())
+    else:
+        monkeypatch.setattr(hook, "_bag_class", lambda *_: 1 / 0)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_bag_that_is_built_in_spite_of_a_fault_exports_the_reason(
+    kind: str, site: Any, conf: Conf, exported: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import alone exports nothing: other processes import the module as well."""
+    fault_of(kind, site, conf, monkeypatch)
+    with suppress(ZeroDivisionError):
+        assert not hook.install(site, "scheduler")
+    assert is_stock(site)
+    assert exported == []
+    assert isinstance(bag_of(site)(), Bag)
+    assert exported == [("scheduler", kind)]
+
+
+def test_a_cache_that_is_off_on_purpose_exports_no_fault(
+    site: Any, conf: Conf, exported: list[tuple[str, str]]
+) -> None:
+    conf.texts["mode"] = "off"
+    hook.install(site, "scheduler")
+    bag_of(site)()
+    assert exported == []
+
+
+def test_an_installation_after_a_fault_replaces_airflows_own_class(
+    site: Any, conf: Conf, exported: list[tuple[str, str]]
+) -> None:
+    """The class with the constructor is not in the way, and an installed cache is not given up for a later fault."""
+    conf.texts["ttl"] = "soon"
+    hook.install(site, "scheduler")
+    del conf.texts["ttl"]
+    assert hook.install(site, "scheduler")
+    assert bag_of(site).__bases__ == (CachedLookups, Bag)
+    bag_of(site)()
+    assert exported == []
+
+
+def test_a_class_that_refuses_a_subclass_stays(
+    site: Any, conf: Conf, exported: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log line is all that is left then."""
+
+    class Final(Bag):
+        def __init_subclass__(cls) -> None:
+            raise TypeError("no subclass")
+
+    setattr(site, hook.bag_name(site), Final)
+    conf.texts["ttl"] = "soon"
+    assert not hook.install(site, "scheduler")
+    assert bag_of(site) is Final
+
+
+def test_an_export_that_fails_does_not_keep_the_bag_from_being_built(
+    site: Any, conf: Conf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fault_endpoint, "export", lambda *_: 1 / 0)
+    conf.texts["ttl"] = "soon"
+    hook.install(site, "scheduler")
+    assert isinstance(bag_of(site)(), Bag)

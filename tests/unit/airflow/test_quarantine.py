@@ -56,6 +56,17 @@ def test_what_was_set_aside_long_ago_is_forgotten() -> None:
     assert len(quarantine._until) <= 60
 
 
+def test_versions_and_lookups_in_quarantine_are_counted() -> None:
+    """The gauge falls when a quarantine ends, without another lookup."""
+    quarantine = Quarantine(60.0)
+    quarantine.takes("v1", ValueError(), now=100.0)
+    quarantine.takes("v2", ValueError(), now=130.0)
+    quarantine.takes("v3", sqlite3.OperationalError(), now=130.0)
+    quarantine.count_miss()
+    assert (quarantine.taken, quarantine.missed) == (2, 1)
+    assert [quarantine.held(now) for now in (100.0, 159.0, 160.0, 190.0)] == [2, 2, 1, 0]
+
+
 def test_many_corrupt_versions_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """A hundred or so are named; the others are served as missing all the same."""
     quarantine = Quarantine(60.0)

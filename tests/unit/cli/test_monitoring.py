@@ -21,11 +21,12 @@ def test_the_dashboard_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_alerts_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the runbooks of this documentation."""
+    """With the section of each runbook, which is a path and so has no name that promises a URL."""
     assert main(["monitoring", "alerts"]) == 0
     printed = capsys.readouterr().out
     assert "\ngroups:\n  - name: dagcache\n" in printed
-    assert 'runbook_url: "docs/' in printed
+    assert ' runbook: "docs/' in printed
+    assert "runbook_url" not in printed
 
 
 def test_every_runbook_is_on_the_page_that_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,13 +43,13 @@ def test_only_the_runbooks_change(capsys: pytest.CaptureFixture[str]) -> None:
     printed = []
     for options in ([], ["--runbooks", PAGE]):
         main(["monitoring", "alerts", *options])
-        printed.append([line for line in capsys.readouterr().out.splitlines() if "runbook_url" not in line])
+        printed.append([line for line in capsys.readouterr().out.splitlines() if "runbook" not in line])
     assert printed[0] == printed[1]
 
 
 def test_a_page_is_quoted() -> None:
     """A backslash or a quote does not end the string."""
-    found = command.with_runbooks('  runbook_url: "docs/operating.md#name"', 'https://host/\\1"')
+    found = command.with_runbooks('  runbook: "docs/operating.md#name"', 'https://host/\\1"')
     assert json.loads(found.partition(": ")[2]) == 'https://host/\\1"#name'
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from dagcache.metrics import endpoint as module
-from dagcache.metrics.endpoint import MetricsEndpoint
+from dagcache.metrics.definitions import FAULTS
+from dagcache.metrics.endpoint import FaultEndpoint, MetricsEndpoint
 from dagcache.metrics.scrape import scrape
 from dagcache.pressure import MemoryPressure
 from tests.stress.test_threads import until
@@ -27,7 +28,7 @@ def test_what_is_served_is_announced(tmp_path: Path) -> None:
     exposition = MetricsEndpoint(cache, pressure, host="127.0.0.1", ports=(0,), targets=tmp_path)
     (file,) = tmp_path.glob("*.json")
     (target,) = json.loads(file.read_text())
-    assert target == {"targets": [f"localhost:{exposition.port}"], "labels": {"component": "scheduler"}}
+    assert target == {"targets": [f"127.0.0.1:{exposition.port}"], "labels": {"component": "scheduler"}}
     told = scrape(f"http://127.0.0.1:{exposition.port}/metrics")
     assert told.value("dagcache_max_bytes", component="scheduler") == cache.max_bytes
     assert told.value("dagcache_pressure_state", component="scheduler", state="calm") == 1
@@ -63,9 +64,10 @@ def test_a_directory_that_hangs_does_not_hang_the_process(
     assert "does not answer" in caplog.text
     assert scrape(f"http://127.0.0.1:{exposition.port}/metrics").value("dagcache_max_bytes") == cache.max_bytes
     with draft.open() as pipe:
-        assert f"localhost:{exposition.port}" in pipe.read()
-    until(lambda: "dagcache-targets" not in {thread.name for thread in threading.enumerate()})
+        assert f"127.0.0.1:{exposition.port}" in pipe.read()
+    until(lambda: list(tmp_path.glob("*.json")))
     exposition.close()
+    until(lambda: "dagcache-targets" not in {thread.name for thread in threading.enumerate()})
 
 
 def test_where_no_thread_can_be_had_it_is_told_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,3 +84,36 @@ def test_where_no_thread_can_be_had_it_is_told_all_the_same(tmp_path: Path, monk
     exposition = MetricsEndpoint(cache, None, host="127.0.0.1", ports=(0,), targets=tmp_path)
     assert len(list(tmp_path.glob("*.json"))) == 1
     exposition.close()
+
+
+def test_the_announcement_is_renewed_while_the_process_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RENEWAL_SECONDS", 0.01)
+    exposition = MetricsEndpoint(make_cache()[0], None, host="127.0.0.1", ports=(0,), targets=tmp_path)
+    (path,) = tmp_path.glob("*.json")
+    path.unlink()
+    until(path.exists)
+    exposition.close()
+    assert not path.exists()
+
+
+def test_a_withdrawn_endpoint_is_not_announced_and_still_answers(tmp_path: Path) -> None:
+    """A server that shuts down may take a while for the requests under way."""
+    exposition = MetricsEndpoint(make_cache()[0], None, host="127.0.0.1", ports=(0,), targets=tmp_path)
+    exposition.withdraw()
+    assert not list(tmp_path.iterdir())
+    assert scrape(f"http://127.0.0.1:{exposition.port}/metrics").value("dagcache_max_bytes") is not None
+    exposition.close()
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+def test_a_fault_has_an_endpoint_with_its_reason_and_nothing_of_a_cache(reason: str, tmp_path: Path) -> None:
+    exposition = FaultEndpoint("scheduler", reason, host="127.0.0.1", ports=(0,), targets=tmp_path)
+    (file,) = tmp_path.glob("scheduler-*.json")
+    found = scrape(f"http://127.0.0.1:{exposition.port}/metrics")
+    assert {fault: found.value("dagcache_off_by_fault", reason=fault) for fault in FAULTS} == {
+        fault: float(fault == reason) for fault in FAULTS
+    }
+    assert [labels["mode"] for labels in found.labels("dagcache_info", component="scheduler")] == ["off"]
+    assert found.value("dagcache_max_bytes") is None
+    exposition.close()
+    assert not file.exists()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dagcache.metrics import file_sd as module
-from dagcache.metrics.file_sd import Targets, announced, announcer
+from dagcache.metrics.file_sd import STALE_SECONDS, Targets, address, announced, announcer
 
 GONE = 2**31 - 2  # beyond Linux' largest process id
 
@@ -39,13 +39,24 @@ def test_an_endpoint_is_announced_in_a_file_of_its_own(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == [{"targets": ["box-1:11780"], "labels": {"component": "scheduler"}}]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "::1"])
-def test_an_endpoint_on_loopback_is_announced_as_localhost(tmp_path: Path, host: str) -> None:
-    """The machine's name would lead to another address."""
-    targets = Targets(tmp_path)
-    targets.add("scheduler", host, 11780)
-    (path,) = tmp_path.iterdir()
-    assert json.loads(path.read_text())[0]["targets"] == ["localhost:11780"]
+@pytest.mark.parametrize(
+    ("host", "announced_as"),
+    [
+        ("0.0.0.0", "box-1:11780"),
+        ("::", "box-1:11780"),
+        ("[::]", "box-1:11780"),
+        ("", "box-1:11780"),
+        ("127.0.0.1", "127.0.0.1:11780"),
+        ("127.0.0.2", "127.0.0.2:11780"),
+        ("10.1.2.3", "10.1.2.3:11780"),
+        ("::1", "[::1]:11780"),
+        ("[fd00::7]", "[fd00::7]:11780"),
+        ("localhost", "localhost:11780"),
+    ],
+)
+def test_an_endpoint_is_announced_by_the_address_that_it_listens_on(host: str, announced_as: str) -> None:
+    """Only an endpoint on all addresses answers at the name of the machine."""
+    assert address(host, 11780) == announced_as
 
 
 def test_a_component_cannot_leave_the_directory(tmp_path: Path) -> None:
@@ -175,6 +186,105 @@ def test_a_file_that_cannot_be_removed_is_a_warning(
     assert ": not allowed" in caplog.text
 
 
+# ---- renewals ----
+
+
+def age(path: Path, seconds: float) -> None:
+    """Have a file look as if it had been renewed so many seconds earlier."""
+    then = path.stat().st_mtime - seconds
+    os.utime(path, (then, then))
+
+
+def test_a_renewal_keeps_the_content_and_makes_the_file_young(tmp_path: Path) -> None:
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "0.0.0.0", 11780)
+    (path,) = tmp_path.iterdir()
+    before = path.stat().st_mtime, path.read_text()
+    age(path, 1000)
+    targets.renew()
+    assert path.stat().st_mtime >= before[0]
+    assert path.read_text() == before[1]
+    targets.remove()
+
+
+def test_a_file_that_was_removed_by_mistake_comes_back_with_the_renewal(tmp_path: Path) -> None:
+    """As after a cleaning of the directory, or when a machine was suspended."""
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "0.0.0.0", 11780)
+    (path,) = tmp_path.iterdir()
+    content = path.read_text()
+    path.unlink()
+    targets.renew()
+    assert path.read_text() == content
+    targets.remove()
+
+
+def test_a_directory_that_appears_later_has_the_file_with_the_next_renewal(tmp_path: Path) -> None:
+    (tmp_path / "blocked").touch()
+    targets = Targets(tmp_path / "blocked")
+    targets.add("scheduler", "0.0.0.0", 11780)
+    (tmp_path / "blocked").unlink()
+    targets.renew()
+    assert len(names(tmp_path / "blocked")) == 1
+    targets.remove()
+
+
+@pytest.mark.parametrize("name", ["api-elsewhere-12.json", "api-elsewhere-12.draft", f"api-box_1-{os.getppid()}.json"])
+def test_a_file_without_renewals_is_removed_by_any_other_process(name: str, tmp_path: Path) -> None:
+    """That of a pod that is gone, on a shared home, and that of a process id that another program has by now."""
+    (tmp_path / name).touch()
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "0.0.0.0", 11780)
+    age(tmp_path / name, STALE_SECONDS - 30)
+    targets.renew()
+    assert name in names(tmp_path)
+    age(tmp_path / name, 60)
+    targets.renew()
+    assert name not in names(tmp_path)
+    targets.remove()
+
+
+@pytest.mark.parametrize("name", ["README.txt", "targets.json", "static-targets.json", "others.yml"])
+def test_a_file_that_is_not_an_announcement_is_never_removed(name: str, tmp_path: Path) -> None:
+    """The directory may have targets of other programs."""
+    (tmp_path / name).touch()
+    age(tmp_path / name, 10 * STALE_SECONDS)
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "0.0.0.0", 11780)
+    assert name in names(tmp_path)
+    targets.remove()
+
+
+def test_the_clock_of_the_files_decides_and_not_that_of_a_machine(tmp_path: Path) -> None:
+    """Machines that share a directory may disagree by hours: a file is compared with one renewed at the same server."""
+    one, other = Targets(tmp_path), Targets(tmp_path)
+    one.add("scheduler", "0.0.0.0", 11780)
+    other.add("api_server", "0.0.0.0", 11781)
+    for path in tmp_path.iterdir():
+        age(path, 7200)
+    (tmp_path / "api-elsewhere-12.json").touch()
+    age(tmp_path / "api-elsewhere-12.json", 7200)
+    one._remove_dead(max(path.stat().st_mtime for path in tmp_path.iterdir()))
+    assert len(names(tmp_path)) == 3
+    one.remove()
+    other.remove()
+
+
+def test_a_removal_during_a_renewal_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The renewal runs in a thread of its own."""
+    targets = Targets(tmp_path)
+    targets.register("scheduler", "0.0.0.0", 11780)
+    replace = Path.replace
+
+    def removed_meanwhile(path: Path, target: Path) -> Path:
+        targets.remove()
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", removed_meanwhile)
+    targets.renew()
+    assert names(tmp_path) == set()
+
+
 # ---- reading them back ----
 
 
@@ -194,7 +304,7 @@ def test_what_was_announced_is_read_back_with_its_component(tmp_path: Path) -> N
     targets.add("scheduler", "127.0.0.1", 11780)
     targets.add("api_server", "0.0.0.0", 11781)
     found = announced(tmp_path, lambda target, group: (target, group["labels"]["component"]))
-    assert found == [("box-1:11781", "api_server"), ("localhost:11780", "scheduler")]
+    assert found == [("box-1:11781", "api_server"), ("127.0.0.1:11780", "scheduler")]
     targets.remove()
     assert targets_in(tmp_path) == []
 

@@ -431,10 +431,10 @@ def test_no_more_threads_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: p
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    server = MetricsServer(CollectorRegistry(), host="127.0.0.1", ports=(0,))
+    server = MetricsServer(CollectorRegistry(), host="127.0.0.1", ports=(0,), owner="scheduler")
     assert not server.start()
     assert server.port is None
-    assert "no metrics endpoint: can't start new thread" in caplog.text
+    assert f"no metrics endpoint for the scheduler, process {os.getpid()}: can't start new thread" in caplog.text
 
 
 # ---- ports ----
