@@ -17,27 +17,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
-from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 from uuid import UUID
 
-from dagcache.airflow import foreign, operator_links, rows, snapshots
+from dagcache.airflow import operator_links, row_property, rows, snapshots
 from dagcache.airflow.component import Component
 from dagcache.airflow.confirmations import Confirmation, Confirmations
 from dagcache.airflow.hit_counting import hit_counter
 from dagcache.airflow.payload import PayloadSizes
 from dagcache.airflow.quarantine import Quarantine, is_of_the_database
+from dagcache.airflow.reading import as_just_loaded, read, unless_it_fails
+from dagcache.airflow.row_reader import RowReader
 from dagcache.airflow.rows import Content, Newest
-from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.core.cache import DagCache
 from dagcache.core.loaded import Fetched, Loaded
 from dagcache.errors import RecursiveLoadError
 from dagcache.log_limits import report
-from dagcache.reclaim.gc_pause import gc_relaxed
 
 _log = logging.getLogger("dagcache")
-T = TypeVar("T")
 # Per context, not per thread: greenlets share a thread, and each has its own context.
 _current: ContextVar[_Load | None] = ContextVar("the load under way", default=None)
 
@@ -114,6 +112,15 @@ class CachedLookups:
         cache = self._component.cache
         self._dags = NothingToFind(cache)
         self.dagcache = cache
+        self._row_reader = RowReader(
+            cache,
+            self._confirmed,
+            self._payloads,
+            self._component,
+            load_op_links=self.load_op_links,  # type: ignore[attr-defined]
+        )
+        if self._component.serves:
+            row_property.serve(self)
 
     # ---- Airflow's names ----
 
@@ -152,21 +159,20 @@ class CachedLookups:
         load = _current.get()
         if load is None or load.bag is not self:
             return super()._read_dag(serdag)  # type: ignore[misc]
-        data = serdag.data  # Airflow parses it, and the row object keeps it
-        with gc_relaxed():
-            _unless_it_fails(share_strings, data)
-            timetable = foreign.timetable_of(serdag)  # first: a plugin's code may change what it decodes
-            dag = super()._read_dag(serdag)  # type: ignore[misc]
-            sound = dag is None or _unless_it_fails(self._has_its_links, dag, serdag)
-            for _ in range(_READINGS - 1):
+        sound: bool | None = None
+
+        def with_its_links() -> Any:
+            nonlocal sound
+            for _ in range(_READINGS):
+                dag = super(CachedLookups, self)._read_dag(serdag)  # type: ignore[misc]
+                sound = dag is None or unless_it_fails(self._has_its_links, dag, serdag)
                 if sound is not False:
                     break
-                dag = super()._read_dag(serdag)  # type: ignore[misc]
-                sound = _unless_it_fails(self._has_its_links, dag, serdag)
-            foreign.note(dag, timetable)
-            _unless_it_fails(_share, dag)
+            return dag
+
+        dag = read(serdag, with_its_links)
         if sound:
-            _unless_it_fails(load.note, serdag)
+            unless_it_fails(load.note, serdag)
         return dag
 
     # ---- looking up ----
@@ -203,7 +209,7 @@ class CachedLookups:
             if load.ran:
                 return found.value
             if self._is_as_expected(load, found):
-                return _as_just_loaded(found.value) if load.private else found.value
+                return as_just_loaded(found.value) if load.private else found.value
         return self._load_as_airflow(load)
 
     def _settle(self, load: _Load) -> bool:
@@ -289,6 +295,14 @@ class CachedLookups:
 
     def _is_loading(self) -> bool:
         return _current.get() is not None
+
+    # ---- for readers of rows ----
+
+    def dag_of_row(self, row: Any, stock: Callable[[Any], Any]) -> Any:
+        """The value of a row's property ``dag``, for its caller alone; ``stock(row)`` is Airflow's own."""
+        if self.dagcache is None or self._is_loading():
+            return stock(row)
+        return self._row_reader.dag_of(row, stock)
 
 
 class _Load:
@@ -386,31 +400,6 @@ class _Load:
 
     def _note_size(self, serdag: Any) -> None:
         self.serialized_bytes = self.bag._payloads.bytes_of(serdag)  # noqa: SLF001
-
-
-def _as_just_loaded(dag: Any) -> Any:
-    """Set ``last_loaded`` of a private copy to now, as Airflow's own load does."""
-    with suppress(AttributeError, TypeError):
-        loaded = vars(dag).get("last_loaded")
-        if loaded is not None:
-            dag.last_loaded = type(loaded).now(loaded.tzinfo)
-    return dag
-
-
-def _unless_it_fails(step: Callable[..., T], *args: Any) -> T | None:
-    """Run a step of ours within Airflow's load; None and a log line if it fails. Database errors pass."""
-    try:
-        return step(*args)
-    except Exception as error:
-        if is_of_the_database(error):
-            raise
-        report(step.__name__, "load step %s failed", step.__name__, error=error, level=logging.WARNING)
-        return None
-
-
-def _share(dag: Any) -> None:
-    if dag is not None:
-        share_immutables(dag)
 
 
 def _noted(serdag: Any, note: Callable[[Any], None]) -> None:
