@@ -56,7 +56,19 @@ def install(module: ModuleType, component: str) -> bool:
         return False
     assert name is not None
     setattr(module, name, _bag_class(base, component, settings))
+    if component == "scheduler":
+        _serve_current_dags(module)
     return True
+
+
+def _serve_current_dags(module: ModuleType) -> None:
+    """Have the scheduler read the DAGs of new runs through its bag; without it, they are read as Airflow does."""
+    try:
+        from dagcache.airflow import current_dag
+
+        current_dag.serve(getattr(module, "SchedulerJobRunner", None))
+    except Exception as error:
+        _log.warning("dagcache does not serve the DAGs of new runs: %s", type(error).__name__)
 
 
 def unknown_shape(base: Any) -> str:

@@ -19,7 +19,6 @@ import logging
 import time
 import zlib
 from collections.abc import Callable, Hashable
-from contextlib import suppress
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -32,6 +31,7 @@ from dagcache.airflow.payload import PayloadSizes
 from dagcache.airflow.reading import as_just_loaded, read, unless_it_fails
 from dagcache.airflow.row_property import PARSED
 from dagcache.airflow.rows import Content
+from dagcache.airflow.unkept import Unkept
 from dagcache.core.cache import DagCache
 from dagcache.core.loaded import Loaded
 from dagcache.errors import RecursiveLoadError
@@ -43,9 +43,6 @@ Stock = Callable[[Any], Any]
 
 _PATIENCE = 10.0
 """Seconds that a reader waits for another thread's load of the same version before it loads by itself."""
-_UNKEPT_FOR = 600.0
-"""Seconds for which a version that was not kept is loaded without the cache: freezing it again would be in vain."""
-_MOST_UNKEPT = 1000
 
 
 class RowFacts(NamedTuple):
@@ -76,7 +73,7 @@ class RowReader:
         self.component = component
         self.load_op_links = load_op_links
         self._clock = clock
-        self._unkept: dict[tuple[UUID, Content], float] = {}
+        self.unkept = Unkept()
 
     def dag_of(self, row: Any, stock: Stock) -> Any:
         """The DAG of a row, as ``stock(row)`` builds it, for this caller only. Errors of ``stock`` pass."""
@@ -88,7 +85,6 @@ class RowReader:
         if facts is None:
             return stock(row)
         load = _RowLoad(self, row, facts, stock)
-        was_there = facts.key in self.cache
         try:
             found = self.cache.fetch(facts.key, load, private=True, timeout=_PATIENCE)
         except RecursiveLoadError:  # two tasks of one thread
@@ -100,8 +96,8 @@ class RowReader:
             report("row", "dagcache failed on version %s: Airflow's own load serves it", facts.key, error=error)
             return stock(row)
         if load.ran:
-            if was_there or facts.key not in self.cache:
-                self._note_unkept(facts)
+            if not self.cache.has_frozen(facts.key):
+                self.unkept.add((facts.key, facts.content), self._clock())
             return found.value
         return as_just_loaded(found.value) if found.content == facts.content else stock(row)
 
@@ -110,7 +106,9 @@ class RowReader:
     def _servable(self, row: Any) -> RowFacts | None:
         """The facts of a row that the cache may serve; None if Airflow's own load has to."""
         facts = facts_of(row)
-        if facts is None or not self.cache.config.frozen or self._is_unkept(facts):
+        if facts is None or not self.cache.config.frozen:
+            return None
+        if self.unkept.holds((facts.key, facts.content), self._clock()):
             return None
         if facts.links != self.load_op_links and not operator_links.are_absent(_payload(row)):
             return None
@@ -118,7 +116,7 @@ class RowReader:
         if known is None:
             return None if facts.key in self.cache else facts
         if known.content == facts.content:
-            return facts
+            return facts if self.cache.has_frozen(facts.key) or facts.key not in self.cache else None
         return facts if self._give_way(facts, known) else None
 
     def _give_way(self, facts: RowFacts, known: Confirmation) -> bool:
@@ -128,19 +126,6 @@ class RowReader:
             return False
         self.cache.invalidate(facts.key, only_if=lambda: self.confirmed.retract(facts.key, known))
         return True
-
-    # ---- versions without a frozen copy ----
-
-    def _is_unkept(self, facts: RowFacts) -> bool:
-        until = self._unkept.get((facts.key, facts.content))
-        return until is not None and self._clock() < until
-
-    def _note_unkept(self, facts: RowFacts) -> None:
-        """Remember that a version was loaded and has no frozen copy: it cannot be frozen, or found no place."""
-        with suppress(RuntimeError):  # another thread changes the dictionary; then one mark too many stays
-            self._unkept[facts.key, facts.content] = self._clock() + _UNKEPT_FOR
-            while len(self._unkept) > _MOST_UNKEPT:
-                self._unkept.pop(next(iter(self._unkept)), None)
 
 
 class _RowLoad:
