@@ -1,6 +1,6 @@
 """Airflow's DAG bag with lookups through a `DagCache`.
 
-Airflow's own code loads: a load calls the bag's inherited method, which misses in its mapping (`NothingToFind`) and so
+Airflow's own code loads: a load calls the bag's inherited method, which misses in its mapping (`Dags`) and so
 reads the row. Rules:
 
 - None means only "not in the database", unless a quarantine is set. Airflow's exceptions pass unwrapped.
@@ -15,26 +15,27 @@ reads the row. Rules:
 from __future__ import annotations
 
 import logging
+import sys
 import time
-from collections.abc import Callable, Hashable, Iterator, MutableMapping
-from contextlib import suppress
+from collections.abc import Callable, Hashable, MutableMapping
 from contextvars import ContextVar
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
-from dagcache.airflow import foreign, operator_links, rows, snapshots
+from dagcache.airflow import operator_links, row_property, rows, snapshots
 from dagcache.airflow.component import Component
 from dagcache.airflow.confirmations import Confirmation, Confirmations
+from dagcache.airflow.dags import Dags, in_airflows_code
 from dagcache.airflow.hit_counting import hit_counter
 from dagcache.airflow.payload import PayloadSizes
 from dagcache.airflow.quarantine import is_of_the_database
+from dagcache.airflow.reading import as_just_loaded, read, unless_it_fails
+from dagcache.airflow.row_reader import RowReader
 from dagcache.airflow.rows import Content, Newest
-from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.core.cache import DagCache
 from dagcache.core.loaded import Fetched, Loaded
 from dagcache.errors import RecursiveLoadError
 from dagcache.log_limits import report
-from dagcache.reclaim.gc_pause import gc_relaxed
 
 _log = logging.getLogger("dagcache")
 T = TypeVar("T")
@@ -46,41 +47,6 @@ PATIENCE = 10.0
 largest DAGs take about three seconds to load."""
 _ROUNDS = 3  # attempts to agree with other threads on the content of a version, before Airflow's own load
 _READINGS = 3  # of a row, until it has the operator links that the bag asks for
-
-
-class NothingToFind(MutableMapping[Any, Any]):
-    """A stand-in for the bag's dictionary of DAGs: it has the length of the cache and no content.
-
-    The inherited lookup misses in it and so loads the DAG. The calling lookup keeps the value that is then stored.
-    """
-
-    def __init__(self, cache: DagCache[UUID, Any]) -> None:
-        self._cache = cache
-
-    def __getitem__(self, key: Any) -> Any:
-        raise KeyError(key)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Note the key; the lookup that asked for the load keeps the value."""
-        load = _current.get()
-        if load is not None:
-            load.stored = key
-
-    def __delitem__(self, key: Any) -> None:
-        self._cache.invalidate(key)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._cache)
-
-    def __len__(self) -> int:
-        """Includes the DAG that this thread loads: the inherited code reports the size before the cache has the DAG."""
-        load = _current.get()
-        coming = load is not None and load.stored is not None and load.stored not in self._cache
-        return len(self._cache) + coming
-
-    def clear(self) -> None:
-        """Empty the cache."""
-        self._cache.clear()
 
 
 class CachedLookups:
@@ -115,8 +81,17 @@ class CachedLookups:
         self._component = type(self).make_component()  # pyright: ignore[reportAttributeAccessIssue]
         self._quarantine = self._component.quarantine
         cache = self._component.cache
-        self._dags = NothingToFind(cache)
+        self._dags = Dags(cache, self._confirmed, _stock_value(type(self)))
         self.dagcache = cache
+        self._row_reader = RowReader(
+            cache,
+            self._confirmed,
+            self._payloads,
+            self._component,
+            load_op_links=self.load_op_links,  # type: ignore[attr-defined]
+        )
+        if self._component.serves:
+            row_property.serve(self)
 
     # ---- Airflow's names ----
 
@@ -140,34 +115,50 @@ class CachedLookups:
         """The newest version of a DAG, as an object for this caller only. With a current copy the row is not read."""
         if self.dagcache is None or self._is_loading() or rows.has_unwritten(session):
             return super().get_latest_version_of_dag(dag_id, session=session)  # type: ignore[misc]
+        return self._newest(dag_id, session, renew=True)
+
+    def _newest(self, dag_id: str, session: Any, *, renew: bool) -> Any:
         since = snapshots.view(session).since
         newest = rows.newest(dag_id, session)
         if newest is None:
             return None
         if self._is_quarantined(newest.version_id):
             return None
-        load = _Load(self, newest.version_id, session, newest=newest, dag_id=dag_id)
+        load = _Load(self, newest.version_id, session, newest=newest, dag_id=dag_id, renew=renew)
         load.expect(newest.content, since)
-        return self._guarded(load, self._look_up_and_compare)
+        if renew:
+            return self._guarded(load, self._look_up_and_compare)
+        return self._read_current(load)
+
+    def _read_current(self, load: _Load) -> Any:
+        """Look up for a reader past the bag, which stays with Airflow's own load where freezing is in vain."""
+        cache, unkept, version = self.dagcache, self._row_reader.unkept, (load.key, load.content)
+        assert cache is not None
+        is_live_only = load.key in cache and not cache.has_frozen(load.key)
+        if is_live_only or unkept.holds(version, time.monotonic()):
+            raise LookupError("this version has no frozen copy")
+        dag = self._guarded(load, self._look_up_and_compare)
+        if load.ran and not cache.has_frozen(load.key):
+            unkept.add(version, time.monotonic())
+        return dag
 
     def _read_dag(self, serdag: Any) -> Any:
         """Read a row with Airflow's own code, with rare garbage collections; the load that asked for it takes notes."""
         load = _current.get()
         if load is None or load.bag is not self:
             return super()._read_dag(serdag)  # type: ignore[misc]
-        data = serdag.data  # Airflow parses it, and the row object keeps it
-        with gc_relaxed():
-            self._try_step(share_strings, data)
-            timetable = foreign.timetable_of(serdag)  # first: a plugin's code may change what it decodes
-            dag = super()._read_dag(serdag)  # type: ignore[misc]
-            sound = dag is None or self._try_step(self._has_its_links, dag, serdag)
-            for _ in range(_READINGS - 1):
+        sound: bool | None = None
+
+        def with_its_links() -> Any:
+            nonlocal sound
+            for _ in range(_READINGS):
+                dag = super(CachedLookups, self)._read_dag(serdag)  # type: ignore[misc]
+                sound = dag is None or self._try_step(self._has_its_links, dag, serdag)
                 if sound is not False:
                     break
-                dag = super()._read_dag(serdag)  # type: ignore[misc]
-                sound = self._try_step(self._has_its_links, dag, serdag)
-            foreign.note(dag, timetable)
-            self._try_step(_share, dag)
+            return dag
+
+        dag = read(serdag, with_its_links, self._try_step)
         if sound:
             self._try_step(load.note, serdag)
         return dag
@@ -203,11 +194,11 @@ class CachedLookups:
             if not self._settle(load):
                 break
             left = max(0.0, until - time.monotonic())
-            found = self.dagcache.fetch(load.key, load, private=load.private, renew=load.private, timeout=left)
+            found = self.dagcache.fetch(load.key, load, private=load.private, renew=load.renew, timeout=left)
             if load.ran:
                 return found.value
             if self._is_as_expected(load, found):
-                return _as_just_loaded(found.value) if load.private else found.value
+                return as_just_loaded(found.value) if load.private else found.value
         return self._load_as_airflow(load)
 
     def _settle(self, load: _Load) -> bool:
@@ -284,20 +275,13 @@ class CachedLookups:
     def _load_as_airflow(self, load: _Load) -> Any:
         load.ran = True
         session = load.session if load.reader is None else load.reader
-        if load.dag_id is not None:
-            return super().get_latest_version_of_dag(load.dag_id, session=session)  # type: ignore[misc]
-        return super()._get_dag(version_id=load.key, session=session)  # type: ignore[misc]
+        with in_airflows_code():
+            if load.dag_id is not None:
+                return super().get_latest_version_of_dag(load.dag_id, session=session)  # type: ignore[misc]
+            return super()._get_dag(version_id=load.key, session=session)  # type: ignore[misc]
 
     def _try_step(self, step: Callable[..., T], *args: Any) -> T | None:
-        """Run a step of ours within Airflow's load; None and a log line if it fails. Database errors pass."""
-        try:
-            return step(*args)
-        except Exception as error:
-            if is_of_the_database(error):
-                raise
-            self._component.count_fault()
-            report(step.__name__, "load step %s failed", step.__name__, error=error, level=logging.WARNING)
-            return None
+        return unless_it_fails(self._component.count_fault, step, *args)
 
     def _has_its_links(self, dag: Any, serdag: Any) -> bool:
         return operator_links.are_as_asked(dag, serdag.data, self.load_op_links)  # type: ignore[attr-defined]
@@ -311,6 +295,28 @@ class CachedLookups:
 
     def _is_loading(self) -> bool:
         return _current.get() is not None
+
+    # ---- for Airflow's readers past the bag ----
+
+    def current_dag(self, dag_id: str, *, session: Any) -> Any:
+        """The newest version of a DAG without links, for this caller only. What other lookups share stays.
+
+        Raises:
+            LookupError: this read is Airflow's own.
+            Exception: as Airflow's own load.
+
+        """
+        cache = self.dagcache
+        is_ours = cache is not None and cache.config.frozen and self._component.serves and not self.load_op_links  # type: ignore[attr-defined]
+        if not is_ours or self._is_loading() or rows.has_unwritten(session):
+            raise LookupError("this read is Airflow's own")
+        return self._newest(dag_id, session, renew=False)
+
+    def dag_of_row(self, row: Any, stock: Callable[[Any], Any]) -> Any:
+        """The value of a row's property ``dag``, for its caller alone; ``stock(row)`` is Airflow's own."""
+        if self.dagcache is None or self._is_loading():
+            return stock(row)
+        return self._row_reader.dag_of(row, stock)
 
 
 class _Load:
@@ -328,15 +334,21 @@ class _Load:
         "newest",
         "ran",
         "reader",
+        "renew",
         "serialized_bytes",
         "session",
         "since",
-        "stored",
         "version",
     )
 
     def __init__(
-        self, bag: CachedLookups, key: UUID, session: Any, newest: Newest | None = None, dag_id: str | None = None
+        self,
+        bag: CachedLookups,
+        key: UUID,
+        session: Any,
+        newest: Newest | None = None,
+        dag_id: str | None = None,
+        renew: bool = False,
     ) -> None:
         self.bag = bag
         self.key = key
@@ -344,6 +356,8 @@ class _Load:
         self.newest = newest
         self.dag_id = dag_id
         """The DAG, if the lookup is for its newest version; None if it is for a version id."""
+        self.renew = renew
+        """Whether the object that lookups by version id share is given up, as Airflow's bag replaces it."""
         self.reader: Any = None
         """The session that reads the row, on the caller's connection; None before and after."""
         self.content: Hashable = None
@@ -352,8 +366,6 @@ class _Load:
         """The start of the database view in which it was found, in monotonic seconds."""
         self.ran = False
         self.error: Exception | None = None
-        self.stored: Any = None
-        """The key under which the inherited code stored the DAG."""
         self.serialized_bytes = 0
         self.version: tuple[str, int] | None = None
         """The DAG's id and the number of the version; None: unknown."""
@@ -410,20 +422,6 @@ class _Load:
         self.serialized_bytes = self.bag._payloads.bytes_of(serdag)  # noqa: SLF001
 
 
-def _as_just_loaded(dag: Any) -> Any:
-    """Set ``last_loaded`` of a private copy to now, as Airflow's own load does."""
-    with suppress(AttributeError, TypeError):
-        loaded = vars(dag).get("last_loaded")
-        if loaded is not None:
-            dag.last_loaded = type(loaded).now(loaded.tzinfo)
-    return dag
-
-
-def _share(dag: Any) -> None:
-    if dag is not None:
-        share_immutables(dag)
-
-
 def _noted(serdag: Any, note: Callable[[Any], None]) -> None:
     try:
         note(serdag)
@@ -436,6 +434,15 @@ def _as_uuid(version_id: Any) -> Any:
         return UUID(version_id)
     except (AttributeError, TypeError, ValueError):
         return version_id
+
+
+def _stock_value(kind: type) -> Callable[[Any, Any, float], Any]:
+    """The function that makes a value of a bag's dictionary, as this version of Airflow keeps it."""
+    modules = (sys.modules.get(base.__module__) for base in kind.__mro__)
+    entry: Any = next((found for module in modules if (found := getattr(module, "_CacheEntry", None))), None)
+    if getattr(entry, "_fields", None) == ("dag", "dag_hash", "last_validated"):
+        return lambda dag, dag_hash, since: entry(dag, dag_hash, since)
+    return lambda dag, _dag_hash, _since: dag
 
 
 def cached_bag(base: type, component: str, make_component: Callable[..., Component]) -> type:

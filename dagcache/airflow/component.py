@@ -64,7 +64,8 @@ class Component:
         self._faults = 0
         self._counting = Lock()
         self._targets = Path(settings.metrics_targets) if settings.metrics_targets else default_directory(home)
-        self._serves = serves
+        self.serves = serves
+        """Whether this process is the component itself."""
         self._starting = Lock()
         self._pid = 0
         self._heap: HeapFreeze | None = None
@@ -126,13 +127,13 @@ class Component:
         settings = self._settings
         if self.cache.config.mode == "enforce":
             self._start_part("the memory pressure watch", self._watch_memory)
-        if self._serves and settings.attribution:
+        if self.serves and settings.attribution:
             self._start_part("the per-DAG usage socket", self.attribution.start)
-        if self._serves and settings.metrics_ports:
+        if self.serves and settings.metrics_ports:
             self._start_part("metrics", self._expose)
         if settings.gc_freeze:
             self._start_part("gc_freeze", self._freeze_heap)
-        if self._serves and settings.airflow_metrics:
+        if self.serves and settings.airflow_metrics:
             self._start_part("Airflow's metrics", self._report_to_airflow)
         if settings.trace:
             self._start_part("trace recording", self._record)

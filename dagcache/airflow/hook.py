@@ -73,7 +73,19 @@ def _install(module: ModuleType, base: Any, component: str, settings: Settings) 
         _log.info("dagcache is off in the %s: [dagcache] mode = off", component)
         return False
     setattr(module, bag_name(module), _bag_class(base, component, settings))
+    if component == "scheduler":
+        _serve_current_dags(module)
     return True
+
+
+def _serve_current_dags(module: ModuleType) -> None:
+    """Have the scheduler read the DAGs of new runs through its bag; without it, they are read as Airflow does."""
+    try:
+        from dagcache.airflow import current_dag
+
+        current_dag.serve(getattr(module, "SchedulerJobRunner", None))
+    except Exception as error:
+        _log.warning("dagcache does not serve the DAGs of new runs: %s", type(error).__name__)
 
 
 def _export(module: ModuleType, component: str, reason: str) -> bool:

@@ -29,6 +29,19 @@ def are_as_asked(dag: Any, data: Any, wanted: bool) -> bool:
     return True
 
 
+def are_absent(data: Any) -> bool:
+    """Whether a payload has no links, and plugins add none: then a load with links equals one without.
+
+    Raises any exception for a payload of an unknown shape.
+    """
+    by_plugin = _links_of_plugins()
+    for encoded in data["dag"]["tasks"]:
+        content = encoded["__var"]
+        if content.get(_LINKS) or by_plugin.get((content.get("task_type"), content.get("_task_module"))):
+            return False
+    return True
+
+
 def _names(task: Any) -> set[str]:
     links: Iterable[Any] = getattr(task, _ATTRIBUTE, None) or ()
     return {link.name for link in links}

@@ -368,6 +368,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         entry = self._store.entries.get(key)
         return entry is not None and not self._store.expired(entry, self._clock())
 
+    def has_frozen(self, key: K) -> bool:
+        """Whether a value under a key has a frozen copy; counts as no lookup and no use. Takes no lock."""
+        entry = self._store.entries.get(key)
+        return entry is not None and entry.frozen is not None and not self._store.expired(entry, self._clock())
+
     def __len__(self) -> int:
         self._upkeep.for_view()
         return sum(1 for _ in self._current()) if self._upkeep.is_any_due() else len(self._store.entries)

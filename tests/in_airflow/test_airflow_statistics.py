@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +16,17 @@ MAKE = {"scheduler": scheduler_bag, "api_server": api_bag}
 
 def told(monkeypatch: pytest.MonkeyPatch, bag: Any, versions: list[UUID], session: Any) -> list[tuple[Any, ...]]:
     """The calls of a bag to Airflow's statistics during a miss, three hits, another miss and a clearing."""
+    with counting(monkeypatch) as counted:
+        for version in (versions[0], versions[0], versions[0], versions[1], versions[0]):
+            assert bag._get_dag(version, session) is not None
+        cleared = bag.clear_cache()
+    assert cleared == 2
+    return counted
+
+
+@contextmanager
+def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, ...]]]:
+    """The calls to Airflow's statistics."""
     import airflow.models.dagbag as module
 
     counted: list[tuple[Any, ...]] = []
@@ -23,11 +36,7 @@ def told(monkeypatch: pytest.MonkeyPatch, bag: Any, versions: list[UUID], sessio
     with monkeypatch.context() as patch:
         patch.setattr(client, "incr", lambda name, *_, **__: counted.append((name,)))
         patch.setattr(client, "gauge", lambda name, value, *_, **__: counted.append((name, value)))
-        for version in (versions[0], versions[0], versions[0], versions[1], versions[0]):
-            assert bag._get_dag(version, session) is not None
-        cleared = bag.clear_cache()
-    assert cleared == 2
-    return counted
+        yield counted
 
 
 @pytest.fixture(params=MAKE)
@@ -55,3 +64,20 @@ def test_the_size_is_told_as_by_stock(both: tuple[list[tuple[Any, ...]], list[tu
     """After a load it counts what was loaded."""
     ours, stock = both
     assert [size for _, *size in ours] == [size for _, *size in stock]
+
+
+@pytest.mark.parametrize("component", MAKE)
+def test_lookups_of_the_newest_version_are_neither_hits_nor_misses(
+    component: str, monkeypatch: pytest.MonkeyPatch, session: Any
+) -> None:
+    """Whatever the cache has of it: stock loads each time, and counts nothing but its size."""
+    version = write(session, "newest_counted")
+    bag = MAKE[component]()
+    with counting(monkeypatch) as counted:
+        for prepare in (lambda: None, lambda: bag._get_dag(version, session), lambda: write(session, "newest_counted")):
+            prepare()
+            counted.clear()
+            for _ in range(2):
+                assert bag.get_latest_version_of_dag("newest_counted", session=session) is not None
+            assert {name.rpartition("_")[2] for name, *_ in counted} <= {"size"}
+    bag._component.close()

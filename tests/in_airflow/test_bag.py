@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from dagcache.airflow import bag as module
+from dagcache.airflow import reading
 from dagcache.airflow.bag import CachedLookups, cached_bag
 from dagcache.airflow.payload import PayloadSizes
 from tests.in_airflow.support import install_anew, scheduler_bag, spoil, write
@@ -22,29 +22,6 @@ def version(session: Any) -> Any:
     written = write(session, "cornered", text="read")
     session.expunge_all()
     return written
-
-
-def test_the_dictionary_has_the_keys_of_the_cache_and_no_content(bag: Any, session: Any, version: Any) -> None:
-    """The inherited lookup has to load."""
-    assert bag._get_dag(version, session) is not None
-    assert (list(bag._dags), len(bag._dags)) == ([version], 1)
-    with pytest.raises(KeyError):
-        bag._dags[version]
-    assert bag._dags.get(version) is None
-
-
-def test_a_deletion_from_the_dictionary_is_one_from_the_cache(bag: Any, session: Any, version: Any) -> None:
-    bag._get_dag(version, session)
-    del bag._dags[version]
-    assert version not in bag.dagcache
-    bag.dagcache.check_invariants()
-    assert bag._get_dag(version, session).description == "read"
-
-
-def test_a_dag_that_is_put_into_the_dictionary_outside_of_a_load_is_not_kept(bag: Any) -> None:
-    """Its content is unknown."""
-    bag._dags[uuid4()] = object()
-    assert len(bag._dags) == len(bag.dagcache) == 0
 
 
 def test_a_bag_without_a_dictionary_stays_airflows_own(complaints: list[logging.LogRecord]) -> None:
@@ -93,7 +70,7 @@ def test_an_error_of_the_database_within_a_step_of_ours_is_the_callers(
     def fail(*_: Any) -> None:
         raise OperationalError("SELECT", {}, Exception("the connection is gone"))
 
-    monkeypatch.setattr(module, "share_strings", fail)
+    monkeypatch.setattr(reading, "share_strings", fail)
     with pytest.raises(OperationalError, match="the connection is gone"):
         bag._get_dag(version, session)
     assert complaints == []

@@ -190,6 +190,7 @@ class LinkedOperator(BaseOperator):
 
     operator_extra_links = (OwnLink(),)
 
+
 mappers: list[type] = []
 windows: list[type] = []
 with suppress(ImportError, AttributeError):  # since Airflow 3.3
