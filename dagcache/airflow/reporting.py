@@ -106,14 +106,17 @@ class Reporting:
     def once(self) -> None:
         """Report all figures. Never raises: a failure is one log line a minute."""
         try:
-            for kind, name, value in self._due():
-                if kind == "gauge":
-                    self._client.gauge(self._prefix + name, value)
-                else:
-                    self._client.incr(self._prefix + name, value)
+            self._report_all()
         except Exception as error:
             message = "could not report the cache of the %s through Airflow's metrics"
             report("reporting", message, self._cache.config.name, error=error)
+
+    def _report_all(self) -> None:
+        for kind, name, value in self._due():
+            if kind == "gauge":
+                self._client.gauge(self._prefix + name, value)
+            else:
+                self._client.incr(self._prefix + name, value)
 
     def _due(self) -> Iterator[tuple[str, str, float]]:
         """Every gauge, and the growth of each counter that has grown."""
