@@ -61,6 +61,7 @@ _SAMPLES: dict[str, Callable[[CacheStats], list[Sample]]] = {
     ],
     "dagcache_serialized_bytes": _plain(lambda stats: stats.serialized_bytes),
     "dagcache_max_bytes": _plain(lambda stats: stats.max_bytes),
+    "dagcache_changed_settings": _plain(lambda stats: stats.changed_settings),
     "dagcache_entries": lambda stats: [
         (("live",), stats.live_entries),
         (("frozen",), stats.entries - stats.live_entries),

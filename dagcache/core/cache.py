@@ -50,6 +50,7 @@ from dagcache.forks import after_fork_in_child
 from dagcache.freezing.pickle_freezer import Freezer, PickleFreezer
 from dagcache.log_limits import report
 from dagcache.reclaim.breaker import CycleBreaker, GenericBreaker
+from dagcache.sizing.durations import parse_seconds
 from dagcache.sizing.limits import ACCEPTED, ByteLimit, format_bytes, is_tiny
 from dagcache.sizing.memory import give_back
 from dagcache.stats import CacheStats, EntryInfo, FamilyCost, Rejection, RemovalCause
@@ -148,6 +149,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         )
         self._make_disposer = functools.partial(Disposer, breaker=breaker, on_removal=on_removal)
         self._requested = self.config.max_bytes
+        self._ttl = self.config.ttl
         budget = self.config.budget()
         if is_tiny(budget):
             message = "cache %r: max_bytes = %s is %d bytes, which hold next to nothing; accepted: %s"
@@ -161,7 +163,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         enforce = self.config.mode == "enforce"
         self._store = Store(
             budget=budget,
-            ttl=self.config.ttl,
+            ttl=self._ttl,
             max_age=self.config.max_age,
             jitter=self.config.jitter,
             negative_ttl=self.config.negative_ttl,
@@ -502,6 +504,18 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         self._requested = dataclasses.replace(requested)  # an object of its own: a request is known by its identity
         self.apply_budget(budget)
 
+    def change_ttl(self, ttl: float | str | timedelta) -> None:
+        """Set the idle seconds after which an entry leaves, also for the residents; 0 = never.
+
+        Expired entries leave with the next calls. `CacheConfig.ttl` stays as it is.
+
+        Raises:
+            ConfigError: it cannot be read; the old TTL stays.
+
+        """
+        self._ttl = parse_seconds(ttl, "ttl")
+        self._section.run_or_defer(self._store.change_ttl, self._ttl)
+
     def apply_budget(self, nbytes: int) -> None:
         """Put a number of bytes in force while `requested` stays as it is; for `MemoryPressure`, not for operators."""
         if self._section.run_or_defer(self._resize, nbytes):
@@ -513,6 +527,21 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
     def max_bytes(self) -> int:
         """The byte limit now in force, in bytes; 0 = unbounded."""
         return self._store.budget
+
+    @property
+    def ttl(self) -> float:
+        """The idle seconds after which an entry leaves, from the start or the last `change_ttl`; 0 = never."""
+        return self._ttl
+
+    @property
+    def changed_settings(self) -> dict[str, str]:
+        """The settings that differ from `config` since `resize` or `change_ttl`, with their texts."""
+        changed = {}
+        if self._requested != self.config.max_bytes:
+            changed["max_bytes"] = str(self._requested)
+        if self._ttl != self.config.ttl:
+            changed["ttl"] = f"{self._ttl:g}"
+        return changed
 
     @property
     def requested(self) -> ByteLimit:
@@ -647,6 +676,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             self._preparer,
             self._disposer,
             self._unlocked_hits(),
+            len(self.changed_settings),
             self._clock(),
         )
 

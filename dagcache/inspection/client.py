@@ -1,10 +1,12 @@
-"""The client of usage sockets: the sockets of this machine's processes, and the report that each one gives."""
+"""The client of usage sockets: the sockets of this machine's processes, their reports, and changes of settings."""
 
 from __future__ import annotations
 
 import os
 import socket
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,38 @@ def ask(path: Path, top: int = 20, timeout: float = 3.0, *, by: str = "bytes") -
         ValueError: the answer is not a usage report.
 
     """
-    end = time.monotonic() + timeout
+    with _connected(path, timeout) as connection:
+        protocol.send_request(connection, top, by)
+        return protocol.read_answer(connection, time.monotonic() + timeout)
+
+
+def change(path: Path, settings: Mapping[str, str], timeout: float = 30.0) -> dict[str, Any]:
+    """Change settings of the process that listens at ``path``, until it restarts.
+
+    Args:
+        path: the socket.
+        settings: texts by the names in `dagcache.inspection.changes.SETTINGS`.
+        timeout: seconds for the whole exchange. A smaller budget frees memory first.
+
+    Returns:
+        ``component``, ``pid``, the ``settings`` in force, and ``error``: empty if they were changed.
+
+    Raises:
+        OSError: no process listens there, access is denied, or the time is over.
+        ValueError: the answer is another one.
+
+    """
+    with _connected(path, timeout) as connection:
+        protocol.send_change(connection, settings)
+        return protocol.read_change(connection, time.monotonic() + timeout)
+
+
+@contextmanager
+def _connected(path: Path, timeout: float) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         connection.connect(os.fspath(path))
-        protocol.send_request(connection, top, by)
         try:
-            return protocol.read_answer(connection, end)
+            yield connection
         except ValueError as error:
             raise ValueError(f"{path.name}: {error}") from error

@@ -1,4 +1,4 @@
-"""The usage socket: serves the `usage` of a cache to the user of the process, and to root.
+"""The usage socket: serves the `usage` of a cache to the user of the process, and to root, and changes its settings.
 
 Metrics do not name DAGs: the number of DAGs has no bound, and any user can read a metrics port. A usage socket names
 them to the owner of the process only. One connection is one request and one answer (`dagcache.inspection.protocol`).
@@ -25,6 +25,7 @@ from typing import Any
 from dagcache.core.cache import DagCache
 from dagcache.forks import after_fork_in_child
 from dagcache.inspection import protocol
+from dagcache.inspection.changes import change
 from dagcache.inspection.folders import directory, make_private
 from dagcache.inspection.usage import usage
 from dagcache.log_limits import report
@@ -164,8 +165,11 @@ def _answer(connection: socket.socket, cache: DagCache[Any, Any], end: float) ->
             message = "per-DAG usage of cache %r was refused to another user"
             report("attribution, other user", message, cache.config.name, level=logging.WARNING)
             return
-        top, by = protocol.read_request(connection, end)
-        protocol.send_answer(connection, usage(cache, top, by), end)
+        request = protocol.read_request(connection, end)
+        if isinstance(request, protocol.ChangeRequest):
+            protocol.send_answer(connection, change(cache, request.settings), end)
+        else:
+            protocol.send_answer(connection, usage(cache, request.top, request.by), end)
     except (OSError, ValueError):  # the client left, was too slow, or sent no request
         pass
     except Exception as error:

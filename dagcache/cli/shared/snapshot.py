@@ -92,6 +92,7 @@ class Snapshot:
     next_victim_idle_seconds: float = 0.0
     sizing_error_ratio: float = 0.0
     sizing_seconds: float = 0.0
+    changed_settings: int = 0
     limit_bytes: int = 0
     limit_source: str = ""
     pressure: str = "off"
@@ -159,6 +160,7 @@ def snapshot(samples: Samples, component: str) -> Snapshot:
         next_victim_idle_seconds=fraction("next_victim_idle_seconds"),
         sizing_error_ratio=fraction("sizing_error_ratio"),
         sizing_seconds=fraction("sizing_seconds_total"),
+        changed_settings=value("changed_settings"),
         limit_bytes=value("memory_limit_bytes"),
         limit_source=sources[0].get("source", "") if sources else "",
         pressure=next((state for state, is_on in states.items() if is_on), "off"),

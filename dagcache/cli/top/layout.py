@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dagcache.cli.shared.live_view import Line, bar
+from dagcache.cli.shared.plain_text import plain
 from dagcache.cli.shared.snapshot import Durations, Snapshot
 from dagcache.cli.top.delta import Delta
 from dagcache.cli.top.history import Component
@@ -60,18 +61,13 @@ def rows(delta: Delta) -> list[tuple[str, str]]:
     return [
         ("lookups", _lookups(delta)),
         ("versions", f"{now.live_entries} live, {now.frozen_entries} frozen only; {_victim(now)}"),
-        ("bytes", f"{bar(now, _BAR)} {format_bytes(now.used_bytes)} of {format_limit(now.max_bytes)}"),
+        ("bytes", f"{bar(now, _BAR)} {format_bytes(now.used_bytes)} of {format_limit(now.max_bytes)}{_changed(now)}"),
         ("by tier", _tiers(now)),
         ("left", _left(delta)),
         ("loads", f"{_timed(delta, delta.loads, now.loads)}; {_loads(now)}"),
         ("thaws", f"{_timed(delta, delta.thaws, now.thaws)}"),
         ("memory", _memory(now)),
     ]
-
-
-def plain(text: str) -> str:
-    """Text from another process, without control characters for the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _full(component: Component, columns: int) -> list[Line]:
@@ -150,6 +146,10 @@ def _timed(delta: Delta, shown: Durations, whole: Durations) -> str:
 
 def _loads(now: Snapshot) -> str:
     return f"{now.load_failures} failed, {now.joins} shared"
+
+
+def _changed(now: Snapshot) -> str:
+    return " (set at run time)" if now.changed_settings else ""
 
 
 def _memory(now: Snapshot) -> str:

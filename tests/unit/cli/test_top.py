@@ -35,7 +35,8 @@ from dagcache.cli.shared.snapshot import Durations, Snapshot, snapshot
 from dagcache.cli.top import command as top
 from dagcache.cli.top.delta import Delta
 from dagcache.cli.top.history import Component, History
-from dagcache.cli.top.layout import format_duration, layout, per_second, plain, rows
+from dagcache.cli.shared.plain_text import plain
+from dagcache.cli.top.layout import format_duration, layout, per_second, rows
 from dagcache.cli.top.polling import Endpoints, PolledEndpoint, targets_directory
 from dagcache.cli.top.verdict import Verdict, format_seconds, verdict
 from dagcache.inspection.server import AttributionServer
