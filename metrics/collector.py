@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import accumulate
 from types import MappingProxyType
 from typing import Any
@@ -96,9 +97,12 @@ class CacheCollector(Collector):
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError("name", name, "a name of its own for each cache of a collector")
-        self._pressures = pressures
-        self._modes = {cache.config.name: cache.config.mode for cache in self._caches}
-        self._samples = {**_SAMPLES, "dagcache_pressure_state": self._pressure_state, "dagcache_info": self._info}
+        modes = {cache.config.name: cache.config.mode for cache in self._caches}
+        self._samples = {  # no bound methods: a cycle would keep a dropped cache until a collection
+            **_SAMPLES,
+            "dagcache_pressure_state": partial(_pressure_state, pressures),
+            "dagcache_info": partial(_info, modes),
+        }
 
     def describe(self) -> Iterator[Family]:
         """The families without samples: registration does not collect."""
@@ -122,13 +126,15 @@ class CacheCollector(Collector):
         for labels, value in samples:
             _add(family, (stats.name, *labels), value)
 
-    def _pressure_state(self, stats: CacheStats) -> list[Sample]:
-        pressure = self._pressures.get(stats.name)
-        current = PressureState.OFF if pressure is None else pressure.state
-        return [((state.value,), float(state is current)) for state in PressureState]
 
-    def _info(self, stats: CacheStats) -> list[Sample]:
-        return [((own_version(), self._modes[stats.name]), 1)]
+def _pressure_state(pressures: Mapping[str, MemoryPressure], stats: CacheStats) -> list[Sample]:
+    pressure = pressures.get(stats.name)
+    current = PressureState.OFF if pressure is None else pressure.state
+    return [((state.value,), float(state is current)) for state in PressureState]
+
+
+def _info(modes: Mapping[str, str], stats: CacheStats) -> list[Sample]:
+    return [((own_version(), modes[stats.name]), 1)]
 
 
 def _family(metric: Metric) -> Any:
