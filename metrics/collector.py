@@ -98,7 +98,8 @@ class CacheCollector(Collector):
             if names.count(name) > 1:
                 raise ConfigError("name", name, "a name of its own for each cache of a collector")
         modes = {cache.config.name: cache.config.mode for cache in self._caches}
-        self._samples = {  # no bound methods: a cycle would keep a dropped cache until a collection
+        # No bound methods: a cycle would keep a dropped cache until a collection.
+        self._samples: dict[str, Callable[[CacheStats], list[Sample]]] = {
             **_SAMPLES,
             "dagcache_pressure_state": partial(_pressure_state, pressures),
             "dagcache_info": partial(_info, modes),

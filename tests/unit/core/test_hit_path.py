@@ -167,7 +167,12 @@ def test_a_switch_changes_the_path_for_lookups_that_were_bound_before(
     get, get_or_load = path.built.get, path.built.get_or_load
     used: list[LiveCopy] = []
     other: dict[Any, LiveCopy] = {}
-    path.switch.turn(other, lambda: 99.0, lambda copy: bool(used.append(copy)) or True)
+
+    def use(copy: LiveCopy) -> bool:
+        used.append(copy)
+        return True
+
+    path.switch.turn(other, lambda: 99.0, use)
     path.lookups = Slow("elsewhere")
     assert get("a") == ("elsewhere", "a", None)
     assert get_or_load("a", str.upper) == ("elsewhere", "A", None)
