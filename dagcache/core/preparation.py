@@ -21,7 +21,7 @@ from dagcache.freezing.pickle_freezer import Freezer, Frozen
 from dagcache.log_limits import report
 from dagcache.reclaim.reference_counts import own_references
 from dagcache.sizing.estimate import LearnedSizer, Sized
-from dagcache.sizing.walk import weigh
+from dagcache.sizing.walk import Weight, weigh
 
 _log = logging.getLogger("dagcache")
 
@@ -59,7 +59,7 @@ class Preparer:
         sample = functools.partial(self._walk, most_alike=_SAMPLE)
         self._learned = LearnedSizer(walk=self._walk, sample=sample)
         self._learned_of_thawed = LearnedSizer(walk=self._walk, sample=sample)
-        self._reweighing = Reweighing(self._weigh_again)
+        self._reweighing = Reweighing(functools.partial(_weigh_again, sizer, self._walk))
         self._random = random.Random(1).random  # in a sweep every eighth thaw may be of the same entry
         self._lock = Lock()
         self._unfrozen = 0
@@ -140,12 +140,6 @@ class Preparer:
             message = "%r could not be weighed again: it counts as before"
             report("weight in use", message, copy.entry.key, error=error)
             return None
-
-    def _weigh_again(self, value: object, known: int) -> int:
-        if self._sizer is not None:
-            return _whole_bytes(self._sizer(value))
-        weight = self._walk(value)
-        return weight.nbytes if weight.complete else max(weight.nbytes, known)
 
     def _features_of(self, data: bytes) -> tuple[float, ...]:
         """The features of frozen bytes; their length alone if the freezer gives none."""
@@ -242,6 +236,13 @@ class Preparer:
         except Exception as error:
             report("version", "version_of failed on %r: it counts as no version", key, error=error)
             return None
+
+
+def _weigh_again(sizer: Sizer | None, walk: Callable[[object], Weight], value: object, known: int) -> int:
+    if sizer is not None:
+        return _whole_bytes(sizer(value))
+    weight = walk(value)
+    return weight.nbytes if weight.complete else max(weight.nbytes, known)
 
 
 def _key_bytes(key: Hashable) -> int:

@@ -101,6 +101,8 @@ class Store:
         self.closed = False
         """Whether no value is admitted any more."""
         self._deadlines = Deadlines(ttl, max_age, jitter) if enforce else Deadlines(0.0)
+        self.ttl = ttl
+        """The present idle limit in seconds; 0 = none. An observing cache does not heed it."""
         self._jitter = jitter
         self._unnoted_seconds = self._unnoted(ttl if enforce else 0.0)
         self._version_index = VersionIndex()
@@ -114,6 +116,7 @@ class Store:
 
     def change_ttl(self, ttl: float) -> None:
         """Set another TTL in seconds, for residents and newcomers; 0 = never. No effect without enforcement."""
+        self.ttl = ttl
         if self.enforce:
             self._unnoted_seconds = self._unnoted(ttl)
             self._deadlines.change_ttl(ttl, self.entries.values())
