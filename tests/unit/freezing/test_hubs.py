@@ -16,8 +16,8 @@ from dagcache.freezing.pickle_freezer import PickleFreezer
 from tests.support.lockstep import assert_same_graph
 
 LEVELS = (60, 150, 280)
-TOO_DEEP = 10_000
-"""Levels that pickle cannot follow, in any version of Python."""
+TOO_DEEP = 10_000 if sys.version_info < (3, 14) else 25_000
+"""Levels that pickle cannot follow: from CPython 3.14 on, it can as long as the stack lasts, usually of 8 MiB."""
 
 
 class Group:
@@ -150,8 +150,9 @@ def test_a_group_that_is_made_by_a_call_is_entered_from_its_neighbours(deep: Pic
     """It is no hub, so as many of them as pickle can follow may stand between two others."""
     graph = nested(TOO_DEEP, *[Group] * 9, MadeGroup)
     assert_same_groups(graph, deep.thaw(deep.freeze(graph).data))
-    with pytest.raises(FreezeError, match="recursion"):
+    with pytest.raises(FreezeError) as caught:
         deep.freeze(nested(TOO_DEEP, MadeGroup))
+    assert isinstance(caught.value.__cause__, RecursionError)
 
 
 def test_without_hubs_a_deep_value_has_no_frozen_form() -> None:
