@@ -24,11 +24,13 @@ from dagcache.sizing.allocators import NoAccountError, bytes_per_copy
 from dagcache.sizing.walk import weigh
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.parts import mutable_parts, shared_parts
+from tests.in_airflow.stepping import steps_of
 from tests.in_airflow.test_example_dags import in_common, serialization
+from tests.in_airflow.test_plugins import stock
 from tests.in_airflow.test_private_copies import write_dag
 from tests.in_airflow.zoo import SHAPES
 from tests.in_airflow.zoo.depth import CHAINS, LEVELS, chain, chain_as_text
-from tests.in_airflow.zoo.shape import MissingShapeError
+from tests.in_airflow.zoo.shape import MissingShapeError, deep_calls
 from tests.support.lockstep import assert_same_graph
 
 KEPT_LIVE_ONLY = {"connection_as_value": "sqlalchemy.orm.state.InstanceState"}
@@ -228,6 +230,59 @@ def test_exactly_these_shapes_are_kept_live_only(freezer: PickleFreezer) -> None
     assert refused == KEPT_LIVE_ONLY
 
 
+# ---- depth ----
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+def test_groups_freeze_at_each_depth_of_calls_at_which_airflow_loads_them(levels: int, freezer: PickleFreezer) -> None:
+    """At the deepest one, and at the top of the stack."""
+    text = text_of(f"{levels}_nested_groups")
+    low, high = 0, sys.getrecursionlimit()
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _loads_at(middle, text) else (low, middle)
+    assert low > 0, "Airflow does not load them at all: the test shows nothing"
+    for depth in (0, low):
+        data = at_depth(depth, lambda: freezer.freeze(load_as_the_bag_does(text)).data)
+        assert_equals_a_load(at_depth(depth, lambda data=data: freezer.thaw(data)), text)
+
+
+def _loads_at(depth: int, text: str) -> bool:
+    try:
+        at_depth(depth, lambda: load_as_the_bag_does(text))
+    except RecursionError:
+        return False
+    return True
+
+
+def at_depth(depth: int, call: Callable[[], Any]) -> Any:
+    """The result of a call so many calls deeper."""
+    return call() if depth == 0 else at_depth(depth - 1, call)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("tasks", CHAINS)
+def test_long_chains_are_what_airflow_loads_and_weigh_what_was_handed_out(
+    tasks: int, freezer: PickleFreezer, shared: frozenset[int]
+) -> None:
+    """Loaded and thawed."""
+    text = chain_as_text(tasks, serialization().to_dict)
+    ours = load_as_the_bag_does(text)
+    assert len(ours.task_dict) == tasks
+    data = freezer.freeze(ours).data
+    assert_equals_a_load(ours, text)
+    assert_equals_a_load(freezer.thaw(data), text)
+    assert_weighs_what_was_handed_out(lambda: freezer.thaw(data), shared)
+
+
+def test_the_rows_of_long_chains_are_what_airflow_writes() -> None:
+    """They are made from that of a short one."""
+    for tasks in (3, 11):
+        with deep_calls():
+            written = json.loads(json.dumps(serialization().to_dict(chain(tasks))))
+        assert json.loads(chain_as_text(tasks, serialization().to_dict)) == written
+
+
 # ---- weights ----
 
 
@@ -257,3 +312,36 @@ def assert_weighs_what_was_handed_out(make: Callable[[], object], shared: frozen
     except NoAccountError as error:
         pytest.skip(str(error))
     assert abs(walked - handed_out) < 0.01 * handed_out + SPREAD, f"{walked} walked, {handed_out:.0f} handed out"
+
+
+# ---- runs ----
+
+
+@pytest.fixture(scope="module")
+def engine(make_database: MakeDatabase) -> Iterator[Any]:
+    """Of a database of this module's own: runs do not depend on the backend."""
+    from sqlalchemy import create_engine
+
+    made = create_engine(make_database("sqlite"))
+    yield made
+    made.dispose()
+
+
+@pytest.mark.usefixtures("airflows_database")
+@pytest.mark.parametrize("name", [shape.name for shape in SHAPES.values() if shape.steps])
+def test_a_run_takes_the_same_steps_with_a_thawed_copy(name: str, bag: Any, session: Any) -> None:
+    """The states of its tasks after each step of a scheduler, and of the run."""
+    text_or_skip(name)
+    shape = SHAPES[name]
+    with deep_calls():  # Airflow writes no row of 280 nested groups without
+        version = write_dag(shape.dag(), session)
+    bag._get_dag(version, session)
+    stats = bag.dagcache.stats()
+    assert stats.unfrozen == (name in KEPT_LIVE_ONLY)
+    bag.dagcache.resize(stats.frozen_bytes + stats.overhead_bytes or 1)
+    served = bag._get_dag(version, session)
+    assert bag.dagcache.stats().hits_frozen == 1 - (name in KEPT_LIVE_ONLY)
+    session.expire_all()
+    expected = steps_of(stock(version, session), shape.steps, session)
+    assert expected, "the run makes no step: the test shows nothing"
+    assert steps_of(served, shape.steps, session) == expected

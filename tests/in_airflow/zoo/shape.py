@@ -22,11 +22,11 @@ class MissingShapeError(Exception):
 
 @dataclass(frozen=True)
 class Shape:
-    """A kind of DAG. ``runs``: a run of it makes steps, so its steps can be compared with stock's."""
+    """A kind of DAG. ``steps``: how many of a run are compared with stock's; 0 if it has none."""
 
     name: str
     build: Callable[[], Any]
-    runs: bool = True
+    steps: int = 8
 
     def dag(self) -> Any:
         """A new DAG, as a DAG file gives it.
@@ -55,7 +55,7 @@ class Later:
 class Shapes(list[Shape]):
     """The shapes of one module, each added by a decorator of the function that adds its tasks."""
 
-    def add(self, *, runs: bool = True, **settings: Any) -> Callable[[Callable[[], object]], Callable[[], object]]:
+    def add(self, *, steps: int = 8, **settings: Any) -> Callable[[Callable[[], object]], Callable[[], object]]:
         """Add a shape under the name of the decorated function. The settings are the DAG's, some to be made `Later`."""
 
         def take(fill: Callable[[], object]) -> Callable[[], object]:
@@ -65,7 +65,7 @@ class Shapes(list[Shape]):
                     fill()
                 return built
 
-            self.append(Shape(fill.__name__, build, runs))
+            self.append(Shape(fill.__name__, build, steps))
             return fill
 
         return take

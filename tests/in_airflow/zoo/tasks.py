@@ -31,7 +31,7 @@ async def _note_later(**_: Any) -> None:
     """A callback of a deadline."""
 
 
-@SHAPES.add(runs=False)
+@SHAPES.add(steps=0)
 def no_tasks() -> None:
     """A DAG without a task."""
 
