@@ -12,6 +12,7 @@ from typing import Any
 
 from dagcache.airflow.settings import Settings, read_settings
 from dagcache.airflow.workers import count_workers
+from dagcache.concurrency.global_lock import is_free_threaded
 from dagcache.errors import ConfigError
 
 _log = logging.getLogger("dagcache")
@@ -54,6 +55,10 @@ def install(module: ModuleType, component: str) -> bool:
     if not settings.enabled:
         _log.info("dagcache is off in the %s: [dagcache] mode = off", component)
         return False
+    fault = unsupported_interpreter()
+    if fault:
+        _log.error("dagcache is off in the %s: %s", component, fault)
+        return False
     assert name is not None
     setattr(module, name, _bag_class(base, component, settings))
     return True
@@ -71,6 +76,14 @@ def unknown_shape(base: Any) -> str:
         if parameters != expected:
             return f"{base.__name__}.{method} takes {', '.join(parameters)}"
     return ""
+
+
+def unsupported_interpreter() -> str:
+    """The reason why this Python is not supported in Airflow; empty if it is.
+
+    Without the global lock, evicted DAGs wait for the collector, and no Airflow is tested.
+    """
+    return "unsupported build of Python (free-threaded)" if is_free_threaded() else ""
 
 
 def unknown_model() -> str:
