@@ -93,7 +93,8 @@ def report(results: Sequence[Result]) -> int:
 def main() -> None:
     """Run the versions side by side."""
     parser = argparse.ArgumentParser(prog="python -m tools.pythons", description=__doc__)
-    parser.add_argument("versions", nargs="*", default=[*SUPPORTED, *UNSUPPORTED], metavar="VERSION", help="default: all")
+    every = [*SUPPORTED, *UNSUPPORTED]
+    parser.add_argument("versions", nargs="*", default=every, metavar="VERSION", help="default: all")
     chosen = parser.parse_args()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         sys.exit(report(list(pool.map(run, chosen.versions))))
