@@ -30,6 +30,9 @@ NEEDED = (
     "prometheus-client>=0.20",
     "greenlet>=3",
 )
+DEVELOPMENT = {"PYTHONDEVMODE": "1", "PYTHONMALLOC": "pymalloc"}
+"""The environment that brings all warnings, in child processes as well; with the usual allocators, whose bytes are
+compared with weights."""
 THIS = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -71,7 +74,7 @@ def run(version: str) -> Result:
             text=True,
             check=False,
             timeout=LONGEST_SECONDS,
-            env={**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(VENVS / version / "hypothesis")},
+            env={**os.environ, **DEVELOPMENT, "HYPOTHESIS_STORAGE_DIRECTORY": str(VENVS / version / "hypothesis")},
         )
     except BuildError as error:
         return Result(version, False, "its environment cannot be built", str(error))
