@@ -51,7 +51,7 @@ quick-core:
 quick-rooms:
 	$(QUICK_PYTEST) tests/unit $(CORE_ROOMS:%=--ignore=%)
 
-pythons: ## the core's unit tests on every other supported Python that is installed here
+pythons: ## the core's unit tests on every other Python that is installed here; names the missing ones
 	$(PYTHON) -m tools.pythons
 
 # Each suite has a data file of its own. Stale files, of an interrupted run, would count as reached.

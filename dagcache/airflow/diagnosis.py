@@ -185,7 +185,7 @@ def _hooked(module: str) -> dict[str, Any]:
     if isinstance(bag, type) and issubclass(bag, CachedLookups):
         found.update(hooked=True, replaced=_full_name(bag.__bases__[1]))
     else:
-        found["unknown"] = hook.unknown_shape(bag) or hook.unknown_model()
+        found["unknown"] = hook.unsupported_interpreter() or hook.unknown_shape(bag) or hook.unknown_model()
     return found
 
 

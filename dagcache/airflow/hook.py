@@ -12,6 +12,7 @@ from dagcache.airflow import own_process
 from dagcache.airflow.reporting_bag import original, reporting
 from dagcache.airflow.settings import Settings, read_settings
 from dagcache.airflow.workers import count_workers
+from dagcache.concurrency.global_lock import is_free_threaded
 from dagcache.errors import ConfigError
 
 _log = logging.getLogger("dagcache")
@@ -72,6 +73,10 @@ def _install(module: ModuleType, base: Any, component: str, settings: Settings) 
     if not settings.enabled:
         _log.info("dagcache is off in the %s: [dagcache] mode = off", component)
         return False
+    fault = unsupported_interpreter()
+    if fault:
+        _log.error("dagcache is off in the %s: %s", component, fault)
+        return False
     setattr(module, bag_name(module), _bag_class(base, component, settings))
     if component == "scheduler":
         _serve_current_dags(module)
@@ -109,6 +114,14 @@ def unknown_shape(base: Any) -> str:
         if parameters != expected:
             return f"{base.__name__}.{method} takes {', '.join(parameters)}"
     return ""
+
+
+def unsupported_interpreter() -> str:
+    """The reason why this Python is not supported in Airflow; empty if it is.
+
+    Without the global lock, evicted DAGs wait for the collector, and no Airflow is tested.
+    """
+    return "unsupported build of Python (free-threaded)" if is_free_threaded() else ""
 
 
 def unknown_model() -> str:

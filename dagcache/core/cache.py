@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import sys
 import time
 import weakref
 from collections.abc import (
@@ -28,6 +27,7 @@ from collections.abc import (
 from datetime import timedelta
 from typing import Any, Final, Generic, NoReturn, TypeVar, cast, overload
 
+from dagcache.concurrency.global_lock import has_global_lock
 from dagcache.config import CacheConfig
 from dagcache.core import hit_path
 from dagcache.core.clock import SteadyClock
@@ -678,5 +678,5 @@ def _config_of(config: CacheConfig | None, freezer: object, **settings: Any) -> 
 
 _GET: Final[Any] = DagCache.get
 _GET_OR_LOAD: Final[Any] = DagCache.get_or_load
-_HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
+_HAS_GIL: Final[bool] = has_global_lock()
 _caches: weakref.WeakValueDictionary[int, DagCache[Any, Any]] = weakref.WeakValueDictionary()

@@ -31,7 +31,7 @@ class Check:
     details: tuple[str, ...] = ()
 
 
-def versions(python: tuple[int, ...], packages: Mapping[str, str | None]) -> Check:
+def versions(python: tuple[int, ...], packages: Mapping[str, str | None], *, free_threaded: bool = False) -> Check:
     """The versions of Python and of the required packages; None: not installed."""
     shown = ", ".join(f"{name} {number or 'is not installed'}" for name, number in packages.items())
     message = f"Python {'.'.join(map(str, python))}, {shown}"
@@ -39,6 +39,9 @@ def versions(python: tuple[int, ...], packages: Mapping[str, str | None]) -> Che
         return Check("versions", "warning", message, "use Python 3.10 - 3.14: other versions are not tested")
     if None in packages.values():
         return Check("versions", "failed", message, "install dagcache again with pip, with its dependencies")
+    if free_threaded:
+        remedy = "in Airflow, use the standard build of Python: on this one Airflow's own cache serves"
+        return Check("versions", "warning", f"{message}; a free-threaded build is not supported in Airflow", remedy)
     return Check("versions", "ok", message)
 
 

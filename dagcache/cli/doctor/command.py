@@ -25,6 +25,7 @@ from dagcache.cli.doctor.checks import Check, Fact
 from dagcache.cli.shared.arguments import number
 from dagcache.cli.shared.endpoint import Endpoint, announced, chosen
 from dagcache.cli.shared.installed import has_airflow
+from dagcache.concurrency.global_lock import is_free_threaded
 from dagcache.config import CacheConfig
 from dagcache.own_version import own_version
 from dagcache.sizing.memory import memory_limit
@@ -60,7 +61,7 @@ def main(options: argparse.Namespace) -> int:
     """
     given = chosen(options.url)
     packages = {"dagcache": own_version(), **{name: _version(name) for name in _PACKAGES}}
-    found = [checks.versions(sys.version_info[:3], packages)]
+    found = [checks.versions(sys.version_info[:3], packages, free_threaded=is_free_threaded())]
     found += _of_airflow(given, options.timeout) if has_airflow() else _without_airflow(given)
     failed = any(check.status == "failed" for check in found)
     if options.json:

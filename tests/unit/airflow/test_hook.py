@@ -139,6 +139,19 @@ def test_a_setting_that_cannot_be_read_leaves_it(site: Any, conf: Conf, caplog: 
     assert lines(caplog)[0].startswith("dagcache is off in the scheduler: [dagcache] max_bytes = '10XB' ")
 
 
+def test_a_free_threaded_python_leaves_it(
+    site: Any, conf: Conf, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one line, that an operator who has switched the cache off does not get."""
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    assert not hook.install(site, "scheduler")
+    assert bag_of(site) is Bag
+    assert lines(caplog) == ["dagcache is off in the scheduler: unsupported build of Python (free-threaded)"]
+    conf.texts["mode"] = "off"
+    assert not hook.install(site, "scheduler")
+    assert len(lines(caplog)) == 1
+
+
 def test_a_table_of_another_shape_leaves_it(site: Any, conf: Conf, caplog: pytest.LogCaptureFixture) -> None:
     """The line names the missing attribute."""
     del sys.modules["airflow.models.serialized_dag"].SerializedDagModel.dag_hash

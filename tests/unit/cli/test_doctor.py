@@ -217,6 +217,13 @@ def test_versions_are_told_and_judged(python: tuple[int, ...], packages: dict[st
     assert checks.versions(python, packages).status == status
 
 
+def test_a_free_threaded_build_is_reported_as_unsupported() -> None:
+    """Not as failed: the cache as a library works there."""
+    check = checks.versions((3, 14, 0), {"dagcache": "0.1"}, free_threaded=True)
+    assert check.status == "warning"
+    assert "a free-threaded build is not supported in Airflow" in check.message
+
+
 def test_an_entry_point_must_lead_to_the_hook() -> None:
     """One that is missing, or leads elsewhere, is a failure."""
     assert checks.entry_point(["dagcache.airflow.bootstrap"]).status == "ok"
