@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -40,7 +40,7 @@ _PATIENCE = 2.0  # seconds; the directory may be on another machine
 class Component:
     """The cache of one of Airflow's components, and the parts beside it. Thread-safe."""
 
-    def __init__(self, settings: Settings, *, home: Path, serves: bool) -> None:
+    def __init__(self, settings: Settings, *, home: Path, serves: bool, without_effect: Sequence[str] = ()) -> None:
         freezer, shared = graphs.freezer()
         self.cache: DagCache[UUID, Any] = DagCache(
             replace(settings.cache, unproven_share=UNPROVEN_SHARE),
@@ -49,6 +49,7 @@ class Component:
             shared=shared,
         )
         self._settings = settings
+        self._without_effect = without_effect
         self.quarantine_seconds = settings.quarantine
         self._targets = Path(settings.metrics_targets) if settings.metrics_targets else default_directory(home)
         self.serves = serves
@@ -163,6 +164,12 @@ class Component:
             config.mode,
             "" if port is None else f", metrics on http://{self._settings.metrics_host}:{port}/metrics",
         )
+        if self._without_effect:
+            _log.info(
+                "without effect in the %s: %s; the cache bounds its DAGs by [dagcache] max_bytes and ttl",
+                config.name,
+                ", ".join(self._without_effect),
+            )
 
     def _after_fork_in_child(self) -> None:
         self._starting = Lock()

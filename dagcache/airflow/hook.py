@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dagcache.airflow.ineffective import settings_without_effect
 from dagcache.airflow.settings import Settings, read_settings
 from dagcache.airflow.workers import count_workers
 from dagcache.errors import ConfigError
@@ -127,7 +128,8 @@ def _bag_class(base: Any, component: str, settings: Settings) -> type:
     from dagcache.airflow.component import Component
 
     def make_component() -> Component:
-        made = Component(settings, home=_home(), serves=_serves(component))
+        ignored = settings_without_effect(component)
+        made = Component(settings, home=_home(), serves=_serves(component), without_effect=ignored)
         if not _is_master():
             made.start()
         return made
