@@ -24,6 +24,8 @@ from tests.in_airflow.support import install_anew, scheduler_bag, spoil, use_sit
 from tests.in_airflow.test_private_copies import assert_is_stocks, write_dag
 from tests.support import probe
 
+pytestmark = pytest.mark.served_rows
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _give_it_back() -> Iterator[None]:
