@@ -1,8 +1,8 @@
 """A quarantine for versions with unreadable content, so that one of them does not stop the others.
 
-Until Airflow 3.3 the error of a corrupt row ends the scheduler's loop, for every DAG. Airflow 3.4 skips such a run with a
-traceback each time. There the loop ends only for a task that is ready to be queued. A version in quarantine is served as
-missing: Airflow logs in one line that it is not found, and continues with the next.
+Until Airflow 3.3 the error of a corrupt row ends the scheduler's loop, for every DAG. Airflow 3.4 skips the runs of the
+DAG, with tracebacks in each loop. There the loop ends only if a ready task of it has a concurrency limit. A version in
+quarantine is served as missing: Airflow logs in one line that it is not found, and continues with the next.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Quarantine:
     def takes(self, version: Any, error: Exception, now: float, dag_id: str | None = None) -> bool:
         """Put a version in quarantine, with an ERROR line, if it is on and the error is one of the content.
 
-        ``dag_id``: its DAG, by which Airflow reports it as not found; None: unknown. A log line names a version at most once a minute. Beyond a hundred corrupt versions a minute they are counted.
+        ``dag_id``: its DAG, by which Airflow reports it as not found; None: unknown. A log line names a version at most
+        once a minute. Beyond a hundred corrupt versions a minute they are counted.
         """
         if not self._seconds or isinstance(error, _NOT_THE_CONTENT) or is_of_the_database(error):
             return False
