@@ -93,7 +93,8 @@ def test_the_internals_name_files_that_exist(document: Path) -> None:
 def test_each_change_has_a_file_to_begin_in() -> None:
     table = (DOCS / "internals" / "finding-your-way.md").read_text().partition("## Changes")[2]
     rows = re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]+) \| [^|]+ \|$", table, re.MULTILINE)
-    assert [int(number) for number, _ in rows] == list(range(1, 31))
+    assert len(rows) >= 30
+    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
     assert all(PATH.search(begins) for _, begins in rows)
 
 
