@@ -103,6 +103,7 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 		--versions 3000 --sweeps 5 --warm-up 2 --budgets 50MiB,75MiB
 	$(BIN)/python -m benchmarks.loop --page docs/benchmarks.md --readme README.md
 	$(BIN)/python -m benchmarks.loop --parts --databases sqlite --runs 700 --rounds 5 --page docs/benchmarks.md --mark loop-parts
+	$(BIN)/python -m benchmarks.created_runs --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.accounting --page docs/benchmarks.md --chart docs/accounted.svg
 	$(BIN)/python -m benchmarks.accounting --typical --dags 3000 --page docs/benchmarks.md --mark accounted-typical
 	$(BIN)/python -m benchmarks.graphs --page docs/benchmarks.md

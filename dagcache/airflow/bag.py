@@ -264,13 +264,19 @@ class CachedLookups:
             self._component.loaded()
             return dag
         except Exception as error:
-            if self._quarantine.takes(load.key, error, time.monotonic()):
+            if self._quarantine.takes(load.key, error, time.monotonic(), self._dag_id_of(load)):
                 return None
             load.error = error
             raise
         finally:
             load.reader = None
             _current.reset(outer)
+
+    def _dag_id_of(self, load: _Load) -> str | None:
+        """The DAG of a version that a load has tried to read, for the log."""
+        if load.dag_id is None and load.reader is not None:
+            return rows.dag_id_of(load.key, load.reader)
+        return load.dag_id
 
     def _load_as_airflow(self, load: _Load) -> Any:
         load.ran = True

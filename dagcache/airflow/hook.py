@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from dagcache.airflow import own_process
+from dagcache.airflow.ineffective import settings_without_effect
 from dagcache.airflow.reporting_bag import original, reporting
 from dagcache.airflow.settings import Settings, read_settings
 from dagcache.airflow.workers import count_workers
@@ -166,7 +167,12 @@ def _bag_class(base: Any, component: str, settings: Settings) -> type:
     from dagcache.airflow.component import Component
 
     def make_component() -> Component:
-        made = Component(settings, home=own_process.home(), serves=own_process.serves(component))
+        made = Component(
+            settings,
+            home=own_process.home(),
+            serves=own_process.serves(component),
+            without_effect=settings_without_effect(component),
+        )
         if not own_process.is_master():
             made.start()
         return made

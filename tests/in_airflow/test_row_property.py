@@ -15,11 +15,16 @@ from sqlalchemy import update
 from sqlalchemy.orm import make_transient
 
 from dagcache.airflow import row_property, row_reader
+from dagcache.errors import FreezeError
+from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.stats import CacheStats
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.parts import mutable_parts, shared_parts
 from tests.in_airflow.support import install_anew, scheduler_bag, spoil, use_site, write
 from tests.in_airflow.test_private_copies import assert_is_stocks, write_dag
+from tests.support import probe
+
+pytestmark = pytest.mark.served_rows
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -116,7 +121,7 @@ def test_a_version_that_was_loaded_for_a_reader_becomes_superseded_by_a_newer_on
     """Its number comes with it: the policy evicts old versions first."""
     first = write(session, "numbered")
     _ = rows("numbered").dag
-    entry = bag.dagcache._store.entries[first]
+    entry = probe.entries(bag.dagcache)[first]
     assert (entry.family, entry.order) == ("numbered", 1)
 
 
@@ -354,7 +359,7 @@ def test_an_unreadable_row_raises_airflows_own_error(
     spoil(session, version, kind)
     plain = vars(type(rows("unreadable")))["dag"].stock.fget
     for _ in range(2):
-        with pytest.raises(Exception) as own:  # noqa: PT011 - whichever it is
+        with pytest.raises(Exception) as own:  # noqa: PT011 - of any class
             plain(rows("unreadable"))
         with pytest.raises(type(own.value)) as ours:
             _ = rows("unreadable").dag
@@ -406,15 +411,13 @@ def test_a_version_that_has_no_frozen_form_is_loaded_without_the_cache_from_then
     bag: Any, session: Any, rows: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Freezing it in vain at each read would cost more than it saves."""
-    from dagcache.errors import FreezeError
-
     attempts: list[object] = []
 
     def fail(value: object) -> None:
         attempts.append(value)
         raise FreezeError("not this one", type(value))
 
-    monkeypatch.setattr(bag.dagcache._preparer, "_freezer", type("Fails", (), {"freeze": staticmethod(fail)}))
+    monkeypatch.setattr(PickleFreezer, "freeze", lambda _, value: fail(value))
     version = write(session, "unfreezable")
     for _ in range(3):
         assert rows("unfreezable").dag.dag_id == "unfreezable"

@@ -14,7 +14,7 @@ Status = Literal["ok", "warning", "failed", "unknown"]
 Fact = Mapping[str, Any]
 
 _PYTHONS = ((3, 10), (3, 14))
-_AIRFLOWS = ((3, 1), (3, 3))
+_AIRFLOWS = ((3, 1), (3, 4))
 _BY_COMMAND_LINE = "workers: by [api] workers; the option --workers of a running API server is not visible here"
 _MEMORY_FACTS = ("max_bytes", "budget", "workers", "memory_limit", "memory_source", "memory_file")
 _SHARE_OF_MEMORY = 0.9  # a full cache above this share is shrunk at once, for memory pressure
@@ -72,6 +72,7 @@ def of_airflow(facts: Iterable[Fact], ending: str) -> list[Check]:
         _airflow(_first(found, "airflow"), ending),
         _settings(_first(found, "settings"), ending),
         *(_hook(fact, loaded) for fact in components),
+        *_without_effect(components),
         *_budgets(components),
         _database(_first(found, "database"), ending),
     ]
@@ -102,9 +103,9 @@ def _airflow(fact: Fact | None, ending: str) -> Check:
     message = f"Airflow {version}, home {fact['home']}"
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < _AIRFLOWS[0]:
-        return Check("airflow", "failed", message, "dagcache supports Airflow 3.1 - 3.3: upgrade Airflow")
+        return Check("airflow", "failed", message, "dagcache supports Airflow 3.1 - 3.4: upgrade Airflow")
     if numbers > _AIRFLOWS[1]:
-        return Check("airflow", "warning", message, "only 3.1 - 3.3 are tested: look for a newer dagcache")
+        return Check("airflow", "warning", message, "only 3.1 - 3.4 are tested: look for a newer dagcache")
     return Check("airflow", "ok", message)
 
 
@@ -152,6 +153,15 @@ def _hook(fact: Fact, loaded: bool | None) -> Check:
         "this version of dagcache does not support this Airflow, or a plugin that changes it: look for a newer dagcache"
     )
     return Check(name, "failed", f"off, Airflow uses its own cache: {reason}", remedy)
+
+
+def _without_effect(components: Sequence[Fact]) -> list[Check]:
+    """A warning if the bounds of Airflow's own bags are set; nothing if they are not."""
+    found = [name for fact in components if fact.get("hooked") for name in fact.get("without_effect", ())]
+    if not found:
+        return []
+    message = f"without effect: {', '.join(found)}; the cache bounds its DAGs by [dagcache] max_bytes and ttl"
+    return [Check("bounds of Airflow's own bag", "warning", message, "remove them; dagcache advise recommends values")]
 
 
 def _budgets(components: Sequence[Fact]) -> list[Check]:

@@ -222,7 +222,7 @@ def test_the_workers_of_an_api_server_share_the_memory(
 class Component:
     """A stand-in for the component."""
 
-    def __init__(self, settings: Any, *, home: Path, serves: bool) -> None:
+    def __init__(self, settings: Any, *, home: Path, serves: bool, without_effect: object) -> None:
         self.home, self.serves, self.started = home, serves, False
 
     def start(self) -> None:

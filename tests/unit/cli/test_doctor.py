@@ -93,6 +93,17 @@ def test_when_all_is_well_each_check_is() -> None:
     )
 
 
+def test_bounds_of_airflows_own_bag_are_named_where_the_cache_is_in() -> None:
+    """They have no effect there."""
+    name = "bounds of Airflow's own bag"
+    set_ = [without(SCHEDULER, without_effect=["[scheduler] dag_cache_size"])]
+    found = concluded(*set_)[name]
+    assert found.status == "warning"
+    assert "without effect: [scheduler] dag_cache_size;" in found.message
+    assert name not in concluded(*ALL)
+    assert name not in concluded(without(set_[0], hooked=False, enabled=False, without_effect=["[api] x"]))
+
+
 @pytest.mark.parametrize(
     ("version", "status"),
     [
@@ -100,7 +111,9 @@ def test_when_all_is_well_each_check_is() -> None:
         ("3.0.6", "failed"),
         ("3.1.8", "ok"),
         ("3.3.2", "ok"),
-        ("3.4.0", "warning"),
+        ("3.4.0b2", "ok"),
+        ("3.4.0", "ok"),
+        ("3.5.0", "warning"),
         ("4.0", "warning"),
     ],
 )
