@@ -175,7 +175,13 @@ def _hooked(module: str) -> dict[str, Any]:
 
     site = import_module(module)
     bag = hook.bag_of(site)
-    found = {"name": hook.bag_name(site) or None, "class": _full_name(bag), "hooked": False, "replaced": "", "unknown": ""}
+    found = {
+        "name": hook.bag_name(site) or None,
+        "class": _full_name(bag),
+        "hooked": False,
+        "replaced": "",
+        "unknown": "",
+    }
     if isinstance(bag, type) and issubclass(bag, CachedLookups):
         found.update(hooked=True, replaced=_full_name(bag.__bases__[1]))
     else:

@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("file", choices=tuple(_FILES), help="dashboard: JSON for Grafana; alerts: YAML for Prometheus")
     parser.add_argument(
-        "--runbooks", metavar="URL", help="with alerts: the address of your page of runbooks; each alert then has a runbook_url"
+        "--runbooks",
+        metavar="URL",
+        help="with alerts: the address of your page of runbooks; each alert then has a runbook_url",
     )
 
 
