@@ -49,7 +49,7 @@ def layout(
         drawn = [line for number, block_ in enumerate(blocks) for line in ([Line("")] if number else []) + block_]
         if lines is None or len(drawn) <= lines:
             break
-    cut = [Line(_fit(line.text, columns), line.kind) for line in drawn[:lines]]
+    cut = [Line(plain(_fit(line.text, columns)), line.kind) for line in drawn[:lines]]
     if lines is not None and len(drawn) > lines:
         cut[-1] = Line(f"... {len(drawn) - lines + 1} more lines: enlarge the terminal, or use --once", "dim")
     return cut
@@ -67,12 +67,13 @@ def rows(delta: Delta) -> list[tuple[str, str]]:
         ("loads", f"{_timed(delta, delta.loads, now.loads)}; {_loads(now)}"),
         ("thaws", f"{_timed(delta, delta.thaws, now.thaws)}"),
         ("memory", _memory(now)),
+        ("faults", _faults(now)),
     ]
 
 
 def _full(component: Component, columns: int) -> list[Line]:
     lines = [_title(component), *_verdict_lines(component, columns)]
-    if component.is_up:
+    if component.is_up and not component.delta.now.off_because:
         lines += [Line(f"{name:<{_LABEL}}{text}") for name, text in rows(component.delta)]
     return lines
 
@@ -81,15 +82,22 @@ def _short(component: Component, columns: int) -> list[Line]:
     now, judged = component.delta.now, component.verdict
     used, resident = format_bytes(now.used_bytes), format_bytes(now.rss_bytes)
     use = f"{used} of {format_limit(now.max_bytes)} budget, RSS {resident}"
+    name = f"{component.name}{_mode(now)}"
     return [
-        Line(plain(f"{component.name}  {urlsplit(component.url).netloc}  {_lookups(component.delta)}"), "title"),
+        Line(plain(f"{name}  {urlsplit(component.url).netloc}  {_lookups(component.delta)}"), "title"),
         Line(_fit(f"{judged.text} ({use})", columns), judged.level),
     ]
 
 
 def _title(component: Component) -> Line:
-    version = f"  dagcache {component.delta.now.version}" if component.delta.now.version else ""
-    return Line(plain(f"{component.name}  {component.url}{version}"), "title")
+    now = component.delta.now
+    version = f"  dagcache {now.version}" if now.version else ""
+    return Line(plain(f"{component.name}  {component.url}{version}{_mode(now)}"), "title")
+
+
+def _mode(now: Snapshot) -> str:
+    """The mode, unless it is the usual one."""
+    return "" if now.mode in ("", "enforce") else f"  {now.mode}"
 
 
 def _verdict_lines(component: Component, columns: int) -> list[Line]:
@@ -150,6 +158,18 @@ def _loads(now: Snapshot) -> str:
 
 def _changed(now: Snapshot) -> str:
     return " (set at run time)" if now.changed_settings else ""
+
+
+def _faults(now: Snapshot) -> str:
+    counts = {
+        "internal": now.internal_errors,
+        "of a listener": now.listener_failures,
+        "thaws failed": now.thaw_failures,
+        "without a frozen form": now.unfrozen,
+        "in quarantine": now.quarantined,
+        "lookups in quarantine": now.quarantine_misses,
+    }
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
 
 
 def _memory(now: Snapshot) -> str:
