@@ -237,7 +237,7 @@ def test_a_bound_of_airflows_own_bag_without_effect_is_one_more_line(
 ) -> None:
     """At INFO: an operator who has set it reads there which settings count."""
     monkeypatch.setattr(graphs, "freezer", lambda: (PickleFreezer(), []))
-    texts = {"metrics_port": "0", "attribution": "False", "max_bytes": "1MiB", "mode": "observe"}
+    texts = {**OFF, "max_bytes": "1MiB", "mode": "observe"}
     names = ["[scheduler] dag_cache_size", "[scheduler] dag_cache_ttl"]
     component = Component(read_settings(texts.get, "scheduler"), home=folder, serves=True, without_effect=names)
     with caplog.at_level(logging.INFO, "dagcache"):
