@@ -30,7 +30,7 @@ VersionOf = Callable[[Any], "tuple[Hashable, float] | None"]
 
 _MOST_BYTES = 2**60  # a greater weight is an error; products of it would overflow
 _MOST_UNTHAWED = 10_000  # keys that are remembered after a failed thaw; the oldest are forgotten
-_MOST_LOGGED = 100  # classes without a frozen form that are logged as INFO; further ones as DEBUG
+_MOST_LOGGED = 100  # causes without a frozen form that are logged as INFO; further ones as DEBUG
 _ESTIMATED_AGAIN = 0.125  # of the thaws with an earlier estimate; an estimate takes a tenth of a small DAG's thaw
 _SAMPLE = 2048  # objects of one class (tasks, say) that a walk follows where a value has more
 _USUAL_KEY = 160  # bytes: a number, a UUID, its text, a pair of ids
@@ -64,7 +64,7 @@ class Preparer:
         self._lock = Lock()
         self._unfrozen = 0
         self._unthawed: dict[int, None] = {}  # by hash: a key may be heavy
-        self._logged: set[str] = set()
+        self._logged: set[tuple[str, str]] = set()
 
     @property
     def unfrozen(self) -> int:
@@ -178,17 +178,17 @@ class Preparer:
         self._unfrozen += 1
 
     def _log_unfreezable(self, key: Hashable, value: object, error: FreezeError) -> None:
-        """One INFO line for each class. Without the error's text: it may show content of the value."""
+        """One INFO line for each class and kind of error. Without the error's text: it may show content of the value."""
         kind = error.kind or type(value)
         name, cause = f"{kind.__module__}.{kind.__qualname__}", type(error.__cause__ or error).__name__
-        level = logging.INFO if self._lock.run(self._mark_logged, name) else logging.DEBUG
+        level = logging.INFO if self._lock.run(self._mark_logged, (name, cause)) else logging.DEBUG
         _log.log(level, "%r has no frozen form because of a %s (%s): such values are kept live only", key, name, cause)
 
-    def _mark_logged(self, name: str) -> bool:
-        """Mark a class as logged; False if it was, or if too many are."""
-        if name in self._logged or len(self._logged) >= _MOST_LOGGED:
+    def _mark_logged(self, cause: tuple[str, str]) -> bool:
+        """Mark a cause as logged; False if it was, or if too many are."""
+        if cause in self._logged or len(self._logged) >= _MOST_LOGGED:
             return False
-        self._logged.add(name)
+        self._logged.add(cause)
         return True
 
     def _weigh(

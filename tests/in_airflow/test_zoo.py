@@ -327,14 +327,25 @@ def engine(make_database: MakeDatabase) -> Iterator[Any]:
     made.dispose()
 
 
+def written(name: str, session: Any) -> Any:
+    """The version of a shape in the database; skips if an older Airflow cannot write it."""
+    with deep_calls():  # Airflow writes no row of 280 nested groups without
+        try:
+            return write_dag(SHAPES[name].dag(), session)
+        except TypeError as error:
+            if is_of_this_release():
+                raise
+            session.rollback()
+            pytest.skip(f"{name}: {error}")
+
+
 @pytest.mark.usefixtures("airflows_database")
 @pytest.mark.parametrize("name", [shape.name for shape in SHAPES.values() if shape.steps])
 def test_a_run_takes_the_same_steps_with_a_thawed_copy(name: str, bag: Any, session: Any) -> None:
     """The states of its tasks after each step of a scheduler, and of the run."""
     text_or_skip(name)
     shape = SHAPES[name]
-    with deep_calls():  # Airflow writes no row of 280 nested groups without
-        version = write_dag(shape.dag(), session)
+    version = written(name, session)
     bag._get_dag(version, session)
     stats = bag.dagcache.stats()
     assert stats.unfrozen == (name in KEPT_LIVE_ONLY)

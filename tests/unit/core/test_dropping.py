@@ -23,7 +23,7 @@ from dagcache.traces.recording import record
 from tests.support import probe
 from tests.support.caches import KIB, MIB, Removals, Unfreezable, Weighted, demote_all, fill, make_cache, never
 
-pytestmark = pytest.mark.usefixtures("no_collector")
+pytestmark = pytest.mark.usefixtures("only_our_objects", "no_collector")
 
 
 class Node:
