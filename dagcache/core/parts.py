@@ -132,7 +132,10 @@ class Parts:
         self._switch.turn(*self._hit_path_inputs())
 
     def __del__(self) -> None:
-        """Free the values: no thread is in a lookup, because that would hold these parts."""
+        """Free the values. No thread is in a lookup, because that would hold these parts.
+
+        An interrupt that arrives in here is dropped by the interpreter, as in every finaliser.
+        """
         if hasattr(self, "_switch") and not sys.is_finalizing():
             try:
                 self._end()

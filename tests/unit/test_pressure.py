@@ -268,7 +268,7 @@ def test_below_the_low_mark_the_budget_grows_back_slowly(given_back: list[float]
     machine = Machine()
     machine.look(HIGH + 50 * MIB)
     budgets = [machine.cache.max_bytes]
-    states = []
+    states: list[PressureState] = []
     while machine.cache.max_bytes < BUDGET:
         assert len(states) < MOST_LOOKS
         states.append(machine.look(LOW - 1, seconds=10))
