@@ -52,10 +52,10 @@ TIMETABLES: dict[str, Callable[[], Any]] = {
     ),
     "a delta with an interval": _old("trigger", "DeltaTriggerTimetable", timedelta(1), interval=timedelta(hours=2)),
     "no events": _old("events", "EventsTimetable", event_dates=[]),
-    "restricted events": _old("events", "EventsTimetable", event_dates=[BEGIN, BEGIN + timedelta(1)], restrict_to_events=True),
-    "several crons": _old(
-        "trigger", "MultipleCronTriggerTimetable", "1 * * * *", "2 * * * *", timezone="Europe/Paris"
+    "restricted events": _old(
+        "events", "EventsTimetable", event_dates=[BEGIN, BEGIN + timedelta(1)], restrict_to_events=True
     ),
+    "several crons": _old("trigger", "MultipleCronTriggerTimetable", "1 * * * *", "2 * * * *", timezone="Europe/Paris"),
     "several crons with an interval": _old(
         "trigger", "MultipleCronTriggerTimetable", "@hourly", "@daily", timezone="UTC", interval=timedelta(hours=1)
     ),

@@ -5,7 +5,20 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.in_airflow.zoo.shape import BEGIN, Later, Shape, Shapes, bash, chained, dag, empty, numbers, sdk, show, show_each
+from tests.in_airflow.zoo.shape import (
+    BEGIN,
+    Later,
+    Shape,
+    Shapes,
+    bash,
+    chained,
+    dag,
+    empty,
+    numbers,
+    sdk,
+    show,
+    show_each,
+)
 
 SHAPES = Shapes()
 
@@ -31,16 +44,19 @@ def one_task() -> None:
 
 @SHAPES.add(
     params=Later(
-    lambda: {
-        "plain": 1,
-        "text": sdk("Param")("x", type="string", minLength=1, maxLength=9, pattern="^x", description="text", section="s"),
-        "date": sdk("Param")("2026-01-01", type="string", format="date"),
-        "choice": sdk("Param")("a", enum=["a", "b", None], values_display={"a": "A"}),
-        "maybe": sdk("Param")(None, type=["null", "integer"], minimum=0),
-        "array": sdk("Param")(["a"], type="array", items={"type": "string"}, examples=["a", "b"]),
-        "table": sdk("Param")({"k": [1, {"n": None}]}, type="object", properties={"k": {"type": "array"}}),
-        "nothing": None,
-    }),
+        lambda: {
+            "plain": 1,
+            "text": sdk("Param")(
+                "x", type="string", minLength=1, maxLength=9, pattern="^x", description="text", section="s"
+            ),
+            "date": sdk("Param")("2026-01-01", type="string", format="date"),
+            "choice": sdk("Param")("a", enum=["a", "b", None], values_display={"a": "A"}),
+            "maybe": sdk("Param")(None, type=["null", "integer"], minimum=0),
+            "array": sdk("Param")(["a"], type="array", items={"type": "string"}, examples=["a", "b"]),
+            "table": sdk("Param")({"k": [1, {"n": None}]}, type="object", properties={"k": {"type": "array"}}),
+            "nothing": None,
+        }
+    ),
     render_template_as_native_obj=True,
 )
 def params_with_schemas() -> None:
@@ -148,7 +164,8 @@ def settings_of_all_kinds() -> None:
     bash(
         "all", "true", retries=3, retry_delay=timedelta(seconds=7), max_retry_delay=timedelta(hours=1),
         retry_exponential_backoff=True, execution_timeout=timedelta(minutes=3, microseconds=5), depends_on_past=True,
-        wait_for_downstream=True, pool="narrow", pool_slots=2, queue="other", run_as_user="nobody", email="a@example.org",
+        wait_for_downstream=True, pool="narrow", pool_slots=2, queue="other", run_as_user="nobody",
+        email="a@example.org",
         do_xcom_push=False, max_active_tis_per_dag=2, max_active_tis_per_dagrun=1, inlets=[], outlets=[],
         resources={"cpus": 2, "ram": 512}, executor_config={"KubernetesExecutor": {"request_memory": "1Gi"}},
         doc="plain", doc_json='{"a": 1}', doc_rst="rst", doc_yaml="a: 1", end_date=BEGIN + timedelta(days=8000),
@@ -159,15 +176,15 @@ def settings_of_all_kinds() -> None:
 @SHAPES.add(start_date=Later(lambda: datetime(2026, 1, 1, tzinfo=sdk("FixedTimezone", "pendulum")(19_800))))
 def a_fixed_offset_as_zone() -> None:
     """A zone without a name, as `pendulum` makes it from an offset."""
-    empty("own", start_date=datetime(2026, 1, 2, tzinfo=sdk("FixedTimezone", "pendulum")(-3600, name="own")))
+    empty("own", start_date=datetime(2025, 12, 31, tzinfo=sdk("FixedTimezone", "pendulum")(-3600, name="own")))
     empty("other")
 
 
 @SHAPES.add(start_date=Later(lambda: datetime(2026, 1, 1, tzinfo=sdk("timezone", "pendulum")("Europe/Amsterdam"))))
 def a_named_zone() -> None:
     """A zone with summer time, and tasks with others."""
-    empty("berlin", start_date=datetime(2026, 7, 1, tzinfo=sdk("timezone", "pendulum")("Europe/Berlin")))
-    empty("std", start_date=datetime(2026, 7, 1, tzinfo=sdk("ZoneInfo", "zoneinfo")("Asia/Tokyo")))
+    empty("berlin", start_date=datetime(2025, 7, 1, tzinfo=sdk("timezone", "pendulum")("Europe/Berlin")))
+    empty("std", start_date=datetime(2025, 7, 1, tzinfo=sdk("ZoneInfo", "zoneinfo")("Asia/Tokyo")))
 
 
 @SHAPES.add()
@@ -192,7 +209,9 @@ def branches_and_short_circuits() -> None:
     """Operators that skip others."""
     python = "airflow.providers.standard.operators.python"
     choose = sdk("BranchPythonOperator", python)(task_id="choose", python_callable=_note)
-    stop = sdk("ShortCircuitOperator", python)(task_id="stop", python_callable=_note, ignore_downstream_trigger_rules=False)
+    stop = sdk("ShortCircuitOperator", python)(
+        task_id="stop", python_callable=_note, ignore_downstream_trigger_rules=False
+    )
     latest = sdk("LatestOnlyOperator", "airflow.providers.standard.operators.latest_only")(task_id="latest")
     choose >> [empty("left"), empty("right")] >> stop >> latest >> empty("end", trigger_rule="none_failed")
 
@@ -203,7 +222,9 @@ def calls_of_other_dags() -> None:
     trigger = sdk("TriggerDagRunOperator", "airflow.providers.standard.operators.trigger_dagrun")
     sensor = sdk("ExternalTaskSensor", "airflow.providers.standard.sensors.external_task")
     wait = sensor(task_id="wait", external_dag_id="one_task", external_task_ids=["only"], execution_delta=timedelta(1))
-    wait >> trigger(task_id="call", trigger_dag_id="one_task", conf={"a": [1, {"b": "{{ ds }}"}]}, wait_for_completion=True)
+    wait >> trigger(
+        task_id="call", trigger_dag_id="one_task", conf={"a": [1, {"b": "{{ ds }}"}]}, wait_for_completion=True
+    )
 
 
 @SHAPES.add()
