@@ -149,7 +149,7 @@ def test_a_group_comes_back_whatever_its_state_consists_of(deep: PickleFreezer, 
 
 
 def test_a_group_that_is_made_by_a_call_is_entered_from_its_neighbours(deep: PickleFreezer) -> None:
-    """It is no hub, so as many of them as pickle can follow may stand between two others."""
+    """It is not a hub, so as many of them as pickle can follow may stand between two others."""
     graph = nested(TOO_DEEP, *[Group] * 9, MadeGroup)
     assert_same_groups(graph, deep.thaw(deep.freeze(graph).data))
     with pytest.raises(FreezeError) as caught:
