@@ -178,7 +178,7 @@ class Preparer:
         self._unfrozen += 1
 
     def _log_unfreezable(self, key: Hashable, value: object, error: FreezeError) -> None:
-        """One INFO line for each class and kind of error. Without the error's text: it may show content of the value."""
+        """One INFO line for each class and kind of error, without the error's text: it may show the value's content."""
         kind = error.kind or type(value)
         name, cause = f"{kind.__module__}.{kind.__qualname__}", type(error.__cause__ or error).__name__
         level = logging.INFO if self._lock.run(self._mark_logged, (name, cause)) else logging.DEBUG

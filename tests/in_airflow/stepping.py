@@ -8,6 +8,8 @@ from typing import Any
 
 from tests.in_airflow.zoo.shape import BEGIN
 
+ERROR = "error"
+"""The state of a run in the step that ends with an error."""
 _number = count()
 _PUSHED = [1, 2]
 """The result of each task: those that are mapped over it become two."""
@@ -33,7 +35,7 @@ def steps_of(dag: Any, most: int, session: Any) -> list[Step]:
             if not _finish(run, dag, session) and steps[-1:] == steps[-2:-1]:
                 break
     except Exception as error:
-        steps.append((type(error).__name__, str(error).replace(run_id, "")))
+        steps.append((ERROR, type(error).__name__, str(error).replace(run_id, "")))
     finally:
         session.rollback()
     return steps

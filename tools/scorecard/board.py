@@ -210,6 +210,7 @@ BOARD = (
         _tested(
             f"{_IN_AIRFLOW}/test_scheduler.py",
             f"{_IN_AIRFLOW}/test_example_dags.py",
+            f"{_IN_AIRFLOW}/test_zoo.py",
             f"{_IN_AIRFLOW}/test_airflow_statistics.py",
             in_airflow=True,
         ),

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -17,7 +18,7 @@ _DEEP = 20_000  # calls; Airflow's SDK takes some for each nested group, and mor
 
 
 class MissingShapeError(Exception):
-    """This version of Airflow cannot build the shape."""
+    """The installed version of Airflow cannot build the shape."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,15 @@ class Shape:
 
         """
         try:
-            return self.build()
+            built = self.build()
         except OLDER as error:
             raise MissingShapeError(f"{self.name}: {error}") from error
         except TypeError as error:
             if _REFUSED not in str(error):
                 raise
             raise MissingShapeError(f"{self.name}: {error}") from error
+        built.relative_fileloc = "zoo.py"  # as if it were read from a file
+        return built
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def bash(name: str, command: str = "true", **settings: Any) -> Any:
 def chained(*names: str) -> None:
     """Empty tasks, one after the other."""
     made = [empty(name) for name in names]
-    for one, other in zip(made, made[1:], strict=False):
+    for one, other in pairwise(made):
         one >> other
 
 
