@@ -62,7 +62,7 @@ check: $(VENV)/ready ## the tests, against the checkout, with branch coverage of
 	$(BIN)/coverage report --data-file=.coverage.check --omit='dagcache/airflow/*,dagcache/demo/*'
 	$(BIN)/coverage report --data-file=.coverage.check --include='dagcache/cli/*'
 
-airflow-check: $(VENV)/ready ## the tests with a real Airflow, on SQLite and on PostgreSQL
+airflow-check: $(VENV)/ready ## the tests with a real Airflow, on SQLite, PostgreSQL and MySQL
 	$(BIN)/coverage erase --data-file=.coverage.airflow
 	$(BIN)/coverage run --data-file=.coverage.airflow -m pytest tests/in_airflow
 	$(BIN)/coverage combine --quiet --data-file=.coverage.airflow

@@ -302,7 +302,7 @@ BOARD = (
     ),
     Check(
         "R13",
-        "eight kinds of corrupt row, on SQLite and PostgreSQL",
+        "eight kinds of corrupt row, on SQLite, PostgreSQL and MySQL",
         "Airflow's error, no other entry harmed",
         _tested(
             f"{_IN_AIRFLOW}/test_bad_input.py::test_a_corrupt_row_raises_what_stock_raises_and_harms_no_other",
@@ -311,7 +311,7 @@ BOARD = (
     ),
     Check(
         "R14",
-        "a thousand rewrites in place, a thousand revalidations, on SQLite and PostgreSQL",
+        "a thousand rewrites in place, a thousand revalidations, on SQLite, PostgreSQL and MySQL",
         "stale <= the window; 1 load, 1 weighing",
         _tested(f"{_IN_AIRFLOW}/test_many_updates.py", f"{_IN_AIRFLOW}/test_in_place_updates.py", in_airflow=True),
     ),

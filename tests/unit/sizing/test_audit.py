@@ -222,14 +222,20 @@ def test_an_interpreter_without_pools_is_named(monkeypatch: pytest.MonkeyPatch) 
         allocated_bytes()
 
 
-@pytest.mark.parametrize("environment", [{"PYTHONMALLOC": "debug"}, {"PYTHONDEVMODE": "1"}], ids=str)
-def test_a_debugger_of_the_allocators_is_named(environment: dict[str, str]) -> None:
+def test_a_debugger_of_the_allocators_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its marks around each block would make copies a fifth heavier."""
-    code = "from dagcache.sizing.allocators import allocated_bytes; allocated_bytes()"
-    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONMALLOC", "PYTHONDEVMODE")}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env={**env, **environment}, capture_output=True, text=True, timeout=60)
-    assert "NoAccountError: the debug hooks" in done.stderr
+    monkeypatch.setenv("PYTHONMALLOC", "pymalloc_debug")
+    with pytest.raises(NoAccountError, match="debug hooks"):
+        allocated_bytes()
+
+
+def test_the_development_mode_brings_a_debugger_of_the_allocators_unless_another_is_chosen() -> None:
+    code = "from dagcache.sizing.allocators import has_debug_hooks; print(has_debug_hooks())"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONMALLOC"}
+    for chosen, expected in ({}, "True"), ({"PYTHONMALLOC": "pymalloc"}, "False"):
+        command = [sys.executable, "-X", "dev", "-c", code]
+        done = subprocess.run(command, env={**env, **chosen}, capture_output=True, text=True, timeout=60)
+        assert done.stdout.strip() == expected, done.stderr
 
 
 def test_an_interpreter_that_was_told_to_use_malloc_has_one_account() -> None:
