@@ -16,7 +16,7 @@ from typing import Any
 
 _log = logging.getLogger("dagcache")
 
-_COLUMNS = ("dag_version_id", "dag_hash", "last_updated", "created_at", "_data", "_data_compressed")
+_COLUMNS = ("dag_version_id", "dag_hash", "last_updated", "_data", "_data_compressed")
 PARSED = "_SerializedDagModel__data_cache"
 """The attribute in which a row object keeps its parsed content."""
 
