@@ -147,6 +147,7 @@ class CachedLookups:
 
         def with_its_links() -> Any:
             nonlocal sound
+            dag = None
             for _ in range(_READINGS):
                 dag = super(CachedLookups, self)._read_dag(serdag)  # type: ignore[misc]
                 sound = dag is None or unless_it_fails(self._has_its_links, dag, serdag)
