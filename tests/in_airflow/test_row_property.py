@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import make_transient
 
 from dagcache.airflow import row_property, row_reader
-from dagcache.errors import FreezeError
+from dagcache.core.loaded import Fetched
+from dagcache.errors import FreezeError, RecursiveLoadError
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.stats import CacheStats
 from tests.in_airflow.conftest import MakeDatabase
@@ -387,6 +389,61 @@ def test_a_fault_of_the_reader_is_one_log_line_and_airflows_load(
     assert rows("faulty").dag.dag_id == "faulty"
     assert len(complaints) in (1, 2)
     assert all("Airflow's own load serves it" in record.getMessage() for record in complaints)
+
+
+@pytest.mark.parametrize(
+    "answer", [RecursiveLoadError("another task of this thread loads it"), Fetched("a DAG", "of another content")]
+)
+def test_a_read_that_the_cache_cannot_answer_is_airflows_load(
+    bag: Any,
+    session: Any,
+    rows: Callable[..., Any],
+    complaints: list[logging.LogRecord],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Any,
+) -> None:
+    """Two greenlets of one thread, and an entry that was replaced meanwhile."""
+    write(session, "unanswered")
+
+    def fetch(*_: Any, **__: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(bag.dagcache, "fetch", fetch)
+    assert rows("unanswered").dag.dag_id == "unanswered"
+    assert complaints == []
+
+
+def test_a_version_is_kept_also_if_its_number_cannot_be_asked_for(
+    bag: Any, session: Any, rows: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's own property asks no database, so no error of the database may reach the reader."""
+    version = write(session, "unnumbered")
+    row = rows("unnumbered")
+
+    def gone() -> None:
+        raise OperationalError("SELECT", None, Exception("gone"))
+
+    monkeypatch.setattr(session, "connection", gone)
+    assert row.dag.dag_id == "unnumbered"
+    assert probe.entries(bag.dagcache)[version].family is None
+
+
+def test_airflows_own_load_by_a_bag_takes_airflows_own_property(
+    bag: Any, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the cache fails, the load that stands for it must not ask the cache again."""
+    version = write(session, "by_itself")
+    session.expunge_all()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(bag.dagcache, "get_or_load", fail)
+    monkeypatch.setattr(bag.dagcache, "fetch", fail)
+    monkeypatch.setattr(row_reader.RowReader, "dag_of", fail)
+    assert bag._get_dag(version, session).dag_id == "by_itself"
 
 
 @pytest.mark.parametrize("settings", [{"mode": "off"}, {"frozen": "False"}])
