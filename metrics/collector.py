@@ -101,7 +101,7 @@ class CacheCollector(Collector):
         self._pressures = pressures
         self._beside = beside
         self._modes = {cache.config.name: cache.config.mode for cache in self._caches}
-        self._samples = {
+        self._samples: dict[str, Callable[[CacheStats], list[Sample]]] = {
             **_SAMPLES,
             "dagcache_quarantined": lambda stats: [((), self._component(stats).quarantined)],
             "dagcache_quarantines_total": lambda stats: [((), self._component(stats).quarantines)],
@@ -154,7 +154,10 @@ class FaultCollector(Collector):
 
     def __init__(self, component: str, reason: str) -> None:
         self._component = component
-        self._samples = {"dagcache_off_by_fault": fault_samples(reason), "dagcache_info": [((own_version(), "off"), 1)]}
+        self._samples: dict[str, list[Sample]] = {
+            "dagcache_off_by_fault": fault_samples(reason),
+            "dagcache_info": [((own_version(), "off"), 1)],
+        }
 
     def collect(self) -> Iterator[Family]:
         """The two families that such a process has."""

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the servers of some tests, PostgreSQL, MariaDB and Prometheus, from Debian's packages, on a machine of CI only.
+# Installs the servers of some tests, PostgreSQL, MariaDB and Prometheus, and a browser, Chromium, from Debian's packages, on a machine of CI only.
 # Elsewhere it does nothing, and tests of missing servers are skipped, by name.
 set -u
 
@@ -10,6 +10,7 @@ wanted=
 have prometheus && have promtool || wanted="$wanted prometheus"
 have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
 have mariadbd || wanted="$wanted mariadb-server-core"
+have chromium || wanted="$wanted chromium"
 [ -n "$wanted" ] || exit 0
 
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 # 1: nothing is started
