@@ -159,7 +159,10 @@ class FaultCollector(Collector):
 
     def __init__(self, component: str, reason: str) -> None:
         self._component = component
-        self._samples = {"dagcache_off_by_fault": fault_samples(reason), "dagcache_info": [((own_version(), "off"), 1)]}
+        self._samples: dict[str, list[Sample]] = {
+            "dagcache_off_by_fault": fault_samples(reason),
+            "dagcache_info": [((own_version(), "off"), 1)],
+        }
 
     def collect(self) -> Iterator[Family]:
         """The two families that such a process has."""

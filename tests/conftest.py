@@ -77,6 +77,7 @@ LATER = (
     "tests/unit/cli/test_run.py::test_metrics_that_are_not_of_a_scheduler_are_not_its_cache",
     "tests/unit/cli/test_run.py::test_the_comparison_waits_for_a_success_or_twenty_seconds",
     "tests/unit/cli/test_top.py::test_a_reader_that_has_seen_enough_ends_the_view",
+    "tests/unit/cli/test_top.py::test_an_odd_endpoint_is_a_line_with_the_reason_and_the_others_are_shown",
     "tests/unit/cli/test_top.py::test_on_a_terminal_the_view_stays_until_ctrl_c",
     "tests/unit/cli/test_top.py::test_one_that_never_finishes_its_answer_does_not_hold_the_others_up",
     "tests/unit/cli/test_top.py::test_the_command_needs_neither_airflow_nor_rich_for_one_picture",

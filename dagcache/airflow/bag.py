@@ -293,7 +293,7 @@ class CachedLookups:
         return operator_links.are_as_asked(dag, serdag.data, self.load_op_links)  # type: ignore[attr-defined]
 
     def _is_quarantined(self, key: Any) -> bool:
-        """Whether a lookup of a version gets nothing, because the version is in quarantine; such a lookup is counted."""
+        """Whether a lookup gets nothing, because its version is in quarantine; such a lookup is counted."""
         if not (self._quarantine and self._quarantine.holds(key, time.monotonic())):
             return False
         self._quarantine.count_miss()

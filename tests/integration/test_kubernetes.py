@@ -85,7 +85,7 @@ def test_the_printed_rule_of_the_operator_has_all_alerts() -> None:
 
 def relabelled(endpoint: dict[str, Any], port: int) -> list[dict[str, Any]]:
     """The configuration that the operator makes of an endpoint: its own steps first, then those of the PodMonitor."""
-    own = [
+    own: list[dict[str, Any]] = [
         {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
         {"source_labels": ["__meta_kubernetes_pod_container_name"], "target_label": "container"},
         {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},

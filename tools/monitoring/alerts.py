@@ -19,7 +19,7 @@ from dagcache.metrics.definitions import METRICS
 
 RUNBOOKS = "docs/operating.md"
 """The page with the runbooks; the anchor of a section is the name of its alert in lower case. It is a path in the
-source, so its annotation is ``runbook``. ``dagcache monitoring alerts --runbooks URL`` makes a ``runbook_url`` of it."""
+source, so the annotation is ``runbook``. ``dagcache monitoring alerts --runbooks URL`` makes that a URL."""
 
 Severity = Literal["info", "warning", "critical"]
 

@@ -6,16 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dagcache.airflow.provider_info import OPTIONS
 from dagcache.cli.doctor.endpoints import Port, Response
 from dagcache.cli.shared.endpoint import Endpoint
 from dagcache.sizing.limits import format_bytes, is_tiny
 
-Status = Literal["ok", "warning", "failed", "unknown"]
+Status = Literal["ok", "warning", "failed", "unknown", "skipped"]
+"""unknown: the check could not be made. skipped: there is nothing to check."""
 Fact = Mapping[str, Any]
 
 _PYTHONS = ((3, 10), (3, 14))
 _AIRFLOWS = ((3, 1), (3, 4))
 _BY_COMMAND_LINE = "workers: by [api] workers; the option --workers of a running API server is not visible here"
+COMPONENTS = ("scheduler", "api_server")
+"""The components that an installation of Airflow has, each with a hook of its own."""
+
+_DEFAULTS = {option.name: option.default for option in OPTIONS}
 _MEMORY_FACTS = ("max_bytes", "budget", "workers", "memory_limit", "memory_source", "memory_file")
 _SHARE_OF_MEMORY = 0.9  # a full cache above this share is shrunk at once, for memory pressure
 
@@ -57,8 +63,9 @@ def entry_point(targets: Sequence[str]) -> Check:
 
 def no_airflow() -> Check:
     """An environment without Airflow."""
-    remedy = "in an Airflow image, run this with the Python of Airflow; elsewhere no action is needed"
-    return Check("airflow", "warning", "Airflow is not installed in this Python's environment", remedy)
+    remedy = "in an Airflow image, run this with the Python of Airflow; elsewhere use --no-strict"
+    message = "Airflow is not installed in this Python's environment: hook, settings and database were not checked"
+    return Check("airflow", "unknown", message, remedy)
 
 
 def of_airflow(facts: Iterable[Fact], ending: str) -> list[Check]:
@@ -76,8 +83,10 @@ def of_airflow(facts: Iterable[Fact], ending: str) -> list[Check]:
         *_budgets(components),
         _database(_first(found, "database"), ending),
     ]
-    if not components:
-        checks.insert(2, Check("hook", "unknown", _silence(ending)))
+    if not found.get("components"):
+        reported = {fact.get("component") for fact in components}
+        silent = [name for name in COMPONENTS if name not in reported]
+        checks[2:2] = [Check(f"hook, {name}", "unknown", _silence(ending)) for name in silent]
     return checks
 
 
@@ -121,10 +130,16 @@ def _settings(fact: Fact | None, ending: str) -> Check:
     if unknown:
         remedy = f"the settings are {', '.join(row['name'] for row in rows)}"
         return Check("settings", "warning", f"[dagcache] has no {', '.join(unknown)}", remedy, details)
-    changed = sum(row["source"] != "default" for row in rows)
-    return Check(
-        "settings", "ok", f"[dagcache] {changed} of {len(rows)} settings are not at their defaults", "", details
-    )
+    # By value, not by source: `airflow db migrate` and others write all defaults into a new airflow.cfg.
+    changed = [row["name"] for row in rows if not _is_default(row)]
+    which = f": {', '.join(changed)}" if changed else ""
+    message = f"[dagcache] {len(changed)} of {len(rows)} settings are not at their defaults{which}"
+    return Check("settings", "ok", message, "", details)
+
+
+def _is_default(row: Mapping[str, Any]) -> bool:
+    default = _DEFAULTS.get(row["name"])
+    return default is not None and str(row["value"]).strip().lower() == default.lower()
 
 
 def _hook(fact: Fact, loaded: bool | None) -> Check:
@@ -224,11 +239,16 @@ def _taken(port: Port) -> str:
     return f"{port.number}: {holder}{f', {port.holder}' if port.holder else ''}"
 
 
+def unknown_ports() -> Check:
+    """The settings of the endpoint are unknown."""
+    return Check("port", "unknown", "the settings metrics_host and metrics_port could not be read")
+
+
 def endpoints(asked: Sequence[tuple[Endpoint, Response]], directory: str) -> Check:
     """Whether the known endpoints answer."""
     if not asked:
         where = f"none is announced in {directory}" if directory else "none is known"
-        return Check("endpoints", "unknown", f"{where}: no process runs, or none on this machine (use --url)")
+        return Check("endpoints", "skipped", f"{where}: no process runs, or none on this machine (use --url)")
     details = tuple(f"{endpoint.shown}: {_summary(response)}" for endpoint, response in asked)
     silent = [endpoint.shown for endpoint, response in asked if not response.components]
     if silent:
@@ -243,7 +263,7 @@ def frozen_copies(asked: Sequence[tuple[Endpoint, Response]]) -> Check:
     name = "frozen copies"
     responses = [response for _, response in asked if response.components]
     if not responses:
-        return Check(name, "unknown", "no process answers")
+        return Check(name, "unknown" if asked else "skipped", "no process answers")
     unfrozen, failed = (
         sum(getattr(response, field) for response in responses) for field in ("unfrozen", "thaw_failures")
     )

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dagcache.cli.shared.snapshot import Snapshot, components, snapshot
-from dagcache.cli.top.delta import Delta
 from dagcache.cli.top.polling import PolledEndpoint
-from dagcache.cli.top.verdict import Verdict, format_seconds, verdict
+from dagcache.metrics.delta import Delta
+from dagcache.metrics.snapshot import Snapshot, components, snapshot
+from dagcache.metrics.verdict import Verdict, format_seconds, verdict
 
 _KEPT_SECONDS = 30.0
 

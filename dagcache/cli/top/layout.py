@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from dagcache.cli.shared.live_view import Line, bar
 from dagcache.cli.shared.plain_text import plain
-from dagcache.cli.shared.snapshot import Durations, Snapshot
-from dagcache.cli.top.delta import Delta
 from dagcache.cli.top.history import Component
-from dagcache.cli.top.verdict import format_seconds, share_of_memory
+from dagcache.metrics.delta import Delta
+from dagcache.metrics.snapshot import Durations, Snapshot
+from dagcache.metrics.verdict import format_seconds, share_of_memory
 from dagcache.sizing.limits import format_bytes, format_limit
 
 _LABEL = 10

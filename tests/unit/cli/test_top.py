@@ -33,19 +33,19 @@ from dagcache import DagCache
 from dagcache.cli.main import main, parser
 from dagcache.cli.shared.endpoint import Endpoint, announced, parse_endpoint
 from dagcache.cli.shared.live_view import Line, Screen, View
-from dagcache.cli.shared.snapshot import Durations, Snapshot, snapshot
-from dagcache.cli.top import command as top
-from dagcache.cli.top.delta import Delta
-from dagcache.cli.top.history import Component, History
 from dagcache.cli.shared.plain_text import plain
+from dagcache.cli.top import command as top
+from dagcache.cli.top.history import Component, History
 from dagcache.cli.top.layout import format_duration, layout, per_second, rows
 from dagcache.cli.top.polling import Endpoints, PolledEndpoint, targets_directory
-from dagcache.cli.top.verdict import Verdict, format_seconds, verdict
 from dagcache.inspection.server import AttributionServer
 from dagcache.metrics.collector import CacheCollector
+from dagcache.metrics.delta import Delta
 from dagcache.metrics.file_sd import Targets
 from dagcache.metrics.scrape import Scrape, parse, scrape
 from dagcache.metrics.server import MetricsServer
+from dagcache.metrics.snapshot import Durations, Snapshot, snapshot
+from dagcache.metrics.verdict import Verdict, format_seconds, verdict
 from dagcache.redaction import shown_url
 from tests.support.caches import KIB, fill, make_cache
 
@@ -858,7 +858,7 @@ def test_an_odd_endpoint_is_a_line_with_the_reason_and_the_others_are_shown() ->
     sound.scrape = parse(generate_latest(exposed(make_cache(name="scheduler")[0])).decode())
     refused = set()
     for found in odd_scrapes():
-        odd = PolledEndpoint(Endpoint("http://localhost:2/metrics"))
+        odd: Any = PolledEndpoint(Endpoint("http://localhost:2/metrics"))
         odd.scrape = found
         shown = History(clock=lambda: 1.0).update([odd, sound])
         assert sound.shown in {each.url for each in shown if each.is_up}

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from dagcache.cli.shared.snapshot import Snapshot
-from dagcache.cli.top.delta import Delta
+from dagcache.metrics.delta import Delta
+from dagcache.metrics.snapshot import Snapshot
 from dagcache.sizing.limits import format_bytes
 
 Level = Literal["good", "info", "warning", "bad"]
