@@ -41,7 +41,7 @@ class Round:
 Found = Mapping[str, Sequence[Round]]
 
 
-def child(home: Path, settings: Mapping[str, object], *arguments: str) -> list[dict[str, Any]]:
+def child(home: Path, settings: Mapping[str, Any], *arguments: str) -> list[dict[str, Any]]:
     """The figures that a step of `benchmarks.creating_runs` reports."""
     env = environment(home, examples=False, metrics_port=0, **settings)
     return json_lines(output_of([sys.executable, "-m", _CHILD, *arguments], env, _CHILD))
