@@ -53,9 +53,11 @@ class Lookups(Protocol):
 
     def get(self, key: Any, default: Any) -> Any:
         """The value under a key, or the default."""
+        ...
 
     def get_or_load(self, key: Any, loader: Any, timeout: float | None) -> Any:
         """The value under a key, or the value that ``loader(key)`` returns."""
+        ...
 
 
 class Owner(Protocol):
@@ -64,6 +66,7 @@ class Owner(Protocol):
     @property
     def lookups(self) -> Lookups:
         """The present ones."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
