@@ -148,6 +148,20 @@ def announced(
     return [made for path in paths[:most_files] for made in _read(path, understand)]
 
 
+def announcers(directory: Path, understand: Callable[[Any, dict[str, Any]], T]) -> dict[int, list[T]]:
+    """The targets of the processes of this machine that are announced in a directory, by process id.
+
+    ``understand`` and unreadable files are as in `announced`. Thread-safe.
+    """
+    found: dict[int, list[T]] = {}
+    with suppress(OSError):
+        for path in sorted(directory.glob("*.json"))[:MOST_FILES]:
+            pid = announcer(path)
+            if pid is not None:
+                found.setdefault(pid, []).extend(_read(path, understand))
+    return found
+
+
 def _read(path: Path, understand: Callable[[Any, dict[str, Any]], T]) -> list[T]:
     # The file may vanish at any moment, and its content may be anything.
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):

@@ -33,6 +33,7 @@ _DAG = {
     "newer_versions": int,
 }
 _CHANGED = {"component": str, "pid": int, "settings": dict, "error": str}
+_MOST_NUMBER = 2**63
 _MOST_REQUEST = 1024
 _MOST_ANSWER = 8 * 1024 * 1024
 
@@ -111,7 +112,7 @@ def read_answer(connection: socket.socket, end: float) -> dict[str, Any]:
 
     """
     answer = _read_object(connection, end)
-    if not _has(answer, _ANSWER) or not all(_has(dag, _DAG) for dag in answer["dags"]):
+    if not _has(answer, _ANSWER) or len(answer["dags"]) > MOST or not all(_has(dag, _DAG) for dag in answer["dags"]):
         raise ValueError("the answer is not a usage report")
     return cast("dict[str, Any]", answer)
 
@@ -152,4 +153,11 @@ def _left(end: float) -> float:
 
 
 def _has(value: object, fields: Mapping[str, Any]) -> bool:
-    return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in fields.items())
+    return isinstance(value, dict) and all(_is(value.get(name), kind) for name, kind in fields.items())
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether a value has a type; a number must also be possible: a reader computes with it."""
+    if not isinstance(value, kind):
+        return False
+    return not isinstance(value, (int, float)) or 0 <= value <= _MOST_NUMBER  # NaN is neither

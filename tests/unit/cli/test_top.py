@@ -41,7 +41,7 @@ from dagcache.cli.top.polling import Endpoints, PolledEndpoint, targets_director
 from dagcache.inspection.server import AttributionServer
 from dagcache.metrics.collector import CacheCollector
 from dagcache.metrics.delta import Delta
-from dagcache.metrics.file_sd import Targets
+from dagcache.metrics.file_sd import Targets, bracketed
 from dagcache.metrics.scrape import Scrape, parse, scrape
 from dagcache.metrics.server import MetricsServer
 from dagcache.metrics.snapshot import Durations, Snapshot, snapshot
@@ -758,6 +758,8 @@ def test_the_dags_that_fill_the_caches_are_shown(
     assert telling.start()
     assert telling.path is not None
     (telling.path.parent / "odd-1.sock").touch()
+    targets = Targets(targets_directory())
+    targets.add("scheduler", "127.0.0.1", server.port or 0)
     assert main(["top", "--once", "--interval", "0.1", "--url", url_of(server), "--dags", "2"]) == 0
     told = capsys.readouterr().out
     assert f"scheduler, process {os.getpid()}: 25 versions" in told
@@ -768,7 +770,26 @@ def test_the_dags_that_fill_the_caches_are_shown(
     assert main(["top", "--json", "--interval", "0.1", "--dags", "--sort", "versions"]) == 0
     (answer,) = json.loads(capsys.readouterr().out)["dags"]
     assert answer["by"] == "versions"
+    targets.remove()
     telling.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::]", socket.gethostname()])
+def test_a_url_chooses_the_processes_whose_dags_are_shown(host: str, here: Path) -> None:
+    """By the announcements; another port is another process, and another machine is none of this one."""
+    targets = Targets(targets_directory())
+    targets.add("scheduler", "0.0.0.0", 11780)
+
+    def chosen_by(*arguments: str) -> set[int] | None:
+        return top._chosen_processes(parser().parse_args(["top", "--dags", *arguments]))[0]()
+
+    assert chosen_by("--url", f"{bracketed(host)}:11780") == {os.getpid()}
+    assert chosen_by("--url", f"{bracketed(host)}:11781") == set()
+    assert chosen_by("--url", "elsewhere:11780") == set()
+    assert chosen_by("--targets", str(targets_directory())) == {os.getpid()}
+    assert chosen_by("--targets", str(here)) == set()
+    assert chosen_by() is None
+    targets.remove()
 
 
 def test_dags_that_nobody_tells_are_a_note(
@@ -776,7 +797,7 @@ def test_dags_that_nobody_tells_are_a_note(
 ) -> None:
     """Attribution may be off."""
     assert main(["top", "--once", "--interval", "0.1", "--url", url_of(server), "--dags"]) == 0
-    assert "no process on this machine reports the DAGs" in capsys.readouterr().out
+    assert "no process at the given URLs that is announced on this machine reports the DAGs" in capsys.readouterr().out
 
 
 class Pictures(View):
