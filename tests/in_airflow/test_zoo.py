@@ -308,7 +308,7 @@ def assert_weighs_what_was_handed_out(make: Callable[[], object], shared: frozen
 
 
 def test_all_shapes_together_are_accounted_with_what_they_weigh(freezer: PickleFreezer) -> None:
-    """In one cache, which estimates weights after it has walked some: within a twentieth, over all shapes."""
+    """In one cache, which estimates some weights, as time allows: within a tenth, over shapes that differ much."""
     shared = graphs.freezer()[1]
     cache, _ = make_cache(max_bytes=64 * MIB, ttl=0, freezer=freezer, shared=shared, sizer=None)
     names = [*filter(_is_here, SHAPES)]
@@ -319,7 +319,7 @@ def test_all_shapes_together_are_accounted_with_what_they_weigh(freezer: PickleF
     walked = sum(weigh(cache.get(name), shared=ids).nbytes for name in names)
     stats = cache.stats()
     assert stats.live_entries == len(names)
-    assert abs(stats.live_bytes - walked) < 0.05 * walked, f"{stats.live_bytes} accounted, {walked} walked"
+    assert abs(stats.live_bytes - walked) < 0.1 * walked, f"{stats.live_bytes} accounted, {walked} walked"
     cache.clear()
 
 

@@ -33,7 +33,7 @@ FAULTS = (
         "each thawed value has its own strings for the names of attributes",
         _TEMPLATES,
         "_interned",
-        replace("sys.intern(A) if B else A", "A"),
+        replace("map(sys.intern, A)", "A"),
         (f"{_TEMPLATES_TESTS}::test_names_of_attributes_are_the_processs_own_in_each_copy",),
     ),
     Fault(
