@@ -30,7 +30,7 @@ def ask(path: Path, top: int = 20, timeout: float = 3.0, *, by: str = "bytes") -
         by: one of `dagcache.inspection.usage.ORDERS`.
 
     Nothing is sent to a socket that is not of the directory's owner: root reads the directories of other users, who may
-    put a link to any socket there. The kernel has the user of the listener, whichever file was opened.
+    put a link to any socket there. The kernel has the user of the listener, even if the file was replaced meanwhile.
 
     Raises:
         OSError: no process listens there, access is denied, or the time is over.
