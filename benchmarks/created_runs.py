@@ -43,7 +43,8 @@ Found = Mapping[str, Sequence[Round]]
 
 def child(home: Path, settings: Mapping[str, Any], *arguments: str) -> list[dict[str, Any]]:
     """The figures that a step of `benchmarks.creating_runs` reports."""
-    env = environment(home, examples=False, metrics_port=0, **settings)
+    chosen: dict[str, object] = {"metrics_port": 0, **settings}
+    env = environment(home, None, examples=False, **chosen)
     return json_lines(output_of([sys.executable, "-m", _CHILD, *arguments], env, _CHILD))
 
 
