@@ -51,7 +51,7 @@ quick-core:
 quick-rooms:
 	$(QUICK_PYTEST) tests/unit $(CORE_ROOMS:%=--ignore=%)
 
-pythons: ## the core's unit tests on every other supported Python that is installed here
+pythons: ## the core's unit tests on every other Python that is installed here; names the missing ones
 	$(PYTHON) -m tools.pythons
 
 # Each suite has a data file of its own. Stale files, of an interrupted run, would count as reached.
@@ -62,7 +62,7 @@ check: $(VENV)/ready ## the tests, against the checkout, with branch coverage of
 	$(BIN)/coverage report --data-file=.coverage.check --omit='dagcache/airflow/*,dagcache/demo/*'
 	$(BIN)/coverage report --data-file=.coverage.check --include='dagcache/cli/*'
 
-airflow-check: $(VENV)/ready ## the tests with a real Airflow, on SQLite and on PostgreSQL
+airflow-check: $(VENV)/ready ## the tests with a real Airflow, on SQLite, PostgreSQL and MySQL
 	$(BIN)/coverage erase --data-file=.coverage.airflow
 	$(BIN)/coverage run --data-file=.coverage.airflow -m pytest tests/in_airflow
 	$(BIN)/coverage combine --quiet --data-file=.coverage.airflow
@@ -103,6 +103,7 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 		--versions 3000 --sweeps 5 --warm-up 2 --budgets 50MiB,75MiB
 	$(BIN)/python -m benchmarks.loop --page docs/benchmarks.md --readme README.md
 	$(BIN)/python -m benchmarks.loop --parts --databases sqlite --runs 700 --rounds 5 --page docs/benchmarks.md --mark loop-parts
+	$(BIN)/python -m benchmarks.created_runs --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.accounting --page docs/benchmarks.md --chart docs/accounted.svg
 	$(BIN)/python -m benchmarks.accounting --typical --dags 3000 --page docs/benchmarks.md --mark accounted-typical
 	$(BIN)/python -m benchmarks.graphs --page docs/benchmarks.md

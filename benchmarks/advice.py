@@ -176,9 +176,9 @@ def fill(home: Path, chosen: argparse.Namespace) -> None:
 
 def scheduled(home: Path, budget: int) -> dict[str, float]:
     """By a real scheduler in a minute, once warm: its own metrics, in CPU seconds of the constants' machine."""
-    from dagcache.cli.shared.snapshot import Snapshot, snapshot
     from dagcache.demo.playground import environment, free_ports
     from dagcache.metrics.scrape import scrape
+    from dagcache.metrics.snapshot import Snapshot, snapshot
 
     (port,) = free_ports(1)
     traces = Path(tempfile.mkdtemp(dir=home))

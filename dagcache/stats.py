@@ -245,6 +245,8 @@ class CacheStats:
     """The weights of the present residents, all tiers of an entry together."""
     max_bytes: int
     """The budget; 0 = unbounded."""
+    changed_settings: int
+    """The number of settings that were changed since the cache was created; see `DagCache.changed_settings`."""
     live_bytes: int
     frozen_bytes: int
     overhead_bytes: int

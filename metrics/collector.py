@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import accumulate
 from types import MappingProxyType
 from typing import Any
@@ -61,6 +62,7 @@ _SAMPLES: dict[str, Callable[[CacheStats], list[Sample]]] = {
     ],
     "dagcache_serialized_bytes": _plain(lambda stats: stats.serialized_bytes),
     "dagcache_max_bytes": _plain(lambda stats: stats.max_bytes),
+    "dagcache_changed_settings": _plain(lambda stats: stats.changed_settings),
     "dagcache_entries": lambda stats: [
         (("live",), stats.live_entries),
         (("frozen",), stats.entries - stats.live_entries),
@@ -99,17 +101,19 @@ class CacheCollector(Collector):
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError("name", name, "a name of its own for each cache of a collector")
-        self._pressures = pressures
-        self._beside = beside
-        self._modes = {cache.config.name: cache.config.mode for cache in self._caches}
-        self._samples = {
+        modes = {cache.config.name: cache.config.mode for cache in self._caches}
+        figures = partial(_component, beside)
+        # No bound methods: a cycle would keep a dropped cache until a collection.
+        self._samples: dict[str, Callable[[CacheStats], list[Sample]]] = {
             **_SAMPLES,
-            "dagcache_quarantined": lambda stats: [((), self._component(stats).quarantined)],
-            "dagcache_quarantines_total": lambda stats: [((), self._component(stats).quarantines)],
-            "dagcache_quarantine_misses_total": lambda stats: [((), self._component(stats).quarantine_misses)],
-            "dagcache_internal_errors_total": self._internal_errors,
-            "dagcache_pressure_state": self._pressure_state,
-            "dagcache_info": self._info,
+            "dagcache_quarantined": lambda stats: [((), figures(stats).quarantined)],
+            "dagcache_quarantines_total": lambda stats: [((), figures(stats).quarantines)],
+            "dagcache_quarantine_misses_total": lambda stats: [((), figures(stats).quarantine_misses)],
+            "dagcache_internal_errors_total": lambda stats: [
+                ((), stats.internal_errors + figures(stats).internal_errors)
+            ],
+            "dagcache_pressure_state": partial(_pressure_state, pressures),
+            "dagcache_info": partial(_info, modes),
         }
 
     def describe(self) -> Iterator[Family]:
@@ -134,20 +138,20 @@ class CacheCollector(Collector):
         for labels, value in samples:
             _add(family, (stats.name, *labels), value)
 
-    def _component(self, stats: CacheStats) -> ComponentStats:
-        figures = self._beside.get(stats.name)
-        return ComponentStats() if figures is None else figures()
 
-    def _internal_errors(self, stats: CacheStats) -> list[Sample]:
-        return [((), stats.internal_errors + self._component(stats).internal_errors)]
+def _component(beside: Mapping[str, Callable[[], ComponentStats]], stats: CacheStats) -> ComponentStats:
+    figures = beside.get(stats.name)
+    return ComponentStats() if figures is None else figures()
 
-    def _pressure_state(self, stats: CacheStats) -> list[Sample]:
-        pressure = self._pressures.get(stats.name)
-        current = PressureState.OFF if pressure is None else pressure.state
-        return [((state.value,), float(state is current)) for state in PressureState]
 
-    def _info(self, stats: CacheStats) -> list[Sample]:
-        return [((own_version(), self._modes[stats.name]), 1)]
+def _pressure_state(pressures: Mapping[str, MemoryPressure], stats: CacheStats) -> list[Sample]:
+    pressure = pressures.get(stats.name)
+    current = PressureState.OFF if pressure is None else pressure.state
+    return [((state.value,), float(state is current)) for state in PressureState]
+
+
+def _info(modes: Mapping[str, str], stats: CacheStats) -> list[Sample]:
+    return [((own_version(), modes[stats.name]), 1)]
 
 
 class FaultCollector(Collector):
@@ -155,7 +159,10 @@ class FaultCollector(Collector):
 
     def __init__(self, component: str, reason: str) -> None:
         self._component = component
-        self._samples = {"dagcache_off_by_fault": fault_samples(reason), "dagcache_info": [((own_version(), "off"), 1)]}
+        self._samples: dict[str, list[Sample]] = {
+            "dagcache_off_by_fault": fault_samples(reason),
+            "dagcache_info": [((own_version(), "off"), 1)],
+        }
 
     def collect(self) -> Iterator[Family]:
         """The two families that such a process has."""

@@ -184,6 +184,13 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("dagcache_max_bytes", "gauge", (), "The byte limit in force; 0 = none.", "The effect of a resize."),
     Metric(
+        "dagcache_changed_settings",
+        "gauge",
+        (),
+        "Settings that were changed at run time and differ from the configuration.",
+        "A restart takes these changes back: put them into the configuration.",
+    ),
+    Metric(
         "dagcache_entries",
         "gauge",
         ("tier",),

@@ -31,9 +31,7 @@ class Endpoint:
     forked child the endpoint is closed. Not thread-safe, but for `withdraw`.
     """
 
-    def __init__(
-        self, collector: Collector, component: str, *, host: str, ports: Sequence[int], targets: Path
-    ) -> None:
+    def __init__(self, collector: Collector, component: str, *, host: str, ports: Sequence[int], targets: Path) -> None:
         registry = CollectorRegistry()
         registry.register(collector)
         self._component = component

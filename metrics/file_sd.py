@@ -23,7 +23,7 @@ STALE_SECONDS = 150.0
 """A file that was not renewed for so long has no process. Well below the ten minutes of the alert on dead endpoints."""
 
 _ALL_ADDRESSES = {"", "0.0.0.0", "::", "[::]"}
-_ANNOUNCEMENT = re.compile(r".+-.+-[0-9]+\.(json|draft)")
+_ANNOUNCEMENT = re.compile(r"([A-Za-z0-9_.]+)-[A-Za-z0-9_.]+-[0-9]+\.json")
 _File = tuple[int, Path]
 """The process that writes it, and its path."""
 MOST_FILES = 1024
@@ -148,6 +148,20 @@ def announced(
     return [made for path in paths[:most_files] for made in _read(path, understand)]
 
 
+def announcers(directory: Path, understand: Callable[[Any, dict[str, Any]], T]) -> dict[int, list[T]]:
+    """The targets of the processes of this machine that are announced in a directory, by process id.
+
+    ``understand`` and unreadable files are as in `announced`. Thread-safe.
+    """
+    found: dict[int, list[T]] = {}
+    with suppress(OSError):
+        for path in sorted(directory.glob("*.json"))[:MOST_FILES]:
+            pid = announcer(path)
+            if pid is not None:
+                found.setdefault(pid, []).extend(_read(path, understand))
+    return found
+
+
 def _read(path: Path, understand: Callable[[Any, dict[str, Any]], T]) -> list[T]:
     # The file may vanish at any moment, and its content may be anything.
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -185,7 +199,17 @@ def _is_dead(path: Path, now: float) -> bool:
     if pid is not None and not _is_alive(pid):
         return True
     # A process of another machine cannot be asked, and the id may belong to another program by now.
-    return _ANNOUNCEMENT.fullmatch(path.name) is not None and path.stat().st_mtime < now - STALE_SECONDS
+    return path.stat().st_mtime < now - STALE_SECONDS and _is_announcement(path)
+
+
+def _is_announcement(path: Path) -> bool:
+    """Whether a file has the name and the content that `Targets` writes; other programs may use the directory, too."""
+    found = _ANNOUNCEMENT.fullmatch(path.name)
+    groups = _read(path, lambda _target, group: group) if found else []
+    if not found or len(groups) != 1:
+        return False
+    labels = groups[0].get("labels")
+    return isinstance(labels, dict) and set(labels) == {"component"} and _plain(str(labels["component"])) == found[1]
 
 
 def _remove(written: set[_File]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 _WITHOUT_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
+
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens on an address or a name, IPv4 or IPv6; port 0 is any free port.
 

@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 from dagcache.concurrency.time_limit import try_for
 from dagcache.forks import after_fork_in_child
 from dagcache.metrics.listening import listen, resolved
-from dagcache.metrics.responses import refusal, response_to
+from dagcache.metrics.responses import Responder, refusal
 
 _log = logging.getLogger("dagcache")
 
@@ -40,7 +40,9 @@ _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", sel
 
 
 class MetricsServer:
-    """Serves a registry on ``/metrics``, to GET and HEAD, without TLS or passwords. Other requests get a 404 or a 405.
+    """Serves a registry on ``/metrics``, a status page on ``/``, and ``/-/healthy``, without TLS or passwords.
+
+    Methods are GET and HEAD. Other requests get a 404 or a 405.
 
     Args:
         registry: collected for each scrape.
@@ -67,9 +69,7 @@ class MetricsServer:
         self.host = host
         self._owner = owner
         self.ports = tuple(ports)
-        self._make_loop = functools.partial(
-            _EventLoop, functools.partial(response_to, registry=registry), most_connections, timeout
-        )
+        self._make_loop = functools.partial(_EventLoop, Responder(registry).response_to, most_connections, timeout)
         self._loop: _EventLoop | None = None
         after_fork_in_child(self._after_fork_in_child)
 

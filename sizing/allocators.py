@@ -38,11 +38,17 @@ def allocated_bytes() -> int:
     Not for processes with other threads that write to the standard error stream: their lines are lost meanwhile.
 
     Raises:
-        NoAccountError: the allocators of this interpreter or platform give none.
+        NoAccountError: the allocators of this interpreter or platform give none, or debug hooks make blocks larger.
 
     """
     gc.collect()
     return _handed_out()
+
+
+def has_debug_hooks() -> bool:
+    """Whether the interpreter's allocators put marks around each block (PYTHONMALLOC=debug; -X dev)."""
+    chosen = "" if sys.flags.ignore_environment else os.environ.get("PYTHONMALLOC", "")
+    return chosen.endswith("debug") if chosen else sys.flags.dev_mode
 
 
 def _handed_out() -> int:
@@ -94,6 +100,8 @@ def _pool_bytes() -> int:
     classes = _SIZE_CLASS.findall(_pool_report())
     if not classes and not os.environ.get("PYTHONMALLOC", "").startswith("malloc"):
         raise NoAccountError("the interpreter's allocator gives no account: pymalloc or PYTHONMALLOC=malloc is needed")
+    if has_debug_hooks():
+        raise NoAccountError("the debug hooks of PYTHONMALLOC or -X dev add bytes to each block: switch them off")
     return sum(int(size) * int(used) for size, used in classes)
 
 

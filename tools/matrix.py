@@ -27,12 +27,17 @@ PINS: dict[str, tuple[str, ...]] = {
     "3.2.1": ("sqlalchemy<2.1", "fastapi<0.137", "cadwyn<8"),
     "3.2.2": ("sqlalchemy<2.1", "fastapi<0.137", "cadwyn<8"),
     "3.3.1": ("fastapi<0.137", "cadwyn<8"),
+    "pre": (),
 }
 """The versions, each with pins for libraries that it does not support in newer versions.
 
 The oldest, the last of each minor release, and both sides of each change to the DAG bag: 3.2.2 bounded
 the API server's, 3.3.1 is the last before the class was split. `make airflow-check` uses the newest, 3.3.2.
+``pre`` is the newest release or pre-release: the next Airflow is then tested before its release day. A later one is
+installed after its environment, ``.venv-matrix/pre``, is deleted.
 """
+PRE_RELEASES = ">=3.4.0b1"
+"""With a pre-release in its condition, pip takes pre-releases of this package. ``--pre`` would take them of all."""
 COMMON = ("psycopg2-binary>=2.9", "asyncpg>=0.30", "pytest>=8.2")
 
 
@@ -50,10 +55,16 @@ class Result(NamedTuple):
         return f"{self.version:<8}{''.join(cells)}{self.seconds:>8.0f} s  {'ok' if self.code == 0 else 'FAILED'}"
 
 
+def requirements(version: str) -> list[str]:
+    """The arguments of ``pip install`` for a version."""
+    wanted = PRE_RELEASES if version == "pre" else f"=={version}"
+    airflow = [f"{package}{wanted}" for package in ("apache-airflow", "apache-airflow-core")]
+    return [*airflow, *PINS[version], *COMMON, "--editable", str(ROOT)]
+
+
 def build(version: str) -> Path:
     """The interpreter of a version's environment."""
-    requirements = [f"apache-airflow=={version}", f"apache-airflow-core=={version}", *PINS[version], *COMMON]
-    return environments.build(VENVS / version, sys.executable, [*requirements, "--editable", str(ROOT)])
+    return environments.build(VENVS / version, sys.executable, requirements(version))
 
 
 def run(version: str, arguments: Sequence[str]) -> Result:

@@ -1,4 +1,4 @@
-"""The unit tests of the rooms that need no Airflow, on every other supported Python: ``python -m tools.pythons``.
+"""The unit tests of the rooms that need no Airflow, on every other Python: ``python -m tools.pythons``.
 
 Each version has a separate virtual environment, ``.venv-pythons/<version>``, which is built once. As many run at a
 time as there are processors. A version that is not installed is named and is not a failure: CI's machine has one.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tools.environments import LONGEST_SECONDS, BuildError, build
-from tools.scorecard.interpreters import SUPPORTED, interpreter
+from tools.scorecard.interpreters import SUPPORTED, UNSUPPORTED, interpreter
 from tools.scorecard.reruns import CORE_ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +30,9 @@ NEEDED = (
     "prometheus-client>=0.20",
     "greenlet>=3",
 )
+DEVELOPMENT = {"PYTHONDEVMODE": "1", "PYTHONMALLOC": "pymalloc"}
+"""The environment that brings all warnings, in child processes as well; with the usual allocators, whose bytes are
+compared with weights."""
 THIS = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -71,7 +74,7 @@ def run(version: str) -> Result:
             text=True,
             check=False,
             timeout=LONGEST_SECONDS,
-            env={**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(VENVS / version / "hypothesis")},
+            env={**os.environ, **DEVELOPMENT, "HYPOTHESIS_STORAGE_DIRECTORY": str(VENVS / version / "hypothesis")},
         )
     except BuildError as error:
         return Result(version, False, "its environment cannot be built", str(error))
@@ -93,7 +96,8 @@ def report(results: Sequence[Result]) -> int:
 def main() -> None:
     """Run the versions side by side."""
     parser = argparse.ArgumentParser(prog="python -m tools.pythons", description=__doc__)
-    parser.add_argument("versions", nargs="*", default=SUPPORTED, metavar="VERSION", help="default: all")
+    every = [*SUPPORTED, *UNSUPPORTED]
+    parser.add_argument("versions", nargs="*", default=every, metavar="VERSION", help="default: all")
     chosen = parser.parse_args()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         sys.exit(report(list(pool.map(run, chosen.versions))))

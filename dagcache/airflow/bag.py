@@ -25,7 +25,7 @@ from uuid import UUID
 from dagcache.airflow import operator_links, row_property, rows, snapshots
 from dagcache.airflow.component import Component
 from dagcache.airflow.confirmations import Confirmation, Confirmations
-from dagcache.airflow.dags import Dags, in_airflows_code
+from dagcache.airflow.dags import Dags, in_airflows_code, runs_airflows_code
 from dagcache.airflow.hit_counting import hit_counter
 from dagcache.airflow.payload import PayloadSizes
 from dagcache.airflow.quarantine import is_of_the_database
@@ -151,6 +151,7 @@ class CachedLookups:
 
         def with_its_links() -> Any:
             nonlocal sound
+            dag = None
             for _ in range(_READINGS):
                 dag = super(CachedLookups, self)._read_dag(serdag)  # type: ignore[misc]
                 sound = dag is None or self._try_step(self._has_its_links, dag, serdag)
@@ -258,13 +259,18 @@ class CachedLookups:
     def _load(self, load: _Load) -> Any:
         """Load with Airflow's own code, in the leading thread; an error that it raises is noted as Airflow's."""
         outer = _current.set(load)
+        dag_id = load.dag_id
         try:
             with rows.reading(load.session) as load.reader:
-                dag = self._load_as_airflow(load)
+                try:
+                    dag = self._load_as_airflow(load)
+                except Exception:
+                    dag_id = dag_id or rows.dag_id_of(load.key, load.reader)  # while the session has its rows
+                    raise
             self._component.loaded()
             return dag
         except Exception as error:
-            if self._quarantine.takes(load.key, error, time.monotonic()):
+            if self._quarantine.takes(load.key, error, time.monotonic(), dag_id):
                 return None
             load.error = error
             raise
@@ -287,7 +293,7 @@ class CachedLookups:
         return operator_links.are_as_asked(dag, serdag.data, self.load_op_links)  # type: ignore[attr-defined]
 
     def _is_quarantined(self, key: Any) -> bool:
-        """Whether a lookup of a version gets nothing, because the version is in quarantine; such a lookup is counted."""
+        """Whether a lookup gets nothing, because its version is in quarantine; such a lookup is counted."""
         if not (self._quarantine and self._quarantine.holds(key, time.monotonic())):
             return False
         self._quarantine.count_miss()
@@ -314,7 +320,7 @@ class CachedLookups:
 
     def dag_of_row(self, row: Any, stock: Callable[[Any], Any]) -> Any:
         """The value of a row's property ``dag``, for its caller alone; ``stock(row)`` is Airflow's own."""
-        if self.dagcache is None or self._is_loading():
+        if self.dagcache is None or self._is_loading() or runs_airflows_code():
             return stock(row)
         return self._row_reader.dag_of(row, stock)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -51,7 +51,7 @@ def withdraw() -> None:
 class Component:
     """The cache of one of Airflow's components, and the parts beside it. Thread-safe."""
 
-    def __init__(self, settings: Settings, *, home: Path, serves: bool) -> None:
+    def __init__(self, settings: Settings, *, home: Path, serves: bool, without_effect: Sequence[str] = ()) -> None:
         freezer, shared = graphs.freezer()
         self.cache: DagCache[UUID, Any] = DagCache(
             replace(settings.cache, unproven_share=UNPROVEN_SHARE),
@@ -63,6 +63,7 @@ class Component:
         self.quarantine = Quarantine(settings.quarantine)
         self._faults = 0
         self._counting = Lock()
+        self._without_effect = without_effect
         self._targets = Path(settings.metrics_targets) if settings.metrics_targets else default_directory(home)
         self.serves = serves
         """Whether this process is the component itself."""
@@ -205,6 +206,12 @@ class Component:
             config.mode,
             "" if port is None else f", metrics on http://{bracketed(self._settings.metrics_host)}:{port}/metrics",
         )
+        if self._without_effect:
+            _log.info(
+                "without effect in the %s: %s; the cache bounds its DAGs by [dagcache] max_bytes and ttl",
+                config.name,
+                ", ".join(self._without_effect),
+            )
 
     def _after_fork_in_child(self) -> None:
         self._starting, self._counting = Lock(), Lock()

@@ -12,7 +12,6 @@ import logging
 import types
 from typing import Any
 
-from dagcache.airflow.bag import CachedLookups
 from dagcache.log_limits import report
 
 _log = logging.getLogger("dagcache")
@@ -27,7 +26,7 @@ def serve(runner: Any) -> bool:
 
     Idempotent. Airflow 3.1 has a function in place of the method. There the property of rows serves.
     """
-    stock: Any = vars(runner).get(_NAME)
+    stock: Any = None if runner is None else vars(runner).get(_NAME)
     if stock is None or hasattr(stock, "stock"):
         return stock is not None
     if not _is_known(stock):
@@ -36,10 +35,10 @@ def serve(runner: Any) -> bool:
 
     @functools.wraps(stock)
     def get_current_dag(self: Any, dag_id: str, session: Any) -> Any:
-        bag = getattr(self, "scheduler_dag_bag", None)
-        if isinstance(bag, CachedLookups):
+        read = getattr(getattr(self, "scheduler_dag_bag", None), "current_dag", None)
+        if read is not None:
             try:
-                return bag.current_dag(dag_id, session=session)
+                return read(dag_id, session=session)
             except LookupError:
                 pass
             except Exception as error:  # Airflow's own method meets it again, and logs it

@@ -36,6 +36,11 @@ def in_airflows_code() -> Iterator[Stored]:
         _in_airflows_code.reset(outer)
 
 
+def runs_airflows_code() -> bool:
+    """Whether Airflow's own code runs in this context, to load without the cache."""
+    return _in_airflows_code.get() is not None
+
+
 class Dags(MutableMapping[Any, Any]):
     """A mapping from the versions in the cache to the values of Airflow's own bag. Thread-safe.
 

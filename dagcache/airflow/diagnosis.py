@@ -185,7 +185,7 @@ def _hooked(module: str) -> dict[str, Any]:
     if isinstance(bag, type) and issubclass(bag, CachedLookups):
         found.update(hooked=True, replaced=_full_name(bag.__bases__[1]))
     else:
-        found["unknown"] = hook.unknown_shape(bag) or hook.unknown_model()
+        found["unknown"] = hook.unsupported_interpreter() or hook.unknown_shape(bag) or hook.unknown_model()
     return found
 
 
@@ -196,6 +196,7 @@ def _full_name(found: Any) -> str:
 def _settled(reporter: Reporter, component: str) -> dict[str, Any]:
     """The settings that a component uses, or the reason for refusing them."""
     from dagcache.airflow.hook import settings_of
+    from dagcache.airflow.ineffective import settings_without_effect
     from dagcache.sizing.memory import memory_limit
 
     try:
@@ -206,6 +207,7 @@ def _settled(reporter: Reporter, component: str) -> dict[str, Any]:
     return {
         "enabled": settings.enabled,
         "mode": settings.cache.mode,
+        "without_effect": settings_without_effect(component) if settings.enabled else [],
         "max_bytes": str(settings.cache.max_bytes),
         "budget": settings.cache.budget(),
         "workers": settings.cache.workers,

@@ -45,8 +45,8 @@ def shared_objects() -> list[object]:
     """Objects that exist once per process, and to which the graphs of all DAGs refer.
 
     These are the defaults of Airflow's serialised classes (class attributes, defaults of arguments) with their parts,
-    the time zone UTC, the sentinel NOTSET, and SQLAlchemy's manager of connections, which leads to all of its tables. An
-    object that is missing here is copied with each DAG, as pickle does.
+    the time zone UTC, the sentinel NOTSET, and SQLAlchemy's manager of connections, which leads to all of its tables.
+    An object that is missing here is copied with each DAG, as pickle does.
     """
     found: dict[int, object] = {}
     for module in _modules(_DEFINITIONS):
@@ -90,7 +90,7 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
 
 
 def _fixed_zones() -> dict[type, Reducer]:
-    """The reducer of time zones with a fixed offset: pendulum has one for each offset, and a load takes it from there."""
+    """The reducer of time zones with a fixed offset: pendulum keeps one for each offset, and a load takes that one."""
     pendulum = next(iter(_modules(("pendulum.tz",))), None)
     kind = getattr(pendulum, "FixedTimezone", None)
     registered: Any = getattr(pendulum, "fixed_timezone", None)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
+from configparser import RawConfigParser
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 from dagcache.airflow import own_process
+from dagcache.airflow.ineffective import settings_without_effect
+from dagcache.airflow.provider_info import OPTIONS, SECTION
 from dagcache.airflow.reporting_bag import original, reporting
 from dagcache.airflow.settings import Settings, read_settings
 from dagcache.airflow.workers import count_workers
+from dagcache.concurrency.global_lock import is_free_threaded
 from dagcache.errors import ConfigError
+from dagcache.log_limits import report
 
 _log = logging.getLogger("dagcache")
 
@@ -48,10 +54,31 @@ def install(module: ModuleType, component: str) -> bool:
         except ConfigError as error:
             _log.error("dagcache is off in the %s: [dagcache] %s", component, error)
             return _export(module, component, "setting")
+        warn_of_unknown_settings()
         return _install(module, base, component, settings)
     except Exception:
         _export(module, component, "error")
         raise
+
+
+def warn_of_unknown_settings() -> None:
+    """Log the names that are set and are not settings: a misspelt one has no effect, and is easily missed."""
+    unknown = sorted(_names_set() - {option.name for option in OPTIONS})
+    if unknown:
+        accepted = ", ".join(option.name for option in OPTIONS)
+        message = "[dagcache] has no setting %s; the settings are %s"
+        report("unknown settings", message, ", ".join(unknown), accepted, level=logging.WARNING)
+
+
+def _names_set() -> set[str]:
+    """The names in the environment and in airflow.cfg."""
+    from airflow.configuration import conf
+
+    prefix = f"AIRFLOW__{SECTION.upper()}__"
+    names = {name.removeprefix(prefix).lower() for name in os.environ if name.startswith(prefix)}
+    with suppress(Exception):  # there is no such section
+        names |= {str(name).lower() for name in RawConfigParser.options(conf, SECTION)}
+    return names
 
 
 def bag_name(module: ModuleType) -> str:
@@ -71,6 +98,10 @@ def _install(module: ModuleType, base: Any, component: str, settings: Settings) 
         return True
     if not settings.enabled:
         _log.info("dagcache is off in the %s: [dagcache] mode = off", component)
+        return False
+    fault = unsupported_interpreter()
+    if fault:
+        _log.error("dagcache is off in the %s: %s", component, fault)
         return False
     setattr(module, bag_name(module), _bag_class(base, component, settings))
     if component == "scheduler":
@@ -109,6 +140,14 @@ def unknown_shape(base: Any) -> str:
         if parameters != expected:
             return f"{base.__name__}.{method} takes {', '.join(parameters)}"
     return ""
+
+
+def unsupported_interpreter() -> str:
+    """The reason why this Python is not supported in Airflow; empty if it is.
+
+    Without the global lock, evicted DAGs wait for the collector, and no Airflow is tested.
+    """
+    return "unsupported build of Python (free-threaded)" if is_free_threaded() else ""
 
 
 def unknown_model() -> str:
@@ -153,7 +192,12 @@ def _bag_class(base: Any, component: str, settings: Settings) -> type:
     from dagcache.airflow.component import Component
 
     def make_component() -> Component:
-        made = Component(settings, home=own_process.home(), serves=own_process.serves(component))
+        made = Component(
+            settings,
+            home=own_process.home(),
+            serves=own_process.serves(component),
+            without_effect=settings_without_effect(component),
+        )
         if not own_process.is_master():
             made.start()
         return made

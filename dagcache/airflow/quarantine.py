@@ -1,7 +1,8 @@
 """A quarantine for versions with unreadable content, so that one of them does not stop the others.
 
-In Airflow the error of a corrupt row ends the scheduler's loop, for every DAG. A version in quarantine is served as
-missing: Airflow logs that it is not found, and continues with the next.
+Until Airflow 3.3 the error of a corrupt row ends the scheduler's loop, for every DAG. Airflow 3.4 skips the runs of the
+DAG, with tracebacks in each loop. There the loop ends only if a ready task of it has a concurrency limit. A version in
+quarantine is served as missing: Airflow logs in one line that it is not found, and continues with the next.
 """
 
 from __future__ import annotations
@@ -55,10 +56,11 @@ class Quarantine:
         """Count a lookup of a version in quarantine."""
         self._counting.run(self._count_miss)
 
-    def takes(self, version: Any, error: Exception, now: float) -> bool:
+    def takes(self, version: Any, error: Exception, now: float, dag_id: str | None = None) -> bool:
         """Put a version in quarantine, with an ERROR line, if it is on and the error is one of the content.
 
-        A log line names a version at most once a minute. Beyond a hundred corrupt versions a minute they are counted.
+        ``dag_id``: its DAG, by which Airflow reports it as not found; None: unknown. A log line names a version at most
+        once a minute. Beyond a hundred corrupt versions a minute they are counted.
         """
         if not self._seconds or isinstance(error, _NOT_THE_CONTENT) or is_of_the_database(error):
             return False
@@ -70,8 +72,9 @@ class Quarantine:
         # The error's text may quote content of the DAG, which must not get into the log.
         self._limits.report(
             str(version),
-            "DAG version %s cannot be read (%s): served as missing for %g s",
+            "DAG version %s%s cannot be read (%s): served as missing for %g s",
             version,
+            "" if dag_id is None else f" of DAG {dag_id}",
             type(error).__name__,
             self._seconds,
         )

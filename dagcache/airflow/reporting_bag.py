@@ -23,7 +23,7 @@ def reporting(bag: type, component: str, reason: str) -> type:
     construct: Callable[..., None] = bag.__init__  # type: ignore[misc] # of this class, not of a subclass
 
     @functools.wraps(construct)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def construct_and_export(self: Any, *args: Any, **kwargs: Any) -> None:
         construct(self, *args, **kwargs)
         with suppress(Exception):  # the export may be what is broken; the log has the fault
             from dagcache.airflow import fault_endpoint
@@ -31,7 +31,7 @@ def reporting(bag: type, component: str, reason: str) -> type:
             fault_endpoint.export(component, reason)
 
     names: dict[str, Any] = {"__module__": bag.__module__, "__qualname__": bag.__qualname__, "__doc__": bag.__doc__}
-    names |= {"__init__": __init__, _REPLACED: bag}
+    names |= {"__init__": construct_and_export, _REPLACED: bag}
     return types.new_class(bag.__name__, (bag,), {}, lambda body: body.update(names))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 _log = logging.getLogger("dagcache")
 
-_COLUMNS = ("dag_version_id", "dag_hash", "last_updated", "created_at", "_data", "_data_compressed")
+_COLUMNS = ("dag_version_id", "dag_hash", "last_updated", "_data", "_data_compressed")
 PARSED = "_SerializedDagModel__data_cache"
 """The attribute in which a row object keeps its parsed content."""
 
@@ -48,7 +48,7 @@ def serve(bag: Any) -> bool:
     _served = _Served(bag)
     replaced = vars(SerializedDagModel)["dag"]
     if not isinstance(replaced, _CachedProperty):
-        SerializedDagModel.dag = _CachedProperty(replaced)
+        _replace(SerializedDagModel, _CachedProperty(replaced))
     return True
 
 
@@ -89,6 +89,10 @@ def _dag_of(row: Any, stock: Any) -> Any:
     return stock(row) if bag is None else bag.dag_of_row(row, stock)
 
 
+def _replace(model: Any, dag: property) -> None:
+    model.dag = dag
+
+
 def stop() -> None:
     """Give the property back to Airflow; for tests and measurements."""
     global _served
@@ -97,4 +101,4 @@ def stop() -> None:
     _served = None
     found = vars(SerializedDagModel)["dag"]
     if isinstance(found, _CachedProperty):
-        SerializedDagModel.dag = found.stock
+        _replace(SerializedDagModel, found.stock)

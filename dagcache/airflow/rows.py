@@ -93,6 +93,13 @@ def number_of(version_id: UUID, reader: Session) -> int:
     return int(version.version_number)
 
 
+def dag_id_of(version_id: UUID, reader: Session) -> str | None:
+    """The DAG of a version, if this session has read it; no query."""
+    version = reader.identity_map.get(reader.identity_key(DagVersion, version_id))
+    found: str | None = None if version is None else vars(version).get("dag_id")
+    return found
+
+
 def number_in(version_id: UUID, session: Any) -> int | None:
     """The number of a version in the transaction of a session; None if it has no transaction at present, or no row.
 

@@ -19,7 +19,7 @@ def watch(module: ModuleType) -> None:
 
     An application without a lifespan is left as it is. Idempotent.
     """
-    router = getattr(getattr(module, "app", None), "router", None)
+    router: Any = getattr(getattr(module, "app", None), "router", None)
     inner = getattr(router, "lifespan_context", None)
     if inner is not None and not hasattr(inner, _MARK):
         router.lifespan_context = _withdrawing(inner)

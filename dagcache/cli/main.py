@@ -15,6 +15,7 @@ from dagcache.cli.doctor import command as doctor
 from dagcache.cli.monitoring import command as monitoring
 from dagcache.cli.replay import command as replay
 from dagcache.cli.run import command as run
+from dagcache.cli.set import command as set_
 from dagcache.cli.shared.broken_pipe import discard_output
 from dagcache.cli.shared.failure import CommandError
 from dagcache.cli.top import command as top
@@ -24,6 +25,7 @@ _COMMANDS = {
     "run": run,
     "advise": advise,
     "top": top,
+    "set": set_,
     "doctor": doctor,
     "replay": replay,
     "audit": audit,

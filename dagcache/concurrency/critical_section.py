@@ -23,6 +23,10 @@ R = TypeVar("R")
 _Afterwards = Callable[[], None]
 
 
+def _nothing() -> None:
+    """Stand for an action."""
+
+
 class CriticalSection:
     """Runs actions one at a time.
 
@@ -68,6 +72,11 @@ class CriticalSection:
             return False
         self.run(action, *args, **kwargs)
         return True
+
+    def disconnect(self) -> None:
+        """Drop what knows it: its lock, and the actions that it was made with. It must not be run any more."""
+        self._repair = self._repaired = self._after = _nothing
+        self._lock = Lock()
 
     def _run_alone(self, action: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
         done: tuple[bool, R, _Afterwards | None] = self._lock.run(self._section, action, args, kwargs)

@@ -29,6 +29,8 @@ from threading import get_ident
 from types import FrameType
 from typing import Any, Final, ParamSpec, TypeVar
 
+from dagcache.concurrency.global_lock import has_global_lock
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -42,7 +44,7 @@ _HOLDER: Final = 0
 _SUCCESSOR: Final = 1
 _GONE: Final = object()
 _SUSPENDABLE: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-_HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
+_HAS_GIL: Final[bool] = has_global_lock()
 
 _Slot = dict[int, Any]
 

@@ -9,8 +9,9 @@ and the exception would keep the frames of its traceback alive.
 
 Records are bounded in number, and to a part of the budget. The oldest leave first.
 
-References: Andrews, *Negative caching of DNS queries*, RFC 2308, 1998. Caffeine and Guava keep no null; their users
-store an `Optional.empty()` with a shorter expiry, which is the same.
+References: Andrews, *Negative caching of DNS queries*, RFC 2308, 1998; dnspython's resolver caches negative answers in
+this way. Caffeine keeps no null, and its users store an `Optional.empty()` that expires after seconds (its issues 118,
+391 and 1943). Neither Caffeine, cachetools nor aiocache keeps an error.
 """
 
 from __future__ import annotations

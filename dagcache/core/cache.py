@@ -11,8 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import math
-import sys
 import time
 import weakref
 from collections.abc import (
@@ -27,29 +25,25 @@ from collections.abc import (
     ValuesView,
 )
 from datetime import timedelta
-from types import MethodType
 from typing import Any, Final, Generic, NoReturn, TypeVar, cast, overload
 
+from dagcache.concurrency.global_lock import has_global_lock
 from dagcache.config import CacheConfig
 from dagcache.core import hit_path
-from dagcache.core.bulk import BulkLookups
 from dagcache.core.clock import SteadyClock
-from dagcache.core.counters import LookupCounts, build_stats
+from dagcache.core.counters import build_stats
 from dagcache.core.disposal import Disposer
-from dagcache.core.entry import Candidate, Entry, LiveCopy
+from dagcache.core.entry import Candidate, Entry
 from dagcache.core.loaded import Fetched, Loaded, refuse_single_use
-from dagcache.core.lookup import Lookups
+from dagcache.core.parts import Parts
 from dagcache.core.preparation import Preparer
 from dagcache.core.request import Request
-from dagcache.core.single_flight import Flights
-from dagcache.core.store import Store
 from dagcache.core.unset import UNSET, Unset
-from dagcache.core.upkeep import Upkeep
 from dagcache.core.watching import Watcher
 from dagcache.forks import after_fork_in_child
 from dagcache.freezing.pickle_freezer import Freezer, PickleFreezer
-from dagcache.log_limits import report
 from dagcache.reclaim.breaker import CycleBreaker, GenericBreaker
+from dagcache.sizing.durations import parse_seconds
 from dagcache.sizing.limits import ACCEPTED, ByteLimit, format_bytes, is_tiny
 from dagcache.sizing.memory import give_back
 from dagcache.stats import CacheStats, EntryInfo, FamilyCost, Rejection, RemovalCause
@@ -59,7 +53,6 @@ V = TypeVar("V")
 D = TypeVar("D")
 
 _log = logging.getLogger("dagcache")
-_ORPHANS: list[object] = []  # inherited by forked children: destruction would copy the pages
 
 
 class _Shadowed(hit_path.Shadowed):
@@ -143,63 +136,40 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         self._freezer: Freezer | None = None
         if self.config.frozen:
             self._freezer = PickleFreezer(shared) if freezer is UNSET else freezer
-        self._make_preparer = functools.partial(
-            Preparer, freezer=self._freezer, sizer=sizer, shared=shared, version_of=version_of
-        )
-        self._make_disposer = functools.partial(Disposer, breaker=breaker, on_removal=on_removal)
         self._requested = self.config.max_bytes
         budget = self.config.budget()
         if is_tiny(budget):
             message = "cache %r: max_bytes = %s is %d bytes, which hold next to nothing; accepted: %s"
             _log.warning(message, self.config.name, self.config.max_bytes, budget, ACCEPTED)
-        self._build(budget)
-        _caches[id(self)] = self
-        after_fork_in_child(self._after_fork_in_child)
-
-    def _build(self, budget: int) -> None:
-        """Build the empty state: for a new cache, and in a forked child."""
-        enforce = self.config.mode == "enforce"
-        self._store = Store(
-            budget=budget,
-            ttl=self.config.ttl,
-            max_age=self.config.max_age,
-            jitter=self.config.jitter,
-            negative_ttl=self.config.negative_ttl,
-            enforce=enforce,
-            unproven_share=self.config.unproven_share,
-        )
-        self._flights = Flights()
-        self._preparer = self._make_preparer()
-        self._disposer = self._make_disposer(budget=budget if enforce else 0)
-        self._counts = LookupCounts()
-        self._upkeep = Upkeep(
-            self._store, self._flights, self._disposer, self._clock, repair=self._repair, repaired=self._repaired
-        )
-        self._section = self._upkeep.section
-        self._lookups = Lookups(
-            self._store,
-            self._flights,
-            self._preparer,
-            self._disposer,
-            self._counts,
-            self._upkeep,
+        self._parts = Parts(
+            self.config,
             self._clock,
+            budget,
             freezer=self._freezer,
-            raises_oversize=self.config.oversize == "raise",
+            make_preparer=functools.partial(
+                Preparer, freezer=self._freezer, sizer=sizer, shared=shared, version_of=version_of
+            ),
+            make_disposer=functools.partial(Disposer, breaker=breaker, on_removal=on_removal),
         )
-        self._bulk = BulkLookups(self._lookups, self._store, self._flights, self._section, self._clock)
-        self._hit_counts: tuple[Callable[[], int], ...] = ()
-        self._install_hit_path(self._clock.source, self._lookups.uses.note)
-
-    def _install_hit_path(self, clock: Callable[[], float], use: Callable[[LiveCopy], bool]) -> None:
-        """Make a hit path; the hits of earlier ones stay counted."""
-        # Bound to the cache, not to its lookups: a caller in a forked child may still hold the hit path of the parent.
-        get, get_or_load = MethodType(_GET, self), MethodType(_GET_OR_LOAD, self)
-        path = hit_path.build(self._store.live, clock, use=use, get_slowly=get, load_slowly=get_or_load)
-        path.present_as(get, get_or_load)
-        self._hit_counts = (*self._hit_counts, path.hits)
-        self._hit_path = path
+        self._hit_path = self._parts.make_hit_path()
+        self._hit_path.present_as(_GET, _GET_OR_LOAD)
+        self._take_parts()
         self._shadow_methods()
+        _caches[id(self)] = self
+        after_fork_in_child(self._take_parts)
+
+    def _take_parts(self) -> None:
+        """Take over the present parts: those of a new cache, or of a forked child, where they are built again."""
+        parts = self._parts
+        self._store = parts.store
+        self._flights = parts.flights
+        self._preparer = parts.preparer
+        self._disposer = parts.disposer
+        self._counts = parts.counts
+        self._upkeep = parts.upkeep
+        self._section = parts.section
+        self._lookups = parts.lookups
+        self._bulk = parts.bulk
 
     def _shadow_methods(self) -> None:
         """Shadow the methods with the hit path, unless a subclass or a patch has replaced them."""
@@ -502,6 +472,17 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         self._requested = dataclasses.replace(requested)  # an object of its own: a request is known by its identity
         self.apply_budget(budget)
 
+    def change_ttl(self, ttl: float | str | timedelta) -> None:
+        """Set the idle seconds after which an entry leaves, also for the residents; 0 = never.
+
+        Expired entries leave with the next calls. `CacheConfig.ttl` stays as it is.
+
+        Raises:
+            ConfigError: it cannot be read; the old TTL stays.
+
+        """
+        self._section.run_or_defer(self._store.change_ttl, parse_seconds(ttl, "ttl"))
+
     def apply_budget(self, nbytes: int) -> None:
         """Put a number of bytes in force while `requested` stays as it is; for `MemoryPressure`, not for operators."""
         if self._section.run_or_defer(self._resize, nbytes):
@@ -513,6 +494,21 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
     def max_bytes(self) -> int:
         """The byte limit now in force, in bytes; 0 = unbounded."""
         return self._store.budget
+
+    @property
+    def ttl(self) -> float:
+        """The idle seconds after which an entry leaves, from the start or the last `change_ttl`; 0 = never."""
+        return self._store.ttl
+
+    @property
+    def changed_settings(self) -> dict[str, str]:
+        """The settings that differ from `config` since `resize` or `change_ttl`, with their texts."""
+        changed = {}
+        if self._requested != self.config.max_bytes:
+            changed["max_bytes"] = str(self._requested)
+        if self.ttl != self.config.ttl:
+            changed["ttl"] = f"{self.ttl:g}"
+        return changed
 
     @property
     def requested(self) -> ByteLimit:
@@ -532,11 +528,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         """
         if watcher is not None and self._lookups.watching.watcher is not None:
             raise RuntimeError(f"the cache {self.config.name!r} is being watched already")
-        self._lookups.watching.watcher = watcher
-        if watcher is None:
-            self._install_hit_path(self._clock.source, self._lookups.uses.note)
-        else:
-            self._install_hit_path(_never_fresh, self._lookups.uses.note_watched)
+        self._parts.watch(watcher)
 
     def stats(self) -> CacheStats:
         """One consistent snapshot; the contract is in `dagcache.stats`."""
@@ -646,34 +638,15 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             self._counts,
             self._preparer,
             self._disposer,
-            self._unlocked_hits(),
+            self._parts.unlocked_hits(),
+            len(self.changed_settings),
             self._clock(),
         )
-
-    def _repair(self) -> None:
-        self._store.repair(self._clock.latest)  # a clock that fails is one of the things that tear a change
-
-    def _repaired(self) -> None:
-        message = "a change to the cache %r was interrupted: its totals were recomputed"
-        report("repair", message, self.config.name, level=logging.WARNING)
 
     def _current(self) -> Iterator[Entry]:
         """The entries without those that have expired and are not removed yet."""
         now = self._clock()
         return (entry for entry in list(self._store.entries.values()) if not self._store.expired(entry, now))
-
-    # ---- inside ----
-
-    def _unlocked_hits(self) -> int:
-        """The number of lookups served without the lock."""
-        return sum(count() for count in self._hit_counts)
-
-    def _after_fork_in_child(self) -> None:
-        orphan = self._store
-        _ORPHANS.extend((orphan, self._disposer))
-        orphan.live.clear()  # for holders of the old hit path; the entries keep the copies
-        self._build(orphan.budget)
-        self._store.closed = orphan.closed
 
 
 class _Items(ItemsView[K, V]):
@@ -693,11 +666,6 @@ class _Values(ValuesView[V]):
         return (value for _, value in self._mapping.items())
 
 
-def _never_fresh() -> float:
-    """Stand for a clock by which no hit is fresh: each is noted."""
-    return math.inf
-
-
 def _config_of(config: CacheConfig | None, freezer: object, **settings: Any) -> CacheConfig:
     if not (config is None or isinstance(config, CacheConfig)):
         raise TypeError(f"config = {config!r} is not a CacheConfig; a byte limit is max_bytes={config!r}")
@@ -710,5 +678,5 @@ def _config_of(config: CacheConfig | None, freezer: object, **settings: Any) -> 
 
 _GET: Final[Any] = DagCache.get
 _GET_OR_LOAD: Final[Any] = DagCache.get_or_load
-_HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
+_HAS_GIL: Final[bool] = has_global_lock()
 _caches: weakref.WeakValueDictionary[int, DagCache[Any, Any]] = weakref.WeakValueDictionary()

@@ -62,6 +62,7 @@ def build_stats(
     preparer: Preparer,
     disposer: Disposer,
     unlocked_hits: int,
+    changed_settings: int,
     now: float,
 ) -> CacheStats:
     """The snapshot, as of `now`."""
@@ -92,6 +93,7 @@ def build_stats(
         thaw_seconds=counts.thaw_seconds.snapshot(),
         entry_bytes=store.ledger.entry_bytes(),
         max_bytes=store.budget,
+        changed_settings=changed_settings,
         live_bytes=store.ledger.live_bytes,
         frozen_bytes=store.ledger.frozen_bytes,
         overhead_bytes=store.ledger.overhead_bytes + store.ledger.absence_bytes,

@@ -119,6 +119,10 @@ class Disposer:
         self._here.is_disposing = False  # an interrupt came before `_dispose` reset it
         return False
 
+    def mute(self) -> None:
+        """Call the listener no more."""
+        self._on_removal = None
+
     def fit(self, budget: int) -> None:
         """Follow a new budget, in bytes; 0 = unbounded. The surplus goes with the next call."""
         if self._room is not None:

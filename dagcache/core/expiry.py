@@ -54,6 +54,14 @@ class Deadlines:
         entry.idle_limit = self._shortened(self._ttl)
         entry.expires = now + self._shortened(self._max_age)
 
+    def change_ttl(self, ttl: float, residents: Iterable[Entry]) -> None:
+        """Set another TTL, also for these entries, which are all residents."""
+        self._ttl = ttl or inf
+        residents = list(residents)
+        for entry in residents:
+            entry.idle_limit = self._shortened(self._ttl)
+        self.rebuild(residents)
+
     def schedule(self, entry: Entry) -> None:
         """Schedule a check of an entry for the time at which it expires without another use."""
         if self._is_limited:

@@ -21,7 +21,7 @@ from dagcache.freezing.pickle_freezer import Freezer, Frozen
 from dagcache.log_limits import report
 from dagcache.reclaim.reference_counts import own_references
 from dagcache.sizing.estimate import LearnedSizer, Sized
-from dagcache.sizing.walk import weigh
+from dagcache.sizing.walk import Weight, weigh
 
 _log = logging.getLogger("dagcache")
 
@@ -30,7 +30,7 @@ VersionOf = Callable[[Any], "tuple[Hashable, float] | None"]
 
 _MOST_BYTES = 2**60  # a greater weight is an error; products of it would overflow
 _MOST_UNTHAWED = 10_000  # keys that are remembered after a failed thaw; the oldest are forgotten
-_MOST_LOGGED = 100  # classes without a frozen form that are logged as INFO; further ones as DEBUG
+_MOST_LOGGED = 100  # causes without a frozen form that are logged as INFO; further ones as DEBUG
 _ESTIMATED_AGAIN = 0.125  # of the thaws with an earlier estimate; an estimate takes a tenth of a small DAG's thaw
 _SAMPLE = 2048  # objects of one class (tasks, say) that a walk follows where a value has more
 _USUAL_KEY = 160  # bytes: a number, a UUID, its text, a pair of ids
@@ -59,12 +59,12 @@ class Preparer:
         sample = functools.partial(self._walk, most_alike=_SAMPLE)
         self._learned = LearnedSizer(walk=self._walk, sample=sample)
         self._learned_of_thawed = LearnedSizer(walk=self._walk, sample=sample)
-        self._reweighing = Reweighing(self._weigh_again)
+        self._reweighing = Reweighing(functools.partial(_weigh_again, sizer, self._walk))
         self._random = random.Random(1).random  # in a sweep every eighth thaw may be of the same entry
         self._lock = Lock()
         self._unfrozen = 0
         self._unthawed: dict[int, None] = {}  # by hash: a key may be heavy
-        self._logged: set[str] = set()
+        self._logged: set[tuple[str, str]] = set()
 
     @property
     def unfrozen(self) -> int:
@@ -141,12 +141,6 @@ class Preparer:
             report("weight in use", message, copy.entry.key, error=error)
             return None
 
-    def _weigh_again(self, value: object, known: int) -> int:
-        if self._sizer is not None:
-            return _whole_bytes(self._sizer(value))
-        weight = self._walk(value)
-        return weight.nbytes if weight.complete else max(weight.nbytes, known)
-
     def _features_of(self, data: bytes) -> tuple[float, ...]:
         """The features of frozen bytes; their length alone if the freezer gives none."""
         features = getattr(self._freezer, "features", None)
@@ -184,17 +178,17 @@ class Preparer:
         self._unfrozen += 1
 
     def _log_unfreezable(self, key: Hashable, value: object, error: FreezeError) -> None:
-        """One INFO line for each class. Without the error's text: it may show content of the value."""
+        """One INFO line for each class and kind of error, without the error's text: it may show the value's content."""
         kind = error.kind or type(value)
         name, cause = f"{kind.__module__}.{kind.__qualname__}", type(error.__cause__ or error).__name__
-        level = logging.INFO if self._lock.run(self._mark_logged, name) else logging.DEBUG
+        level = logging.INFO if self._lock.run(self._mark_logged, (name, cause)) else logging.DEBUG
         _log.log(level, "%r has no frozen form because of a %s (%s): such values are kept live only", key, name, cause)
 
-    def _mark_logged(self, name: str) -> bool:
-        """Mark a class as logged; False if it was, or if too many are."""
-        if name in self._logged or len(self._logged) >= _MOST_LOGGED:
+    def _mark_logged(self, cause: tuple[str, str]) -> bool:
+        """Mark a cause as logged; False if it was, or if too many are."""
+        if cause in self._logged or len(self._logged) >= _MOST_LOGGED:
             return False
-        self._logged.add(name)
+        self._logged.add(cause)
         return True
 
     def _weigh(
@@ -242,6 +236,13 @@ class Preparer:
         except Exception as error:
             report("version", "version_of failed on %r: it counts as no version", key, error=error)
             return None
+
+
+def _weigh_again(sizer: Sizer | None, walk: Callable[[object], Weight], value: object, known: int) -> int:
+    if sizer is not None:
+        return _whole_bytes(sizer(value))
+    weight = walk(value)
+    return weight.nbytes if weight.complete else max(weight.nbytes, known)
 
 
 def _key_bytes(key: Hashable) -> int:

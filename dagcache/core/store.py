@@ -101,9 +101,10 @@ class Store:
         self.closed = False
         """Whether no value is admitted any more."""
         self._deadlines = Deadlines(ttl, max_age, jitter) if enforce else Deadlines(0.0)
-        # Shorter than the TTL: an entry in use must not expire because its uses go unnoted.
-        shortest = (1 - jitter) * ttl if enforce else 0.0
-        self._unnoted_seconds = min(FRESH_SECONDS, FRESH_SHARE * shortest) if shortest else FRESH_SECONDS
+        self.ttl = ttl
+        """The present idle limit in seconds; 0 = none. An observing cache does not heed it."""
+        self._jitter = jitter
+        self._unnoted_seconds = self._unnoted(ttl if enforce else 0.0)
         self._version_index = VersionIndex()
         self._ghosts = Ghosts()
         self._live_policy = Policy()
@@ -112,6 +113,13 @@ class Store:
         self._thaw_costs = CostModel()
         self._released = Released()
         self._policy_clock = PolicyClock()
+
+    def change_ttl(self, ttl: float) -> None:
+        """Set another TTL in seconds, for residents and newcomers; 0 = never. No effect without enforcement."""
+        self.ttl = ttl
+        if self.enforce:
+            self._unnoted_seconds = self._unnoted(ttl)
+            self._deadlines.change_ttl(ttl, self.entries.values())
 
     # ---- looking ----
 
@@ -355,6 +363,11 @@ class Store:
         self._version_index.check_invariants(entries)
 
     # ---- inside ----
+
+    def _unnoted(self, ttl: float) -> float:
+        """Seconds for which hits are not noted. Shorter than the TTL: else an entry in use would expire."""
+        shortest = (1 - self._jitter) * ttl
+        return min(FRESH_SECONDS, FRESH_SHARE * shortest) if shortest else FRESH_SECONDS
 
     def _note_use(self, entry: Entry, now: float) -> None:
         entry.used = now

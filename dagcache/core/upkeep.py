@@ -68,8 +68,7 @@ class Upkeep:
         allowance = Allowance(VIEW_SECONDS, self.timer)
         self._expire_within(allowance)
         if self._disposer.is_awaited:
-            self._dispose_within(allowance)
-            self._settle()
+            self._dispose_within(allowance)  # due bytes become held bytes: both count, so no resident has to leave
 
     def expire_all(self) -> int:
         """Remove every idle entry; the number of them. Nothing within a change by this thread."""

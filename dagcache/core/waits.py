@@ -115,7 +115,7 @@ class Waits:
         mine = self._by_thread.get(ident, [])
         with suppress(ValueError):
             mine.remove(weakref.ref(flight))
-        if not mine:
+        if all(reference() is None for reference in mine):
             self._by_thread.pop(ident, None)
 
     def _judge(self, flight: Flight, caller: Caller, blocks: bool) -> Wait:

@@ -82,11 +82,12 @@ _AIRFLOWS = {
     "509b94a1042d": "3.1",
     "1d6611b6ab7c": "3.2",
     "d2f4e1b3c5a7": "3.3",
+    "9cffe90fa0c0": "3.4",
 }
 
 
 class MetadataDatabase:
-    """A database of Airflow 3.1 - 3.3. Thread-safe.
+    """A database of Airflow 3.1 - 3.4. Thread-safe.
 
     Args:
         url_or_engine: a URL of SQLAlchemy, ``"postgresql+psycopg2://user:password@host/airflow"``; or an engine, which
@@ -199,7 +200,7 @@ class MetadataDatabase:
         if missing:
             old = "serialized_dag" in found and "dag_version" not in found
             raise LoadError(
-                f"{self.name}: expected the metadata database of Airflow 3.1 - 3.3, with {', '.join(missing)};"
+                f"{self.name}: expected the metadata database of Airflow 3.1 - 3.4, with {', '.join(missing)};"
                 f" found {'an Airflow 2 database' if old else _some(found)}"
             )
         if ALEMBIC_VERSION.name not in found:

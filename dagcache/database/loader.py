@@ -41,7 +41,7 @@ class VersionRow:
 
 @final
 class SerializedDagLoader:
-    """A reader of serialised DAGs of Airflow 3.1 - 3.3 in SQLite, PostgreSQL or MySQL. Thread-safe; a context manager.
+    """A reader of serialised DAGs of Airflow 3.1 - 3.4 in SQLite, PostgreSQL or MySQL. Thread-safe; a context manager.
 
     Database errors pass as SQLAlchemy raises them, so that a caller's retries work.
 

@@ -57,13 +57,20 @@ class _Statements:
 
 
 def scheduler_bag(entries: int | None = None) -> Any:
-    """A bag as `SchedulerJobRunner` builds it, on Airflow 3.1 - 3.3; ``entries`` replaces Airflow's bound."""
+    """A bag as `SchedulerJobRunner` builds it, on Airflow 3.1 - 3.4; ``entries`` replaces Airflow's bound."""
     module: Any = importlib.import_module(_RUNNER)
 
     if not hasattr(module, "CachedDBDagBag"):
         return module.DBDagBag(load_op_links=False)
-    size = entries or module.SCHEDULER_DAG_CACHE_SIZE
+    size = entries or getattr(module, "SCHEDULER_DAG_CACHE_SIZE", None) or _setting_of_airflow()
     return module.CachedDBDagBag(load_op_links=False, cache_size=size, cache_ttl=0, stats_prefix="scheduler.dag_bag")
+
+
+def _setting_of_airflow() -> int:
+    """The bound of Airflow's own bag by ``[scheduler] dag_cache_size``, since Airflow 3.4."""
+    from airflow.configuration import conf
+
+    return int(conf.getint("scheduler", "dag_cache_size"))
 
 
 def look_up(bag: Any, version: Any, session: Any) -> Any:

@@ -51,7 +51,7 @@ def emptied(
     return empty, fillings
 
 
-def _empty(kind: type) -> object:
+def _empty(kind: Any) -> object:
     # Not `copyreg.__newobj__`: the pickler compares its class with that of the stand-in.
     return kind.__new__(kind)
 

@@ -84,7 +84,8 @@ class Pickling:
         except RecursionError:
             if self.hubs is None:
                 raise
-        return self._pickled(value, stand_ins, [part for part in self.hubs(value) if id(part) not in self.shared])
+        hubs = {id(part): part for part in self.hubs(value) if part is not value and id(part) not in self.shared}
+        return self._pickled(value, stand_ins, hubs.values())
 
     def _pickled(self, value: object, stand_ins: list[StandIn], hubs: Iterable[object] = ()) -> Pickled:
         looked_at = {} if self.sets is None else {id(part): part for part in self.sets(value)}
@@ -288,11 +289,13 @@ def _holds(value: object, wanted: dict[int, object]) -> bool:
 
 def _reaches(value: object, wanted: AbstractSet[int], entered: Callable[[type], bool]) -> bool:
     seen: dict[int, object] = {}
+    missing = set(wanted)
     frontier = [value]
     while frontier:
         level = {id(item): item for item in frontier}
         seen.update(level)
-        if wanted <= seen.keys():
+        missing.difference_update(level)
+        if not missing:
             return True
         referents = gc.get_referents(*level.values())
         frontier = [item for item in referents if entered(type(item)) and id(item) not in seen]

@@ -31,8 +31,11 @@ _MOMENTS = (dt.date, dt.time, dt.timedelta, dt.tzinfo)
 
 
 def _interned(state: dict[Any, Any]) -> dict[Any, Any]:
-    """The same dict, with the process's own objects for the names."""
-    return {sys.intern(name) if type(name) is str else name: value for name, value in state.items()}
+    """The same dict, with the process's own objects for the names; unchanged if a name is not a plain string."""
+    try:
+        return dict(zip(map(sys.intern, state), state.values(), strict=True))
+    except TypeError:
+        return state
 
 
 INTERNED: Callable[[dict[Any, Any]], dict[Any, Any]] = _interned

@@ -1,4 +1,6 @@
-"""The protocol of a usage socket: one line of JSON, ``{"top": 20, "by": "bytes"}``, and one JSON object in return.
+"""The protocol of a usage socket: one line of JSON, and one JSON object in return.
+
+``{"top": 20, "by": "bytes"}`` asks for a usage report. ``{"set": {"max_bytes": "256MiB"}}`` changes settings.
 
 Both sides are bounded in bytes and in time, and check what they receive: root may ask processes of other users.
 """
@@ -9,6 +11,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from dagcache.inspection.usage import ORDERS
@@ -29,7 +32,9 @@ _DAG = {
     "thaw_seconds": (int, float),
     "newer_versions": int,
 }
-_MOST_REQUEST = 256
+_CHANGED = {"component": str, "pid": int, "settings": dict, "error": str}
+_MOST_NUMBER = 2**63
+_MOST_REQUEST = 1024
 _MOST_ANSWER = 8 * 1024 * 1024
 
 
@@ -38,8 +43,30 @@ def send_request(connection: socket.socket, top: int, by: str) -> None:
     connection.sendall(json.dumps({"top": top, "by": by}).encode() + b"\n")
 
 
-def read_request(connection: socket.socket, end: float) -> tuple[int, str]:
-    """The number of entries that a client asks for, from 1 to `MOST`, and the order; ``end`` is in monotonic seconds.
+def send_change(connection: socket.socket, settings: Mapping[str, str]) -> None:
+    """Ask for other values of settings."""
+    connection.sendall(json.dumps({"set": dict(settings)}).encode() + b"\n")
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRequest:
+    """A request for a usage report."""
+
+    top: int
+    """From 1 to `MOST`."""
+    by: str
+    """One of `dagcache.inspection.usage.ORDERS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRequest:
+    """A request for other settings."""
+
+    settings: dict[str, str]
+
+
+def read_request(connection: socket.socket, end: float) -> UsageRequest | ChangeRequest:
+    """The request of a client; ``end`` is in monotonic seconds.
 
     Raises:
         OSError: the client has left, or the time is over.
@@ -50,13 +77,18 @@ def read_request(connection: socket.socket, end: float) -> tuple[int, str]:
     while b"\n" not in line and len(line) < _MOST_REQUEST and (more := _receive(connection, _MOST_REQUEST, end)):
         line += more
     request = json.loads(line)
-    top = request.get("top") if isinstance(request, dict) else None
+    if not isinstance(request, dict):
+        raise ValueError("no request")
+    wanted = request.get("set")
+    if isinstance(wanted, dict) and all(isinstance(text, str) for text in wanted.values()):
+        return ChangeRequest(wanted)
+    top = request.get("top")
     if not isinstance(top, int):
         raise ValueError("no number of entries")
     by = request.get("by", ORDERS[0])
     if by not in ORDERS:
         raise ValueError("no such order")
-    return max(1, min(top, MOST)), by
+    return UsageRequest(max(1, min(top, MOST)), by)
 
 
 def send_answer(connection: socket.socket, report: Mapping[str, Any], end: float) -> None:
@@ -79,16 +111,34 @@ def read_answer(connection: socket.socket, end: float) -> dict[str, Any]:
         ValueError: the answer is not a usage report.
 
     """
+    answer = _read_object(connection, end)
+    if not _has(answer, _ANSWER) or len(answer["dags"]) > MOST or not all(_has(dag, _DAG) for dag in answer["dags"]):
+        raise ValueError("the answer is not a usage report")
+    return cast("dict[str, Any]", answer)
+
+
+def read_change(connection: socket.socket, end: float) -> dict[str, Any]:
+    """The answer to a change: the settings in force, and an ``error``, empty if they were changed.
+
+    Raises:
+        OSError: the connection fails, or the time is over.
+        ValueError: the answer is another one.
+
+    """
+    answer = _read_object(connection, end)
+    if not _has(answer, _CHANGED):
+        raise ValueError("the answer is not one to a change of settings")
+    return cast("dict[str, Any]", answer)
+
+
+def _read_object(connection: socket.socket, end: float) -> Any:
     received = bytearray()
     while len(received) < _MOST_ANSWER and (chunk := _receive(connection, 65536, end)):
         received += chunk
     try:
-        answer: Any = json.loads(received)
+        return json.loads(received)
     except RecursionError:
-        answer = None
-    if not _has(answer, _ANSWER) or not all(_has(dag, _DAG) for dag in answer["dags"]):
-        raise ValueError("the answer is not a usage report")
-    return cast("dict[str, Any]", answer)
+        return None
 
 
 def _receive(connection: socket.socket, most: int, end: float) -> bytes:
@@ -103,4 +153,11 @@ def _left(end: float) -> float:
 
 
 def _has(value: object, fields: Mapping[str, Any]) -> bool:
-    return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in fields.items())
+    return isinstance(value, dict) and all(_is(value.get(name), kind) for name, kind in fields.items())
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether a value has a type; a number must also be possible: a reader computes with it."""
+    if not isinstance(value, kind):
+        return False
+    return not isinstance(value, (int, float)) or 0 <= value <= _MOST_NUMBER  # NaN is neither

@@ -1,10 +1,11 @@
-"""The usage socket: serves the `usage` of a cache to the user of the process, and to root.
+"""The usage socket: serves the `usage` of a cache to the user of the process, and to root, and changes its settings.
 
 Metrics do not name DAGs: the number of DAGs has no bound, and any user can read a metrics port. A usage socket names
 them to the owner of the process only. One connection is one request and one answer (`dagcache.inspection.protocol`).
 Between requests a thread sleeps, and nothing is prepared or kept.
 
 The sockets are in a directory of mode 0700 (`dagcache.inspection.folders`), as ``<component>-<pid>.sock`` of mode 0600.
+A second cache of one name has ``<component>-<pid>-2.sock``.
 On Linux the kernel also gives the user at the other end.
 """
 
@@ -15,7 +16,6 @@ import logging
 import os
 import re
 import socket
-import struct
 import threading
 import time
 import weakref
@@ -25,14 +25,16 @@ from typing import Any
 from dagcache.core.cache import DagCache
 from dagcache.forks import after_fork_in_child
 from dagcache.inspection import protocol
+from dagcache.inspection.changes import change
 from dagcache.inspection.folders import directory, make_private
+from dagcache.inspection.peers import peer_user
 from dagcache.inspection.usage import usage
 from dagcache.log_limits import report
 
 _log = logging.getLogger("dagcache")
 
-_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _PAUSE_SECONDS = 0.1
+_MOST_NAMES = 100
 _UNAVAILABLE = "per-DAG usage socket for cache %r is unavailable: %s"
 
 
@@ -71,7 +73,7 @@ class AttributionServer:
             folder = directory() if self._folder is None else self._folder
             make_private(folder)
             _remove_stale(folder)
-            listener = _Listener(folder / f"{self._component}-{os.getpid()}.sock")
+            listener = _Listener(_free_name(folder, f"{self._component}-{os.getpid()}"))
         except (OSError, AttributeError) as error:  # AttributeError: a system without Unix sockets or user ids
             _log.warning(_UNAVAILABLE, self._component, error)
             return False
@@ -164,8 +166,11 @@ def _answer(connection: socket.socket, cache: DagCache[Any, Any], end: float) ->
             message = "per-DAG usage of cache %r was refused to another user"
             report("attribution, other user", message, cache.config.name, level=logging.WARNING)
             return
-        top, by = protocol.read_request(connection, end)
-        protocol.send_answer(connection, usage(cache, top, by), end)
+        request = protocol.read_request(connection, end)
+        if isinstance(request, protocol.ChangeRequest):
+            protocol.send_answer(connection, change(cache, request.settings), end)
+        else:
+            protocol.send_answer(connection, usage(cache, request.top, request.by), end)
     except (OSError, ValueError):  # the client left, was too slow, or sent no request
         pass
     except Exception as error:
@@ -174,11 +179,13 @@ def _answer(connection: socket.socket, cache: DagCache[Any, Any], end: float) ->
 
 def _may_ask(connection: socket.socket) -> bool:
     """Whether the client runs as this user or as root. On systems other than Linux, only the file modes decide."""
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return True
-    _, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size))
-    return user in (0, os.geteuid())
+    return peer_user(connection) in (None, 0, os.geteuid())
+
+
+def _free_name(folder: Path, stem: str) -> Path:
+    """``<stem>.sock``, or with a number if a living server has that: of a cache of the same name, or in a container."""
+    names = (folder / f"{stem}{suffix}.sock" for suffix in ("", *(f"-{number}" for number in range(2, _MOST_NAMES))))
+    return next((path for path in names if not os.path.lexists(path)), folder / f"{stem}.sock")
 
 
 def _remove_stale(folder: Path) -> None:

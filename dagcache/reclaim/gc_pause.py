@@ -9,13 +9,13 @@ objects. Then the next block to open lets the collector run first. This needs no
 from __future__ import annotations
 
 import gc
-import sys
 import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
+from dagcache.concurrency.global_lock import has_global_lock
 from dagcache.concurrency.lock import Lock
 from dagcache.forks import after_fork_in_child
 
@@ -30,7 +30,7 @@ Not a round number, so that this threshold can be recognised as ours.
 
 # Objects to create so that the collector notices that a collection is due. Sets, because lists are recycled without its
 # knowledge. Without a global lock each thread counts its objects in batches of 512.
-_NUDGES = 1 if getattr(sys, "_is_gil_enabled", lambda: True)() else 600
+_NUDGES = 1 if has_global_lock() else 600
 
 _Block = weakref.ref["_With"]
 

@@ -17,16 +17,12 @@ import sys
 import weakref
 from typing import Any
 
+from dagcache.concurrency.global_lock import is_free_threaded
 from dagcache.reclaim.attribute_dicts import LAYOUT_IS_KNOWN, lenders_to_outside, lent
 from dagcache.reclaim.weak_references import Parts, weakly_held
 
 # Free-threaded builds split and defer counts, with and without the GIL. Other interpreters have none.
-EXACT_COUNTS = (
-    sys.implementation.name == "cpython"
-    and "t" not in getattr(sys, "abiflags", "")
-    and getattr(sys, "_is_gil_enabled", lambda: True)()
-    and LAYOUT_IS_KNOWN
-)
+EXACT_COUNTS = sys.implementation.name == "cpython" and not is_free_threaded() and LAYOUT_IS_KNOWN
 """Whether ``sys.getrefcount`` counts exactly the references that there are."""
 
 UNREFERENCED = next(map(sys.getrefcount, ([],)))

@@ -165,6 +165,8 @@ class Recording:
     def _note(self, event: LookupEvent) -> None:
         """Queue a lookup; the cache calls this during the lookup."""
         try:
+            if not self._watching.locked():
+                return  # ended with its cache, of which a bound lookup is left
             if len(self._queue) < _MOST_WAITING:
                 self._queue.append((time.monotonic() - self._started, event))
             else:

@@ -33,6 +33,19 @@ MakeDatabase = Callable[[str], str]
 def pytest_configure(config: pytest.Config) -> None:
     """Airflow's own deprecation warnings do not count as errors."""
     config.addinivalue_line("filterwarnings", "default")
+    config.addinivalue_line("markers", "served_rows: bags of this test serve the property of row objects")
+
+
+@pytest.fixture(autouse=True)
+def _rows_are_airflows_own(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No bag of a test serves the property of row objects, unless the test is marked with ``served_rows``.
+
+    The property is the process's: Airflow's own bags, which tests compare with, would get their DAGs from the cache.
+    """
+    if request.node.get_closest_marker("served_rows") is None:
+        from dagcache.airflow import row_property
+
+        monkeypatch.setattr(row_property, "serve", lambda _: False)
 
 
 @pytest.hookimpl(tryfirst=True)

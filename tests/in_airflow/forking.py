@@ -44,7 +44,7 @@ def fork_under_load(forks: int) -> None:
         assert bag.dagcache.get_or_load(versions[0], lambda _: dag) is dag
         # No session: SQLite does not survive the fork of a process with threads that use it.
         assert bag._get_dag(versions[0], None) is dag
-        assert probe.unlocked_hits(bag.dagcache) == 1, "the bag looks into what it inherited, and then takes the lock"
+        assert probe.unlocked_hits(bag.dagcache) == 1, "its lookup takes the hit path"
         bag.dagcache.check_invariants()
 
     def survivor() -> None:

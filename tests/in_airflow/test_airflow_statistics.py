@@ -70,7 +70,7 @@ def test_the_size_is_told_as_by_stock(both: tuple[list[tuple[Any, ...]], list[tu
 def test_lookups_of_the_newest_version_are_neither_hits_nor_misses(
     component: str, monkeypatch: pytest.MonkeyPatch, session: Any
 ) -> None:
-    """Whatever the cache has of it: stock loads each time, and counts nothing but its size."""
+    """In each state of the cache: stock loads each time, and counts nothing but its size."""
     version = write(session, "newest_counted")
     bag = MAKE[component]()
     with counting(monkeypatch) as counted:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from dagcache.airflow import bootstrap, hook
+from dagcache.airflow import bootstrap, fault_endpoint, hook
+from dagcache.airflow.reporting_bag import original
 from dagcache.demo.playground import free_ports
 from tests.in_airflow.conftest import HOME, Clock, MakeDatabase
 from tests.in_airflow.support import (
@@ -250,7 +251,7 @@ def test_an_airflow_of_unknown_shape_is_left_alone(found: Any, said: str, compla
     if found is not None:
         module.DBDagBag = found  # type: ignore[attr-defined]
     bootstrap.install(module)
-    assert getattr(module, "DBDagBag", None) is found
+    assert original(getattr(module, "DBDagBag", None)) is found
     assert [record.levelname for record in complaints] == ["ERROR"]
     assert said in complaints[0].getMessage()
 
@@ -266,7 +267,7 @@ def test_a_table_of_unknown_shape_is_left_alone(
     stock = getattr(site, name)
     monkeypatch.delattr(SerializedDagModel, "latest_item_select_object")
     bootstrap.install(site)
-    assert getattr(site, name) is stock
+    assert original(getattr(site, name)) is stock
     assert "latest_item_select_object" in complaints[0].getMessage()
 
 
@@ -279,8 +280,11 @@ def test_a_cache_that_cannot_be_built_leaves_a_bag_that_is_airflows_own(
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("on purpose")
 
+    exported: list[tuple[str, str]] = []
+    monkeypatch.setattr(fault_endpoint, "export", lambda *fault: exported.append(fault))
     monkeypatch.setattr(component, "DagCache", broken)
     bag = scheduler_bag()
+    assert exported == [("scheduler", "error")]
     version = write(session, "unbuilt")
     assert bag.dagcache is None
     assert bag._get_dag(version, session) is bag._get_dag(version, session)
@@ -313,13 +317,13 @@ def test_a_step_of_ours_that_fails_within_a_load_costs_a_log_line(
 ) -> None:
     """The DAG is served. If its content is unknown, it is not kept."""
     from dagcache.airflow import bag as module
-    from dagcache.airflow import operator_links
+    from dagcache.airflow import operator_links, reading
 
     def broken(*_: Any) -> None:
         raise RuntimeError("on purpose")
 
     owner = {"note": module._Load, "are_as_asked": operator_links}
-    monkeypatch.setattr(owner.get(step, module), step, broken)
+    monkeypatch.setattr(owner.get(step, reading), step, broken)
     version = write(session, f"failing_{step}", text="read")
     assert bag._get_dag(version, session).description == "read"
     assert [record.levelname for record in complaints] == ["WARNING"]

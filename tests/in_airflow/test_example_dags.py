@@ -7,7 +7,7 @@ import gc
 import importlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -136,110 +136,6 @@ def test_graphs_with_shared_parts_are_what_airflow_loads(payloads: dict[str, str
             assert_same_graph(ours, thawed, in_common(fresh, again))
         except AssertionError as difference:
             raise AssertionError(f"{dag_id}: {difference}") from None
-
-
-def schedule(module: str, name: str, *arguments: Any, **named: Any) -> Callable[[], Any]:
-    """A timetable of Airflow's own; skips where this version has none of that name."""
-
-    def make() -> Any:
-        found = getattr(pytest.importorskip(module), name, None)
-        if found is None:
-            pytest.skip(f"there is no {name} here")
-        parts, options = [_made(part) for part in arguments], {key: _made(part) for key, part in named.items()}
-        try:
-            return found(*parts, **options)
-        except TypeError as error:
-            if "unexpected keyword argument" in str(error):
-                pytest.skip(f"{name} takes other arguments here")
-            raise
-
-    return make
-
-
-def _made(part: Any) -> Any:
-    return part() if callable(part) else part
-
-
-BEGIN = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
-SDK = "airflow.sdk"
-OLD = "airflow.timetables"
-ASSET = schedule(SDK, "Asset", "s3://bucket/key", extra={"a": [1, {"b": None}]})
-SCHEDULES: dict[str, Callable[[], Any]] = {
-    "months": schedule("dateutil.relativedelta", "relativedelta", months=1, weekday=0),
-    "a delta": schedule("datetime", "timedelta", days=2),
-    "a delta with an interval": schedule(
-        f"{OLD}.trigger", "DeltaTriggerTimetable", dt.timedelta(1), interval=dt.timedelta(hours=2)
-    ),
-    "events": schedule(f"{OLD}.events", "EventsTimetable", event_dates=[BEGIN, BEGIN + dt.timedelta(1)]),
-    "several crons": schedule(
-        f"{OLD}.trigger", "MultipleCronTriggerTimetable", "1 * * * *", "2 * * * *", timezone="Europe/Paris"
-    ),
-    "a cron with run_immediately": schedule(
-        f"{OLD}.trigger", "CronTriggerTimetable", "@daily", timezone="UTC", run_immediately=dt.timedelta(1)
-    ),
-    "an interval by cron in a zone": schedule(
-        f"{OLD}.interval", "CronDataIntervalTimetable", "@daily", timezone="America/New_York"
-    ),
-    "an interval by delta": schedule(f"{OLD}.interval", "DeltaDataIntervalTimetable", dt.timedelta(3)),
-    "an asset": lambda: [ASSET()],
-    "an asset or a time": schedule(
-        f"{OLD}.assets",
-        "AssetOrTimeSchedule",
-        timetable=schedule(f"{OLD}.trigger", "CronTriggerTimetable", "@daily", timezone="UTC"),
-        assets=lambda: [ASSET()],
-    ),
-    "a chain of mappers": schedule(
-        SDK,
-        "PartitionedAssetTimetable",
-        assets=ASSET,
-        default_partition_mapper=schedule(
-            SDK, "ChainMapper", schedule(SDK, "IdentityMapper"), schedule(SDK, "StartOfQuarterMapper", timezone="UTC")
-        ),
-    ),
-    **{
-        f"a rollup by {window}": schedule(
-            SDK,
-            "PartitionedAssetTimetable",
-            assets=ASSET,
-            default_partition_mapper=schedule(
-                SDK,
-                "RollupMapper",
-                upstream_mapper=schedule(SDK, mapper, timezone="UTC"),
-                window=schedule(SDK, window),
-            ),
-        )
-        for window, mapper in (
-            ("HourWindow", "StartOfHourMapper"),
-            ("QuarterWindow", "StartOfQuarterMapper"),
-            ("YearWindow", "StartOfYearMapper"),
-        )
-    },
-}
-
-
-@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
-def test_schedules_that_no_example_has_are_what_airflow_loads(make: Callable[[], Any], loads: Any) -> None:
-    """Each of Airflow's own timetables, and values of all kinds that its decoder knows."""
-    from airflow.providers.standard.operators.empty import EmptyOperator
-    from airflow.sdk import DAG
-
-    zone = dt.timezone(dt.timedelta(hours=5, minutes=30))
-    values = {
-        "moment": BEGIN.astimezone(zone),
-        "span": dt.timedelta(1),
-        "set": {f"element {number}" for number in range(40)},
-        "tuple": (1, (2.5, None)),
-        "nested": {"a": [{"b": True}]},
-    }
-    with DAG(
-        "odd", schedule=make(), start_date=BEGIN, tags=[f"tag {n}" for n in range(30)], default_args=values
-    ) as dag:
-        for number in range(3):
-            EmptyOperator(task_id=f"task_{number}", executor_config=values, start_date=BEGIN.astimezone(zone))
-    text = json.dumps(serialization().to_dict(dag))
-    fresh, again = loads(text), loads(text)
-    freezer, _ = graphs.freezer()
-    assert_same_graph(fresh, freezer.thaw(freezer.freeze(fresh).data), in_common(fresh, again))
 
 
 def test_graphs_that_nobody_holds_are_taken_apart(payloads: dict[str, str], loads: Any) -> None:

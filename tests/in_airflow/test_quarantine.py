@@ -52,7 +52,7 @@ def test_a_corrupt_version_is_missing_for_a_while_and_then_tried_again(
         assert bag._get_dag(version, session) is None
     assert heard.payloads == 0
     (line,) = complaints
-    assert str(version) in line.getMessage()
+    assert f"DAG version {version} of DAG corrupt cannot be read" in line.getMessage()
     assert write(session, "corrupt", text="mended") == version
     session.expunge_all()
     clock.now += 60
@@ -95,9 +95,10 @@ def test_a_scheduler_goes_on_with_the_other_dags(backend: str, make_database: Ma
         ((state,),) = observer.ask(f"SELECT state FROM dag_run WHERE dag_id = '{dag_id}' AND run_id = 'asked_for'")
         return str(state)
 
-    with Airflow(env, "scheduler", "--skip-serve-logs") as scheduler:
-        scheduler.wait_for_end()
-    assert "invalid or missing serialized DAG data" in scheduler.log
+    if int(version("apache-airflow-core").split(".")[1]) < 4:
+        with Airflow(env, "scheduler", "--skip-serve-logs") as scheduler:
+            scheduler.wait_for_end()
+        assert "invalid or missing serialized DAG data" in scheduler.log
     with Airflow(env | {"AIRFLOW__DAGCACHE__QUARANTINE": "5m"}, "scheduler", "--skip-serve-logs") as scheduler:
         scheduler.wait_for("the healthy DAG's run ends", lambda: state_of("linear_004") == "success")
         assert scheduler.stop(), "the scheduler did not end when it was asked to"

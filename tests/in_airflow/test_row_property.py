@@ -12,14 +12,21 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import make_transient
 
 from dagcache.airflow import row_property, row_reader
+from dagcache.core.loaded import Fetched
+from dagcache.errors import FreezeError, RecursiveLoadError
+from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.stats import CacheStats
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.parts import mutable_parts, shared_parts
 from tests.in_airflow.support import install_anew, scheduler_bag, spoil, use_site, write
 from tests.in_airflow.test_private_copies import assert_is_stocks, write_dag
+from tests.support import probe
+
+pytestmark = pytest.mark.served_rows
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -116,7 +123,7 @@ def test_a_version_that_was_loaded_for_a_reader_becomes_superseded_by_a_newer_on
     """Its number comes with it: the policy evicts old versions first."""
     first = write(session, "numbered")
     _ = rows("numbered").dag
-    entry = bag.dagcache._store.entries[first]
+    entry = probe.entries(bag.dagcache)[first]
     assert (entry.family, entry.order) == ("numbered", 1)
 
 
@@ -354,7 +361,7 @@ def test_an_unreadable_row_raises_airflows_own_error(
     spoil(session, version, kind)
     plain = vars(type(rows("unreadable")))["dag"].stock.fget
     for _ in range(2):
-        with pytest.raises(Exception) as own:  # noqa: PT011 - whichever it is
+        with pytest.raises(Exception) as own:  # noqa: PT011 - of any class
             plain(rows("unreadable"))
         with pytest.raises(type(own.value)) as ours:
             _ = rows("unreadable").dag
@@ -384,6 +391,61 @@ def test_a_fault_of_the_reader_is_one_log_line_and_airflows_load(
     assert all("Airflow's own load serves it" in record.getMessage() for record in complaints)
 
 
+@pytest.mark.parametrize(
+    "answer", [RecursiveLoadError("another task of this thread loads it"), Fetched("a DAG", "of another content")]
+)
+def test_a_read_that_the_cache_cannot_answer_is_airflows_load(
+    bag: Any,
+    session: Any,
+    rows: Callable[..., Any],
+    complaints: list[logging.LogRecord],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Any,
+) -> None:
+    """Two greenlets of one thread, and an entry that was replaced meanwhile."""
+    write(session, "unanswered")
+
+    def fetch(*_: Any, **__: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(bag.dagcache, "fetch", fetch)
+    assert rows("unanswered").dag.dag_id == "unanswered"
+    assert complaints == []
+
+
+def test_a_version_is_kept_also_if_its_number_cannot_be_asked_for(
+    bag: Any, session: Any, rows: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's own property asks no database, so no error of the database may reach the reader."""
+    version = write(session, "unnumbered")
+    row = rows("unnumbered")
+
+    def gone() -> None:
+        raise OperationalError("SELECT", None, Exception("gone"))
+
+    monkeypatch.setattr(session, "connection", gone)
+    assert row.dag.dag_id == "unnumbered"
+    assert probe.entries(bag.dagcache)[version].family is None
+
+
+def test_airflows_own_load_by_a_bag_takes_airflows_own_property(
+    bag: Any, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the cache fails, the load that stands for it must not ask the cache again."""
+    version = write(session, "by_itself")
+    session.expunge_all()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(bag.dagcache, "get_or_load", fail)
+    monkeypatch.setattr(bag.dagcache, "fetch", fail)
+    monkeypatch.setattr(row_reader.RowReader, "dag_of", fail)
+    assert bag._get_dag(version, session).dag_id == "by_itself"
+
+
 @pytest.mark.parametrize("settings", [{"mode": "off"}, {"frozen": "False"}])
 def test_without_a_cache_or_its_frozen_copies_the_property_is_airflows(
     session: Any, rows: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
@@ -406,15 +468,13 @@ def test_a_version_that_has_no_frozen_form_is_loaded_without_the_cache_from_then
     bag: Any, session: Any, rows: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Freezing it in vain at each read would cost more than it saves."""
-    from dagcache.errors import FreezeError
-
     attempts: list[object] = []
 
     def fail(value: object) -> None:
         attempts.append(value)
         raise FreezeError("not this one", type(value))
 
-    monkeypatch.setattr(bag.dagcache._preparer, "_freezer", type("Fails", (), {"freeze": staticmethod(fail)}))
+    monkeypatch.setattr(PickleFreezer, "freeze", lambda _, value: fail(value))
     version = write(session, "unfreezable")
     for _ in range(3):
         assert rows("unfreezable").dag.dag_id == "unfreezable"

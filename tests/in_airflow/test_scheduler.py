@@ -12,7 +12,7 @@ import pytest
 
 from dagcache.metrics.scrape import Scrape
 from tests.in_airflow.conftest import BACKENDS, MakeDatabase
-from tests.in_airflow.support import Airflow, answers, scrapes, variables
+from tests.in_airflow.support import MAP_INDEX, Airflow, answers, scrapes, variables
 from tests.support.children import listening_ports
 
 INSTANT = "tests.in_airflow.instant.InstantExecutor"
@@ -64,7 +64,7 @@ class Observer:
     def states(self) -> States:
         """As they are now."""
         runs = self.ask("SELECT dag_id, state FROM dag_run")
-        tasks = self.ask("SELECT dag_id, task_id, map_index, state FROM task_instance")
+        tasks = self.ask(f"SELECT dag_id, task_id, {MAP_INDEX}, state FROM task_instance")
         return States(dict(map(tuple, runs)), {(dag, task, index): state for dag, task, index, state in tasks})
 
     def is_done(self, dags: int) -> bool:

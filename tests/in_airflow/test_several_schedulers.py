@@ -21,7 +21,7 @@ from dagcache.demo.playground import free_ports
 from dagcache.metrics.scrape import Scrape
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.rewriting import IN_PLACE, Writing, read_book
-from tests.in_airflow.support import Airflow, answers, fetch, scrapes, variables
+from tests.in_airflow.support import MAP_INDEX, Airflow, answers, fetch, scrapes, variables
 from tests.in_airflow.test_scheduler import SMALL, Observer
 from tests.in_airflow.witness import HOLD, JOB, TABLE, Lookup, looks_up, read_diaries, revision_of
 from tests.support.paths import ROOT
@@ -168,7 +168,7 @@ class Schedulers:
         self.trigger()
         job = int((victim.home / JOB).read_text())
         held = f"""
-            SELECT dag_id, run_id, task_id, map_index FROM task_instance
+            SELECT dag_id, run_id, task_id, {MAP_INDEX} FROM task_instance
             WHERE state = 'queued' AND queued_by_job_id = {job}
         """
         self._wait(
@@ -222,7 +222,7 @@ class Schedulers:
 def ends(observer: Observer) -> Ends:
     """As they are now."""
     runs = observer.ask("SELECT dag_id, run_id, state FROM dag_run")
-    tasks = observer.ask("SELECT dag_id, run_id, task_id, map_index, state FROM task_instance")
+    tasks = observer.ask(f"SELECT dag_id, run_id, task_id, {MAP_INDEX}, state FROM task_instance")
     return Ends({(dag, run): state for dag, run, state in runs}, {tuple(key): state for *key, state in tasks})
 
 

@@ -7,7 +7,7 @@ import gc
 import json
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pkgutil import iter_modules
 from types import SimpleNamespace
@@ -24,11 +24,14 @@ from dagcache.sizing.allocators import NoAccountError, bytes_per_copy
 from dagcache.sizing.walk import weigh
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.parts import mutable_parts, shared_parts
+from tests.in_airflow.stepping import ERROR, steps_of
 from tests.in_airflow.test_example_dags import in_common, serialization
+from tests.in_airflow.test_plugins import stock
 from tests.in_airflow.test_private_copies import write_dag
 from tests.in_airflow.zoo import SHAPES
 from tests.in_airflow.zoo.depth import CHAINS, LEVELS, chain, chain_as_text
-from tests.in_airflow.zoo.shape import MissingShapeError
+from tests.in_airflow.zoo.shape import MissingShapeError, deep_calls
+from tests.support.caches import MIB, make_cache
 from tests.support.lockstep import assert_same_graph
 
 KEPT_LIVE_ONLY = {"connection_as_value": "sqlalchemy.orm.state.InstanceState"}
@@ -110,11 +113,7 @@ _held: list[object] = []
 @pytest.fixture(scope="module", autouse=True)
 def _only_our_objects() -> Iterator[None]:
     """Keep collections fast: they visit only what these tests make."""
-    for name in SHAPES:
-        try:
-            text_of(name)
-        except MissingShapeError:
-            continue
+    assert [name for name in SHAPES if _is_here(name)]  # builds all rows
     gc.collect()
     gc.freeze()
     yield
@@ -144,12 +143,7 @@ def test_every_shape_can_be_built_with_the_release_that_the_zoo_is_written_for()
     """Other releases skip what they do not have. Pods need a package that Airflow does not."""
     if not is_of_this_release():
         pytest.skip("an earlier or later release of Airflow has other parts")
-    missing = set()
-    for name in SHAPES:
-        try:
-            text_of(name)
-        except MissingShapeError:
-            missing.add(name)
+    missing = {name for name in SHAPES if not _is_here(name)}
     assert missing <= NEEDS_KUBERNETES
 
 
@@ -216,16 +210,70 @@ def test_a_thawed_copy_can_be_taken_apart(name: str, freezer: PickleFreezer, no_
 
 def test_exactly_these_shapes_are_kept_live_only(freezer: PickleFreezer) -> None:
     """All others freeze."""
-    refused: dict[str, str] = {}
-    for name in SHAPES:
-        try:
-            freezer.freeze(load_as_the_bag_does(text_of(name)))
-        except MissingShapeError:
-            continue
-        except FreezeError as error:
-            kind = error.kind
-            refused[name] = str(error) if kind is None else f"{kind.__module__}.{kind.__qualname__}"
-    assert refused == KEPT_LIVE_ONLY
+    refused = {name: _refusal(name, freezer) for name in SHAPES if _is_here(name)}
+    assert {name: cause for name, cause in refused.items() if cause} == KEPT_LIVE_ONLY
+
+
+def _refusal(name: str, freezer: PickleFreezer) -> str:
+    """The class that has no frozen form, or the reason; empty if the shape freezes."""
+    try:
+        freezer.freeze(load_as_the_bag_does(text_of(name)))
+    except FreezeError as error:
+        return str(error) if error.kind is None else f"{error.kind.__module__}.{error.kind.__qualname__}"
+    return ""
+
+
+# ---- depth ----
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+def test_groups_freeze_at_each_depth_of_calls_at_which_airflow_loads_them(levels: int, freezer: PickleFreezer) -> None:
+    """At the deepest one, and at the top of the stack."""
+    text = text_of(f"{levels}_nested_groups")
+    low, high = 0, sys.getrecursionlimit()
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _loads_at(middle, text) else (low, middle)
+    assert low > 0, "Airflow does not load them at all: the test shows nothing"
+    for depth in (0, low):
+        data = at_depth(depth, lambda: freezer.freeze(load_as_the_bag_does(text)).data)
+        assert_equals_a_load(at_depth(depth, partial(freezer.thaw, data)), text)
+
+
+def _loads_at(depth: int, text: str) -> bool:
+    try:
+        at_depth(depth, lambda: load_as_the_bag_does(text))
+    except RecursionError:
+        return False
+    return True
+
+
+def at_depth(depth: int, call: Callable[[], Any]) -> Any:
+    """The result of a call so many calls deeper."""
+    return call() if depth == 0 else at_depth(depth - 1, call)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("tasks", CHAINS)
+def test_long_chains_are_what_airflow_loads_and_weigh_what_was_handed_out(
+    tasks: int, freezer: PickleFreezer, shared: frozenset[int]
+) -> None:
+    """Loaded and thawed."""
+    text = chain_as_text(tasks, serialization().to_dict)
+    ours = load_as_the_bag_does(text)
+    assert len(ours.task_dict) == tasks
+    data = freezer.freeze(ours).data
+    assert_equals_a_load(ours, text)
+    assert_equals_a_load(freezer.thaw(data), text)
+    assert_weighs_what_was_handed_out(lambda: freezer.thaw(data), shared)
+
+
+def test_the_rows_of_long_chains_are_what_airflow_writes() -> None:
+    """They are made from that of a short one."""
+    for tasks in (3, 11):
+        with deep_calls():
+            written = json.loads(json.dumps(serialization().to_dict(chain(tasks))))
+        assert json.loads(chain_as_text(tasks, serialization().to_dict)) == written
 
 
 # ---- weights ----
@@ -257,3 +305,72 @@ def assert_weighs_what_was_handed_out(make: Callable[[], object], shared: frozen
     except NoAccountError as error:
         pytest.skip(str(error))
     assert abs(walked - handed_out) < 0.01 * handed_out + SPREAD, f"{walked} walked, {handed_out:.0f} handed out"
+
+
+def test_all_shapes_together_are_accounted_with_what_they_weigh(freezer: PickleFreezer) -> None:
+    """In one cache, which estimates some weights, as time allows: within a tenth, over shapes that differ much."""
+    shared = graphs.freezer()[1]
+    cache, _ = make_cache(max_bytes=64 * MIB, ttl=0, freezer=freezer, shared=shared, sizer=None)
+    names = [*filter(_is_here, SHAPES)]
+    for name in names * 2:
+        cache.get_or_load(name, lambda name: load_as_the_bag_does(text_of(name)))
+        cache.check_invariants()
+    ids = frozenset(map(id, shared))
+    walked = sum(weigh(cache.get(name), shared=ids).nbytes for name in names)
+    stats = cache.stats()
+    assert stats.live_entries == len(names)
+    assert abs(stats.live_bytes - walked) < 0.1 * walked, f"{stats.live_bytes} accounted, {walked} walked"
+    cache.clear()
+
+
+def _is_here(name: str) -> bool:
+    try:
+        text_of(name)
+    except MissingShapeError:
+        return False
+    return True
+
+
+# ---- runs ----
+
+
+@pytest.fixture(scope="module")
+def engine(make_database: MakeDatabase) -> Iterator[Any]:
+    """Of a database of this module's own: runs do not depend on the backend."""
+    from sqlalchemy import create_engine
+
+    made = create_engine(make_database("sqlite"))
+    yield made
+    made.dispose()
+
+
+def written(name: str, session: Any) -> Any:
+    """The version of a shape in the database; skips if an older Airflow cannot write it."""
+    with deep_calls():  # Airflow writes no row of 280 nested groups without
+        try:
+            return write_dag(SHAPES[name].dag(), session)
+        except TypeError as error:
+            if is_of_this_release():
+                raise
+            session.rollback()
+            pytest.skip(f"{name}: {error}")
+
+
+@pytest.mark.usefixtures("airflows_database")
+@pytest.mark.parametrize("name", [shape.name for shape in SHAPES.values() if shape.steps])
+def test_a_run_takes_the_same_steps_with_a_thawed_copy(name: str, bag: Any, session: Any) -> None:
+    """The states of its tasks after each step of a scheduler, and of the run."""
+    text_or_skip(name)
+    shape = SHAPES[name]
+    version = written(name, session)
+    bag._get_dag(version, session)
+    stats = bag.dagcache.stats()
+    assert stats.unfrozen == (name in KEPT_LIVE_ONLY)
+    bag.dagcache.resize(stats.frozen_bytes + stats.overhead_bytes or 1)
+    served = bag._get_dag(version, session)
+    assert bag.dagcache.stats().hits_frozen == 1 - (name in KEPT_LIVE_ONLY)
+    session.expire_all()
+    expected = steps_of(stock(version, session), shape.steps, session)
+    assert len(expected) > 1, "the run makes no step: the test shows nothing"
+    assert expected[-1][0] != ERROR or not is_of_this_release(), expected[-1]
+    assert steps_of(served, shape.steps, session) == expected

@@ -128,7 +128,7 @@ def test_the_session_of_a_given_engine_is_as_it_was_before(url: str, writer: Eng
     engine = sa.create_engine(url, pool_size=1, max_overflow=0)
     variables = "SELECT @@session.time_zone, @@session.sql_mode"
     with engine.connect() as connection:
-        if engine.dialect.is_mariadb:
+        if getattr(engine.dialect, "is_mariadb", False):
             variables += ", @@session.max_statement_time"
         before = connection.exec_driver_sql(variables).one()
     database = MetadataDatabase(engine)

@@ -135,7 +135,7 @@ def test_prometheus_finds_the_endpoint_and_scrapes_it(
         targets.add("scheduler", server.host, server.port or 0)
         (up,) = prometheus.wait_for('up{job="dagcache"} == 1')
         assert up["metric"]["component"] == "scheduler"
-        assert up["metric"]["instance"] == f"localhost:{server.port}"
+        assert up["metric"]["instance"] == f"127.0.0.1:{server.port}"
         (budget,) = prometheus.wait_for("dagcache_max_bytes")
         assert budget["value"][1] == str(MIB)
         assert budget["metric"].keys() == {"__name__", "component", "instance", "job"}

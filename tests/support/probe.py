@@ -146,7 +146,7 @@ def internal_errors(cache: Cache) -> int:
 
 def unlocked_hits(cache: Cache) -> int:
     """The number of lookups served by the hit path."""
-    return cache._unlocked_hits()
+    return cache._parts.unlocked_hits()
 
 
 def is_watched(cache: Cache) -> bool:

@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 from dagcache import forks
-from dagcache.core import cache as cache_module
+from dagcache.core.parts import ORPHANS
 from dagcache.reclaim import gc_pause
 from dagcache.reclaim.gc_pause import gc_paused, gc_relaxed
 from tests.support import probe
@@ -29,13 +29,13 @@ def test_a_childs_caches_start_empty_with_the_budget_in_force() -> None:
     assert (first.max_bytes, second.max_bytes) == (2 * MIB, MIB)
     assert old_get(0) is None
     assert len(entries) == 3
-    assert all(part in cache_module._ORPHANS for part in inherited)
+    assert all(part in ORPHANS for part in inherited)
     fill(first, [0])
     assert first.get_or_load(0, never) == old_get(0) == Weighted(0)
     assert first.stats().lookups == 4
     first.check_invariants()
     for part in inherited:
-        cache_module._ORPHANS.remove(part)
+        ORPHANS.remove(part)
 
 
 def test_a_child_ends_all_pauses_of_the_collector() -> None:

@@ -19,7 +19,7 @@ from dagcache.metrics.definitions import METRICS
 
 RUNBOOKS = "docs/operating.md"
 """The page with the runbooks; the anchor of a section is the name of its alert in lower case. It is a path in the
-source, so its annotation is ``runbook``. ``dagcache monitoring alerts --runbooks URL`` makes a ``runbook_url`` of it."""
+source, so the annotation is ``runbook``. ``dagcache monitoring alerts --runbooks URL`` makes that a URL."""
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -190,14 +190,12 @@ RULES: tuple[Rule, ...] = (
         "increase(dagcache_unfrozen_total[6h]) > 0",
         "0m",
         "{{ $labels.component }}: DAG versions without a frozen form",
-        f"{_PROCESS} has loaded DAG versions that cannot be frozen: each is loaded again after its live copy has"
-        " left.",
+        f"{_PROCESS} has loaded DAG versions that cannot be frozen: each is loaded again after its live copy has left.",
     ),
     Rule(
         "DagcacheEndpointDown",
         "warning",
-        'up{job=~"(.+/)?dagcache"} == 0\n'
-        f"or (up == 0 and ignoring ({_SERIES}) present_over_time(dagcache_info[1d]))",
+        f'up{{job=~"(.+/)?dagcache"}} == 0\nor (up == 0 and ignoring ({_SERIES}) present_over_time(dagcache_info[1d]))',
         "10m",
         "{{ $labels.instance }}: no answer to Prometheus",
         f"The metrics endpoint {_WHERE} has not answered for ten minutes: its process has ended, hangs, or cannot be"
@@ -222,8 +220,7 @@ RULES: tuple[Rule, ...] = (
         f'+ sum {_EACH} (rate(dagcache_misses_total{{component="scheduler"}}[15m])) == 0',
         "30m",
         "{{ $labels.instance }}: the scheduler looks up no DAGs",
-        f"The scheduler {_WHERE} has not looked up any DAG for half an hour: no DAG run is active, or"
-        " it hangs.",
+        f"The scheduler {_WHERE} has not looked up any DAG for half an hour: no DAG run is active, or it hangs.",
     ),
 )
 """The budget first, then memory, then faults."""

@@ -325,7 +325,7 @@ ROWS: tuple[Row, ...] = (
             ),
             Panel(
                 "Running versions",
-                "observe: nothing is evicted. off: a fault. A process that is missing here is not scraped, or has mode = off.",
+                "observe: evicts nothing. off: by a fault. A process that is missing is not scraped, or is off.",
                 "short",
                 (
                     Query(

@@ -174,7 +174,7 @@ def _series(told: dict[str, Any]) -> Outcome:
     secrets = told["secrets_in_metrics"] + told["secrets_in_log"] + told["secrets_in_repr"]
     figure = f"{told['keys']:,} DAGs: {told['series']} series, promtool: {told['promtool']}, {secrets} secrets shown"
     clean = told["promtool"] in ("clean", "not installed")
-    return Outcome(figure, passed=clean and told["series"] <= 100 and not told["ids"] and not secrets)
+    return Outcome(figure, passed=clean and told["series"] <= 110 and not told["ids"] and not secrets)
 
 
 def _reruns(short: bool) -> Outcome:
@@ -210,6 +210,7 @@ BOARD = (
         _tested(
             f"{_IN_AIRFLOW}/test_scheduler.py",
             f"{_IN_AIRFLOW}/test_example_dags.py",
+            f"{_IN_AIRFLOW}/test_zoo.py",
             f"{_IN_AIRFLOW}/test_airflow_statistics.py",
             in_airflow=True,
         ),
@@ -301,7 +302,7 @@ BOARD = (
     ),
     Check(
         "R13",
-        "eight kinds of corrupt row, on SQLite and PostgreSQL",
+        "eight kinds of corrupt row, on SQLite, PostgreSQL and MySQL",
         "Airflow's error, no other entry harmed",
         _tested(
             f"{_IN_AIRFLOW}/test_bad_input.py::test_a_corrupt_row_raises_what_stock_raises_and_harms_no_other",
@@ -310,7 +311,7 @@ BOARD = (
     ),
     Check(
         "R14",
-        "a thousand rewrites in place, a thousand revalidations, on SQLite and PostgreSQL",
+        "a thousand rewrites in place, a thousand revalidations, on SQLite, PostgreSQL and MySQL",
         "stale <= the window; 1 load, 1 weighing",
         _tested(f"{_IN_AIRFLOW}/test_many_updates.py", f"{_IN_AIRFLOW}/test_in_place_updates.py", in_airflow=True),
     ),
@@ -335,7 +336,7 @@ BOARD = (
     Check(
         "R17",
         "series of 10,000 DAGs, with secrets in values and errors",
-        "<= 100 series, clean, 0 secrets",
+        "<= 110 series, clean, 0 secrets",
         _judged("series", _series, (2000,), 10_000),
     ),
     Check("R18", "free-threaded builds", "as with the lock", lambda _: interpreters.free_threaded()),

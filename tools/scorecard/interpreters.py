@@ -16,6 +16,8 @@ from tools.scorecard.processes import ROOT, last_line, run
 from tools.scorecard.reruns import CORE_TESTS
 
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13", "3.14")
+UNSUPPORTED = ("3.15",)
+"""Versions on which the core's tests run, although Airflow cannot be installed there."""
 FREE_THREADED = ("3.13t", "3.14t")
 _LEFT_OUT = (
     "tests/integration/test_memory_flat.py",

@@ -6,16 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dagcache.airflow.provider_info import OPTIONS
 from dagcache.cli.doctor.endpoints import Port, Response
 from dagcache.cli.shared.endpoint import Endpoint
 from dagcache.sizing.limits import format_bytes, is_tiny
 
-Status = Literal["ok", "warning", "failed", "unknown"]
+Status = Literal["ok", "warning", "failed", "unknown", "skipped"]
+"""unknown: the check could not be made. skipped: there is nothing to check."""
 Fact = Mapping[str, Any]
 
 _PYTHONS = ((3, 10), (3, 14))
-_AIRFLOWS = ((3, 1), (3, 3))
+_AIRFLOWS = ((3, 1), (3, 4))
 _BY_COMMAND_LINE = "workers: by [api] workers; the option --workers of a running API server is not visible here"
+COMPONENTS = ("scheduler", "api_server")
+"""The components that an installation of Airflow has, each with a hook of its own."""
+
+_DEFAULTS = {option.name: option.default for option in OPTIONS}
 _MEMORY_FACTS = ("max_bytes", "budget", "workers", "memory_limit", "memory_source", "memory_file")
 _SHARE_OF_MEMORY = 0.9  # a full cache above this share is shrunk at once, for memory pressure
 
@@ -31,7 +37,7 @@ class Check:
     details: tuple[str, ...] = ()
 
 
-def versions(python: tuple[int, ...], packages: Mapping[str, str | None]) -> Check:
+def versions(python: tuple[int, ...], packages: Mapping[str, str | None], *, free_threaded: bool = False) -> Check:
     """The versions of Python and of the required packages; None: not installed."""
     shown = ", ".join(f"{name} {number or 'is not installed'}" for name, number in packages.items())
     message = f"Python {'.'.join(map(str, python))}, {shown}"
@@ -39,6 +45,9 @@ def versions(python: tuple[int, ...], packages: Mapping[str, str | None]) -> Che
         return Check("versions", "warning", message, "use Python 3.10 - 3.14: other versions are not tested")
     if None in packages.values():
         return Check("versions", "failed", message, "install dagcache again with pip, with its dependencies")
+    if free_threaded:
+        remedy = "in Airflow, use the standard build of Python: on this one Airflow's own cache serves"
+        return Check("versions", "warning", f"{message}; a free-threaded build is not supported in Airflow", remedy)
     return Check("versions", "ok", message)
 
 
@@ -54,8 +63,9 @@ def entry_point(targets: Sequence[str]) -> Check:
 
 def no_airflow() -> Check:
     """An environment without Airflow."""
-    remedy = "in an Airflow image, run this with the Python of Airflow; elsewhere no action is needed"
-    return Check("airflow", "warning", "Airflow is not installed in this Python's environment", remedy)
+    remedy = "in an Airflow image, run this with the Python of Airflow; elsewhere use --no-strict"
+    message = "Airflow is not installed in this Python's environment: hook, settings and database were not checked"
+    return Check("airflow", "unknown", message, remedy)
 
 
 def of_airflow(facts: Iterable[Fact], ending: str) -> list[Check]:
@@ -69,11 +79,14 @@ def of_airflow(facts: Iterable[Fact], ending: str) -> list[Check]:
         _airflow(_first(found, "airflow"), ending),
         _settings(_first(found, "settings"), ending),
         *(_hook(fact, loaded) for fact in components),
+        *_without_effect(components),
         *_budgets(components),
         _database(_first(found, "database"), ending),
     ]
-    if not components:
-        checks.insert(2, Check("hook", "unknown", _silence(ending)))
+    if not found.get("components"):
+        reported = {fact.get("component") for fact in components}
+        silent = [name for name in COMPONENTS if name not in reported]
+        checks[2:2] = [Check(f"hook, {name}", "unknown", _silence(ending)) for name in silent]
     return checks
 
 
@@ -99,9 +112,9 @@ def _airflow(fact: Fact | None, ending: str) -> Check:
     message = f"Airflow {version}, home {fact['home']}"
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < _AIRFLOWS[0]:
-        return Check("airflow", "failed", message, "dagcache supports Airflow 3.1 - 3.3: upgrade Airflow")
+        return Check("airflow", "failed", message, "dagcache supports Airflow 3.1 - 3.4: upgrade Airflow")
     if numbers > _AIRFLOWS[1]:
-        return Check("airflow", "warning", message, "only 3.1 - 3.3 are tested: look for a newer dagcache")
+        return Check("airflow", "warning", message, "only 3.1 - 3.4 are tested: look for a newer dagcache")
     return Check("airflow", "ok", message)
 
 
@@ -117,10 +130,16 @@ def _settings(fact: Fact | None, ending: str) -> Check:
     if unknown:
         remedy = f"the settings are {', '.join(row['name'] for row in rows)}"
         return Check("settings", "warning", f"[dagcache] has no {', '.join(unknown)}", remedy, details)
-    changed = sum(row["source"] != "default" for row in rows)
-    return Check(
-        "settings", "ok", f"[dagcache] {changed} of {len(rows)} settings are not at their defaults", "", details
-    )
+    # By value, not by source: `airflow db migrate` and others write all defaults into a new airflow.cfg.
+    changed = [row["name"] for row in rows if not _is_default(row)]
+    which = f": {', '.join(changed)}" if changed else ""
+    message = f"[dagcache] {len(changed)} of {len(rows)} settings are not at their defaults{which}"
+    return Check("settings", "ok", message, "", details)
+
+
+def _is_default(row: Mapping[str, Any]) -> bool:
+    default = _DEFAULTS.get(row["name"])
+    return default is not None and str(row["value"]).strip().lower() == default.lower()
 
 
 def _hook(fact: Fact, loaded: bool | None) -> Check:
@@ -149,6 +168,15 @@ def _hook(fact: Fact, loaded: bool | None) -> Check:
         "this version of dagcache does not support this Airflow, or a plugin that changes it: look for a newer dagcache"
     )
     return Check(name, "failed", f"off, Airflow uses its own cache: {reason}", remedy)
+
+
+def _without_effect(components: Sequence[Fact]) -> list[Check]:
+    """A warning if the bounds of Airflow's own bags are set; nothing if they are not."""
+    found = [name for fact in components if fact.get("hooked") for name in fact.get("without_effect", ())]
+    if not found:
+        return []
+    message = f"without effect: {', '.join(found)}; the cache bounds its DAGs by [dagcache] max_bytes and ttl"
+    return [Check("bounds of Airflow's own bag", "warning", message, "remove them; dagcache advise recommends values")]
 
 
 def _budgets(components: Sequence[Fact]) -> list[Check]:
@@ -211,11 +239,16 @@ def _taken(port: Port) -> str:
     return f"{port.number}: {holder}{f', {port.holder}' if port.holder else ''}"
 
 
+def unknown_ports() -> Check:
+    """The settings of the endpoint are unknown."""
+    return Check("port", "unknown", "the settings metrics_host and metrics_port could not be read")
+
+
 def endpoints(asked: Sequence[tuple[Endpoint, Response]], directory: str) -> Check:
     """Whether the known endpoints answer."""
     if not asked:
         where = f"none is announced in {directory}" if directory else "none is known"
-        return Check("endpoints", "unknown", f"{where}: no process runs, or none on this machine (use --url)")
+        return Check("endpoints", "skipped", f"{where}: no process runs, or none on this machine (use --url)")
     details = tuple(f"{endpoint.shown}: {_summary(response)}" for endpoint, response in asked)
     silent = [endpoint.shown for endpoint, response in asked if not response.components]
     if silent:
@@ -230,7 +263,7 @@ def frozen_copies(asked: Sequence[tuple[Endpoint, Response]]) -> Check:
     name = "frozen copies"
     responses = [response for _, response in asked if response.components]
     if not responses:
-        return Check(name, "unknown", "no process answers")
+        return Check(name, "unknown" if asked else "skipped", "no process answers")
     unfrozen, failed = (
         sum(getattr(response, field) for response in responses) for field in ("unfrozen", "thaw_failures")
     )

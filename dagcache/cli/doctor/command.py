@@ -1,7 +1,7 @@
 """Checks an installation: the hook in Airflow, the settings, memory, ports, endpoints and the database.
 
 A child process imports the same modules as a scheduler and an API server. Nothing is changed. The exit code is 1 if a
-check failed, and else 0, warnings included.
+check failed, or could not be made. With --no-strict, the default on a terminal, only a failed check counts.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dagcache.cli.doctor.checks import Check, Fact
 from dagcache.cli.shared.arguments import number
 from dagcache.cli.shared.endpoint import Endpoint, announced, chosen
 from dagcache.cli.shared.installed import has_airflow
+from dagcache.concurrency.global_lock import is_free_threaded
 from dagcache.config import CacheConfig
 from dagcache.own_version import own_version
 from dagcache.sizing.memory import memory_limit
@@ -41,6 +42,11 @@ _ENDING_SECONDS = 2.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--strict",
+        action=argparse.BooleanOptionalAction,
+        help="exit with 1 also if a check could not be made (default: unless stdout is a terminal)",
+    )
     parser.add_argument("--url", action="append", default=[], help="a further endpoint to query; may be repeated")
     parser.add_argument(
         "--timeout",
@@ -52,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Run all checks and print them. Returns 1 if one failed.
+    """Run all checks and print them. Returns 1 if one failed, or if strict, was not made.
 
     Raises:
         InputError: a URL is not valid.
@@ -60,14 +66,16 @@ def main(options: argparse.Namespace) -> int:
     """
     given = chosen(options.url)
     packages = {"dagcache": own_version(), **{name: _version(name) for name in _PACKAGES}}
-    found = [checks.versions(sys.version_info[:3], packages)]
+    found = [checks.versions(sys.version_info[:3], packages, free_threaded=is_free_threaded())]
     found += _of_airflow(given, options.timeout) if has_airflow() else _without_airflow(given)
-    failed = any(check.status == "failed" for check in found)
+    failed, unknown = (any(check.status == status for check in found) for status in ("failed", "unknown"))
     if options.json:
-        sys.stdout.write(json.dumps({"ok": not failed, "checks": [asdict(check) for check in found]}) + "\n")
+        ok = not failed and not unknown
+        sys.stdout.write(json.dumps({"ok": ok, "checks": [asdict(check) for check in found]}) + "\n")
     else:
         sys.stdout.writelines(f"{line}\n" for check in found for line in _lines(check))
-    return int(failed)
+    strict = not sys.stdout.isatty() if options.strict is None else options.strict
+    return int(failed or (unknown and strict))
 
 
 def _version(package: str) -> str | None:
@@ -99,6 +107,8 @@ def _of_airflow(given: Sequence[Endpoint], timeout: float) -> list[Check]:
     if settled is not None:
         host, numbers = settled["metrics_host"], settled["metrics_ports"]
         found.append(checks.ports(host, numbers, endpoints.check_ports(host, numbers)))
+    elif all(fact.get("enabled") is None for fact in facts):
+        found.append(checks.unknown_ports())
     directory = "" if settled is None else settled["targets"]
     return [*found, *_query(given, directory)]
 

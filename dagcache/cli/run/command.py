@@ -29,9 +29,9 @@ from dagcache.cli.shared.installed import has_airflow
 from dagcache.cli.shared.live_view import View, rows, view
 from dagcache.cli.shared.logs import tail
 from dagcache.cli.shared.progress import progress
-from dagcache.cli.shared.snapshot import snapshot
 from dagcache.demo.playground import environment, free_ports
 from dagcache.metrics.scrape import Scrape, scrape
+from dagcache.metrics.snapshot import snapshot
 
 HELP = "a demonstration: a throw-away Airflow with the cache"
 EXAMPLE = "dagcache run --seconds 120 --api"

@@ -61,5 +61,10 @@ def announced(directory: Path, *, here: bool = False, most_files: int = file_sd.
     return list(dict.fromkeys(file_sd.announced(directory, _understood, here=here, most_files=most_files)))
 
 
+def processes(directory: Path) -> dict[int, list[Endpoint]]:
+    """The endpoints of the processes of this machine that are announced in a directory, by process id."""
+    return file_sd.announcers(directory, _understood)
+
+
 def _understood(target: Any, group: dict[str, Any]) -> Endpoint:
     return parse_endpoint(target, str(group.get("labels", {}).get("component", "")))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from dagcache.cli.shared.snapshot import Snapshot
+from dagcache.metrics.snapshot import Snapshot
 from dagcache.sizing.limits import format_bytes, format_limit
 
 _BAR = 40  # characters

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,10 +15,11 @@ from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from dagcache.cli.shared.arguments import number, whole_number
 from dagcache.cli.shared.broken_pipe import discard_output
-from dagcache.cli.shared.endpoint import Endpoint, announced, chosen
+from dagcache.cli.shared.endpoint import Endpoint, announced, chosen, processes
 from dagcache.cli.shared.failure import CommandError, InputError
 from dagcache.cli.shared.live_view import View, view
 from dagcache.cli.top.history import Component, History
@@ -57,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=_DAGS,
         default=0,
         metavar="N",
-        help=f"also the N first DAGs in the caches of this machine (default: {_DAGS})",
+        help=f"also the N first DAGs in the chosen caches of this machine (default: {_DAGS})",
     )
     parser.add_argument(
         "--sort",
@@ -97,6 +99,7 @@ class Top:
         self._dags: int = options.dags
         self._sort: str = options.sort
         self._endpoints = Endpoints(_listed(options))
+        self._wanted, self._place = _chosen_processes(options)
         self._history = History()
         self._answered = False
         self._asked: list[PolledEndpoint] = []
@@ -141,7 +144,7 @@ class Top:
         seen, dags = self._look(), self._ask_for_dags()
         notes = [f"{url}: {fault}" for url, fault in self._silent(seen)]
         if self._dags and not dags:
-            notes.append("no process on this machine reports the DAGs in its cache (see the setting attribution)")
+            notes.append(f"no process {self._place} reports the DAGs in its cache (see the setting attribution)")
         return layout(seen, dags, notes, columns=shown.columns, lines=shown.lines)
 
     def _look(self) -> list[Component]:
@@ -165,6 +168,8 @@ class Top:
         for path in client.sockets() if self._dags else ():
             with suppress(OSError, ValueError):
                 answers.append(client.ask(path, self._dags, by=self._sort))
+        wanted = self._wanted()
+        answers = [answer for answer in answers if wanted is None or answer["pid"] in wanted]
         self._answered = self._answered or bool(answers)
         return answers
 
@@ -183,6 +188,32 @@ def _listed(options: argparse.Namespace) -> Callable[[], Sequence[Endpoint]]:
     if not announced(directory, here=True) and not (options.dags and client.sockets()):
         raise InputError(f"no process of this machine has announced itself in {directory}; name an endpoint with --url")
     return lambda: announced(directory, here=True)
+
+
+def _chosen_processes(options: argparse.Namespace) -> tuple[Callable[[], set[int] | None], str]:
+    """A function for the ids of the processes whose DAGs are shown (None: all of this machine), and their place.
+
+    A URL leads to a process of this machine by the announcements in the targets directory.
+    """
+    if options.url:
+        ports = {(_machine_of(each), urlsplit(each.url).port) for each in chosen(options.url)}
+
+        def of_urls() -> set[int]:
+            known = processes(options.targets or targets_directory())
+            places = {pid: {(_machine_of(each), urlsplit(each.url).port) for each in of} for pid, of in known.items()}
+            return {pid for pid, of in places.items() if of & ports}
+
+        return of_urls, "at the given URLs that is announced on this machine"
+    if options.targets:
+        return lambda: set(processes(options.targets)), f"that is announced in {options.targets}"
+    return lambda: None, "on this machine"
+
+
+def _machine_of(endpoint: Endpoint) -> str:
+    """The host of an endpoint; empty for all names and addresses that mean this machine."""
+    host = urlsplit(endpoint.url).hostname or ""
+    is_here = host in ("localhost", "::1", "::", "0.0.0.0", socket.gethostname().lower()) or host.startswith("127.")
+    return "" if is_here else host
 
 
 def _view() -> View:

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dagcache.cli.shared.snapshot import Snapshot, snapshot
-from dagcache.cli.top.delta import Delta
 from dagcache.cli.top.polling import PolledEndpoint
-from dagcache.cli.top.verdict import Verdict, format_seconds, verdict
+from dagcache.metrics.delta import Delta
+from dagcache.metrics.snapshot import Snapshot, components, snapshot
+from dagcache.metrics.verdict import Verdict, format_seconds, verdict
 
 _KEPT_SECONDS = 30.0
 
@@ -45,13 +45,12 @@ class History:
         faults: dict[str, str] = {}
         answered: set[_Key] = set()
         for endpoint in endpoints:
-            found = endpoint.scrape
-            if found is None:
+            found = _read(endpoint)
+            if endpoint.scrape is None:
                 faults[endpoint.shown] = endpoint.fault
-                continue
-            for name in sorted({labels["component"] for labels in found.labels("dagcache_info")}):
+            for name, figures in found.items():
                 answered.add((endpoint.shown, name))
-                self._add((endpoint.shown, name), now, snapshot(found, name))
+                self._add((endpoint.shown, name), now, figures)
         return [
             _up(key, kept) if key in answered else _gone(key, kept, now, faults.get(key[0], ""))
             for key, kept in self._kept.items()
@@ -64,6 +63,17 @@ class History:
         kept.append((now, found))
         while len(kept) > 2 and now - kept[1][0] >= _KEPT_SECONDS:
             kept.popleft()
+
+
+def _read(endpoint: PolledEndpoint) -> dict[str, Snapshot]:
+    """The components of an endpoint. One that exposes impossible figures counts as silent, with that as the reason."""
+    if endpoint.scrape is None:
+        return {}
+    try:
+        return {name: snapshot(endpoint.scrape, name) for name in components(endpoint.scrape)}
+    except ValueError as error:
+        endpoint.give_up(f"its metrics are not those of dagcache: {error}")
+        return {}
 
 
 def _up(key: _Key, kept: _Snapshots) -> Component:

@@ -8,10 +8,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dagcache.cli.shared.live_view import Line, bar
-from dagcache.cli.shared.snapshot import Durations, Snapshot
-from dagcache.cli.top.delta import Delta
+from dagcache.cli.shared.plain_text import plain
 from dagcache.cli.top.history import Component
-from dagcache.cli.top.verdict import format_seconds, share_of_memory
+from dagcache.metrics.delta import Delta
+from dagcache.metrics.snapshot import Durations, Snapshot
+from dagcache.metrics.verdict import format_seconds, share_of_memory
 from dagcache.sizing.limits import format_bytes, format_limit
 
 _LABEL = 10
@@ -48,7 +49,7 @@ def layout(
         drawn = [line for number, block_ in enumerate(blocks) for line in ([Line("")] if number else []) + block_]
         if lines is None or len(drawn) <= lines:
             break
-    cut = [Line(_fit(line.text, columns), line.kind) for line in drawn[:lines]]
+    cut = [Line(plain(_fit(line.text, columns)), line.kind) for line in drawn[:lines]]
     if lines is not None and len(drawn) > lines:
         cut[-1] = Line(f"... {len(drawn) - lines + 1} more lines: enlarge the terminal, or use --once", "dim")
     return cut
@@ -60,23 +61,19 @@ def rows(delta: Delta) -> list[tuple[str, str]]:
     return [
         ("lookups", _lookups(delta)),
         ("versions", f"{now.live_entries} live, {now.frozen_entries} frozen only; {_victim(now)}"),
-        ("bytes", f"{bar(now, _BAR)} {format_bytes(now.used_bytes)} of {format_limit(now.max_bytes)}"),
+        ("bytes", f"{bar(now, _BAR)} {format_bytes(now.used_bytes)} of {format_limit(now.max_bytes)}{_changed(now)}"),
         ("by tier", _tiers(now)),
         ("left", _left(delta)),
         ("loads", f"{_timed(delta, delta.loads, now.loads)}; {_loads(now)}"),
         ("thaws", f"{_timed(delta, delta.thaws, now.thaws)}"),
         ("memory", _memory(now)),
+        ("faults", _faults(now)),
     ]
-
-
-def plain(text: str) -> str:
-    """Text from another process, without control characters for the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _full(component: Component, columns: int) -> list[Line]:
     lines = [_title(component), *_verdict_lines(component, columns)]
-    if component.is_up:
+    if component.is_up and not component.delta.now.off_because:
         lines += [Line(f"{name:<{_LABEL}}{text}") for name, text in rows(component.delta)]
     return lines
 
@@ -85,15 +82,22 @@ def _short(component: Component, columns: int) -> list[Line]:
     now, judged = component.delta.now, component.verdict
     used, resident = format_bytes(now.used_bytes), format_bytes(now.rss_bytes)
     use = f"{used} of {format_limit(now.max_bytes)} budget, RSS {resident}"
+    name = f"{component.name}{_mode(now)}"
     return [
-        Line(plain(f"{component.name}  {urlsplit(component.url).netloc}  {_lookups(component.delta)}"), "title"),
+        Line(plain(f"{name}  {urlsplit(component.url).netloc}  {_lookups(component.delta)}"), "title"),
         Line(_fit(f"{judged.text} ({use})", columns), judged.level),
     ]
 
 
 def _title(component: Component) -> Line:
-    version = f"  dagcache {component.delta.now.version}" if component.delta.now.version else ""
-    return Line(plain(f"{component.name}  {component.url}{version}"), "title")
+    now = component.delta.now
+    version = f"  dagcache {now.version}" if now.version else ""
+    return Line(plain(f"{component.name}  {component.url}{version}{_mode(now)}"), "title")
+
+
+def _mode(now: Snapshot) -> str:
+    """The mode, unless it is the usual one."""
+    return "" if now.mode in ("", "enforce") else f"  {now.mode}"
 
 
 def _verdict_lines(component: Component, columns: int) -> list[Line]:
@@ -150,6 +154,22 @@ def _timed(delta: Delta, shown: Durations, whole: Durations) -> str:
 
 def _loads(now: Snapshot) -> str:
     return f"{now.load_failures} failed, {now.joins} shared"
+
+
+def _changed(now: Snapshot) -> str:
+    return " (set at run time)" if now.changed_settings else ""
+
+
+def _faults(now: Snapshot) -> str:
+    counts = {
+        "internal": now.internal_errors,
+        "of a listener": now.listener_failures,
+        "thaws failed": now.thaw_failures,
+        "without a frozen form": now.unfrozen,
+        "in quarantine": now.quarantined,
+        "lookups in quarantine": now.quarantine_misses,
+    }
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
 
 
 def _memory(now: Snapshot) -> str:

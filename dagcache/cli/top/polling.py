@@ -39,9 +39,9 @@ class PolledEndpoint:
             self._request = start(self._ask, "dagcache-top")
         return self._request
 
-    def give_up(self) -> None:
-        """Count the endpoint as silent: its answer is late."""
-        self.scrape, self.fault = None, "no answer in time"
+    def give_up(self, reason: str = "no answer in time") -> None:
+        """Count the endpoint as silent: its answer is late, or of no use."""
+        self.scrape, self.fault = None, _shortened(reason)
 
     def _ask(self) -> None:
         try:
@@ -53,7 +53,10 @@ class PolledEndpoint:
 def _reason(error: Exception) -> str:
     """The innermost reason, without urllib's wrapping."""
     reason = getattr(error, "reason", None)
-    text = str(reason if isinstance(reason, OSError) else error) or type(error).__name__
+    return _shortened(str(reason if isinstance(reason, OSError) else error) or type(error).__name__)
+
+
+def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
 

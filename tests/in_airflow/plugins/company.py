@@ -191,6 +191,7 @@ class LinkedOperator(BaseOperator):
     operator_extra_links = (OwnLink(),)
 
 
+references: list[type] = []
 mappers: list[type] = []
 windows: list[type] = []
 with suppress(ImportError, AttributeError):  # since Airflow 3.3
@@ -242,6 +243,8 @@ with suppress(ImportError, AttributeError):  # since Airflow 3.1
             """A new one."""
             return cls()
 
+    references = [CompanyReference]
+
 
 async def note_later(**_: Any) -> None:
     """A callback of a deadline."""
@@ -264,3 +267,4 @@ class CompanyPlugin(AirflowPlugin):
     priority_weight_strategies: ClassVar[list[Any]] = [WeighingStrategy]
     partition_mappers: ClassVar[list[Any]] = mappers
     windows: ClassVar[list[Any]] = windows
+    deadline_references: ClassVar[list[Any]] = references

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -42,20 +42,16 @@ def chain(tasks: int) -> Any:
 
 
 def chain_as_text(tasks: int, serialize: Callable[[Any], dict[str, Any]]) -> str:
-    """The row of such a chain. Airflow serialises a short one, and its middle task stands for all."""
+    """The row of such a chain. Airflow serialises a short one, and its middle task stands for all others."""
     row = serialize(chain(3))
     first, middle, last = row["dag"]["tasks"]
-    row["dag"]["tasks"] = [first, *_repeated(middle, tasks), _renumbered(last, 2, tasks - 1)]
+    between = (_renumbered(middle, 1, number) for number in range(1, tasks - 1))
+    row["dag"]["tasks"] = [first, *between, _renumbered(last, 2, tasks - 1)]
+    row["dag"]["dag_id"] = f"chain_of_{tasks}"
     children = row["dag"]["task_group"]["children"]
-    row["dag"]["task_group"]["children"] = {f"task_{number}": children["task_0"] for number in range(tasks)}
-    for number, name in enumerate(row["dag"]["task_group"]["children"]):
-        kind, _ = children["task_0"]
-        row["dag"]["task_group"]["children"][name] = [kind, f"task_{number}"]
+    kind, _ = children["task_0"]
+    row["dag"]["task_group"]["children"] = {f"task_{number}": [kind, f"task_{number}"] for number in range(tasks)}
     return json.dumps(row)
-
-
-def _repeated(task: Any, tasks: int) -> Iterator[Any]:
-    return (_renumbered(task, 1, number) for number in range(1, tasks - 1))
 
 
 def _renumbered(task: Any, before: int, number: int) -> Any:
@@ -67,5 +63,5 @@ def _renumbered(task: Any, before: int, number: int) -> Any:
 
 SHAPES = [
     *(Shape(f"{levels}_nested_groups", partial(nested, levels)) for levels in LEVELS),
-    Shape("chain_of_200", partial(chain, 200)),
+    Shape("chain_of_200", partial(chain, 200), steps=2),
 ]

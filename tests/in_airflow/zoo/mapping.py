@@ -73,14 +73,14 @@ def mapped_and_skipped() -> None:
     show_each("nothing").expand(value=[]) >> bash("after", trigger_rule="none_failed")
 
 
-@SHAPES.add()
+@SHAPES.add(steps=2)
 def a_hundred_and_sixty_mapped_tasks() -> None:
     """Each by itself."""
     for number in range(160):
         show_each(f"mapped_{number}").expand(value=[number])
 
 
-@SHAPES.add()
+@SHAPES.add(steps=2)
 def a_hundred_and_sixty_mapped_tasks_in_a_chain() -> None:
     """Each over the result of the one before; the last one comes first in the order of names."""
     result = numbers()

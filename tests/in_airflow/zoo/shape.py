@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -17,16 +18,16 @@ _DEEP = 20_000  # calls; Airflow's SDK takes some for each nested group, and mor
 
 
 class MissingShapeError(Exception):
-    """This version of Airflow cannot build the shape."""
+    """The installed version of Airflow cannot build the shape."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A kind of DAG. ``runs``: a run of it makes steps, so its steps can be compared with stock's."""
+    """A kind of DAG. ``steps``: how many of a run are compared with stock's; 0 if it has none."""
 
     name: str
     build: Callable[[], Any]
-    runs: bool = True
+    steps: int = 8
 
     def dag(self) -> Any:
         """A new DAG, as a DAG file gives it.
@@ -36,13 +37,15 @@ class Shape:
 
         """
         try:
-            return self.build()
+            built = self.build()
         except OLDER as error:
             raise MissingShapeError(f"{self.name}: {error}") from error
         except TypeError as error:
             if _REFUSED not in str(error):
                 raise
             raise MissingShapeError(f"{self.name}: {error}") from error
+        built.relative_fileloc = "zoo.py"  # as if it were read from a file
+        return built
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Later:
 class Shapes(list[Shape]):
     """The shapes of one module, each added by a decorator of the function that adds its tasks."""
 
-    def add(self, *, runs: bool = True, **settings: Any) -> Callable[[Callable[[], object]], Callable[[], object]]:
+    def add(self, *, steps: int = 8, **settings: Any) -> Callable[[Callable[[], object]], Callable[[], object]]:
         """Add a shape under the name of the decorated function. The settings are the DAG's, some to be made `Later`."""
 
         def take(fill: Callable[[], object]) -> Callable[[], object]:
@@ -65,7 +68,7 @@ class Shapes(list[Shape]):
                     fill()
                 return built
 
-            self.append(Shape(fill.__name__, build, runs))
+            self.append(Shape(fill.__name__, build, steps))
             return fill
 
         return take
@@ -96,7 +99,7 @@ def bash(name: str, command: str = "true", **settings: Any) -> Any:
 def chained(*names: str) -> None:
     """Empty tasks, one after the other."""
     made = [empty(name) for name in names]
-    for one, other in zip(made, made[1:], strict=False):
+    for one, other in pairwise(made):
         one >> other
 
 

@@ -31,7 +31,7 @@ async def _note_later(**_: Any) -> None:
     """A callback of a deadline."""
 
 
-@SHAPES.add(runs=False)
+@SHAPES.add(steps=0)
 def no_tasks() -> None:
     """A DAG without a task."""
 
@@ -164,7 +164,8 @@ def settings_of_all_kinds() -> None:
     bash(
         "all", "true", retries=3, retry_delay=timedelta(seconds=7), max_retry_delay=timedelta(hours=1),
         retry_exponential_backoff=True, execution_timeout=timedelta(minutes=3, microseconds=5), depends_on_past=True,
-        wait_for_downstream=True, pool="narrow", pool_slots=2, queue="other", run_as_user="nobody", email="a@example.org",
+        wait_for_downstream=True, pool="narrow", pool_slots=2, queue="other", run_as_user="nobody",
+        email="a@example.org",
         do_xcom_push=False, max_active_tis_per_dag=2, max_active_tis_per_dagrun=1, inlets=[], outlets=[],
         resources={"cpus": 2, "ram": 512}, executor_config={"KubernetesExecutor": {"request_memory": "1Gi"}},
         doc="plain", doc_json='{"a": 1}', doc_rst="rst", doc_yaml="a: 1", end_date=BEGIN + timedelta(days=8000),
@@ -175,15 +176,15 @@ def settings_of_all_kinds() -> None:
 @SHAPES.add(start_date=Later(lambda: datetime(2026, 1, 1, tzinfo=sdk("FixedTimezone", "pendulum")(19_800))))
 def a_fixed_offset_as_zone() -> None:
     """A zone without a name, as `pendulum` makes it from an offset."""
-    empty("own", start_date=datetime(2026, 1, 2, tzinfo=sdk("FixedTimezone", "pendulum")(-3600, name="own")))
+    empty("own", start_date=datetime(2025, 12, 31, tzinfo=sdk("FixedTimezone", "pendulum")(-3600, name="own")))
     empty("other")
 
 
 @SHAPES.add(start_date=Later(lambda: datetime(2026, 1, 1, tzinfo=sdk("timezone", "pendulum")("Europe/Amsterdam"))))
 def a_named_zone() -> None:
     """A zone with summer time, and tasks with others."""
-    empty("berlin", start_date=datetime(2026, 7, 1, tzinfo=sdk("timezone", "pendulum")("Europe/Berlin")))
-    empty("std", start_date=datetime(2026, 7, 1, tzinfo=sdk("ZoneInfo", "zoneinfo")("Asia/Tokyo")))
+    empty("berlin", start_date=datetime(2025, 7, 1, tzinfo=sdk("timezone", "pendulum")("Europe/Berlin")))
+    empty("std", start_date=datetime(2025, 7, 1, tzinfo=sdk("ZoneInfo", "zoneinfo")("Asia/Tokyo")))
 
 
 @SHAPES.add()

@@ -232,6 +232,22 @@ def test_the_start_is_one_line_with_the_limits(
     assert line in record.getMessage()
 
 
+def test_a_bound_of_airflows_own_bag_without_effect_is_one_more_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At INFO: an operator who has set it reads there which settings count."""
+    monkeypatch.setattr(graphs, "freezer", lambda: (PickleFreezer(), []))
+    texts = {**OFF, "max_bytes": "1MiB", "mode": "observe"}
+    names = ["[scheduler] dag_cache_size", "[scheduler] dag_cache_ttl"]
+    component = Component(read_settings(texts.get, "scheduler"), home=folder, serves=True, without_effect=names)
+    with caplog.at_level(logging.INFO, "dagcache"):
+        component.start()
+    component.close()
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO"]
+    line = caplog.records[1].getMessage()
+    assert line.startswith("without effect in the scheduler: [scheduler] dag_cache_size, [scheduler] dag_cache_ttl;")
+
+
 @pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::", "[::]"), ("[::]", "[::]")])
 def test_the_start_line_has_the_address_of_the_endpoint(
     make: Make, host: str, shown: str, caplog: pytest.LogCaptureFixture

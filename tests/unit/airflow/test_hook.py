@@ -13,6 +13,7 @@ import pytest
 
 from dagcache.airflow import component as component_module
 from dagcache.airflow import fault_endpoint, hook
+from dagcache.airflow.provider_info import OPTIONS
 from dagcache.errors import ConfigError
 from dagcache.metrics.definitions import FAULTS
 
@@ -139,6 +140,19 @@ def test_a_setting_that_cannot_be_read_leaves_it(site: Any, conf: Conf, caplog: 
     assert lines(caplog)[0].startswith("dagcache is off in the scheduler: [dagcache] max_bytes = '10XB' ")
 
 
+def test_a_free_threaded_python_leaves_it(
+    site: Any, conf: Conf, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one line, that an operator who has switched the cache off does not get."""
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    assert not hook.install(site, "scheduler")
+    assert bag_of(site) is Bag
+    assert lines(caplog) == ["dagcache is off in the scheduler: unsupported build of Python (free-threaded)"]
+    conf.texts["mode"] = "off"
+    assert not hook.install(site, "scheduler")
+    assert len(lines(caplog)) == 1
+
+
 def test_a_table_of_another_shape_leaves_it(site: Any, conf: Conf, caplog: pytest.LogCaptureFixture) -> None:
     """The line names the missing attribute."""
     del sys.modules["airflow.models.serialized_dag"].SerializedDagModel.dag_hash
@@ -209,7 +223,7 @@ def test_the_workers_of_an_api_server_share_the_memory(
 class Component:
     """A stand-in for the component."""
 
-    def __init__(self, settings: Any, *, home: Path, serves: bool) -> None:
+    def __init__(self, settings: Any, *, home: Path, serves: bool, without_effect: object) -> None:
         self.home, self.serves, self.started = home, serves, False
 
     def start(self) -> None:
@@ -242,6 +256,50 @@ def test_a_component_serves_in_its_own_processes_and_starts_in_workers(
     assert hook.install(site, component)
     made = bag_of(site).make()
     assert (made.home, made.serves, made.started) == (Path("/opt/airflow"), serves, started)
+
+
+# ---- misspelt settings ----
+
+
+def test_a_misspelt_setting_is_a_warning_of_the_component(
+    site: Any, conf: Conf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has no effect, and the cache serves; both components of one process share the line."""
+    monkeypatch.setenv("AIRFLOW__DAGCACHE__MAXBYTES", "1GiB")
+    monkeypatch.setenv("AIRFLOW__DAGCACHE__TTL", "60")
+    for _ in range(2):
+        assert hook.install(site, "scheduler")
+    (line,) = lines(caplog)
+    assert line.startswith("[dagcache] has no setting maxbytes; the settings are mode, max_bytes, ttl, ")
+    assert caplog.records[0].levelname == "WARNING"
+
+
+def test_a_misspelt_setting_in_the_file_is_a_warning_too(
+    site: Any, conf: Conf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from configparser import RawConfigParser
+
+    class Parser(RawConfigParser):
+        """Airflow's configuration is a subclass as well, and its own methods take other arguments."""
+
+        get = Conf.get  # type: ignore[assignment]
+        getint = Conf.getint  # type: ignore[assignment]
+
+    parser = Parser()
+    vars(parser).update(vars(conf))
+    parser.read_string("[dagcache]\nttl = 60\nmaxbites = 1")
+    monkeypatch.setattr(sys.modules["airflow.configuration"], "conf", parser)
+    assert hook.install(site, "scheduler")
+    assert lines(caplog)[0].startswith("[dagcache] has no setting maxbites; ")
+
+
+def test_settings_that_exist_are_no_warning(
+    site: Any, conf: Conf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for option in OPTIONS:
+        monkeypatch.setenv(f"AIRFLOW__DAGCACHE__{option.name.upper()}", option.default)
+    assert hook.install(site, "scheduler")
+    assert lines(caplog) == []
 
 
 # ---- a cache that a fault keeps off ----

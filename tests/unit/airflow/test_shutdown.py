@@ -20,7 +20,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     events: list[str] = []
     for name in ("component", "fault_endpoint"):
         part = SimpleNamespace(withdraw=lambda name=name: events.append(f"{name} withdraws"))
-        monkeypatch.setitem(sys.modules, f"dagcache.airflow.{name}", part)  # type: ignore[arg-type]
+        monkeypatch.setitem(sys.modules, f"dagcache.airflow.{name}", part)
     return events
 
 
@@ -71,7 +71,7 @@ def test_a_lifespan_that_ends_by_an_error_ends_by_that_error(events: list[str]) 
 
 
 def test_a_part_that_fails_or_is_missing_is_left_out(events: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "dagcache.airflow.component", SimpleNamespace(withdraw=lambda: 1 / 0))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "dagcache.airflow.component", SimpleNamespace(withdraw=lambda: 1 / 0))
     monkeypatch.delitem(sys.modules, "dagcache.airflow.fault_endpoint")
     module = application(events)
     shutdown.watch(module)

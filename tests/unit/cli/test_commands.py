@@ -18,7 +18,7 @@ from dagcache.cli.replay import command as replay
 from dagcache.cli.shared.failure import CommandError, InputError
 from tests.support.measured import measured
 
-COMMANDS = ("run", "advise", "top", "doctor", "replay", "audit", "monitoring")
+COMMANDS = ("run", "advise", "top", "set", "doctor", "replay", "audit", "monitoring")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from dagcache.airflow.provider_info import OPTIONS
 from dagcache.cli.doctor import checks, endpoints
 from dagcache.cli.doctor import command as doctor
 from dagcache.cli.doctor.checks import Check
@@ -65,7 +67,8 @@ SCHEDULER = {
     **SETTLED,
 }
 DATABASE = {"fact": "database", "dialect": "postgresql", "host": "db", "port": 5432, "database": "airflow"}
-ALL = [AIRFLOW, SETTINGS, BOOTSTRAP, SCHEDULER, DATABASE]
+API_SERVER = {**SCHEDULER, "component": "api_server", "module": "airflow.api_fastapi.common.dagbag"}
+ALL = [AIRFLOW, SETTINGS, BOOTSTRAP, SCHEDULER, API_SERVER, DATABASE]
 
 
 def concluded(*facts: Any, ending: str = "") -> dict[str, Check]:
@@ -84,13 +87,25 @@ def without(fact: dict[str, Any], *names: str, **changed: Any) -> dict[str, Any]
 def test_when_all_is_well_each_check_is() -> None:
     found = concluded(*ALL)
     assert {check.status for check in found.values()} == {"ok"}
-    assert list(found) == ["airflow", "settings", "hook, scheduler", "memory, scheduler", "database"]
+    hooks = ["hook, scheduler", "hook, api_server"]
+    assert list(found) == ["airflow", "settings", *hooks, "memory, scheduler, api_server", "database"]
     assert "in place of airflow.models.dagbag.CachedDBDagBag" in found["hook, scheduler"].message
     assert "max_bytes = 1GiB (environment)" in found["settings"].details
     assert (
         "1073741824 bytes (1.0 GiB); cgroup2 allows 4.0 GiB (/sys/fs/cgroup/memory.max)"
-        in found["memory, scheduler"].message
+        in found["memory, scheduler, api_server"].message
     )
+
+
+def test_bounds_of_airflows_own_bag_are_named_where_the_cache_is_in() -> None:
+    """They have no effect there."""
+    name = "bounds of Airflow's own bag"
+    set_ = [without(SCHEDULER, without_effect=["[scheduler] dag_cache_size"])]
+    found = concluded(*set_)[name]
+    assert found.status == "warning"
+    assert "without effect: [scheduler] dag_cache_size;" in found.message
+    assert name not in concluded(*ALL)
+    assert name not in concluded(without(set_[0], hooked=False, enabled=False, without_effect=["[api] x"]))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +115,9 @@ def test_when_all_is_well_each_check_is() -> None:
         ("3.0.6", "failed"),
         ("3.1.8", "ok"),
         ("3.3.2", "ok"),
-        ("3.4.0", "warning"),
+        ("3.4.0b2", "ok"),
+        ("3.4.0", "ok"),
+        ("3.5.0", "warning"),
         ("4.0", "warning"),
     ],
 )
@@ -199,9 +216,33 @@ def test_an_airflow_that_cannot_be_imported_is_one_failure_per_check() -> None:
 def test_what_was_not_said_in_time_is_unknown() -> None:
     found = concluded(AIRFLOW, SETTINGS, ending="no answer within 5 s")
     assert (found["airflow"].status, found["settings"].status) == ("ok", "ok")
-    assert (found["hook"].status, found["database"].status) == ("unknown", "unknown")
-    assert "no answer within 5 s" in found["hook"].message
+    for name in ("hook, scheduler", "hook, api_server", "database"):
+        assert found[name].status == "unknown"
+        assert "no answer within 5 s" in found[name].message
     assert concluded(ending="it died")["airflow"].status == "failed"
+
+
+def test_one_component_that_was_not_looked_at_is_unknown_beside_one_that_was() -> None:
+    """The time may end between the two."""
+    found = concluded(AIRFLOW, SETTINGS, BOOTSTRAP, SCHEDULER, ending="no answer within 5 s")
+    assert (found["hook, scheduler"].status, found["hook, api_server"].status) == ("ok", "unknown")
+
+
+def test_the_components_are_those_of_the_hook() -> None:
+    """The checks cannot import the hook's module, which installs it."""
+    source = Path(checks.__file__).parents[2] / "airflow" / "bootstrap.py"
+    (sites,) = re.findall(r"SITES = \{(.*?)\}", source.read_text(), re.DOTALL)
+    assert tuple(re.findall(r': "(\w+)"', sites)) == checks.COMPONENTS
+
+
+def test_settings_are_compared_by_value() -> None:
+    """`airflow db migrate` writes all defaults into a new airflow.cfg."""
+    rows = [{"name": option.name, "value": option.default, "source": "airflow.cfg", "error": ""} for option in OPTIONS]
+    found = concluded(AIRFLOW, {"fact": "settings", "settings": rows, "unknown": []})["settings"]
+    assert found.message == f"[dagcache] 0 of {len(OPTIONS)} settings are not at their defaults"
+    changed = [{**row, "value": "1GiB"} if row["name"] == "max_bytes" else row for row in rows]
+    found = concluded(AIRFLOW, {"fact": "settings", "settings": changed, "unknown": []})["settings"]
+    assert found.message.endswith("1 of 16 settings are not at their defaults: max_bytes".replace("16", str(len(rows))))
 
 
 @pytest.mark.parametrize(
@@ -215,6 +256,13 @@ def test_what_was_not_said_in_time_is_unknown() -> None:
 )
 def test_versions_are_told_and_judged(python: tuple[int, ...], packages: dict[str, str | None], status: str) -> None:
     assert checks.versions(python, packages).status == status
+
+
+def test_a_free_threaded_build_is_reported_as_unsupported() -> None:
+    """Not as failed: the cache as a library works there."""
+    check = checks.versions((3, 14, 0), {"dagcache": "0.1"}, free_threaded=True)
+    assert check.status == "warning"
+    assert "a free-threaded build is not supported in Airflow" in check.message
 
 
 def test_an_entry_point_must_lead_to_the_hook() -> None:
@@ -249,7 +297,7 @@ def test_endpoints_answer_or_not() -> None:
         "http://b/metrics: refused",
         "http://c/metrics: no metrics of dagcache",
     )
-    assert checks.endpoints([], "/targets").status == "unknown"
+    assert checks.endpoints([], "/targets").status == "skipped"
 
 
 def test_processes_whose_values_have_no_frozen_form_are_told_of() -> None:
@@ -287,7 +335,7 @@ def test_announced_endpoints_are_found_and_asked(exposition: MetricsEndpoint, tm
     (tmp_path / "strange.json").write_text('[{"targets": 7}, 8]')
     (tmp_path / "deep.json").write_text("[" * 50_000)
     [found] = announced(tmp_path)
-    assert found == Endpoint(f"http://localhost:{exposition.port}/metrics", "scheduler")
+    assert found == Endpoint(f"http://127.0.0.1:{exposition.port}/metrics", "scheduler")
     assert endpoints.query_all([found]) == [Response(("scheduler",))]
     assert announced(tmp_path / "missing") == []
 
@@ -298,7 +346,7 @@ def test_an_endpoint_tells_what_it_could_not_freeze(tmp_path: Path) -> None:
     cache["a lock"] = threading.Lock()
     made = MetricsEndpoint(cache, None, host="127.0.0.1", ports=[0], targets=tmp_path)
     try:
-        assert endpoints.query(f"http://localhost:{made.port}/metrics") == Response(("scheduler",), unfrozen=1)
+        assert endpoints.query(f"http://127.0.0.1:{made.port}/metrics") == Response(("scheduler",), unfrozen=1)
     finally:
         made.close()
 
@@ -456,14 +504,38 @@ def in_airflow(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.usefixtures("in_airflow")
 def test_each_check_is_a_line_with_what_it_is_about_below(capsys: pytest.CaptureFixture[str]) -> None:
-    """The exit code is 0: an unknown result is not a failure."""
+    """The exit code is 0: where no process runs, there is nothing to check."""
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "ok       airflow: Airflow 3.3.2, home /opt/airflow" in lines
     assert "           max_bytes = 1GiB (environment)" in lines
     assert "ok       port: metrics_port = 0: there are no endpoints" in lines
-    assert lines[-2].startswith("unknown  endpoints: none is announced in /nowhere")
-    assert lines[-1] == "unknown  frozen copies: no process answers"
+    assert lines[-2].startswith("skipped  endpoints: none is announced in /nowhere")
+    assert lines[-1] == "skipped  frozen copies: no process answers"
+
+
+@pytest.mark.parametrize(
+    ("options", "terminal", "code"),
+    [([], False, 1), ([], True, 0), (["--strict"], True, 1), (["--no-strict"], False, 0)],
+)
+def test_a_check_that_was_not_made_is_not_ok(
+    options: list[str],
+    terminal: bool,
+    code: int,
+    in_airflow: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Outside of a terminal, as in CI, the exit code has that, too."""
+    del in_airflow[2:]  # the time was over
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert main(["doctor", *options]) == code
+    printed = capsys.readouterr().out
+    for name in ("hook, scheduler", "hook, api_server", "database", "port"):
+        assert f"unknown  {name}: " in printed
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    main(["doctor", "--json", *options])
+    assert json.loads(capsys.readouterr().out)["ok"] is False
 
 
 def test_one_failure_is_exit_code_1_and_comes_with_a_remedy(
@@ -540,11 +612,13 @@ def test_the_entry_point_of_this_installation_is_found() -> None:
 def test_without_airflow_the_defaults_are_checked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No failure: an environment without Airflow needs no hook."""
+    """An environment without Airflow needs no hook; only its user knows whether this is one."""
     monkeypatch.setattr(doctor, "has_airflow", lambda: False)
-    assert main(["doctor"]) == 0
+    assert main(["doctor", "--no-strict"]) == 0
     printed = capsys.readouterr().out
-    assert "warning  airflow: Airflow is not installed" in printed
+    assert "unknown  airflow: Airflow is not installed" in printed
+    assert main(["doctor"]) == 1
+    capsys.readouterr()
     assert "memory, default" in printed
 
 
@@ -566,7 +640,7 @@ def test_without_airflow_it_says_so_and_goes_on(exposition: MetricsEndpoint) -> 
         timeout=DEADLINE,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (1, "")
     found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert "Airflow is not installed" in found["airflow"]["message"]
     assert found["memory, default"]["status"] == "ok"

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from dagcache import DagCache
 from dagcache.cli.shared.live_view import Screen, View, bar, rows, view
-from dagcache.cli.shared.snapshot import Snapshot, snapshot
 from dagcache.metrics.collector import CacheCollector
 from dagcache.metrics.scrape import Scrape, parse
+from dagcache.metrics.snapshot import Snapshot, snapshot
 
 NOW = Snapshot(
     hits_live=5,

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import fcntl
 import json
+import math
 import os
 import pty
 import select
@@ -26,23 +27,25 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from dagcache import DagCache
 from dagcache.cli.main import main, parser
 from dagcache.cli.shared.endpoint import Endpoint, announced, parse_endpoint
 from dagcache.cli.shared.live_view import Line, Screen, View
-from dagcache.cli.shared.snapshot import Durations, Snapshot, snapshot
+from dagcache.cli.shared.plain_text import plain
 from dagcache.cli.top import command as top
-from dagcache.cli.top.delta import Delta
 from dagcache.cli.top.history import Component, History
-from dagcache.cli.top.layout import format_duration, layout, per_second, plain, rows
+from dagcache.cli.top.layout import format_duration, layout, per_second, rows
 from dagcache.cli.top.polling import Endpoints, PolledEndpoint, targets_directory
-from dagcache.cli.top.verdict import Verdict, format_seconds, verdict
 from dagcache.inspection.server import AttributionServer
 from dagcache.metrics.collector import CacheCollector
-from dagcache.metrics.file_sd import Targets
+from dagcache.metrics.delta import Delta
+from dagcache.metrics.file_sd import Targets, bracketed
 from dagcache.metrics.scrape import Scrape, parse, scrape
 from dagcache.metrics.server import MetricsServer
+from dagcache.metrics.snapshot import Durations, Snapshot, snapshot
+from dagcache.metrics.verdict import Verdict, format_seconds, verdict
 from dagcache.redaction import shown_url
 from tests.support.caches import KIB, fill, make_cache
 
@@ -289,7 +292,7 @@ def test_processes_of_this_machine_are_found_by_their_announcements(tmp_path: Pa
     machine = next(tmp_path.glob(f"*-{os.getpid()}.json")).name
     for number, text in enumerate(["{", "[1]", '[{"targets": ["x:y"]}]', '{"a": 1}']):
         (tmp_path / machine.replace(str(os.getpid()), f"9999{number}")).write_text(text)
-    assert announced(tmp_path, here=True) == [Endpoint("http://localhost:11780/metrics", "scheduler")]
+    assert announced(tmp_path, here=True) == [Endpoint("http://127.0.0.1:11780/metrics", "scheduler")]
     targets.remove()
     assert announced(tmp_path / "missing", here=True) == []
 
@@ -441,6 +444,32 @@ VERDICTS = {
     ),
     "idle": (delta(NOW, NOW), "info", "idle: no lookups in the last 10 s"),
     "loads fail": (delta(replace(NOW, load_failures=4)), "bad", "loads fail, 4 recently: check the database"),
+    "off by a fault": (
+        delta(replace(NOW, off_because="airflow", pressure="floor")),
+        "bad",
+        "off because of a fault (airflow): Airflow's own cache serves",
+    ),
+    "in quarantine": (
+        delta(replace(NOW, quarantined=2)),
+        "bad",
+        "versions in quarantine, 2 now: Airflow fails their tasks -> airflow dags reserialize",
+    ),
+    "lookups in an ended quarantine": (
+        delta(replace(NOW, quarantine_misses=2)),
+        "bad",
+        "versions in quarantine, 0 now",
+    ),
+    "an old quarantine": (
+        delta(replace(NOW, quarantine_misses=2), replace(BEFORE, quarantine_misses=2)),
+        "good",
+        "working",
+    ),
+    "internal errors": (
+        delta(replace(NOW, internal_errors=1, listener_failures=2)),
+        "warning",
+        "faults of dagcache or of a listener, 3 recently -> report the log's traceback",
+    ),
+    "old faults": (delta(replace(NOW, internal_errors=4), replace(BEFORE, internal_errors=4)), "good", "working"),
     "old failures": (
         delta(replace(NOW, load_failures=4), replace(BEFORE, load_failures=4)),
         "good",
@@ -532,8 +561,41 @@ def test_every_figure_is_in_the_rows() -> None:
         "loads": "0/s, p50 12.5 ms, p99 20.0 ms; 0 failed, 0 shared",
         "thaws": "19.0/s, p50 0.95 ms, p99 9.8 ms",
         "memory": "400.0 MiB resident of 2.0 GiB (cgroup2), 10% cache; pressure: calm",
+        "faults": "none",
     }
     assert max(map(len, text.values())) <= 70
+
+
+def test_each_kind_of_fault_is_counted_in_a_row() -> None:
+    """Anything but 0 is a bug to report, or a DAG that runs worse."""
+    faults = {
+        "internal_errors": "2 internal",
+        "listener_failures": "3 of a listener",
+        "thaw_failures": "4 thaws failed",
+        "unfrozen": "5 without a frozen form",
+        "quarantined": "6 in quarantine",
+        "quarantine_misses": "7 lookups in quarantine",
+    }
+    numbers: dict[str, Any] = {name: int(text.split()[0]) for name, text in faults.items()}
+    assert dict(rows(Delta(replace(NOW, **numbers))))["faults"] == ", ".join(faults.values())
+
+
+def test_a_cache_that_only_observes_does_not_look_like_one_that_evicts() -> None:
+    full, short = (layout([seen(mode="observe")] * many, [], [], columns=80, lines=24)[0].text for many in (1, 5))
+    assert full.endswith("  dagcache 0.1.0  observe")
+    assert short.startswith("scheduler  observe  127")
+    assert "observe" not in layout([seen(mode="enforce")], [], [], columns=80, lines=24)[0].text
+
+
+def test_a_cache_that_is_off_by_a_fault_has_a_verdict_and_no_figures() -> None:
+    (title, *rest) = layout([seen(mode="off", off_because="setting")], [], [], columns=120, lines=24)
+    assert title.text.endswith("  off")
+    assert [(line.kind, line.text) for line in rest] == [
+        (
+            "bad",
+            "verdict   off because of a fault (setting): Airflow's own cache serves -> see the log, or doctor",
+        )
+    ]
 
 
 def test_bytes_that_wait_are_shown_if_there_are_any() -> None:
@@ -606,7 +668,7 @@ def test_what_does_not_fit_is_cut_off_and_that_is_told() -> None:
     many = [seen(f"worker_{number}") for number in range(20)]
     drawn = layout(many, [], [], columns=60, lines=24)
     assert (len(drawn), drawn[-1].text) == (24, "... 36 more lines: enlarge the terminal, or use --once")
-    assert len(layout(many, [], [], columns=120, lines=None)) == 20 * (2 + 8) + 19
+    assert len(layout(many, [], [], columns=120, lines=None)) == 20 * (2 + 9) + 19
 
 
 def test_text_from_elsewhere_cannot_command_the_terminal() -> None:
@@ -696,6 +758,8 @@ def test_the_dags_that_fill_the_caches_are_shown(
     assert telling.start()
     assert telling.path is not None
     (telling.path.parent / "odd-1.sock").touch()
+    targets = Targets(targets_directory())
+    targets.add("scheduler", "127.0.0.1", server.port or 0)
     assert main(["top", "--once", "--interval", "0.1", "--url", url_of(server), "--dags", "2"]) == 0
     told = capsys.readouterr().out
     assert f"scheduler, process {os.getpid()}: 25 versions" in told
@@ -706,7 +770,26 @@ def test_the_dags_that_fill_the_caches_are_shown(
     assert main(["top", "--json", "--interval", "0.1", "--dags", "--sort", "versions"]) == 0
     (answer,) = json.loads(capsys.readouterr().out)["dags"]
     assert answer["by"] == "versions"
+    targets.remove()
     telling.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::]", socket.gethostname()])
+def test_a_url_chooses_the_processes_whose_dags_are_shown(host: str, here: Path) -> None:
+    """By the announcements; another port is another process, and another machine is none of this one."""
+    targets = Targets(targets_directory())
+    targets.add("scheduler", "0.0.0.0", 11780)
+
+    def chosen_by(*arguments: str) -> set[int] | None:
+        return top._chosen_processes(parser().parse_args(["top", "--dags", *arguments]))[0]()
+
+    assert chosen_by("--url", f"{bracketed(host)}:11780") == {os.getpid()}
+    assert chosen_by("--url", f"{bracketed(host)}:11781") == set()
+    assert chosen_by("--url", "elsewhere:11780") == set()
+    assert chosen_by("--targets", str(targets_directory())) == {os.getpid()}
+    assert chosen_by("--targets", str(here)) == set()
+    assert chosen_by() is None
+    targets.remove()
 
 
 def test_dags_that_nobody_tells_are_a_note(
@@ -714,7 +797,7 @@ def test_dags_that_nobody_tells_are_a_note(
 ) -> None:
     """Attribution may be off."""
     assert main(["top", "--once", "--interval", "0.1", "--url", url_of(server), "--dags"]) == 0
-    assert "no process on this machine reports the DAGs" in capsys.readouterr().out
+    assert "no process at the given URLs that is announced on this machine reports the DAGs" in capsys.readouterr().out
 
 
 class Pictures(View):
@@ -773,6 +856,42 @@ def test_a_component_that_vanishes_from_a_living_endpoint_is_gone() -> None:
     assert gone.verdict == Verdict(
         "bad", "gone, last seen 2 min ago: the endpoint answers, but no longer for this component"
     )
+
+
+def odd_scrapes() -> Iterator[Scrape]:
+    """The metrics of a cache, each time with one sample changed: its value, or its labels."""
+    cache, _ = make_cache(name="scheduler")
+    fill(cache, range(9))
+    families = text_string_to_metric_families(generate_latest(exposed(cache)).decode())
+    samples = [sample for family in families for sample in family.samples]
+    for number, sample in enumerate(samples):
+        odd = [sample._replace(value=value) for value in (math.nan, math.inf, -1.0, 1e300, 1e18)]
+        for label in sample.labels:
+            odd.append(sample._replace(labels={name: text for name, text in sample.labels.items() if name != label}))
+            odd.append(sample._replace(labels={**sample.labels, label: "\n"}))
+        for each in odd:
+            yield Scrape([*samples[:number], each, *samples[number + 1 :]])
+
+
+def test_an_odd_endpoint_is_a_line_with_the_reason_and_the_others_are_shown() -> None:
+    """Each sample of it in turn has an impossible value or lacks a label."""
+    sound = PolledEndpoint(Endpoint("http://localhost:1/metrics"))
+    sound.scrape = parse(generate_latest(exposed(make_cache(name="scheduler")[0])).decode())
+    refused = set()
+    for found in odd_scrapes():
+        odd: Any = PolledEndpoint(Endpoint("http://localhost:2/metrics"))
+        odd.scrape = found
+        shown = History(clock=lambda: 1.0).update([odd, sound])
+        assert sound.shown in {each.url for each in shown if each.is_up}
+        assert all("\n" not in line.text for line in layout(shown, [], [], columns=80, lines=24))
+        json.dumps(top._as_json(shown, [], [], False), allow_nan=False)
+        if odd.scrape is None:
+            refused.add(odd.fault)
+    beginning = "its metrics are not those of dagcache: "
+    assert f"{beginning}dagcache_misses_total is nan" in refused
+    assert f"{beginning}dagcache_max_bytes is inf" in refused
+    assert f"{beginning}a sample of dagcache_info has no label component" in refused
+    assert f"{beginning}a sample of dagcache_evictions_total has no label cause" in refused
 
 
 def test_rates_are_of_the_last_half_minute_and_of_one_life_of_a_process() -> None:

@@ -254,7 +254,7 @@ def test_expired_absences_leave_with_those_that_come_in() -> None:
 
 def test_a_record_takes_the_bytes_that_are_accounted() -> None:
     """With a key that nothing else holds: within a third, and not less."""
-    number = 5000
+    number = 2000
     absences = Absences(TTL, Ledger(0, enforce=True))
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]

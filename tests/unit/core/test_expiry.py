@@ -276,3 +276,59 @@ def test_the_greatest_age_is_a_duration(given: Any, seconds: float) -> None:
 def test_an_age_or_a_jitter_that_cannot_be_read_is_named(setting: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"{setting} = "):
         make_cache(**{setting: value})
+
+
+@given(
+    jitter=st.sampled_from([0.0, 0.3]),
+    uses=st.lists(st.integers(0, 30), min_size=1, max_size=8),
+    ttls=st.lists(st.integers(0, 20), min_size=1, max_size=4),
+)
+def test_a_changed_ttl_holds_for_residents_and_newcomers(jitter: float, uses: list[int], ttls: list[int]) -> None:
+    """As if it had been the TTL from the start, but for the jitter."""
+    entries = [make_entry(used) for used in uses]
+    deadlines = watching(*entries, ttl=5, jitter=jitter, random=Random(1).random)
+    for ttl in ttls:
+        deadlines.change_ttl(ttl, entries)
+        deadlines.check_invariants(entries)
+        newcomer = make_entry(0)
+        deadlines.begin(newcomer, 0)
+        for entry in [*entries, newcomer]:
+            limit = (ttl or inf) * (1 - jitter) if ttl else inf
+            assert limit <= entry.idle_limit <= (ttl or inf)
+
+
+def test_a_shorter_ttl_removes_what_is_idle_for_longer() -> None:
+    """With the next call; a longer one keeps what would have left; 0 means never."""
+    cache, clock = make_cache(ttl=100)
+    fill(cache, "ab")
+    clock.advance(50)
+    cache.get("b")
+    cache.change_ttl("40")
+    assert cache.get("a") is None
+    assert list(cache) == ["b"]
+    cache.change_ttl(timedelta(hours=1))
+    clock.advance(3000)
+    assert list(cache) == ["b"]
+    cache.change_ttl(0)
+    clock.advance(10**6)
+    assert list(cache) == ["b"]
+    cache.check_invariants()
+
+
+def test_a_ttl_that_cannot_be_read_changes_nothing() -> None:
+    """The error names the setting."""
+    cache, _ = make_cache(ttl=100)
+    with pytest.raises(ConfigError, match="ttl"):
+        cache.change_ttl("soon")
+    assert cache.ttl == 100
+    assert cache.changed_settings == {}
+
+
+def test_an_observing_cache_removes_nothing_by_a_changed_ttl() -> None:
+    """It only accounts."""
+    cache, clock = make_cache(mode="observe")
+    fill(cache, "a")
+    cache.change_ttl(1)
+    clock.advance(100)
+    assert list(cache) == ["a"]
+    cache.check_invariants()

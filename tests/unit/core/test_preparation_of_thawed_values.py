@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -156,6 +157,22 @@ def test_a_class_without_a_frozen_form_is_told_once(caplog: pytest.LogCaptureFix
     assert [record.levelno for record in caplog.records] == [logging.INFO, logging.INFO]
     assert f"{__name__}.Brittle" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_a_class_with_another_cause_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A value that is nested too deeply does not hide that others of its class have a lock."""
+    preparer = Preparer(freezer=PickleFreezer(), sizer=lambda _: SIZE)
+    deep: list[object] = []
+    for _ in range(200_000):
+        deep = [deep]
+    with caplog.at_level(logging.INFO, logger="dagcache"):
+        for number in range(2):
+            preparer._freeze(number, deep)
+            preparer._freeze(number, [threading.Lock()])
+    assert [record.getMessage().partition("because of ")[2] for record in caplog.records] == [
+        "a builtins.list (RecursionError): such values are kept live only",
+        "a builtins.list (TypeError): such values are kept live only",
+    ]
 
 
 def test_only_so_many_failures_are_remembered() -> None:

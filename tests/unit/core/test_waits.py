@@ -180,14 +180,17 @@ def test_of_two_threads_that_close_a_ring_at_the_same_time_one_finds_it(
 
 
 def test_the_note_of_a_wait_does_not_hold_a_value(pending: Callable[[FakeThread], Flight]) -> None:
-    """An interrupt may skip the end of the wait."""
+    """An interrupt may skip the end of the wait. The next end of a wait of the thread removes the note."""
     waits, one = Waits(), FakeThread(1)
     flight = Flight()
     assert waits.begin(flight, caller(one)) is Wait.NOTED
     reference = weakref.ref(flight)
     del flight
     assert reference() is None
-    assert waits.begin(pending(one), caller(FakeThread(2))) is Wait.NOTED, "a note without a flight does not count"
+    other = pending(FakeThread(2))
+    assert waits.begin(other, caller(one)) is Wait.NOTED, "a note without a flight does not count"
+    waits.end(other, caller(one))
+    assert len(waits) == 0
 
 
 class World:

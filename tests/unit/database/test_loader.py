@@ -399,6 +399,7 @@ def test_connections_to_servers_are_bounded_in_time(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("revision", "said"),
     [
+        ("9cffe90fa0c0", "Airflow 3.4"),
         ("d2f4e1b3c5a7", "Airflow 3.3"),
         ("1d6611b6ab7c", "Airflow 3.2"),
         ("cc92b33c6709", "Airflow 3.1"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,6 +55,15 @@ def runner(monkeypatch: pytest.MonkeyPatch, **names: Any) -> None:
 def test_the_bag_of_an_airflow_before_3_3_2_has_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     runner(monkeypatch, DBDagBag=lambda **options: options)
     assert scheduler_bag(9) == {"load_op_links": False}
+
+
+def test_the_bound_of_airflows_bag_is_its_setting_since_3_4(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner(monkeypatch, CachedDBDagBag=lambda **options: options)
+    configuration = ModuleType("airflow.configuration")
+    settings = {("scheduler", "dag_cache_size"): 300}
+    vars(configuration)["conf"] = SimpleNamespace(getint=lambda section, name: settings[section, name])
+    monkeypatch.setitem(sys.modules, "airflow.configuration", configuration)
+    assert scheduler_bag()["cache_size"] == 300
 
 
 @pytest.mark.parametrize(("entries", "bound"), [(None, 512), (9, 9)])

@@ -170,7 +170,7 @@ def test_names_of_attributes_are_the_processs_own_in_each_copy() -> None:
     """As those of attributes that are set one by one: a thawed value has no strings of its own for them."""
     names = [sys.intern(f"a_name_in_no_code_{number}") for number in range(20)]
     data = FREEZER.freeze(Graph(*(Task(**dict.fromkeys(names, number)) for number in range(3)))).data
-    copies = [FREEZER.thaw(data) for _ in range(2)]
+    copies: list[Any] = [FREEZER.thaw(data) for _ in range(2)]
     found = [name for graph in copies for task in graph.tasks.values() for name in vars(task)]
     assert len(found) == 2 * 3 * len(names)
     assert all(sys.intern(name) is name for name in found)
@@ -179,7 +179,8 @@ def test_names_of_attributes_are_the_processs_own_in_each_copy() -> None:
 def test_names_that_are_no_plain_strings_come_back() -> None:
     """A dict of attributes may have them, if it was filled by other means than attributes."""
     task = Task()
-    vars(task).update({7: "number", Name("text"): "derived", "plain": 1})
+    attributes: dict[Any, Any] = vars(task)
+    attributes.update({7: "number", Name("text"): "derived", "plain": 1})
     copy = thawed(Graph(task)).tasks[0]
     assert list(vars(copy)) == [7, "text", "plain"]
     assert [type(name) for name in vars(copy)] == [int, Name, str]

@@ -63,8 +63,28 @@ def test_an_open_directory_is_not_searched(folder: Path, monkeypatch: pytest.Mon
 FLAWED = {"component": "x", "pid": 1, "versions": 1, "bytes": 1, "entries": [], "dags": [{"dag_id": 7}]}
 
 
+SOUND: dict[str, Any] = {"component": "x", "pid": 1, "versions": 1, "bytes": 1, "entries": [], "dags": []}
+DAG: dict[str, Any] = {"dag_id": "x", "versions": 1, "live": 1, "bytes": 1, "idle_seconds": 1.0}
+IMPOSSIBLE = (10**400, -1, float("nan"), float("inf"), 2**64)
+HOSTILE = [
+    *({**SOUND, name: value} for name in ("versions", "bytes") for value in IMPOSSIBLE),
+    *({**SOUND, "dags": [{**DAG, name: value}]} for name in list(DAG)[1:] for value in IMPOSSIBLE),
+    {**SOUND, "dags": [DAG] * 1001},
+]
+"""Reports of a process that root asks, with numbers that a reader cannot compute with."""
+
+
 @pytest.mark.parametrize(
-    "answer", [b"[]", b"{}", b'{"dags": 1}', b"", b"{", b"[" * 100_000, json.dumps(FLAWED).encode()]
+    "answer",
+    [
+        b"[]",
+        b"{}",
+        b'{"dags": 1}',
+        b"",
+        b"{",
+        b"[" * 100_000,
+        *(json.dumps(each).encode() for each in [FLAWED, *HOSTILE]),
+    ],
 )
 def test_an_invalid_answer_is_an_error(folder: Path, answer: bytes) -> None:
     """It is not shown."""
@@ -96,3 +116,71 @@ def test_a_socket_without_an_answer_is_an_error_in_time(folder: Path) -> None:
             ask(folder / "x.sock", timeout=0.05)
     with pytest.raises(OSError, match="refused"):
         ask(folder / "x.sock")
+
+
+def listening(path: Path) -> socket.socket:
+    """A socket that listens at a path, and notes in its backlog who comes."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(os.fspath(path))
+    listener.listen(1)
+    listener.settimeout(0.05)
+    return listener
+
+
+def received(listener: socket.socket) -> bytes:
+    """All that was sent to a listener; empty also if no client has come."""
+    try:
+        connection, _ = listener.accept()
+    except TimeoutError:
+        return b""
+    with connection:
+        return connection.recv(100)
+
+
+@pytest.mark.parametrize("link", ["symbolic", "to a file"])
+def test_a_link_to_another_socket_gets_no_request(link: str, folder: Path) -> None:
+    """Root asks in the directories of all users, and any of them could point to the socket of another program."""
+    folder.mkdir(mode=0o700)
+    victim = folder.parent / "victim.sock"
+    with listening(victim) as listener:
+        if link == "symbolic":
+            (folder / "x.sock").symlink_to(victim)
+        else:
+            (folder / "x.sock").touch()
+        with pytest.raises(PermissionError, match=r"x\.sock is not a socket"):
+            ask(folder / "x.sock")
+        assert received(listener) == b""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_socket_that_is_not_of_the_directorys_owner_gets_no_request(folder: Path) -> None:
+    """A hard link to it has its owner."""
+    folder.mkdir(mode=0o700)
+    with listening(folder / "x.sock") as listener:
+        os.chown(folder, 4711, 4711)
+        with pytest.raises(PermissionError, match="does not belong to the owner of its directory"):
+            ask(folder / "x.sock")
+        assert received(listener) == b""
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_PEERCRED") or os.geteuid() != 0, reason="needs root on Linux")
+def test_a_listener_of_another_user_gets_no_request(folder: Path) -> None:
+    """The file may be replaced by a link after the look at it: the kernel has the last word."""
+    folder.mkdir(mode=0o700)
+    with listening(folder / "x.sock") as listener:  # a process of root
+        for path in (folder, folder / "x.sock"):
+            os.chown(path, 4711, 4711)
+        with pytest.raises(PermissionError, match="its listener is not a process of the user 4711"):
+            ask(folder / "x.sock")
+        assert received(listener) == b""
+
+
+def test_where_the_kernel_gives_no_user_the_owners_decide(
+    cache: DagCache[Any, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere than on Linux."""
+    server = AttributionServer(cache, folder=folder)
+    assert server.start()
+    monkeypatch.delattr(socket, "SO_PEERCRED", raising=False)
+    assert ask(path_of(server))["versions"] == 4
+    server.close()

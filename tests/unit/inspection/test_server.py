@@ -8,7 +8,6 @@ import logging
 import os
 import socket
 import stat
-import struct
 import subprocess
 import sys
 import threading
@@ -109,23 +108,10 @@ def test_another_user_gets_no_answer(
     server: AttributionServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Past the modes of the files, the kernel still gives the user at the other end."""
-    monkeypatch.setattr(server_module, "_CREDENTIALS", _Credentials(os.geteuid() + 1))
+    monkeypatch.setattr(server_module, "peer_user", lambda _connection: os.geteuid() + 1)
     with pytest.raises((ValueError, OSError)):
         ask(path_of(server))
     assert "was refused to another user" in caplog.text
-
-
-class _Credentials:
-    """The kernel's credentials of another user."""
-
-    size = struct.Struct("iII").size
-
-    def __init__(self, user: int) -> None:
-        self._user = user
-
-    def unpack(self, _packed: bytes) -> tuple[int, int, int]:
-        """Process, user, group."""
-        return 1, self._user, 1
 
 
 def test_where_the_kernel_gives_no_user_the_modes_decide(
@@ -217,14 +203,22 @@ def test_the_socket_goes_with_the_object(cache: DagCache[Any, Any], folder: Path
     wait_until_gone()
 
 
-def test_a_successor_keeps_its_socket(cache: DagCache[Any, Any], folder: Path) -> None:
-    """A second one of the same process and name takes the name over; the first one's end leaves it there."""
-    first, second = AttributionServer(cache, folder=folder), AttributionServer(cache, folder=folder)
+def test_two_caches_of_one_name_have_a_socket_each(cache: DagCache[Any, Any], folder: Path) -> None:
+    """In one process, or in two containers that share a directory and have process ids in common."""
+    other, _ = make_cache(name="scheduler")
+    first, second = AttributionServer(cache, folder=folder), AttributionServer(other, folder=folder)
     assert first.start()
     assert second.start()
+    assert path_of(second).name == f"scheduler-{os.getpid()}-2.sock"
+    assert [ask(path_of(each))["versions"] for each in (first, second)] == [4, 0]
     first.close()
-    assert ask(path_of(second))["versions"] == 4
+    assert ask(path_of(second))["versions"] == 0
+    third = AttributionServer(cache, folder=folder)
+    assert third.start()
+    assert path_of(third).name == f"scheduler-{os.getpid()}.sock"
+    third.close()
     second.close()
+    assert list(folder.iterdir()) == []
 
 
 def test_sockets_of_the_dead_go_and_those_of_the_living_stay(

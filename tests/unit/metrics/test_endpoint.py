@@ -65,7 +65,7 @@ def test_a_directory_that_hangs_does_not_hang_the_process(
     assert scrape(f"http://127.0.0.1:{exposition.port}/metrics").value("dagcache_max_bytes") == cache.max_bytes
     with draft.open() as pipe:
         assert f"127.0.0.1:{exposition.port}" in pipe.read()
-    until(lambda: list(tmp_path.glob("*.json")))
+    until(lambda: any(tmp_path.glob("*.json")))
     exposition.close()
     until(lambda: "dagcache-targets" not in {thread.name for thread in threading.enumerate()})
 

@@ -229,10 +229,13 @@ def test_a_directory_that_appears_later_has_the_file_with_the_next_renewal(tmp_p
     targets.remove()
 
 
-@pytest.mark.parametrize("name", ["api-elsewhere-12.json", "api-elsewhere-12.draft", f"api-box_1-{os.getppid()}.json"])
+OURS = '[{"targets": ["elsewhere:11780"], "labels": {"component": "api"}}]'
+
+
+@pytest.mark.parametrize("name", ["api-elsewhere-12.json", f"api-box_1-{os.getppid()}.json"])
 def test_a_file_without_renewals_is_removed_by_any_other_process(name: str, tmp_path: Path) -> None:
     """That of a pod that is gone, on a shared home, and that of a process id that another program has by now."""
-    (tmp_path / name).touch()
+    (tmp_path / name).write_text(OURS)
     targets = Targets(tmp_path)
     targets.add("scheduler", "0.0.0.0", 11780)
     age(tmp_path / name, STALE_SECONDS - 30)
@@ -244,10 +247,23 @@ def test_a_file_without_renewals_is_removed_by_any_other_process(name: str, tmp_
     targets.remove()
 
 
-@pytest.mark.parametrize("name", ["README.txt", "targets.json", "static-targets.json", "others.yml"])
-def test_a_file_that_is_not_an_announcement_is_never_removed(name: str, tmp_path: Path) -> None:
-    """The directory may have targets of other programs."""
-    (tmp_path / name).touch()
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("README.txt", OURS),
+        ("targets.json", OURS),
+        ("api-elsewhere-12.yml", OURS),
+        ("node-elsewhere-9100.json", OURS),
+        ("node-elsewhere-9100.json", '[{"targets": ["elsewhere:9100"], "labels": {"env": "prod"}}]'),
+        ("api-elsewhere-12.json", OURS.replace('"api"', '"api", "env": "prod"')),
+        ("api-elsewhere-12.json", OURS.replace('"elsewhere:11780"', '"elsewhere:11780", "another:1"')),
+        ("api-elsewhere-12.json", '[{"targets": ["elsewhere:9100"], "labels": 7}]'),
+        ("api-elsewhere-12.json", ""),
+    ],
+)
+def test_a_file_that_is_not_an_announcement_is_never_removed(name: str, content: str, tmp_path: Path) -> None:
+    """The directory may have targets of other programs, with names like ours."""
+    (tmp_path / name).write_text(content)
     age(tmp_path / name, 10 * STALE_SECONDS)
     targets = Targets(tmp_path)
     targets.add("scheduler", "0.0.0.0", 11780)
@@ -262,7 +278,7 @@ def test_the_clock_of_the_files_decides_and_not_that_of_a_machine(tmp_path: Path
     other.add("api_server", "0.0.0.0", 11781)
     for path in tmp_path.iterdir():
         age(path, 7200)
-    (tmp_path / "api-elsewhere-12.json").touch()
+    (tmp_path / "api-elsewhere-12.json").write_text(OURS)
     age(tmp_path / "api-elsewhere-12.json", 7200)
     one._remove_dead(max(path.stat().st_mtime for path in tmp_path.iterdir()))
     assert len(names(tmp_path)) == 3

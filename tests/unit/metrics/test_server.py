@@ -28,7 +28,7 @@ from prometheus_client.registry import Collector
 
 from dagcache.metrics import server as server_module
 from dagcache.metrics.collector import CacheCollector
-from dagcache.metrics.responses import response_to
+from dagcache.metrics.responses import Responder
 from dagcache.metrics.scrape import scrape
 from dagcache.metrics.server import MetricsServer
 from tests.support.caches import MIB, make_cache
@@ -134,7 +134,8 @@ def test_openmetrics_and_gzip_are_served_to_whoever_accepts_them(serve: Serve) -
 def test_an_accept_header_that_cannot_be_read_counts_as_none(version: str) -> None:
     """Neither an error nor a header of the client's making."""
     accept = f"Accept: application/openmetrics-text;version={version},text/plain;version={version}"
-    got = response_to(f"GET /metrics HTTP/1.1\r\n{accept}\r\n\r\n".encode("latin-1"), registry_of_one_cache())
+    request = f"GET /metrics HTTP/1.1\r\n{accept}\r\n\r\n".encode("latin-1")
+    got = Responder(registry_of_one_cache()).response_to(request)
     assert got.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4")
     assert b"Evil" not in got
 
@@ -151,7 +152,10 @@ def test_nothing_is_told_of_the_server_but_the_metrics(serve: Serve, caplog: pyt
 # ---- the hostile ----
 
 REQUESTS = {
-    "the root": (b"GET / HTTP/1.1\r\n\r\n", 404),
+    "the root": (b"GET / HTTP/1.1\r\n\r\n", 200),
+    "the root, changed": (b"POST / HTTP/1.1\r\n\r\n", 405),
+    "health": (b"GET /-/healthy HTTP/1.1\r\n\r\n", 200),
+    "health of another kind": (b"GET /-/ready HTTP/1.1\r\n\r\n", 404),
     "another path": (b"GET /admin HTTP/1.1\r\n\r\n", 404),
     "a path below": (b"GET /metrics/x HTTP/1.1\r\n\r\n", 404),
     "a slash too many": (b"GET /metrics/ HTTP/1.1\r\n\r\n", 404),
@@ -219,7 +223,7 @@ def test_a_refused_method_is_told_what_is_allowed(serve: Serve) -> None:
 @given(st.binary(max_size=200) | st.builds(lambda tail: GET[:-2] + tail + b"\r\n\r\n", st.binary(max_size=200)))
 def test_any_bytes_get_an_answer(request: bytes) -> None:
     """Never an error of ours."""
-    assert re.match(rb"HTTP/1\.1 (200|400|404|405) ", response_to(request, CollectorRegistry()))
+    assert re.match(rb"HTTP/1\.1 (200|400|404|405) ", Responder(CollectorRegistry()).response_to(request))
 
 
 @pytest.mark.parametrize("sent", [b"", HALF, GET], ids=["nothing", "half", "all"])
@@ -294,7 +298,7 @@ def test_a_client_that_does_not_read_is_dropped_when_its_time_is_up(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server does not wait for a response that exceeds the sockets' buffers."""
-    monkeypatch.setattr(server_module, "response_to", lambda _request, registry: b"x" * 50_000_000)
+    monkeypatch.setattr(Responder, "response_to", lambda _responder, _request: b"x" * 50_000_000)
     server = serve(timeout=0.2)
     with connect(server) as lazy, connect(server) as later:
         lazy.sendall(GET)
@@ -306,12 +310,12 @@ def test_the_time_that_collecting_takes_is_not_the_clients(serve: Serve, monkeyp
     """Neither the scrape that waits for it nor a request that is half there is cut off."""
     late = 0.0
 
-    def collect(request: bytes, registry: CollectorRegistry) -> bytes:
+    def collect(_responder: Responder, _request: bytes) -> bytes:
         nonlocal late
         late += 1000.0
         return b"x" * 5_000_000
 
-    monkeypatch.setattr(server_module, "response_to", collect)
+    monkeypatch.setattr(Responder, "response_to", collect)
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late, sleep=time.sleep)
     monkeypatch.setattr(server_module, "time", clock)
     server = serve()

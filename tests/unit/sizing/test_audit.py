@@ -14,6 +14,7 @@ import pytest
 from dagcache.sizing.allocators import NoAccountError, allocated_bytes, bytes_per_copy
 from dagcache.sizing.audit import AuditResult, audit, audit_copy
 from dagcache.sizing.walk import weigh
+from tests.support.accounts import needs_account
 from tests.support.graphs import SHARED, make_dag
 
 
@@ -110,6 +111,7 @@ def test_each_audit_starts_anew() -> None:
     assert first > 5000
 
 
+@needs_account
 @pytest.mark.parametrize(
     "make",
     [lambda: [bytes(300_000)], lambda: list(map(float, range(20_000))), lambda: make_dag(80, 1)],
@@ -138,6 +140,7 @@ def _block(length: int) -> bytes:
     return b"x" * length  # not bytes(length): calloc takes nothing from that cache
 
 
+@needs_account
 def test_blocks_that_malloc_keeps_for_reuse_are_not_taken_for_a_copys_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """In malloc's figures, freed blocks of its per-thread cache are in use; a copy that takes them seems weightless.
 
@@ -152,6 +155,7 @@ def test_blocks_that_malloc_keeps_for_reuse_are_not_taken_for_a_copys_own(monkey
     assert result.walk_allocation_error_ratio == pytest.approx(0, abs=0.05)
 
 
+@needs_account
 def test_of_a_small_value_the_allocators_account_for_several_copies() -> None:
     """Beside one copy, other allocations are a large share."""
     made: list[object] = []
@@ -166,6 +170,7 @@ def test_of_a_small_value_the_allocators_account_for_several_copies() -> None:
     assert small > len(made) - small
 
 
+@needs_account
 def test_each_method_gets_copies_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pympler makes a copy heavier, so the allocators must not see that one."""
     monkeypatch.setattr("dagcache.sizing.audit._ENOUGH_BYTES", 1)
@@ -217,6 +222,22 @@ def test_an_interpreter_without_pools_is_named(monkeypatch: pytest.MonkeyPatch) 
         allocated_bytes()
 
 
+def test_a_debugger_of_the_allocators_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its marks around each block would make copies a fifth heavier."""
+    monkeypatch.setenv("PYTHONMALLOC", "pymalloc_debug")
+    with pytest.raises(NoAccountError, match="debug hooks"):
+        allocated_bytes()
+
+
+def test_the_development_mode_brings_a_debugger_of_the_allocators_unless_another_is_chosen() -> None:
+    code = "from dagcache.sizing.allocators import has_debug_hooks; print(has_debug_hooks())"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONMALLOC"}
+    for chosen, expected in ({}, "True"), ({"PYTHONMALLOC": "pymalloc"}, "False"):
+        command = [sys.executable, "-X", "dev", "-c", code]
+        done = subprocess.run(command, env={**env, **chosen}, capture_output=True, text=True, timeout=60)
+        assert done.stdout.strip() == expected, done.stderr
+
+
 def test_an_interpreter_that_was_told_to_use_malloc_has_one_account() -> None:
     """Its pools are empty, and malloc has it all."""
     code = (
@@ -228,6 +249,7 @@ def test_an_interpreter_that_was_told_to_use_malloc_has_one_account() -> None:
     assert 20_000 * (24 + 8) < float(output) < 20_000 * 50
 
 
+@needs_account
 def test_the_standard_error_stream_is_as_before_after_an_account(capfd: pytest.CaptureFixture[str]) -> None:
     """The report of the pools takes its place for a moment."""
     bytes_per_copy(lambda: [1.5])

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dagcache.sizing.allocators import bytes_per_copy
 from dagcache.sizing.walk import weigh
+from tests.support.accounts import bytes_per_copy
 
 numpy = pytest.importorskip("numpy")
 

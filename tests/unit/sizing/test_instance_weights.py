@@ -10,8 +10,8 @@ import pytest
 
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.freezing.reducers import dict_reducer
-from dagcache.sizing.allocators import bytes_per_copy
 from dagcache.sizing.walk import weigh
+from tests.support.accounts import bytes_per_copy
 
 _INSTANCES = 400
 

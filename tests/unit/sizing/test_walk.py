@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagcache.freezing.pickle_freezer import PickleFreezer
-from dagcache.sizing.allocators import bytes_per_copy
 from dagcache.sizing.walk import Weight, weigh
+from tests.support.accounts import bytes_per_copy
 from tests.support.graphs import SHARED, from_json, make_dag, make_json
 
 SHARED_IDS = frozenset(map(id, SHARED))

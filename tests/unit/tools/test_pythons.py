@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.paths import ROOT
@@ -35,6 +37,17 @@ def test_an_environment_that_cannot_be_built_is_a_failure(monkeypatch: pytest.Mo
     result = run("3.99")
     assert result.passed is False
     assert "venv" in result.output
+
+
+def test_the_tests_run_with_all_warnings_and_with_the_usual_allocators(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$PYTHONDEVMODE $PYTHONMALLOC"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(pythons, "interpreter", lambda _: "python3.99")
+    monkeypatch.setattr(pythons, "build", lambda *_: python)
+    assert run("3.99").text.startswith("1 pymalloc")
 
 
 @pytest.mark.parametrize("room", CORE_ROOMS)

@@ -30,6 +30,27 @@ FAULTS = (
         (f"{_TEMPLATES_TESTS}::test_what_is_one_object_stays_one_and_what_is_merely_equal_stays_two",),
     ),
     Fault(
+        "each thawed value has its own strings for the names of attributes",
+        _TEMPLATES,
+        "_interned",
+        replace("map(sys.intern, A)", "A"),
+        (f"{_TEMPLATES_TESTS}::test_names_of_attributes_are_the_processs_own_in_each_copy",),
+    ),
+    Fault(
+        "the state of hubs is lost",
+        "dagcache.freezing.hubs",
+        "Filling.reduce",
+        replace("(A, (B,), *C)", "(A, (B,))"),
+        ("unit/freezing/test_hubs.py::test_any_tree_of_groups_comes_back",),
+    ),
+    Fault(
+        "hubs are pickled within one another",
+        "dagcache.freezing.pickling",
+        "Pickling.pickled",
+        replace("self._pickled(A, B, C)", "self._pickled(A, B)"),
+        ("unit/freezing/test_hubs.py::test_what_pickle_can_follow_is_pickled_as_without_hubs",),
+    ),
+    Fault(
         "the dictionary goes on learning",
         "dagcache.freezing.zdict",
         "Dictionary.learn",

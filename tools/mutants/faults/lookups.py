@@ -167,6 +167,20 @@ FAULTS = (
         ("unit/core/test_expiry.py",),
     ),
     Fault(
+        "a bound lookup of a forked child looks into its parent's table",
+        "dagcache.core.parts",
+        "Parts._after_fork_in_child",
+        drop("self._switch.turn(...)"),
+        ("unit/core/test_hit_path.py",),
+    ),
+    Fault(
+        "a dropped cache leaves its values to the collector",
+        "dagcache.core.parts",
+        "Parts._end",
+        drop("self.section.run(...)"),
+        ("unit/core/test_dropping.py",),
+    ),
+    Fault(
         "a closed cache keeps values",
         "dagcache.core.store",
         "Store._offer_to_tiers",

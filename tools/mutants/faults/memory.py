@@ -87,6 +87,6 @@ FAULTS = (
         _PRESSURE,
         "MemoryPressure._grow",
         replace("self._configured if A >= self._full else A", "A"),
-        ("unit/test_pressure.py::test_below_the_low_mark_the_budget_grows_back_slowly",),
+        _PRESSURE_TESTS,
     ),
 )

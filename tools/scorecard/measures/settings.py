@@ -77,7 +77,9 @@ def _is_budget(limit: ByteLimit) -> bool:
 
 
 def _is_sound(config: CacheConfig) -> bool:
-    return 0 <= config.budget() <= MAX_BYTES and 0 <= config.ttl <= MAX_SECONDS and config.workers >= 1
+    durations = (config.ttl, config.max_age, config.negative_ttl)
+    is_timed = all(0 <= seconds <= MAX_SECONDS for seconds in durations) and 0 <= config.jitter <= 1
+    return is_timed and 0 <= config.budget() <= MAX_BYTES and config.workers >= 1
 
 
 def _read_variable(name: str, text: str) -> bool:

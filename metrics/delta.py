@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dagcache.cli.shared.snapshot import Durations, Snapshot
+from dagcache.metrics.snapshot import Durations, Snapshot
 
 
 @dataclass(frozen=True, slots=True)

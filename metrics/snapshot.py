@@ -23,6 +23,10 @@ class Samples(Protocol):
         ...
 
 
+_MOST = 2.0**63
+"""No count, number of bytes or time is larger."""
+
+
 @dataclass(frozen=True, slots=True)
 class Durations:
     """A histogram as it is exposed."""
@@ -92,10 +96,19 @@ class Snapshot:
     next_victim_idle_seconds: float = 0.0
     sizing_error_ratio: float = 0.0
     sizing_seconds: float = 0.0
+    changed_settings: int = 0
     limit_bytes: int = 0
     limit_source: str = ""
     pressure: str = "off"
     version: str = ""
+    mode: str = ""
+    off_because: str = ""
+    """The kind of fault that keeps the cache off; empty: it is on."""
+    quarantined: int = 0
+    quarantine_misses: int = 0
+    internal_errors: int = 0
+    listener_failures: int = 0
+    unfrozen: int = 0
     loads: Durations = Durations()
     thaws: Durations = Durations()
 
@@ -115,18 +128,38 @@ class Snapshot:
         return self.live_bytes + self.frozen_bytes + self.overhead_bytes + self.waiting_bytes
 
 
+def components(samples: Samples) -> list[str]:
+    """The names of the components in a scrape, in alphabetical order.
+
+    Raises:
+        ValueError: a sample has no name of a component.
+
+    """
+    return sorted({_label(labels, "component", "dagcache_info") for labels in samples.labels("dagcache_info")})
+
+
 def snapshot(samples: Samples, component: str) -> Snapshot:
-    """The snapshot of one component; missing metrics count as 0."""
+    """The snapshot of one component; missing metrics count as 0.
+
+    Raises:
+        ValueError: a sample lacks a label, or its value is not possible: the endpoint is not one of dagcache, or is
+            damaged.
+
+    """
 
     def value(name: str, **labels: str) -> int:
-        return int(samples.value(f"dagcache_{name}", component=component, **labels) or 0)
+        found = samples.value(f"dagcache_{name}", component=component, **labels) or 0.0
+        return int(_possible(found, f"dagcache_{name}"))
 
-    def fraction(name: str) -> float:
-        return samples.value(f"dagcache_{name}", component=component) or 0.0
+    def fraction(name: str, least: float = 0.0) -> float:
+        found = samples.value(f"dagcache_{name}", component=component) or 0.0
+        return _possible(found, f"dagcache_{name}", least)
 
     def by(name: str, label: str) -> dict[str, int]:
-        labels_of = samples.labels(f"dagcache_{name}", component=component)
-        return {each[label]: value(name, **{label: each[label]}) for each in labels_of}
+        names = [
+            _label(each, label, f"dagcache_{name}") for each in samples.labels(f"dagcache_{name}", component=component)
+        ]
+        return {each: value(name, **{label: each}) for each in names}
 
     loads, thaws = (_durations(samples, component, name) for name in ("load", "thaw"))
     sources = samples.labels("dagcache_memory_limit_bytes", component=component)
@@ -144,7 +177,7 @@ def snapshot(samples: Samples, component: str) -> Snapshot:
         frozen_entries=value("entries", tier="frozen"),
         rss_bytes=value("process_resident_bytes"),
         demotions=value("demotions_total"),
-        evictions=int(samples.total("dagcache_evictions_total", component=component)),
+        evictions=sum(by("evictions_total", "cause").values()),
         thaw_seconds=thaws.mean,
         load_seconds=loads.mean,
         absent=value("absent_total"),
@@ -157,12 +190,20 @@ def snapshot(samples: Samples, component: str) -> Snapshot:
         waiting_bytes=value("bytes", tier="waiting"),
         serialized_bytes=value("serialized_bytes"),
         next_victim_idle_seconds=fraction("next_victim_idle_seconds"),
-        sizing_error_ratio=fraction("sizing_error_ratio"),
+        sizing_error_ratio=fraction("sizing_error_ratio", least=-_MOST),
         sizing_seconds=fraction("sizing_seconds_total"),
+        changed_settings=value("changed_settings"),
         limit_bytes=value("memory_limit_bytes"),
         limit_source=sources[0].get("source", "") if sources else "",
         pressure=next((state for state, is_on in states.items() if is_on), "off"),
         version=versions[0].get("version", "") if versions else "",
+        mode=versions[0].get("mode", "") if versions else "",
+        off_because=next((fault for fault, is_on in by("off_by_fault", "reason").items() if is_on), ""),
+        quarantined=value("quarantined"),
+        quarantine_misses=value("quarantine_misses_total"),
+        internal_errors=value("internal_errors_total"),
+        listener_failures=value("listener_failures_total"),
+        unfrozen=value("unfrozen_total"),
         loads=loads,
         thaws=thaws,
     )
@@ -170,6 +211,25 @@ def snapshot(samples: Samples, component: str) -> Snapshot:
 
 def _durations(samples: Samples, component: str, name: str) -> Durations:
     family = f"dagcache_{name}_duration_seconds"
-    bounds = {each["le"] for each in samples.labels(f"{family}_bucket", component=component)}
-    buckets = [(float(le), samples.value(f"{family}_bucket", component=component, le=le) or 0.0) for le in bounds]
-    return Durations(tuple(sorted(buckets)), samples.value(f"{family}_sum", component=component) or 0.0)
+    all_labels = samples.labels(f"{family}_bucket", component=component)
+    buckets = []
+    for le in {_label(each, "le", family) for each in all_labels}:
+        count = samples.value(f"{family}_bucket", component=component, le=le) or 0.0
+        bound = math.inf if le == "+Inf" else _possible(float(le), f"a bound of {family}")
+        buckets.append((bound, _possible(count, family)))
+    return Durations(
+        tuple(sorted(buckets)), _possible(samples.value(f"{family}_sum", component=component) or 0.0, family)
+    )
+
+
+def _label(labels: Mapping[str, str], name: str, metric: str) -> str:
+    try:
+        return labels[name]
+    except KeyError:
+        raise ValueError(f"a sample of {metric} has no label {name}") from None
+
+
+def _possible(value: float, name: str, least: float = 0.0) -> float:
+    if not least <= value <= _MOST:  # NaN is neither
+        raise ValueError(f"{name} is {value:g}")
+    return value

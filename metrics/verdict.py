@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from dagcache.cli.shared.snapshot import Snapshot
-from dagcache.cli.top.delta import Delta
+from dagcache.metrics.delta import Delta
+from dagcache.metrics.snapshot import Snapshot
 from dagcache.sizing.limits import format_bytes
 
 Level = Literal["good", "info", "warning", "bad"]
@@ -38,6 +38,30 @@ def verdict(delta: Delta) -> Verdict:
 def share_of_memory(now: Snapshot) -> float:
     """The cache's share of the resident memory."""
     return now.used_bytes / now.rss_bytes if now.rss_bytes else 0.0
+
+
+def _off(delta: Delta) -> Verdict | None:
+    fault = delta.now.off_because
+    if not fault:
+        return None
+    return Verdict("bad", f"off because of a fault ({fault}): Airflow's own cache serves -> see the log, or doctor")
+
+
+def _quarantined(delta: Delta) -> Verdict | None:
+    now = delta.now
+    if not now.quarantined and not (delta.is_open and delta.grown(lambda each: each.quarantine_misses)):
+        return None
+    text = f"versions in quarantine, {now.quarantined} now: Airflow fails their tasks -> airflow dags reserialize"
+    return Verdict("bad", text)
+
+
+def _faulty(delta: Delta) -> Verdict | None:
+    faults = delta.grown(lambda each: each.internal_errors + each.listener_failures)
+    if not faults or not delta.is_open:
+        return None
+    return Verdict(
+        "warning", f"faults of dagcache or of a listener, {faults:.0f} recently -> report the log's traceback"
+    )
 
 
 def _pressure(delta: Delta) -> Verdict | None:
@@ -128,8 +152,11 @@ def _working(delta: Delta) -> Verdict:
 
 
 _JUDGES: tuple[Callable[[Delta], Verdict | None], ...] = (
+    _off,
+    _quarantined,
     _pressure,
     _failing,
+    _faulty,
     _unused,
     _missing,
     _crowded,

@@ -1,0 +1,1 @@
+"""`dagcache set`: settings of running processes, until they restart."""

@@ -1,0 +1,69 @@
+"""Changes of a cache's settings at run time, until the process restarts."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any
+
+from dagcache.core.cache import DagCache
+from dagcache.errors import ConfigError
+from dagcache.sizing.durations import parse_seconds
+from dagcache.sizing.limits import ByteLimit
+
+_log = logging.getLogger("dagcache")
+
+SETTINGS: Mapping[str, Callable[[str], object]] = MappingProxyType(
+    {
+        "max_bytes": lambda text: ByteLimit.parse(text, setting="max_bytes"),
+        "ttl": lambda text: parse_seconds(text, "ttl"),
+    }
+)
+"""The settings that can be changed, each with its reader, which raises ConfigError."""
+
+
+def check(settings: Mapping[str, str]) -> None:
+    """Read all values, and change nothing.
+
+    Raises:
+        ConfigError: names the setting, the value and the accepted forms.
+
+    """
+    if not settings:
+        raise ConfigError("setting", "", f"NAME=VALUE, with a name of {', '.join(SETTINGS)}")
+    for name, text in settings.items():
+        if name not in SETTINGS:
+            raise ConfigError("setting", name, f"one of {', '.join(SETTINGS)}; the others need a restart")
+        SETTINGS[name](text)
+
+
+def change(cache: DagCache[Any, Any], settings: Mapping[str, str]) -> dict[str, Any]:
+    """Change all of these settings, or none if one cannot be read. Returns the answer for the client."""
+    before, error = _in_force(cache), ""
+    try:
+        check(settings)
+    except ConfigError as refusal:
+        error = str(refusal)
+    else:
+        if "max_bytes" in settings:
+            cache.resize(settings["max_bytes"])
+        if "ttl" in settings:
+            cache.change_ttl(settings["ttl"])
+        _note(cache, before)
+    return {"component": cache.config.name, "pid": os.getpid(), "settings": _in_force(cache), "error": error}
+
+
+def _in_force(cache: DagCache[Any, Any]) -> dict[str, str]:
+    return {"max_bytes": str(cache.requested), "ttl": f"{cache.ttl:g}"}
+
+
+def _note(cache: DagCache[Any, Any], before: Mapping[str, str]) -> None:
+    changed = [
+        f"{name} = {text} (was {before[name]})" for name, text in _in_force(cache).items() if text != before[name]
+    ]
+    with suppress(Exception):  # a handler of the host's
+        message = "settings of the %s were changed over its socket, until it restarts: %s"
+        _log.info(message, cache.config.name, ", ".join(changed) or "to the values that they had")

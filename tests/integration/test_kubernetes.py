@@ -1,0 +1,152 @@
+"""The files on the pages on Kubernetes and Compose, and a PodMonitor's relabelling in a real Prometheus."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagcache.airflow.provider_info import OPTIONS
+from dagcache.airflow.settings import Settings, read_settings
+from dagcache.metrics.endpoint import FaultEndpoint, MetricsEndpoint
+from dagcache.metrics.ports import parse_ports
+from tests.integration.test_promtool import Prometheus, needs_prometheus
+from tests.support.caches import make_cache
+from tests.support.paths import ROOT
+from tools.monitoring.alerts import RULES, text
+
+yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+
+PREFIX = "AIRFLOW__DAGCACHE__"
+
+
+def blocks(page: str, language: str = "yaml") -> list[str]:
+    """The blocks of a language on a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def parsed(page: str) -> list[Any]:
+    """The files on a page."""
+    return [yaml.safe_load(block) for block in blocks(page)]
+
+
+VALUES, POD_MONITOR, POLICY = parsed("kubernetes.md")
+COMPOSE, CONFIGURATION = parsed("compose.md")
+ENDPOINTS: list[dict[str, Any]] = POD_MONITOR["spec"]["podMetricsEndpoints"]
+
+
+def settings_in(environment: dict[str, str]) -> Settings:
+    """The settings of dagcache in an environment; all others have their defaults."""
+    texts = {name.removeprefix(PREFIX).lower(): text for name, text in environment.items() if name.startswith(PREFIX)}
+    assert texts
+    assert texts.keys() <= {option.name for option in OPTIONS}
+    return read_settings(texts.get, "scheduler")
+
+
+def test_the_values_set_existing_settings_and_a_port_for_each_endpoint() -> None:
+    settings = settings_in({each["name"]: each["value"] for each in VALUES["env"]})
+    assert settings.cache.max_bytes.is_relative
+    named = [relabelling["replacement"] for each in ENDPOINTS for relabelling in each["relabelings"][2:]]
+    used = {int(re.findall(r":(\d+)$", replacement)[0]) for replacement in named}
+    workers = int(re.findall(r"--workers (\d+)", " ".join(VALUES["apiServer"]["args"]))[0])
+    assert used == set(settings.metrics_ports[:workers])
+    (opened,) = POLICY["spec"]["ingress"][0]["ports"]
+    assert settings.metrics_ports == parse_ports(f"{opened['port']}-{opened['endPort']}")
+
+
+def test_compose_shares_the_directory_of_targets_with_prometheus() -> None:
+    services = COMPOSE["services"]
+    for name in ("scheduler", "api-server"):
+        directory = settings_in(services[name]["environment"]).metrics_targets
+        assert f"targets:{directory}" in services[name]["volumes"]
+        assert services[name]["mem_limit"]
+    (scraped,) = CONFIGURATION["scrape_configs"]
+    folder = scraped["file_sd_configs"][0]["files"][0].removesuffix("/*.json")
+    assert f"targets:{folder}:ro" in services["prometheus"]["volumes"]
+    assert set(COMPOSE["volumes"]) == {"targets"}
+
+
+def test_the_printed_rule_of_the_operator_has_all_alerts() -> None:
+    """The commands of the page, as a shell runs them."""
+    (commands,) = blocks("kubernetes.md", "bash")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-c", commands], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr
+    rule = yaml.safe_load(done.stdout)
+    assert rule["kind"] == "PrometheusRule"
+    assert [each["alert"] for each in rule["spec"]["groups"][0]["rules"]] == [each.name for each in RULES]
+
+
+def relabelled(endpoint: dict[str, Any], port: int) -> list[dict[str, Any]]:
+    """The configuration that the operator makes of an endpoint: its own steps first, then those of the PodMonitor."""
+    own: list[dict[str, Any]] = [
+        {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
+        {"source_labels": ["__meta_kubernetes_pod_container_name"], "target_label": "container"},
+        {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
+        {"target_label": "job", "replacement": "airflow/dagcache"},
+    ]
+    names = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
+    given = [{names.get(key, key): value for key, value in step.items()} for step in endpoint["relabelings"]]
+    for step in given:
+        if "replacement" in step:
+            step["replacement"] = re.sub(r":\d+$", f":{port}", step["replacement"])
+    return own + given
+
+
+def pod(name: str, container: str, ip: str, phase: str = "Running") -> dict[str, Any]:
+    """A pod as Kubernetes' service discovery presents it: without a port, since its container declares none."""
+    facts = {"namespace": "airflow", "pod_name": name, "pod_container_name": container, "pod_ip": ip}
+    facts["pod_phase"] = phase
+    return {"targets": [ip], "labels": {f"__meta_kubernetes_{key}": value for key, value in facts.items()}}
+
+
+@needs_prometheus
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one address of loopback only")
+def test_a_pod_with_a_bad_setting_and_a_dead_pod_raise_alerts_with_their_names(tmp_path: Path) -> None:
+    """In a real Prometheus with the relabelling of the PodMonitor, while another scheduler is well."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    pods = [
+        pod("scheduler-0", "scheduler", "127.0.0.1"),
+        pod("scheduler-1", "scheduler", "127.0.0.2"),
+        pod("scheduler-2", "scheduler", "127.0.0.3"),
+        pod("scheduler-0", "log-groomer", "127.0.0.1"),
+        pod("migration", "scheduler", "127.0.0.4", phase="Succeeded"),
+    ]
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(re.sub(r"for: \d+m", "for: 0s", text()))
+    configuration = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(rules)],
+        "scrape_configs": [
+            {
+                "job_name": "podMonitor/airflow/dagcache/0",
+                "static_configs": pods,
+                "relabel_configs": relabelled(ENDPOINTS[0], port),
+            }
+        ],
+    }
+    well = MetricsEndpoint(make_cache(name="scheduler")[0], None, host="127.0.0.1", ports=[port], targets=tmp_path)
+    off = FaultEndpoint("scheduler", "setting", host="127.0.0.2", ports=[port], targets=tmp_path)
+    prometheus = Prometheus(tmp_path, yaml.safe_dump(configuration))
+    try:
+        prometheus.wait_for("count(up == 1) == 2")
+        (fault,) = prometheus.wait_for('ALERTS{alertname="DagcacheOffByFault"}')
+        (dead,) = prometheus.wait_for('ALERTS{alertname="DagcacheEndpointDown"}')
+        known = {each["metric"]["pod"]: each["metric"] for each in prometheus.query("up")}
+        prometheus.wait_for('absent(ALERTS{alertname="DagcacheAbsent"})')
+    finally:
+        prometheus.end()
+        well.close()
+        off.close()
+    assert set(known) == {"scheduler-0", "scheduler-1", "scheduler-2"}
+    place = {"job": "airflow/dagcache", "namespace": "airflow", "container": "scheduler"}
+    for found, name, address in ((fault, "scheduler-1", "127.0.0.2"), (dead, "scheduler-2", "127.0.0.3")):
+        assert {**place, "pod": name, "instance": f"{address}:{port}"}.items() <= found["metric"].items()
+    assert fault["metric"]["component"] == "scheduler"

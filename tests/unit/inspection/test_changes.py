@@ -1,0 +1,91 @@
+"""Changes of settings over the usage socket: all of them or none, in force at once, logged, and shown."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from dagcache import ConfigError, DagCache
+from dagcache.inspection import client
+from dagcache.inspection.changes import change, check
+from dagcache.inspection.server import AttributionServer
+from tests.support.caches import KIB, MIB, make_cache
+from tests.unit.inspection.conftest import path_of
+
+
+def test_both_settings_are_in_force_at_once(cache: DagCache[Any, Any]) -> None:
+    """A smaller budget evicts immediately; the answer has the settings in force."""
+    answer = change(cache, {"max_bytes": str(80 * KIB), "ttl": "1h"})
+    assert answer["settings"] == {"max_bytes": "81920", "ttl": "3600"}
+    assert answer["error"] == ""
+    assert cache.max_bytes == 80 * KIB
+    assert cache.ttl == 3600
+    assert cache.stats().total_bytes <= 80 * KIB
+    cache.check_invariants()
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"max_bytes": "much", "ttl": "1h"}, "max_bytes"),
+        ({"max_bytes": "1MiB", "ttl": "soon"}, "ttl"),
+        ({"ttl": "1h", "mode": "off"}, "mode"),
+        ({}, "NAME=VALUE"),
+    ],
+)
+def test_one_value_that_cannot_be_read_changes_nothing(
+    cache: DagCache[Any, Any], settings: dict[str, str], named: str
+) -> None:
+    """The error names the setting and the accepted forms."""
+    before = cache.max_bytes, cache.ttl
+    answer = change(cache, settings)
+    assert named in answer["error"]
+    assert (cache.max_bytes, cache.ttl) == before
+    assert cache.changed_settings == {}
+    with pytest.raises(ConfigError, match=named):
+        check(settings)
+
+
+def test_a_change_is_one_log_line_with_the_values_before(
+    cache: DagCache[Any, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """And says that it lasts until the restart."""
+    with caplog.at_level(logging.INFO, "dagcache"):
+        change(cache, {"ttl": "90m"})
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "settings of the scheduler were changed over its socket, until it restarts: ttl = 5400 (was 10800)"
+    )
+
+
+def test_a_changed_setting_is_counted_until_it_is_as_configured_again() -> None:
+    """For the metrics, and for `top`."""
+    cache, _ = make_cache(max_bytes="1MiB", ttl=60)
+    assert cache.stats().changed_settings == 0
+    change(cache, {"max_bytes": "2MiB", "ttl": "1h"})
+    assert cache.changed_settings == {"max_bytes": "2MiB", "ttl": "3600"}
+    assert cache.stats().changed_settings == 2
+    change(cache, {"max_bytes": "1024KiB", "ttl": "1m"})
+    assert cache.stats().changed_settings == 0
+
+
+def test_the_owner_changes_settings_through_the_socket(server: AttributionServer, cache: DagCache[Any, Any]) -> None:
+    """The next usage report has them."""
+    answer = client.change(path_of(server), {"max_bytes": "1MiB"})
+    assert (answer["component"], answer["error"]) == ("scheduler", "")
+    assert client.ask(path_of(server))["max_bytes"] == cache.max_bytes == MIB
+
+
+def test_a_refusal_comes_back_through_the_socket(server: AttributionServer) -> None:
+    """With the reason."""
+    assert "ttl" in client.change(path_of(server), {"ttl": "soon"})["error"]
+
+
+@pytest.mark.parametrize("request_", [b"[]", b'{"set": {"ttl": 5}}', b'{"set": []}', b'{"set": 1}'])
+def test_a_request_of_another_shape_gets_no_answer(server: AttributionServer, request_: bytes) -> None:
+    """Values are texts, as in the configuration."""
+    with client._connected(path_of(server), 20) as connection:
+        connection.sendall(request_ + b"\n")
+        assert connection.recv(100) == b""
