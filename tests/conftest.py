@@ -14,12 +14,11 @@ import pytest
 
 from dagcache import log_limits
 from tests.support.databases import Database
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from dagcache.database.loader import SerializedDagLoader
 
-_PATIENCE = 30.0
-"""Seconds that a thread gets to end after the test that started it."""
 
 SLOW = (
     "tests/unit/airflow/test_quarantine.py::test_many_corrupt_versions_do_not_fill_the_log",
@@ -145,7 +144,7 @@ def _no_thread_outlives_its_test() -> Iterator[None]:
     if left := set(threading.enumerate()) - before:
         gc.collect()  # some end with their owner
         for thread in left:
-            thread.join(_PATIENCE)
+            thread.join(PATIENCE)
     assert not {thread.name for thread in left if thread.is_alive()}
 
 

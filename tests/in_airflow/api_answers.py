@@ -13,11 +13,10 @@ from urllib.parse import urlsplit
 
 from tests.in_airflow.api_requests import NOBODY, Request
 from tests.in_airflow.support import fetch
+from tests.support.patience import PATIENCE
 
 BASE = b"http://the-server"
 """The placeholder of a server's own address in its answers."""
-PATIENCE = 120
-"""Seconds for one answer."""
 MASKED = "(varies)"
 
 

@@ -27,6 +27,7 @@ from dagcache.airflow.hook import BAG_NAMES
 from dagcache.demo.playground import environment, free_ports
 from dagcache.metrics.scrape import Scrape, scrape
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 T = TypeVar("T")
 
@@ -45,7 +46,6 @@ CORRUPT: dict[str, dict[str, Any]] = {
 """Unreadable rows of serialised DAGs, by their fault."""
 MAP_INDEX = "map_index" if tuple(map(int, version("apache-airflow-core").split(".")[:2])) < (3, 4) else "region_index"
 """The column of ``task_instance`` with the index of a mapped task's instance."""
-_PATIENCE = 120  # seconds, after which what should have happened is taken to have failed
 _PREPARE = """
 from airflow.cli.cli_parser import get_parser
 for words in (["db", "migrate"], ["dags", "reserialize"]):
@@ -89,11 +89,11 @@ def run_python(code: str, env: dict[str, str]) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_PATIENCE,
+            timeout=PATIENCE,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise AssertionError(f"not done in {_PATIENCE} s: {str(error.stdout)[-4000:]}") from error
+        raise AssertionError(f"not done in {PATIENCE} s: {str(error.stdout)[-4000:]}") from error
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout
 
@@ -145,25 +145,25 @@ class Airflow:
             if not went:
                 self._process.terminate()
                 with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(20)
+                    self._process.wait(PATIENCE)
                     went = True
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         else:
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
         return went
 
     def kill(self) -> None:
         """End it as a crash does: it can do nothing more."""
         os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(PATIENCE)
 
     def wait_for_end(self) -> None:
         """Wait until the process ends by itself; AssertionError if it does not."""
         try:
-            self._process.wait(_PATIENCE)
+            self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired as error:
             raise AssertionError(f"{self._arguments[0]} did not end: {self.log[-4000:]}") from error
 
@@ -174,7 +174,7 @@ class Airflow:
             AssertionError: it did not, or the process ended.
 
         """
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end and self._process.poll() is None:
             result = happened()
             if result:

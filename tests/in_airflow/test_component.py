@@ -17,6 +17,7 @@ from dagcache.demo.playground import free_ports
 from dagcache.metrics.scrape import scrape
 from dagcache.traces import recording
 from tests.in_airflow.support import install_anew, scheduler_bag
+from tests.support.patience import PATIENCE
 
 PARTS = ("MemoryPressure", "MetricsEndpoint", "HeapFreeze", "record", "memory_limit", "AttributionServer.start")
 
@@ -98,10 +99,10 @@ def test_a_directory_for_traces_that_hangs_does_not_hang_the_component(
     assert running(component) == {**dict.fromkeys(running(component), True), "record": False}
     assert ["does not respond" in line.getMessage() for line in complaints] == [True]
     answers.set()
-    assert began.wait(30)
+    assert began.wait(PATIENCE)
     for thread in threading.enumerate():
         if thread.name == "dagcache-trace-file":
-            thread.join(30)
+            thread.join(PATIENCE)
     assert component.recording is not None
     assert component.exposition is not None
     told = scrape(f"http://127.0.0.1:{component.exposition.port}/metrics", timeout=10)

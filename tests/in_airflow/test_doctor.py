@@ -12,8 +12,8 @@ from typing import Any
 
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.support import variables
+from tests.support.patience import PATIENCE
 
-DEADLINE = 120.0  # seconds that a process may take
 SECRET = "s3cr3t"
 
 
@@ -25,7 +25,7 @@ def doctor(env: dict[str, str], *arguments: str) -> tuple[int, dict[str, Any], s
         cwd=env["AIRFLOW_HOME"],
         capture_output=True,
         text=True,
-        timeout=DEADLINE,
+        timeout=PATIENCE,
         check=False,
     )
     output = done.stdout + done.stderr

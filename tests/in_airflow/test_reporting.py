@@ -13,8 +13,7 @@ from dagcache.airflow import reporting
 from dagcache.airflow.component import Component
 from dagcache.airflow.reporting import REGISTRY
 from dagcache.airflow.settings import read_settings
-
-PATIENCE = 60.0
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # Airflow drops its clients unclosed
 

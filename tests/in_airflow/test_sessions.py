@@ -15,6 +15,7 @@ import pytest
 from tests.in_airflow.conftest import Clock
 from tests.in_airflow.support import api_bag, statements_of, write
 from tests.support import probe
+from tests.support.patience import PATIENCE
 
 WINDOW = 30  # [core] min_serialized_dag_update_interval, seconds
 Open = Callable[[], Any]
@@ -78,7 +79,7 @@ def in_threads(works: list[Callable[[], Any]]) -> list[Any]:
     together = threading.Barrier(len(works))
 
     def run(index: int) -> None:
-        together.wait(60)
+        together.wait(PATIENCE)
         try:
             results[index] = works[index]()
         except Exception as error:
@@ -88,7 +89,7 @@ def in_threads(works: list[Callable[[], Any]]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), "a thread hangs"
     return results
 
@@ -254,7 +255,7 @@ class Gate:
         def held(bag: Any, load: Any) -> Any:
             self.loads += 1
             self.reached.release()
-            assert self.opened.wait(60)
+            assert self.opened.wait(PATIENCE)
             return self._load(bag, load)
 
         kind._load = held
@@ -280,8 +281,8 @@ def lead_and_follow(bag: Any, lead: Callable[[], Any], follow: list[Callable[[],
         opener = threading.Thread(target=_open_when, args=(gate, lambda: waiting(bag) == len(follow)))
         opener.start()
         followed = in_threads(follow)
-        leader.join(60)
-        opener.join(60)
+        leader.join(PATIENCE)
+        opener.join(PATIENCE)
     return outcome[0], followed, gate.loads
 
 
@@ -361,17 +362,17 @@ def test_a_load_that_hangs_holds_nobody_for_ever(bag: Any, opened: Open, monkeyp
     def hang(self: Any, request: Any) -> Any:
         if not hung.is_set():
             hung.set()
-            assert finish.wait(60)
+            assert finish.wait(PATIENCE)
         return load(self, request)
 
     monkeypatch.setattr(type(bag), "_load", hang)
     leader = threading.Thread(target=lambda: bag._get_dag(version, opened()))
     leader.start()
-    assert hung.wait(60)
+    assert hung.wait(PATIENCE)
     assert bag._get_dag(version, opened()).description == "read"
     assert bag.get_latest_version_of_dag("hanging", session=opened()).description == "read"
     finish.set()
-    leader.join(60)
+    leader.join(PATIENCE)
 
 
 def test_two_tasks_of_one_thread_load_beside_each_other(bag: Any, opened: Open, complaints: list[Any]) -> None:

@@ -25,6 +25,7 @@ from tests.in_airflow.support import MAP_INDEX, Airflow, answers, fetch, scrapes
 from tests.in_airflow.test_scheduler import SMALL, Observer
 from tests.in_airflow.witness import HOLD, JOB, TABLE, Lookup, looks_up, read_diaries, revision_of
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 WINDOW = 2  # seconds within which a cached version is not compared with the database
 SETTINGS = {
@@ -86,7 +87,7 @@ class Writer:
     def stop(self) -> list[Writing]:
         """End it; all that it has written."""
         self._orders.close()
-        assert self._process.wait(60) == 0, "the writer failed"
+        assert self._process.wait(PATIENCE) == 0, "the writer failed"
         return read_book(self._book)
 
 

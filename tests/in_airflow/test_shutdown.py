@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
-
-PATIENCE = 120.0
+from tests.support.patience import PATIENCE
 
 APPLICATION = """
 import os, sys

@@ -14,8 +14,7 @@ import pytest
 
 from dagcache.traces.reading import read_trace
 from tests.in_airflow.support import install_anew, run_python, scheduler_bag, variables, write
-
-DEADLINE = 120.0  # seconds that a process may take
+from tests.support.patience import PATIENCE
 
 
 def test_a_bags_lookups_are_recorded_without_a_name(
@@ -98,7 +97,7 @@ def test_a_trace_of_a_real_process_can_be_replayed(tmp_path: Path, make_database
         env={**os.environ, "PYTHONPATH": env["PYTHONPATH"]},
         capture_output=True,
         text=True,
-        timeout=DEADLINE,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -22,10 +22,9 @@ from dagcache.metrics.file_sd import Targets
 from dagcache.metrics.server import MetricsServer
 from tests.support.caches import MIB, fill, make_cache
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 DOCUMENT = (ROOT / "docs" / "metrics.md").read_text()
-PATIENCE = 60.0
-"""Seconds that Prometheus gets for starting and for its first scrape."""
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
@@ -112,7 +111,7 @@ class Prometheus:
     def end(self) -> None:
         """Not longer than it takes."""
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(PATIENCE)
 
 
 @pytest.fixture

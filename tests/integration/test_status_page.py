@@ -16,6 +16,7 @@ from dagcache.metrics import status_page
 from dagcache.metrics.collector import CacheCollector
 from dagcache.metrics.server import MetricsServer
 from tests.support.caches import MIB, fill, make_cache
+from tests.support.patience import PATIENCE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -30,7 +31,6 @@ FLAGS = (
     "--hide-scrollbars",
     "--window-size=800,700",
 )
-PATIENCE = 180.0
 DARK, LIGHT = 0, 1
 """Chromium's numbers for the colour scheme that the user prefers."""
 

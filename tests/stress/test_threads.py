@@ -15,6 +15,7 @@ import pytest
 from dagcache import CacheStats, Loaded, RecursiveLoadError, Rejection
 from tests.support import probe
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, fill, make_cache, never
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +107,7 @@ def test_a_failed_load_fails_for_its_own_caller_only() -> None:
     def work(index: int) -> object:
         if index == 0:
             return cache.get_or_load("a", failing)
-        leading.wait(30)
+        leading.wait(PATIENCE)
         return cache.get_or_load("a", lambda key: Weighted(key))
 
     results = in_threads(9, work)
@@ -153,7 +154,7 @@ def test_an_absence_is_not_shared() -> None:
     def work(index: int) -> object:
         if index == 0:
             return cache.get_or_load("a", blind)
-        leading.wait(30)
+        leading.wait(PATIENCE)
         return cache.get_or_load("a", lambda key: Weighted(key))
 
     results = in_threads(5, work)
@@ -175,7 +176,7 @@ def test_a_value_that_is_not_to_be_kept_is_not_shared() -> None:
     def work(index: int) -> object:
         if index == 0:
             return cache.get_or_load("a", doubtful)
-        leading.wait(30)
+        leading.wait(PATIENCE)
         return cache.get_or_load("a", lambda key: Weighted(key))
 
     results = in_threads(5, work)
@@ -190,16 +191,16 @@ def a_load_that_hangs(cache: Any, value: Weighted) -> Callable[[], None]:
 
     def hanging(_key: object) -> Weighted:
         leading.set()
-        finish.wait(60)
+        finish.wait(PATIENCE)
         return value
 
     leader = threading.Thread(target=cache.get_or_load, args=("a", hanging))
     leader.start()
-    assert leading.wait(30)
+    assert leading.wait(PATIENCE)
 
     def end() -> None:
         finish.set()
-        leader.join(30)
+        leader.join(PATIENCE)
 
     return end
 
@@ -231,7 +232,7 @@ def test_a_change_frees_the_threads_that_wait_for_a_load(how: str) -> None:
     }
     changes[how]()
     for follower in followers:
-        follower.join(30)
+        follower.join(PATIENCE)
     assert results == [Weighted("new")] * 5
     finish()
     assert cache["a"] == Weighted("new")
@@ -270,7 +271,7 @@ def test_any_number_is_a_timeout(timeout: float) -> None:
         follower.start()
         until(lambda: probe.waiting_threads(cache) == 1)
         finish()
-        follower.join(30)
+        follower.join(PATIENCE)
         assert not follower.is_alive()
     else:
         assert cache.get_or_load("a", lambda _: Weighted("beside"), timeout=timeout) == Weighted("beside")
@@ -286,7 +287,7 @@ def test_nobody_waits_twice_for_loaders_that_hang() -> None:
 
     def hanging(key: object) -> Weighted:
         running.release()
-        finish.wait(60)
+        finish.wait(PATIENCE)
         return Weighted(key)
 
     threads = [threading.Thread(target=lambda: cache.get_or_load("a", hanging, timeout=0.01)) for _ in range(8)]
@@ -295,7 +296,7 @@ def test_nobody_waits_twice_for_loaders_that_hang() -> None:
     assert all(running.acquire(timeout=30) for _ in threads)
     finish.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert cache.stats().loads == 8
     assert probe.flight_count(cache) == 0
     cache.check_invariants()
@@ -353,18 +354,18 @@ def test_a_hanging_load_blocks_only_its_own_key() -> None:
 
     def hanging(key: object) -> Weighted:
         loading.set()
-        finish.wait(30)
+        finish.wait(PATIENCE)
         return Weighted(key)
 
     thread = threading.Thread(target=cache.get_or_load, args=("slow", hanging))
     thread.start()
-    assert loading.wait(30)
+    assert loading.wait(PATIENCE)
     assert cache.get("there") == Weighted("there")
     assert cache.get_or_load("other", lambda key: Weighted(key)) == Weighted("other")
     assert cache.get("slow") is None
     assert cache.stats().loads == 2
     finish.set()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert cache.get("slow") == Weighted("slow")
     cache.check_invariants()
 
@@ -376,7 +377,7 @@ def test_two_loads_that_wait_for_each_other_are_an_error_and_no_deadlock() -> No
 
     def crosswise(key: str) -> Weighted:
         with suppress(threading.BrokenBarrierError):
-            both.wait(30)
+            both.wait(PATIENCE)
         both.abort()
         other = "b" if key == "a" else "a"
         return Weighted((key, cache.get_or_load(other, crosswise)))

@@ -22,6 +22,7 @@ from contextlib import suppress
 from typing import Any
 
 from tests.support.graphs import Dag, Task, make_dag
+from tests.support.patience import PATIENCE
 
 Reach = Callable[[Any], Any]
 Holder = Callable[[Any], tuple[Any, Reach]]
@@ -122,11 +123,11 @@ class _Running:
         self._thread = threading.Thread(target=self._exhaust, args=[self._walk(task)])
         del task
         self._thread.start()
-        self._entered.wait(10)
+        self._entered.wait(PATIENCE)
 
     def _walk(self, task: Any) -> Iterator[Any]:
         self._entered.set()
-        self._go_on.wait(10)
+        self._go_on.wait(PATIENCE)
         yield task
 
     def _exhaust(self, walk: Iterator[Any]) -> None:
@@ -140,7 +141,7 @@ class _Running:
     def end(self) -> None:
         """Let the thread go."""
         self._go_on.set()
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
     def __del__(self) -> None:
         self.end()

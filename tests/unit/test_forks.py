@@ -15,6 +15,7 @@ from dagcache.reclaim import gc_pause
 from dagcache.reclaim.gc_pause import gc_paused, gc_relaxed
 from tests.support import probe
 from tests.support.caches import MIB, Weighted, automatic_gc_off, fill, make_cache, never
+from tests.support.patience import PATIENCE
 
 
 def test_a_childs_caches_start_empty_with_the_budget_in_force() -> None:
@@ -44,15 +45,15 @@ def test_a_child_ends_all_pauses_of_the_collector() -> None:
 
     def hold() -> None:
         inside.set()
-        release.wait(30)
+        release.wait(PATIENCE)
 
     with gc_paused():
         holder = threading.Thread(target=gc_pause._off._lock.run, args=(hold,))
         holder.start()
-        assert inside.wait(30)
+        assert inside.wait(PATIENCE)
         gc_pause._restart_in_child()
         release.set()
-        holder.join(30)
+        holder.join(PATIENCE)
         assert gc.isenabled()
         gc.disable()
         assert gc_pause.collector_is_off()

@@ -40,6 +40,7 @@ from dagcache.sizing.cgroups import Stall
 from dagcache.sizing.memory import MemoryLimit, MemoryUse, resident_bytes, unreclaimable_bytes
 from tests.support.caches import KIB, MIB, fill, make_cache
 from tests.support.clock import ManualClock
+from tests.support.patience import PATIENCE
 
 LIMIT = 1000 * MIB
 HIGH, LOW = 900 * MIB, 800 * MIB
@@ -703,7 +704,7 @@ def no_watcher_is_left() -> Iterator[None]:
     """Each test ends its own."""
     yield
     for thread in watchers():
-        thread.join(30)
+        thread.join(PATIENCE)
     assert not watchers()
 
 
@@ -728,15 +729,15 @@ def test_the_thread_steps_until_it_is_stopped() -> None:
     (thread,) = watchers()
     for _ in range(2):
         looked.clear()
-        assert looked.wait(30)
+        assert looked.wait(PATIENCE)
     assert thread.daemon
     pressure.stop()
     pressure.stop()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert not watchers()
     looked.clear()
     pressure.watch(interval=SHORTEST_INTERVAL)
-    assert looked.wait(30)
+    assert looked.wait(PATIENCE)
     pressure.stop()
 
 
@@ -748,7 +749,7 @@ def test_the_thread_ends_with_the_object() -> None:
     thread = watchers()[-1]
     del pressure
     gc.collect()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 

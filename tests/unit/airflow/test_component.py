@@ -23,8 +23,7 @@ from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.inspection.client import ask
 from dagcache.metrics.ports import parse_ports
 from dagcache.metrics.scrape import scrape
-
-PATIENCE = 30.0
+from tests.support.patience import PATIENCE
 
 OFF = {"metrics_port": "0", "attribution": "False", "airflow_metrics": "0"}
 

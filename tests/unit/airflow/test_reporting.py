@@ -15,8 +15,7 @@ from dagcache.core.cache import DagCache
 from dagcache.pressure import MemoryPressure
 from dagcache.stats import CacheStats
 from tests.support.caches import Weighted, make_cache
-
-PATIENCE = 30.0
+from tests.support.patience import PATIENCE
 
 
 class Client:

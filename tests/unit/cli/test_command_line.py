@@ -29,8 +29,7 @@ from dagcache.cli.shared.logs import tail
 from dagcache.cli.shared.progress import Progress
 from dagcache.demo.playground import environment, free_ports
 from tests.support.measured import measured
-
-DEADLINE = 30.0  # seconds that an external process may take
+from tests.support.patience import PATIENCE
 
 
 def test_without_arguments_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +43,7 @@ def test_the_module_is_the_command() -> None:
         [sys.executable, "-c", _WITHOUT_AIRFLOW, "--help"],
         capture_output=True,
         text=True,
-        timeout=DEADLINE,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -170,7 +169,7 @@ def test_a_descendant_in_a_session_of_its_own_that_ignores_sigterm_is_ended(tmp_
         pytest.skip("only on Linux are orphans adopted")
     with _command(tmp_path, parent_stays=parent_stays) as command:
         parent, stubborn = _family(command)
-        command.communicate("end\n", timeout=DEADLINE)
+        command.communicate("end\n", timeout=PATIENCE)
     assert _is_gone(stubborn)
     assert _is_gone(parent)
 
@@ -180,7 +179,7 @@ def test_what_was_started_ends_when_the_command_is_killed(tmp_path: Path) -> Non
     """By SIGKILL, when it has no chance to end anything itself."""
     with _command(tmp_path) as command:
         family = [psutil.Process(pid) for pid in _family(command)]
-    gone, _ = psutil.wait_procs(family[:1], timeout=DEADLINE)
+    gone, _ = psutil.wait_procs(family[:1], timeout=PATIENCE)
     family[1].kill()
     assert gone == family[:1]
 

@@ -17,6 +17,7 @@ from dagcache.cli.main import main
 from dagcache.cli.replay import command as replay
 from dagcache.cli.shared.failure import CommandError, InputError
 from tests.support.measured import measured
+from tests.support.patience import PATIENCE
 
 COMMANDS = ("run", "advise", "top", "set", "doctor", "replay", "audit", "monitoring")
 
@@ -86,7 +87,7 @@ def test_a_reader_that_goes_away_ends_a_command_without_a_traceback() -> None:
         process.stdout.readline()
         process.stdout.close()
         errors = process.stderr.read()
-        assert process.wait(60) == 1
+        assert process.wait(PATIENCE) == 1
     assert errors == b""
 
 

@@ -28,8 +28,8 @@ from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.metrics.endpoint import MetricsEndpoint
 from tests.stress.test_threads import until
 from tests.support.caches import make_cache
+from tests.support.patience import PATIENCE
 
-DEADLINE = 60.0  # seconds that a process may take
 SECRET = "s3cr3t"
 
 AIRFLOW = {"fact": "airflow", "version": "3.3.2", "home": "/opt/airflow"}
@@ -449,7 +449,7 @@ def test_all_that_is_told_is_heard(diagnosis: Path) -> None:
     diagnosis.write_text(
         "import sys\nprint('{\"fact\": 1}')\nsys.stderr.write('noise')\nprint('{\"fact\": 2}')\nprint(3)"
     )
-    assert doctor._facts(DEADLINE) == ([{"fact": 1}, {"fact": 2}], "")
+    assert doctor._facts(PATIENCE) == ([{"fact": 1}, {"fact": 2}], "")
 
 
 def test_patience_ends(diagnosis: Path) -> None:
@@ -477,7 +477,7 @@ def is_gone(pid: int) -> bool:
 def test_a_process_that_dies_is_told_by_its_exit_code(diagnosis: Path) -> None:
     """Not by its output, which may contain a password."""
     diagnosis.write_text("import sys, os\nsys.stderr.write('s3cr3t')\nos._exit(3)")
-    facts, ending = doctor._facts(DEADLINE)
+    facts, ending = doctor._facts(PATIENCE)
     assert facts == []
     assert ending == "the process that imports it ended with exit code 3"
 
@@ -485,7 +485,7 @@ def test_a_process_that_dies_is_told_by_its_exit_code(diagnosis: Path) -> None:
 def test_words_that_are_no_facts_end_the_hearing(diagnosis: Path) -> None:
     """Something else has taken stdout."""
     diagnosis.write_text("print('{\"fact\": 1}')\nprint('garbage')\nprint('{\"fact\": 2}')")
-    assert doctor._facts(DEADLINE)[0] == [{"fact": 1}]
+    assert doctor._facts(PATIENCE)[0] == [{"fact": 1}]
 
 
 # ---- the command ----
@@ -637,7 +637,7 @@ def test_without_airflow_it_says_so_and_goes_on(exposition: MetricsEndpoint) -> 
         [sys.executable, "-c", _WITHOUT_AIRFLOW, "doctor", "--json", "--url", url],
         capture_output=True,
         text=True,
-        timeout=DEADLINE,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (1, "")

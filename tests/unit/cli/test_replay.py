@@ -18,8 +18,8 @@ from dagcache.traces.reading import read_trace
 from dagcache.traces.recording import record
 from dagcache.traces.replay import replay, replay_lru
 from tests.support.caches import KIB, fill, make_cache
+from tests.support.patience import PATIENCE
 
-DEADLINE = 60.0  # seconds that a process may take
 HEADER = '{"dagcache_trace":1}\n'
 
 
@@ -242,7 +242,7 @@ def test_the_command_works_on_its_own(trace: Path) -> None:
         [sys.executable, "-c", code, "replay", str(trace), "--json"],
         capture_output=True,
         text=True,
-        timeout=DEADLINE,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -48,10 +48,10 @@ from dagcache.metrics.snapshot import Durations, Snapshot, snapshot
 from dagcache.metrics.verdict import Verdict, format_seconds, verdict
 from dagcache.redaction import shown_url
 from tests.support.caches import KIB, fill, make_cache
+from tests.support.patience import PATIENCE
 
 MIB = 1 << 20
 SECRET = "s3cr3t-pa55"
-DEADLINE = 60.0  # seconds that an external process may take
 
 NOW = Snapshot(
     hits_live=600,
@@ -186,7 +186,7 @@ def test_not_even_the_traceback_shows_it(url: str) -> None:
         [sys.executable, "-c", _WITHOUT_ARGUMENTS, "--debug", "top", "--once", "--url", url],
         capture_output=True,
         text=True,
-        timeout=DEADLINE,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode != 0
@@ -350,7 +350,7 @@ def test_one_that_never_finishes_its_answer_does_not_hold_the_others_up(
 
     def slow(url: str) -> Scrape:
         if url.endswith("slow"):
-            release.wait(DEADLINE)
+            release.wait(PATIENCE)
         return scrape(url)
 
     monkeypatch.setattr("dagcache.cli.top.polling.scrape", slow)
@@ -931,15 +931,15 @@ def test_on_a_terminal_the_view_stays_until_ctrl_c(server: MetricsServer) -> Non
         os.close(theirs)
         drawn = b""
         while drawn.count(b"verdict") < 3:
-            assert select.select([ours], [], [], DEADLINE)[0], drawn
+            assert select.select([ours], [], [], PATIENCE)[0], drawn
             drawn += os.read(ours, 65536)
         process.send_signal(signal.SIGINT)
-        end = time.monotonic() + DEADLINE
+        end = time.monotonic() + PATIENCE
         with contextlib.suppress(OSError):  # the terminal goes with the process
             while time.monotonic() < end and (more := os.read(ours, 65536)):
                 drawn += more
         process.kill()  # if it has not ended yet: that is the fault to find, so do not wait forever
-        assert process.wait(DEADLINE) == 0
+        assert process.wait(PATIENCE) == 0
     os.close(ours)
     assert b"Traceback" not in drawn
     assert b"\x1b[?25h" in drawn  # the cursor is shown again
@@ -954,7 +954,7 @@ def test_a_reader_that_has_seen_enough_ends_the_view(server: MetricsServer) -> N
         assert process.stdout.readline().startswith("scheduler  http://")
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(DEADLINE) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_without_rich_it_says_what_to_install(
@@ -973,7 +973,7 @@ def test_the_command_needs_neither_airflow_nor_rich_for_one_picture(server: Metr
         [sys.executable, "-c", _BARE, "top", "--json", "--interval", "0.2", "--url", url_of(server)],
         capture_output=True,
         text=True,
-        timeout=DEADLINE,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

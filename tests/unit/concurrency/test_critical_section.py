@@ -11,6 +11,7 @@ import pytest
 from dagcache.concurrency.critical_section import CriticalSection
 from dagcache.concurrency.lock import POLL_SECONDS
 from tests.support.leaks import leak
+from tests.support.patience import PATIENCE
 
 
 class Watched:
@@ -46,7 +47,7 @@ def test_another_thread_is_not_inside() -> None:
     def ask_elsewhere() -> None:
         thread = threading.Thread(target=lambda: answers.append(exclusion.entered()))
         thread.start()
-        thread.join(30)
+        thread.join(PATIENCE)
 
     exclusion.run(ask_elsewhere)
     assert answers == [False]
@@ -156,7 +157,7 @@ def test_a_lock_whose_holder_is_gone_is_replaced_and_what_it_left_is_repaired() 
     errors: list[BaseException] = []
     thread = threading.Thread(target=lambda: errors.append(leak(watched.exclusion._lock)))
     thread.start()
-    thread.join(30)
+    thread.join(PATIENCE)
     watched.exclusion.run(watched.seen.append, "action")
     watched.exclusion.run(watched.seen.append, "another")
     assert watched.seen == ["repair", "action", "repaired, inside: False", "another"]

@@ -17,6 +17,7 @@ from dagcache.concurrency.lock import Lock
 from tests.stress.test_threads import until
 from tests.support.builds import with_global_lock
 from tests.support.leaks import leak
+from tests.support.patience import PATIENCE
 
 _SOON = 0.002
 """Seconds after which a waiter looks at the holder."""
@@ -39,17 +40,17 @@ class Held:
 
         def hold() -> None:
             inside.set()
-            assert self.release.wait(30)
+            assert self.release.wait(PATIENCE)
 
         self.thread = in_thread(lambda: lock.run(hold))
-        assert inside.wait(30)
+        assert inside.wait(PATIENCE)
 
     def __enter__(self) -> Held:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release.set()
-        self.thread.join(30)
+        self.thread.join(PATIENCE)
 
 
 def is_free(lock: Lock) -> bool:
@@ -110,7 +111,7 @@ def test_actions_of_several_threads_run_one_after_the_other() -> None:
     try:
         threads = [in_thread(work) for _ in range(8)]
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE)
     finally:
         sys.setswitchinterval(interval)
     assert (most, done) == (1, 4000)
@@ -125,7 +126,7 @@ def test_a_waiter_is_woken_as_soon_as_the_lock_is_free() -> None:
         until(lambda: len(lock._waiting) == 5)
         held.release.set()
         for waiter in waiters:
-            waiter.join(30)
+            waiter.join(PATIENCE)
             assert not waiter.is_alive()
 
 
@@ -137,7 +138,7 @@ def test_who_is_overtaken_again_and_again_minds(monkeypatch: pytest.MonkeyPatch)
         waiter = in_thread(lambda: lock.run(bool))
         until(lambda: bool(lock._impatient))
         held.release.set()
-        waiter.join(30)
+        waiter.join(PATIENCE)
     assert not lock._impatient
     assert not lock._waiting
 
@@ -199,7 +200,7 @@ def test_the_lock_of_a_thread_that_is_gone_is_taken_back() -> None:
     noted: list[int] = []
     errors: list[BaseException] = []
     lock = Lock(lambda: noted.append(1), poll_seconds=_SOON)
-    in_thread(lambda: errors.append(leak(lock))).join(30)
+    in_thread(lambda: errors.append(leak(lock))).join(PATIENCE)
     assert not is_free(lock)
     assert lock.run(lock.entered)
     assert noted == [1]
@@ -216,15 +217,15 @@ def test_the_lock_of_a_thread_that_is_elsewhere_is_taken_back() -> None:
     def live_on() -> None:
         error = leak(lock)
         leaked.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE)
         entered.append(lock.run(lock.entered))
         del error
 
     thread = in_thread(live_on)
-    assert leaked.wait(30)
+    assert leaked.wait(PATIENCE)
     assert lock.run(lock.entered)
     go_on.set()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert entered == [True]
     assert noted == [1]
     assert is_free(lock)
@@ -246,7 +247,7 @@ def test_the_lock_of_a_thread_that_is_inside_is_left_to_it(monkeypatch: pytest.M
         until(lambda: len(looks) > 20)
         assert waiter.is_alive()
         held.release.set()
-        waiter.join(30)
+        waiter.join(PATIENCE)
     assert not any(looks)
 
 
@@ -267,7 +268,7 @@ def test_of_many_that_take_a_lock_back_one_is_the_first() -> None:
     for _ in range(20):
         lock = Lock(poll_seconds=_SOON)
         errors: list[BaseException] = []
-        in_thread(lambda lock=lock, errors=errors: errors.append(leak(lock))).join(30)  # type: ignore[misc]
+        in_thread(lambda lock=lock, errors=errors: errors.append(leak(lock))).join(PATIENCE)  # type: ignore[misc]
         lost = lock._slot
         counted = [0]
 
@@ -283,7 +284,7 @@ def test_of_many_that_take_a_lock_back_one_is_the_first() -> None:
 
         threads = [in_thread(work) for _ in range(4)]
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE)
         assert counted == [200]
         assert lost[lock_module._SUCCESSOR] is lock._slot
         assert is_free(lock)
@@ -298,7 +299,7 @@ def test_an_owner_that_comes_back_after_all_frees_nothing_that_is_not_its_own(mo
             assert lock._give_up_if_leaked()
         with Held(lock):
             old.release.set()
-            old.thread.join(30)
+            old.thread.join(PATIENCE)
             assert not is_free(lock)
             assert not lock.try_run(bool)
     assert is_free(lock)

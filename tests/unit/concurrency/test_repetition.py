@@ -9,8 +9,8 @@ import weakref
 import pytest
 
 from dagcache.concurrency.repetition import _loop, repeat
+from tests.support.patience import PATIENCE
 
-PATIENCE = 30.0
 SOON = 0.001
 
 

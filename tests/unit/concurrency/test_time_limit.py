@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from dagcache.concurrency.time_limit import ended_within, results_within, start, try_for
-
-DEADLINE = 60.0
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def released() -> Iterator[threading.Event]:
 def test_an_action_that_ends_in_time_has_ended() -> None:
     """All of it was done."""
     done: list[int] = []
-    assert try_for(DEADLINE, lambda: done.append(1), "test")
+    assert try_for(PATIENCE, lambda: done.append(1), "test")
     assert done == [1]
 
 
@@ -32,24 +31,24 @@ def test_an_action_that_hangs_goes_on(released: threading.Event) -> None:
     ended = threading.Event()
 
     def action() -> None:
-        released.wait(DEADLINE)
+        released.wait(PATIENCE)
         ended.set()
 
     assert not try_for(0.05, action, "test")
     released.set()
-    assert ended.wait(DEADLINE)
+    assert ended.wait(PATIENCE)
 
 
 def test_calls_that_hang_do_not_hold_the_others_up(released: threading.Event) -> None:
     """Each result is in the place of its call."""
-    calls = [lambda: "one", lambda: str(released.wait(DEADLINE)), lambda: "three"]
+    calls = [lambda: "one", lambda: str(released.wait(PATIENCE)), lambda: "three"]
     assert results_within(0.5, calls, "late", "test") == ["one", "late", "three"]
 
 
 def test_calls_run_at_the_same_time() -> None:
     """They can wait for each other."""
-    barrier = threading.Barrier(3, timeout=DEADLINE)
-    assert sorted(results_within(DEADLINE, [barrier.wait] * 3, -1, "test")) == [0, 1, 2]
+    barrier = threading.Barrier(3, timeout=PATIENCE)
+    assert sorted(results_within(PATIENCE, [barrier.wait] * 3, -1, "test")) == [0, 1, 2]
 
 
 def test_no_calls_have_no_results() -> None:
@@ -68,5 +67,5 @@ def test_without_threads_actions_run_in_the_callers(monkeypatch: pytest.MonkeyPa
     ran_in: list[int] = []
     thread = start(lambda: ran_in.append(threading.get_ident()), "test")
     assert ran_in == [threading.get_ident()]
-    assert ended_within(DEADLINE, [thread]) == [True]
-    assert results_within(DEADLINE, [lambda: 5], 0, "test") == [5]
+    assert ended_within(PATIENCE, [thread]) == [True]
+    assert results_within(PATIENCE, [lambda: 5], 0, "test") == [5]

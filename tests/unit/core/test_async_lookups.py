@@ -15,6 +15,7 @@ from dagcache import Loaded, RecursiveLoadError
 from dagcache.core import async_wait
 from dagcache.core.single_flight import Flight, FlightResult
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, check_settled, make_cache
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -276,7 +277,7 @@ def test_a_thread_and_a_task_share_one_load() -> None:
 
     def load(key: Any) -> Weighted:
         inside.set()
-        assert permission.wait(60)
+        assert permission.wait(PATIENCE)
         return Weighted(key)
 
     async def work() -> None:
@@ -459,5 +460,5 @@ def test_many_tasks_and_threads_over_a_small_cache_agree() -> None:
         asyncio.run(work())
     finally:
         over.set()
-        thread.join(60)
+        thread.join(PATIENCE)
     check_settled(cache)

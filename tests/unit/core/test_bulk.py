@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dagcache import Loaded, OversizeError, RecursiveLoadError
 from tests.stress.test_threads import in_threads
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, check_settled, make_cache
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -144,19 +145,19 @@ def test_a_key_that_another_thread_loads_is_waited_for() -> None:
 
     def slow(key: int) -> Weighted:
         inside.set()
-        assert permission.wait(60)
+        assert permission.wait(PATIENCE)
         return Weighted(key, KIB)
 
     loader = Loader()
     single = threading.Thread(target=lambda: results.update(single=cache.get_or_load(2, slow)))
     single.start()
-    assert inside.wait(60)
+    assert inside.wait(PATIENCE)
     many = threading.Thread(target=lambda: results.update(many=cache.get_or_load_many([1, 2, 3], loader)))
     many.start()
     assert cache.get_or_load(1, lambda key: Weighted(key, KIB)) is not None
     permission.set()
-    single.join(60)
-    many.join(60)
+    single.join(PATIENCE)
+    many.join(PATIENCE)
     assert results["many"][2] is results["single"]
     assert 2 not in [key for call in loader.calls for key in call]
     check_settled(cache)

@@ -22,6 +22,7 @@ from dagcache.metrics.collector import CacheCollector
 from dagcache.traces.recording import record
 from tests.support import probe
 from tests.support.caches import KIB, MIB, Removals, Unfreezable, Weighted, demote_all, fill, make_cache, never
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("only_our_objects", "no_collector")
 
@@ -192,10 +193,10 @@ def waited_for(cache: DagCache[Any, Any], _path: Path) -> None:
 
     threads = [threading.Thread(target=cache.get_or_load, args=("joined", load)) for _ in range(2)]
     threads[0].start()
-    assert inside.wait(60)
+    assert inside.wait(PATIENCE)
     threads[1].start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
 
 
 @pytest.mark.parametrize("before", [watched, recorded, collected, demoted, torn, forked, waited_for])

@@ -22,6 +22,7 @@ from dagcache.sizing.walk import Weight
 from tests.stress.test_threads import in_threads, until
 from tests.support import probe
 from tests.support.caches import KIB, Removals, Weighted, automatic_gc_off, fill, make_cache, never
+from tests.support.patience import PATIENCE
 from tests.unit.core.test_reentry import meddle_in
 
 
@@ -29,7 +30,7 @@ def in_time(work: Callable[[], object]) -> None:
     """Do something in a thread that may hang."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert not thread.is_alive(), "it hangs"
 
 

@@ -13,6 +13,7 @@ from dagcache.core.loaded import Fetched
 from tests.stress.test_threads import in_threads, until
 from tests.support import probe
 from tests.support.caches import KIB, Unfreezable, Weighted, fill, make_cache, never, stated_weight
+from tests.support.patience import PATIENCE
 
 
 def load(key: object) -> Weighted:
@@ -100,7 +101,7 @@ def test_without_a_frozen_tier_private_loads_do_not_wait_for_each_other() -> Non
     together = threading.Barrier(4)
 
     def meeting(key: object) -> Weighted:
-        together.wait(30)
+        together.wait(PATIENCE)
         return Weighted(key)
 
     copies = in_threads(4, lambda _: private(cache, "a", meeting))
@@ -138,7 +139,7 @@ def test_callers_of_both_kinds_share_a_load_and_no_private_object(leads_privatel
 
     def work(index: int) -> object:
         if index:
-            assert leading.wait(30)
+            assert leading.wait(PATIENCE)
         if (index % 2 == 0) == leads_privately:
             return private(cache, "a", loader if not index else never)
         return cache.get_or_load("a", loader if not index else never)

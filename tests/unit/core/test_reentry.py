@@ -19,6 +19,7 @@ from dagcache import DagCache, RecursiveLoadError
 from tests.stress.test_threads import until
 from tests.support import probe
 from tests.support.caches import MIB, Weighted, fill, make_cache, never
+from tests.support.patience import PATIENCE
 
 
 class Meddling:
@@ -274,7 +275,7 @@ def test_exceptions_thrown_into_a_thread_leave_no_lock_and_no_flight_behind(monk
     def victim(go: threading.Event) -> None:
         with contextlib.suppress(Stop):
             sys.settrace(None)  # a strike within a tool that measures coverage would leave that tool's lock held
-            go.wait(30)
+            go.wait(PATIENCE)
             work()
 
     for strike in range(100):
@@ -308,21 +309,21 @@ def test_a_forked_child_has_a_working_empty_cache() -> None:
 
     def hold() -> None:
         inside.set()
-        release.wait(30)
+        release.wait(PATIENCE)
 
     def loader(key: object) -> Weighted:
-        release.wait(30)
+        release.wait(PATIENCE)
         return Weighted(key)
 
     holder = threading.Thread(target=probe.run_locked, args=(cache, hold))
     holder.start()
-    assert inside.wait(30)
+    assert inside.wait(PATIENCE)
     child = os.fork()
     if child == 0:
         os._exit(_exit_code(cache, get))
     release.set()
     _, status = os.waitpid(child, 0)
-    holder.join(30)
+    holder.join(PATIENCE)
     assert os.waitstatus_to_exitcode(status) == 0
     assert cache.get_or_load(0, never) == Weighted(0)
     cache.check_invariants()

@@ -18,6 +18,7 @@ from dagcache.sizing.walk import weigh
 from tests.support import probe
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, fill, make_cache, never
 from tests.support.clock import ManualClock
+from tests.support.patience import PATIENCE
 
 MOST_USES = 256
 ENOUGH = 2 * MOST_USES + USES_BEFORE_REWEIGHING
@@ -165,7 +166,7 @@ def test_two_threads_never_weigh_at_once() -> None:
     def slowly(value: Any, known: int) -> int:
         made.append(value)
         began.set()
-        assert go_on.wait(60)
+        assert go_on.wait(PATIENCE)
         return known
 
     reweighing = Reweighing(slowly)
@@ -175,7 +176,7 @@ def test_two_threads_never_weigh_at_once() -> None:
         copy.uses = copy.due
     thread = threading.Thread(target=reweighing.look_at, args=(copies[0], 0.0))
     thread.start()
-    assert began.wait(60)
+    assert began.wait(PATIENCE)
     assert reweighing.look_at(copies[1], 0.0) is None
     go_on.set()
     thread.join()

@@ -9,13 +9,14 @@ import pytest
 
 from dagcache.core import single_flight as module
 from dagcache.core.single_flight import ABANDONED, Flight, FlightResult, Flights
+from tests.support.patience import PATIENCE
 
 
 def in_a_thread(action: Callable[[], object]) -> None:
     """Run an action to its end in a thread of its own."""
     thread = threading.Thread(target=action)
     thread.start()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 
@@ -54,7 +55,7 @@ def test_a_flight_that_is_diverted_frees_its_followers() -> None:
             thread.start()
         flights.invalidate("a")
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE)
     assert waited == [FlightResult(ABANDONED)] * 5
     assert not flights.retire("a", flight)
 

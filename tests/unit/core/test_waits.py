@@ -19,10 +19,9 @@ from dagcache.core.waits import WAITS, Caller, Wait, Waits, leading, running
 from tests.support import probe
 from tests.support.caches import MIB, Weighted, check_settled, make_cache
 from tests.support.children import fork, outcome
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("quiet")
-
-PATIENCE = 60.0  # seconds until a test fails instead of waiting: a busy machine needs a few
 
 
 def in_threads(*actions: Callable[[], object]) -> None:

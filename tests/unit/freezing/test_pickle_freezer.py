@@ -22,6 +22,7 @@ from dagcache.reclaim.gc_pause import SELDOM, gc_paused, gc_relaxed
 from tests.support.builds import with_global_lock
 from tests.support.graphs import SHARED, SHARED_DELAY, SHARED_DEPS, Group, make_dag
 from tests.support.lockstep import assert_same_graph
+from tests.support.patience import PATIENCE
 
 
 class Node:
@@ -445,15 +446,15 @@ def test_overlapping_pauses_of_threads_end_with_the_last() -> None:
     def other() -> None:
         with gc_paused():
             opened.set()
-            assert close.wait(10)
+            assert close.wait(PATIENCE)
 
     thread = threading.Thread(target=other)
     with gc_paused():
         thread.start()
-        assert opened.wait(10)
+        assert opened.wait(PATIENCE)
     assert not gc.isenabled()
     close.set()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert gc.isenabled()
 
 

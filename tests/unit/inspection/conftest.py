@@ -13,8 +13,7 @@ import pytest
 from dagcache import DagCache
 from dagcache.inspection.server import AttributionServer
 from tests.support.caches import KIB, Weighted, make_cache
-
-PATIENCE = 20.0  # seconds that something in another thread may take
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture

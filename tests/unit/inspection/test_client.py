@@ -15,7 +15,8 @@ import pytest
 from dagcache import DagCache
 from dagcache.inspection.client import ask, sockets
 from dagcache.inspection.server import AttributionServer
-from tests.unit.inspection.conftest import PATIENCE, path_of
+from tests.support.patience import PATIENCE
+from tests.unit.inspection.conftest import path_of
 
 
 def test_sockets_are_sought_where_servers_put_them(

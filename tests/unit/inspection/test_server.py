@@ -22,7 +22,8 @@ from dagcache.inspection.client import ask
 from dagcache.inspection.protocol import MOST
 from dagcache.inspection.server import AttributionServer
 from tests.support.caches import Weighted, make_cache
-from tests.unit.inspection.conftest import PATIENCE, path_of
+from tests.support.patience import PATIENCE
+from tests.unit.inspection.conftest import path_of
 from tests.unit.inspection.test_client import FLAWED
 
 

@@ -10,6 +10,7 @@ from urllib.error import HTTPError
 import pytest
 
 from dagcache.metrics.scrape import parse, scrape
+from tests.support.patience import PATIENCE
 
 TEXT = """
 # TYPE hits counter
@@ -35,7 +36,7 @@ def replies() -> Iterator[list[bytes]]:
         thread = threading.Thread(target=reply, daemon=True)
         thread.start()
         yield said
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 def test_a_value_is_told_by_name_and_some_labels() -> None:

@@ -32,11 +32,10 @@ from dagcache.metrics.responses import Responder
 from dagcache.metrics.scrape import scrape
 from dagcache.metrics.server import MetricsServer
 from tests.support.caches import MIB, make_cache
+from tests.support.patience import PATIENCE
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF = b"GET /metrics HTTP/1.1\r\nHos"
-PATIENCE = 30.0
-"""Seconds after which a client of these tests gives up and the test fails."""
 
 
 def registry_of_one_cache() -> CollectorRegistry:

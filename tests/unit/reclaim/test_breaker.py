@@ -30,6 +30,7 @@ from dagcache.reclaim.weak_references import WaitingReference
 from tests.support.graphs import SHARED, SHARED_DEPS, Dag, Group, Task, make_dag
 from tests.support.holders import mapped_dag
 from tests.support.lockstep import assert_same_graph
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("only_our_objects", "no_collector")
 
@@ -358,15 +359,15 @@ def test_a_dag_that_a_thread_uses_is_left_alone() -> None:
     def use() -> None:
         task = _first_task(box[0])
         taken.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         names.extend(task.dag.task_dict)
 
     thread = threading.Thread(target=use)
     thread.start()
-    assert taken.wait(10)
+    assert taken.wait(PATIENCE)
     assert GenericBreaker(SHARED).release([box.pop()]) is Outcome.HELD
     go_on.set()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert names == list(make_dag(20, 1).task_dict)
 
 
@@ -424,7 +425,7 @@ def _grab_and_release(rounds: int) -> None:
             breaker.release([box.pop()])
     finally:
         done.set()
-        thread.join(30)
+        thread.join(PATIENCE)
         sys.setswitchinterval(interval)
     assert broken == []
 

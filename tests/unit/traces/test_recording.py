@@ -28,9 +28,9 @@ from dagcache.traces.replay import replay
 from tests.stress.test_threads import in_threads, until
 from tests.support import probe
 from tests.support.caches import KIB, Weighted, demote_all, fill, make_cache, never
+from tests.support.patience import PATIENCE
 
 HEADER = '{"dagcache_trace":1,"cache":"scheduler","max_bytes":0}\n'
-DEADLINE = 60.0  # seconds that a process may take
 
 
 @pytest.fixture
@@ -317,7 +317,7 @@ def test_a_full_trace_ends_with_one_line_in_the_log(path: Path, caplog: pytest.L
     with caplog.at_level(logging.INFO, "dagcache"), record(cache, path, max_bytes=2000) as recording:
         fill(cache, range(50))
         recording._ending.set()
-        recording._writer.join(30)
+        recording._writer.join(PATIENCE)
         assert not is_active(recording)
         fill(cache, range(50))
     trace = read_trace(path)
@@ -337,7 +337,7 @@ def test_the_writer_writes_while_it_records_and_ends_when_the_file_is_full(
     until(lambda: len(rows(path)) == 1)
     assert is_active(recording)
     fill(cache, range(100))
-    recording._writer.join(30)
+    recording._writer.join(PATIENCE)
     assert not is_active(recording)
     assert read_trace(path).ending == "full"
 
@@ -421,7 +421,7 @@ def test_a_recording_ends_with_its_cache(path: Path, monkeypatch: pytest.MonkeyP
     fill(cache, ["a"])
     del cache
     gc.collect()
-    recording._writer.join(30)
+    recording._writer.join(PATIENCE)
     assert not recording._writer.is_alive()
     assert (read_trace(path).ending, len(rows(path))) == ("closed", 1)
 
@@ -469,7 +469,7 @@ if child:
 def test_a_forked_child_does_not_write_and_what_waits_at_exit_is_written(path: Path) -> None:
     """Both processes end normally, without closing anything."""
     command = [sys.executable, "-W", "ignore", "-c", _FORKS, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert [(row[1], row[2]) for row in rows(path)] == [("parent", "m"), ("parent", "l")]
     assert read_trace(path).ending == "closed"
@@ -478,7 +478,7 @@ def test_a_forked_child_does_not_write_and_what_waits_at_exit_is_written(path: P
 def test_a_killed_process_leaves_a_trace_that_can_be_read(path: Path) -> None:
     code = _FORKS.split("child =")[0] + "import time\ntime.sleep(0.8)\nos.kill(os.getpid(), 9)"
     command = [sys.executable, "-c", code, str(path)]
-    subprocess.run(command, capture_output=True, timeout=DEADLINE, check=False)
+    subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
     assert (read_trace(path).ending, read_trace(path).tiers["miss"]) == ("cut short", 1)
 
 
