@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dagcache.cli.shared.arguments import whole_number
 from dagcache.cli.shared.failure import CommandError, InputError
 from dagcache.cli.shared.plain_text import plain
 from dagcache.errors import ConfigError
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "settings", metavar="NAME=VALUE", nargs="+", help=f"a setting and its new value: {' or '.join(SETTINGS)}"
     )
     parser.add_argument("--component", help="only processes of this component, as scheduler or api_server")
-    parser.add_argument("--pid", type=int, help="only this process")
+    parser.add_argument("--pid", type=whole_number(1, 2**31), help="only this process")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -76,7 +77,7 @@ def _settings(texts: Sequence[str]) -> dict[str, str]:
 
 def _is_chosen(path: Path, options: argparse.Namespace) -> bool:
     component, _, pid = path.stem.rpartition("-")
-    return options.component in (None, component) and options.pid in (None, int(pid) if pid.isdigit() else pid)
+    return options.component in (None, component) and str(options.pid or pid) == pid
 
 
 def _change(paths: Sequence[Path], settings: dict[str, str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
