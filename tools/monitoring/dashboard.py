@@ -114,6 +114,7 @@ ROWS: tuple[Row, ...] = (
                 "ops",
                 (
                     Query(_by("component", _rate("dagcache_absent_total")), "{{component}} absent"),
+                    Query(_by("component", _rate("dagcache_absent_known_total")), "{{component}} known to be absent"),
                     Query(_by("component", _rate("dagcache_loads_deduplicated_total")), "{{component}} shared"),
                     Query(_by("component", _rate("dagcache_load_failures_total")), "{{component}} failed"),
                 ),
@@ -334,6 +335,12 @@ ROWS: tuple[Row, ...] = (
                     ),
                 ),
                 kind="table",
+            ),
+            Panel(
+                "Settings changed at run time",
+                "By dagcache set. A restart takes the change back: put it into the configuration.",
+                "short",
+                (Query(_c("dagcache_changed_settings"), _PROCESS),),
             ),
         ),
     ),
