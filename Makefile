@@ -67,7 +67,8 @@ airflow-check: $(VENV)/ready ## the tests with a real Airflow, on SQLite, Postgr
 	$(BIN)/coverage run --data-file=.coverage.airflow -m pytest tests/in_airflow
 	$(BIN)/coverage combine --quiet --data-file=.coverage.airflow
 
-coverage: airflow-check check ## both of these, and the branch coverage of dagcache/airflow by both
+coverage: $(VENV)/ready ## both of these, side by side, and the branch coverage of dagcache/airflow by both
+	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 airflow-check check
 	$(BIN)/coverage combine --quiet --keep --data-file=.coverage .coverage.airflow .coverage.check
 	$(BIN)/coverage report --include='dagcache/airflow/*' --fail-under=98
 	$(BIN)/coverage report --include='dagcache/demo/*' --fail-under=95

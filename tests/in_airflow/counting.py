@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from dagcache import DagCache
 from tests.in_airflow.instant import InstantExecutor
 
 LOG = "LOOKUPS_LOG"
@@ -24,8 +25,25 @@ class CountingExecutor(InstantExecutor):
 
         def logged(self: Any, version_id: Any, session: Any) -> Any:
             if not self._is_loading():  # a load calls the inherited method: that does not count as a lookup
-                with Path(os.environ[LOG]).open("a") as log:
-                    log.write(f"{version_id}\n")
+                _log(version_id)
             return look_up(self, version_id=version_id, session=session)
 
         bag._get_dag = logged
+        _log_readers_past_the_bag()
+
+
+def _log_readers_past_the_bag() -> None:
+    """They ask the cache itself, for private copies."""
+    fetch: Any = DagCache.fetch
+
+    def logged(self: Any, key: Any, *args: Any, private: bool = False, **kwargs: Any) -> Any:
+        if private:
+            _log(key)
+        return fetch(self, key, *args, private=private, **kwargs)
+
+    DagCache.fetch = logged  # type: ignore[method-assign]
+
+
+def _log(version_id: Any) -> None:
+    with Path(os.environ[LOG]).open("a") as log:
+        log.write(f"{version_id}\n")
