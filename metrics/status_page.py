@@ -79,7 +79,7 @@ class StatusPage:
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<style>{_STYLE}</style></head><body><h1>dagcache</h1>{content}"
             f'<footer>Endpoint open for {age}. <a href="/metrics">Metrics for Prometheus</a>. '
-            f"This page loads itself again every {REFRESH_SECONDS} s.</footer></body></html>\n"
+            f"This page reloads every {REFRESH_SECONDS} s.</footer></body></html>\n"
         )
 
     def _delta(self, name: str, now: float, figures: Snapshot) -> Delta:

@@ -36,6 +36,11 @@ def parse_seconds(value: object, setting: str = "ttl") -> float:
     return seconds
 
 
+def format_seconds(seconds: float) -> str:
+    """A duration as `parse_seconds` reads it, exact to a nanosecond: ``3600``, ``0.5``."""
+    return f"{seconds:.9f}".rstrip("0").rstrip(".")
+
+
 def _seconds(value: object, setting: str) -> float:
     if isinstance(value, timedelta):
         return value.total_seconds()

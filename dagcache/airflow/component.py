@@ -30,6 +30,7 @@ from dagcache.metrics.endpoint import MetricsEndpoint
 from dagcache.metrics.file_sd import bracketed, default_directory
 from dagcache.pressure import MemoryPressure
 from dagcache.reclaim.gc_freeze import HeapFreeze
+from dagcache.sizing.durations import format_seconds
 from dagcache.sizing.limits import format_limit
 from dagcache.sizing.memory import memory_limit
 from dagcache.stats import ComponentStats
@@ -198,11 +199,11 @@ class Component:
         budget = self.cache.max_bytes
         port = None if self.exposition is None else self.exposition.port
         _log.info(
-            "dagcache serves the %s: max_bytes = %s%s, ttl = %g s, %s%s",
+            "dagcache serves the %s: max_bytes = %s%s, ttl = %s s, %s%s",
             config.name,
             format_limit(budget),
             _origin(config),
-            config.ttl,
+            format_seconds(config.ttl),
             config.mode,
             "" if port is None else f", metrics on http://{bracketed(self._settings.metrics_host)}:{port}/metrics",
         )

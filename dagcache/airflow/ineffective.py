@@ -32,5 +32,9 @@ def _is_set(conf: Any, section: str, name: str) -> bool:
     with suppress(Exception):  # another kind of configuration: nothing is known to be set
         # Not the method of Airflow's subclass, which also finds defaults.
         reader = cast("RawConfigParser", conf)
-        return any(RawConfigParser.has_option(reader, section, f"{name}{form.lower()}") for form in _FORMS)
+        if any(RawConfigParser.has_option(reader, section, f"{name}{form.lower()}") for form in _FORMS[1:]):
+            return True
+        # `airflow db migrate` writes all defaults into a new airflow.cfg.
+        is_written = RawConfigParser.has_option(reader, section, name)
+        return is_written and conf.get(section, name) != str(conf.get_default_value(section, name))
     return False

@@ -109,8 +109,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "boolean",
         "True",
         "False",
-        "Serve the bytes of each DAG in the cache on a local socket that only the owner of the process and root can"
-        " open (dagcache top --dags).",
+        "Open a local socket for the process's user and root: it reports the DAGs in the cache (dagcache top --dags) and"
+        " accepts new limits (dagcache set).",
     ),
     Option(
         "metrics_targets",

@@ -1,16 +1,18 @@
 """The cache's main figures through Airflow's own metrics: StatsD, Datadog or OpenTelemetry, as ``[metrics]`` says.
 
 `REGISTRY` has the form of Airflow's registry of metrics: a name, a type, a description. Names start with the component,
-as Airflow's names for its own cache do (``scheduler.dag_bag.cache_hit``). Counters count what happened since the report
-before. With several API server workers, a gauge has the value of the worker that reported last.
+as Airflow's names for its own cache do (``scheduler.dag_bag.cache_hit``). Each report of a counter has its growth since
+the report before. The last interval of a process is not reported. With several API server workers, a gauge has the
+value of the worker that reported last.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dagcache.concurrency.repetition import Repetition, repeat
@@ -105,31 +107,33 @@ class Reporting:
 
     def once(self) -> None:
         """Report all figures. Never raises: a failure is one log line a minute."""
+        self._try(self._report_all)
+
+    def _report_all(self) -> None:
+        stats = self._cache.stats()
+        for metric in REGISTRY:
+            self._try(partial(self._report, metric, metric.read(stats)))
+        if self._pressure is not None:
+            self._try(partial(self._gauge, PRESSURE, int(self._pressure.state in _UNDER_PRESSURE)))
+
+    def _try(self, step: Callable[[], object]) -> None:
+        """Take a step; one that fails does not keep the others from being taken."""
         try:
-            self._report_all()
+            step()
         except Exception as error:
             message = "could not report the cache of the %s through Airflow's metrics"
             report("reporting", message, self._cache.config.name, error=error)
 
-    def _report_all(self) -> None:
-        for kind, name, value in self._due():
-            if kind == "gauge":
-                self._client.gauge(self._prefix + name, value)
-            else:
-                self._client.incr(self._prefix + name, value)
+    def _report(self, metric: Metric, value: float) -> None:
+        """Report a gauge, or a counter that has grown. Growth that could not be reported stays for the next report."""
+        if metric.kind == "gauge":
+            self._gauge(metric.name, value)
+        elif growth := value - self._counted.get(metric.name, 0):
+            self._client.incr(self._prefix + metric.name, growth)
+            self._counted[metric.name] = value
 
-    def _due(self) -> Iterator[tuple[str, str, float]]:
-        """Every gauge, and the growth of each counter that has grown."""
-        stats = self._cache.stats()
-        for metric in REGISTRY:
-            value = metric.read(stats)
-            if metric.kind == "gauge":
-                yield metric.kind, metric.name, value
-            elif growth := value - self._counted.get(metric.name, 0):
-                self._counted[metric.name] = value
-                yield metric.kind, metric.name, growth
-        if self._pressure is not None:
-            yield "gauge", PRESSURE, int(self._pressure.state in _UNDER_PRESSURE)
+    def _gauge(self, name: str, value: float) -> None:
+        self._client.gauge(self._prefix + name, value)
 
 
 def is_on() -> bool:

@@ -24,6 +24,7 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final, Generic, NoReturn, TypeVar, cast, overload
 
@@ -43,7 +44,7 @@ from dagcache.core.watching import Watcher
 from dagcache.forks import after_fork_in_child
 from dagcache.freezing.pickle_freezer import Freezer, PickleFreezer
 from dagcache.reclaim.breaker import CycleBreaker, GenericBreaker
-from dagcache.sizing.durations import parse_seconds
+from dagcache.sizing.durations import format_seconds, parse_seconds
 from dagcache.sizing.limits import ACCEPTED, ByteLimit, format_bytes, is_tiny
 from dagcache.sizing.memory import give_back
 from dagcache.stats import CacheStats, EntryInfo, FamilyCost, Rejection, RemovalCause
@@ -138,9 +139,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             self._freezer = PickleFreezer(shared) if freezer is UNSET else freezer
         self._requested = self.config.max_bytes
         budget = self.config.budget()
-        if is_tiny(budget):
-            message = "cache %r: max_bytes = %s is %d bytes, which hold next to nothing; accepted: %s"
-            _log.warning(message, self.config.name, self.config.max_bytes, budget, ACCEPTED)
+        self._warn_if_tiny(self._requested, budget)
         self._parts = Parts(
             self.config,
             self._clock,
@@ -469,6 +468,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         """
         requested = ByteLimit.parse(max_bytes, setting="max_bytes")
         budget = self.config.resolve(requested)
+        self._warn_if_tiny(requested, budget)
         self._requested = dataclasses.replace(requested)  # an object of its own: a request is known by its identity
         self.apply_budget(budget)
 
@@ -482,6 +482,12 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
 
         """
         self._section.run_or_defer(self._store.change_ttl, parse_seconds(ttl, "ttl"))
+
+    def _warn_if_tiny(self, requested: ByteLimit, budget: int) -> None:
+        if is_tiny(budget):
+            message = "cache %r: max_bytes = %s is %d bytes, which hold next to nothing; accepted: %s"
+            with suppress(Exception):  # a handler of the host's
+                _log.warning(message, self.config.name, requested, budget, ACCEPTED)
 
     def apply_budget(self, nbytes: int) -> None:
         """Put a number of bytes in force while `requested` stays as it is; for `MemoryPressure`, not for operators."""
@@ -507,7 +513,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         if self._requested != self.config.max_bytes:
             changed["max_bytes"] = str(self._requested)
         if self.ttl != self.config.ttl:
-            changed["ttl"] = f"{self.ttl:g}"
+            changed["ttl"] = format_seconds(self.ttl)
         return changed
 
     @property
@@ -553,7 +559,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         return snapshot() if self._section.entered() else self._section.run(snapshot)
 
     def check_invariants(self) -> None:
-        """Recompute all totals and indexes that are kept incrementally.
+        """Recompute all totals and indexes that are kept incrementally. Only while no other thread uses the cache.
 
         Raises:
             AssertionError: something differs.
@@ -574,6 +580,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
             True  # first: a load that ends from now on is not kept, and `clear` removes the earlier ones
         )
         self.clear()
+        self._section.run_or_defer(self._counts.families.clear)
 
     @property
     def closed(self) -> bool:

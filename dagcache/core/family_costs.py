@@ -16,6 +16,10 @@ MOST = 1024
 """Families that are kept; up to twice as many between two clearings, of some 200 bytes each."""
 
 
+_LONGEST = 1024
+"""Characters or bytes of a family's name. Longer ones are not counted: they are kept outside of the budget."""
+
+
 @dataclass(slots=True)
 class _Cost:
     order: float
@@ -42,7 +46,7 @@ class FamilyCosts:
 
     def loaded(self, family: Hashable | None, order: float, seconds: float) -> None:
         """Count a load of a version."""
-        if family is None:
+        if family is None or (isinstance(family, (str, bytes)) and len(family) > _LONGEST):
             return
         cost = self._of(family, order)
         cost.loads += 1
@@ -57,6 +61,10 @@ class FamilyCosts:
         if cost is not None:  # else it was dropped, or its value was assigned
             cost.thaws += 1
             cost.thaw_seconds += seconds
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._costs.clear()
 
     def snapshot(self) -> dict[Hashable, FamilyCost]:
         """All families that are kept."""

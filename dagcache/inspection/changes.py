@@ -11,8 +11,8 @@ from typing import Any
 
 from dagcache.core.cache import DagCache
 from dagcache.errors import ConfigError
-from dagcache.sizing.durations import parse_seconds
-from dagcache.sizing.limits import ByteLimit
+from dagcache.sizing.durations import format_seconds, parse_seconds
+from dagcache.sizing.limits import ByteLimit, is_tiny
 
 _log = logging.getLogger("dagcache")
 
@@ -36,13 +36,13 @@ def check(settings: Mapping[str, str]) -> None:
         raise ConfigError("setting", "", f"NAME=VALUE, with a name of {', '.join(SETTINGS)}")
     for name, text in settings.items():
         if name not in SETTINGS:
-            raise ConfigError("setting", name, f"one of {', '.join(SETTINGS)}; the others need a restart")
+            raise ConfigError("setting", name, f"{' or '.join(SETTINGS)}, as the others cannot be changed at run time")
         SETTINGS[name](text)
 
 
 def change(cache: DagCache[Any, Any], settings: Mapping[str, str]) -> dict[str, Any]:
     """Change all of these settings, or none if one cannot be read. Returns the answer for the client."""
-    before, error = _in_force(cache), ""
+    before, error, note = _in_force(cache), "", ""
     try:
         check(settings)
     except ConfigError as refusal:
@@ -52,18 +52,27 @@ def change(cache: DagCache[Any, Any], settings: Mapping[str, str]) -> dict[str, 
             cache.resize(settings["max_bytes"])
         if "ttl" in settings:
             cache.change_ttl(settings["ttl"])
-        _note(cache, before)
-    return {"component": cache.config.name, "pid": os.getpid(), "settings": _in_force(cache), "error": error}
+        _log_changes(cache, before)
+        note = _note(cache, settings)
+    settings_now = _in_force(cache)
+    return {"component": cache.config.name, "pid": os.getpid(), "settings": settings_now, "error": error, "note": note}
 
 
 def _in_force(cache: DagCache[Any, Any]) -> dict[str, str]:
-    return {"max_bytes": str(cache.requested), "ttl": f"{cache.ttl:g}"}
+    return {"max_bytes": str(cache.requested), "ttl": format_seconds(cache.ttl)}
 
 
-def _note(cache: DagCache[Any, Any], before: Mapping[str, str]) -> None:
+def _note(cache: DagCache[Any, Any], settings: Mapping[str, str]) -> str:
+    """A remark for the operator on a change that has little effect, or too much; empty if there is none."""
+    if "max_bytes" in settings and is_tiny(cache.config.resolve(cache.requested)):
+        return "this budget holds next to nothing"
+    return "mode = observe: nothing is evicted" if cache.config.mode == "observe" else ""
+
+
+def _log_changes(cache: DagCache[Any, Any], before: Mapping[str, str]) -> None:
     changed = [
         f"{name} = {text} (was {before[name]})" for name, text in _in_force(cache).items() if text != before[name]
     ]
     with suppress(Exception):  # a handler of the host's
         message = "settings of the %s were changed over its socket, until it restarts: %s"
-        _log.info(message, cache.config.name, ", ".join(changed) or "to the values that they had")
+        _log.info(message, cache.config.name, ", ".join(changed) or "no value is different")

@@ -37,9 +37,10 @@ def ask(path: Path, top: int = 20, timeout: float = 3.0, *, by: str = "bytes") -
         ValueError: the answer is not a usage report.
 
     """
+    end = time.monotonic() + timeout
     with _connected(path, timeout) as connection:
         protocol.send_request(connection, top, by)
-        return protocol.read_answer(connection, time.monotonic() + timeout)
+        return protocol.read_answer(connection, end)
 
 
 def change(path: Path, settings: Mapping[str, str], timeout: float = 30.0) -> dict[str, Any]:
@@ -51,16 +52,17 @@ def change(path: Path, settings: Mapping[str, str], timeout: float = 30.0) -> di
         timeout: seconds for the whole exchange. A smaller budget frees memory first.
 
     Returns:
-        ``component``, ``pid``, the ``settings`` in force, and ``error``: empty if they were changed.
+        ``component``, ``pid``, the ``settings`` in force, an ``error``, empty if they were changed, and a ``note``.
 
     Raises:
         OSError: no process listens there, access is denied, or the time is over.
-        ValueError: the answer is another one.
+        ValueError: the answer does not belong to a change of settings.
 
     """
+    end = time.monotonic() + timeout
     with _connected(path, timeout) as connection:
-        protocol.send_change(connection, settings)
-        return protocol.read_change(connection, time.monotonic() + timeout)
+        protocol.send_change(connection, settings, end)
+        return protocol.read_change(connection, end)
 
 
 @contextmanager

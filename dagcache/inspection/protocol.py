@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from dagcache.inspection.changes import SETTINGS
 from dagcache.inspection.usage import ORDERS
 
 MOST = 1000
@@ -32,7 +33,8 @@ _DAG = {
     "thaw_seconds": (int, float),
     "newer_versions": int,
 }
-_CHANGED = {"component": str, "pid": int, "settings": dict, "error": str}
+_CHANGED = {"component": str, "pid": int, "settings": dict, "error": str, "note": str}
+_MOST_TEXT = 1000
 _MOST_NUMBER = 2**63
 _MOST_REQUEST = 1024
 _MOST_ANSWER = 8 * 1024 * 1024
@@ -43,9 +45,9 @@ def send_request(connection: socket.socket, top: int, by: str) -> None:
     connection.sendall(json.dumps({"top": top, "by": by}).encode() + b"\n")
 
 
-def send_change(connection: socket.socket, settings: Mapping[str, str]) -> None:
-    """Ask for other values of settings."""
-    connection.sendall(json.dumps({"set": dict(settings)}).encode() + b"\n")
+def send_change(connection: socket.socket, settings: Mapping[str, str], end: float) -> None:
+    """Ask for other values of settings, until ``end`` in monotonic seconds, which all processes of a machine share."""
+    connection.sendall(json.dumps({"set": dict(settings), "until": end}).encode() + b"\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class ChangeRequest:
     """A request for other settings."""
 
     settings: dict[str, str]
+    until: float
+    """The monotonic time at which the client stops waiting. A later change would surprise it."""
 
 
 def read_request(connection: socket.socket, end: float) -> UsageRequest | ChangeRequest:
@@ -80,8 +84,9 @@ def read_request(connection: socket.socket, end: float) -> UsageRequest | Change
     if not isinstance(request, dict):
         raise ValueError("no request")
     wanted = request.get("set")
-    if isinstance(wanted, dict) and all(isinstance(text, str) for text in wanted.values()):
-        return ChangeRequest(wanted)
+    until = request.get("until")
+    if isinstance(wanted, dict) and all(isinstance(text, str) for text in wanted.values()) and _is(until, (int, float)):
+        return ChangeRequest(wanted, float(until))
     top = request.get("top")
     if not isinstance(top, int):
         raise ValueError("no number of entries")
@@ -92,7 +97,7 @@ def read_request(connection: socket.socket, end: float) -> UsageRequest | Change
 
 
 def send_answer(connection: socket.socket, report: Mapping[str, Any], end: float) -> None:
-    """Send a usage report; ``end`` is in monotonic seconds.
+    """Send a usage report, or the answer to a change; ``end`` is in monotonic seconds.
 
     Raises:
         OSError: the client has left, or the time is over.
@@ -101,6 +106,7 @@ def send_answer(connection: socket.socket, report: Mapping[str, Any], end: float
     content = json.dumps(report).encode()
     connection.settimeout(_left(end))
     connection.sendall(content)
+    connection.shutdown(socket.SHUT_WR)  # a child that was forked meanwhile has a copy of the connection
 
 
 def read_answer(connection: socket.socket, end: float) -> dict[str, Any]:
@@ -122,23 +128,32 @@ def read_change(connection: socket.socket, end: float) -> dict[str, Any]:
 
     Raises:
         OSError: the connection fails, or the time is over.
-        ValueError: the answer is another one.
+        ValueError: the answer does not belong to a change of settings.
 
     """
     answer = _read_object(connection, end)
-    if not _has(answer, _CHANGED):
-        raise ValueError("the answer is not one to a change of settings")
+    if not _has(answer, _CHANGED) or not _are_short([*map(answer.get, ("component", "error", "note"))]):
+        raise ValueError("the answer does not belong to a change of settings")
+    settings = answer["settings"]
+    if answer["pid"] is True or settings.keys() != SETTINGS.keys() or not _are_short([*settings.values()]):
+        raise ValueError("the answer does not have the settings in force")
     return cast("dict[str, Any]", answer)
+
+
+def _are_short(texts: Iterable[object]) -> bool:
+    return all(isinstance(text, str) and len(text) <= _MOST_TEXT for text in texts)
 
 
 def _read_object(connection: socket.socket, end: float) -> Any:
     received = bytearray()
     while len(received) < _MOST_ANSWER and (chunk := _receive(connection, 65536, end)):
         received += chunk
+    if not received:
+        raise ValueError("the process closed the connection without an answer; its log may have the reason")
     try:
         return json.loads(received)
-    except RecursionError:
-        return None
+    except (ValueError, RecursionError):
+        raise ValueError("the answer is not JSON") from None
 
 
 def _receive(connection: socket.socket, most: int, end: float) -> bytes:

@@ -34,6 +34,7 @@ from dagcache.log_limits import report
 _log = logging.getLogger("dagcache")
 
 _PAUSE_SECONDS = 0.1
+_ANSWER_SECONDS = 2.0
 _MOST_NAMES = 100
 _UNAVAILABLE = "per-DAG usage socket for cache %r is unavailable: %s"
 
@@ -168,7 +169,9 @@ def _answer(connection: socket.socket, cache: DagCache[Any, Any], end: float) ->
             return
         request = protocol.read_request(connection, end)
         if isinstance(request, protocol.ChangeRequest):
-            protocol.send_answer(connection, change(cache, request.settings), end)
+            if time.monotonic() <= request.until:
+                answer = change(cache, request.settings)  # may take longer than a connection has
+                protocol.send_answer(connection, answer, max(end, time.monotonic() + _ANSWER_SECONDS))
         else:
             protocol.send_answer(connection, usage(cache, request.top, request.by), end)
     except (OSError, ValueError):  # the client left, was too slow, or sent no request

@@ -1,7 +1,7 @@
 """Changes max_bytes or ttl of running processes, without a restart.
 
 The processes are those of this machine that this user may ask, as in `dagcache top --dags`: in a container, run the
-command there. A restart takes the change back: change the configuration as well.
+command there. A restart restores the configured values: change the configuration as well.
 """
 
 from __future__ import annotations
@@ -10,15 +10,20 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dagcache.cli.shared.arguments import whole_number
 from dagcache.cli.shared.failure import CommandError, InputError
 from dagcache.cli.shared.plain_text import plain
+from dagcache.concurrency.time_limit import results_within
 from dagcache.errors import ConfigError
 from dagcache.inspection import client
 from dagcache.inspection.changes import SETTINGS, check
+
+_PATIENCE = 31.0  # seconds for all processes: a client gives up earlier
+_LATE = "it did not answer in 30 s, and will not change"
 
 HELP = "change max_bytes or ttl of running processes, until they restart"
 EXAMPLE = "dagcache set max_bytes=256MiB ttl=1h --component scheduler"
@@ -43,19 +48,18 @@ def main(options: argparse.Namespace) -> int:
 
     """
     settings = _settings(options.settings)
-    paths = [path for path in client.sockets() if _is_chosen(path, options)]
-    if not paths:
+    answers, faults = _change([path for path in client.sockets() if _is_chosen(path, options)], settings)
+    if not answers and not faults:
         raise InputError(
             "no such process of this machine listens for changes; run this command in the container of the process, as"
             " its user or root (see the setting attribution)"
         )
-    answers, faults = _change(paths, settings)
     if options.json:
         sys.stdout.write(f"{json.dumps({'changed': answers, 'failed': faults})}\n")
     else:
         sys.stdout.writelines(f"{_line(answer)}\n" for answer in answers)
         if answers:
-            sys.stdout.write("A restart takes this back: change the configuration as well.\n")
+            sys.stdout.write("A restart restores the configured values: change the configuration as well.\n")
     if faults:
         raise CommandError(plain("; ".join(f"{name}: {fault}" for name, fault in faults.items())))
     return 0
@@ -76,26 +80,41 @@ def _settings(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _is_chosen(path: Path, options: argparse.Namespace) -> bool:
-    component, _, pid = path.stem.rpartition("-")
-    return options.component in (None, component) and str(options.pid or pid) == pid
+    """By the name of the socket: ``<component>-<pid>.sock``, and a number behind it for a further cache of one name."""
+    component, _, rest = path.stem.partition("-")
+    wanted = options.component and options.component.lower().replace("-", "_")
+    return wanted in (None, component) and str(options.pid or "") in ("", rest.partition("-")[0])
 
 
 def _change(paths: Sequence[Path], settings: dict[str, str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The answers, and the fault of each process that did not change its settings."""
+    """The answers, and the fault of each process that did not change its settings. All are asked at the same time.
+
+    The socket of a process that was killed is no process.
+    """
+    calls = [partial(_answer_of, path, settings) for path in paths]
     answers, faults = [], {}
-    for path in paths:
-        try:
-            answer = client.change(path, settings)
-        except (OSError, ValueError) as error:
-            faults[path.stem] = str(error)
-            continue
-        if answer["error"]:
-            faults[path.stem] = answer["error"]
-        else:
-            answers.append(answer)
+    for path, found in zip(paths, results_within(_PATIENCE, calls, _LATE, "dagcache-set"), strict=True):
+        if isinstance(found, dict):
+            answers.append(found)
+        elif found:
+            faults[path.stem] = found
     return answers, faults
+
+
+def _answer_of(path: Path, settings: dict[str, str]) -> dict[str, Any] | str:
+    """The answer of a process, or its fault; an empty text if no process listens."""
+    try:
+        answer = client.change(path, settings)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return ""
+    except TimeoutError:
+        return _LATE
+    except (OSError, ValueError) as error:
+        return str(error).removeprefix(f"{path.name}: ")
+    return answer["error"] or answer
 
 
 def _line(answer: dict[str, Any]) -> str:
     settings = ", ".join(f"{name} = {value}" for name, value in answer["settings"].items())
-    return plain(f"{answer['component']}, process {answer['pid']}: {settings}")
+    note = f" ({answer['note']})" if answer["note"] else ""
+    return plain(f"{answer['component']}, process {answer['pid']}: {settings}{note}")

@@ -41,6 +41,27 @@ class Client:
         return found
 
 
+class Moody(Client):
+    """One that refuses the first call for each name in a set."""
+
+    def __init__(self, *refused: str) -> None:
+        super().__init__()
+        self.refused = set(refused)
+
+    def gauge(self, name: str, value: float) -> None:
+        self._refuse(name)
+        super().gauge(name, value)
+
+    def incr(self, name: str, count: float) -> None:
+        self._refuse(name)
+        super().incr(name, count)
+
+    def _refuse(self, name: str) -> None:
+        if name in self.refused:
+            self.refused.remove(name)
+            raise OSError("no route to host")
+
+
 class Broken(Client):
     """One whose server is gone."""
 
@@ -111,6 +132,19 @@ def test_a_client_that_fails_is_one_log_line(cache: DagCache[Any, Any], caplog: 
         reporting.once()
     (record,) = caplog.records
     assert "could not report the cache of the scheduler through Airflow's metrics" in record.getMessage()
+
+
+def test_growth_that_could_not_be_reported_stays_for_the_next_report(cache: DagCache[Any, Any]) -> None:
+    """And a metric that fails does not keep the others from being reported."""
+    client = Moody("scheduler.dagcache.misses", "scheduler.dagcache.bytes.live")
+    reporting = Reporting(cache, None, client)
+    cache.get("missing")
+    reporting.once()
+    assert client.counted() == {"scheduler.dagcache.absent": 1} or client.counted() == {}
+    assert "scheduler.dagcache.entries.frozen" in client.gauges
+    cache.get("missing")
+    reporting.once()
+    assert client.counted()["scheduler.dagcache.misses"] == 2
 
 
 def test_a_thread_reports_until_it_is_stopped(cache: DagCache[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def test_all_processes_are_changed_and_said_so(
     assert capsys.readouterr().out.splitlines() == [
         f"api_server, process {os.getpid()}: max_bytes = 2MiB, ttl = 3600",
         f"scheduler, process {os.getpid()}: max_bytes = 2MiB, ttl = 3600",
-        "A restart takes this back: change the configuration as well.",
+        "A restart restores the configured values: change the configuration as well.",
     ]
     assert [cache.max_bytes for cache in caches.values()] == [2 * MIB, 2 * MIB]
 
@@ -79,13 +79,16 @@ def test_a_process_that_does_not_change_is_a_failure_and_the_others_are_shown(
 ) -> None:
     """One may refuse, one may be gone; text from other processes cannot command the terminal."""
     answers: dict[str, Any] = {
-        "a-1": {"component": "a\x1b[2J", "pid": 1, "settings": {"ttl": "5"}, "error": ""},
-        "b-2": {"component": "b", "pid": 2, "settings": {}, "error": "no\x1b"},
-        "c-3": OSError("gone"),
+        "a-1": {"component": "a\x1b[2J", "pid": 1, "settings": {"ttl": "5"}, "error": "", "note": "of use\x07"},
+        "b-2": {"component": "b", "pid": 2, "settings": {}, "error": "no\x1b", "note": ""},
+        "c-3": OSError("no access"),
+        "d-4": ValueError("d-4.sock: the answer is not JSON"),
+        "e-5": TimeoutError("timed out"),
+        "f-6": ConnectionRefusedError("killed: no process"),
     }
 
     def answer(path: Path, _settings: object) -> Any:
-        if isinstance(answers[path.stem], OSError):
+        if isinstance(answers[path.stem], Exception):
             raise answers[path.stem]
         return answers[path.stem]
 
@@ -93,5 +96,49 @@ def test_a_process_that_does_not_change_is_a_failure_and_the_others_are_shown(
     monkeypatch.setattr(client, "change", answer)
     assert main(["set", "ttl=5"]) == 1
     told = capsys.readouterr()
-    assert told.out.splitlines()[0] == "a?[2J, process 1: ttl = 5"
-    assert told.err == "dagcache: b-2: no?; c-3: gone\n"
+    assert told.out.splitlines()[0] == "a?[2J, process 1: ttl = 5 (of use?)"
+    assert told.err == (
+        "dagcache: b-2: no?; c-3: no access; d-4: the answer is not JSON; e-5: it did not answer in 30 s, and will not"
+        " change\n"
+    )
+
+
+def test_sockets_of_killed_processes_are_no_processes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, as if there were no file."""
+
+    def refuse(_path: Path, _settings: object) -> Any:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(client, "sockets", lambda: [Path("/run/scheduler-1.sock")])
+    monkeypatch.setattr(client, "change", refuse)
+    assert main(["set", "ttl=5"]) == 2
+    assert "no such process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "chosen"),
+    [
+        ([], ["scheduler-7", "scheduler-7-2", "api_server-8"]),
+        (["--pid", "7"], ["scheduler-7", "scheduler-7-2"]),
+        (["--pid", "2"], []),
+        (["--component", "scheduler"], ["scheduler-7", "scheduler-7-2"]),
+        (["--component", "API-Server"], ["api_server-8"]),
+    ],
+)
+def test_a_further_cache_of_one_name_belongs_to_its_process(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], chosen: list[str]
+) -> None:
+    """Its socket has a number behind the process's."""
+    asked: list[str] = []
+
+    def answer(path: Path, _settings: object) -> Any:
+        asked.append(path.stem)
+        return {"component": "c", "pid": 1, "settings": {}, "error": "", "note": ""}
+
+    sockets = [Path(f"/run/{name}.sock") for name in ("scheduler-7", "scheduler-7-2", "api_server-8")]
+    monkeypatch.setattr(client, "sockets", lambda: sockets)
+    monkeypatch.setattr(client, "change", answer)
+    assert main(["set", "ttl=5", *arguments]) == (0 if chosen else 2)
+    assert sorted(asked) == sorted(chosen)

@@ -53,6 +53,21 @@ def test_the_most_expensive_families_are_kept() -> None:
     assert all(found[number].load_seconds == 100.0 for number in range(10))
 
 
+def test_a_name_that_takes_room_itself_is_not_counted() -> None:
+    """The costs are outside of the budget."""
+    costs = FamilyCosts()
+    costs.loaded("x" * 10_000, 1, 1.0)
+    assert costs.snapshot() == {}
+
+
+def test_a_closed_cache_forgets_the_costs() -> None:
+    """It gives the memory back."""
+    cache, _ = make_cache()
+    cache.get_or_load(1, lambda key: Loaded(Weighted(key), version=("dag", 1)))
+    cache.close()
+    assert cache.family_costs() == {}
+
+
 def test_a_cache_counts_loads_and_thaws_of_all_lookups() -> None:
     """By the family that the loader states; the copies that private lookups get are thaws."""
     cache, _ = make_cache(max_bytes=150 * KIB)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import socket
+import time
 from typing import Any
 
 import pytest
 
 from dagcache import ConfigError, DagCache
-from dagcache.inspection import client
+from dagcache.inspection import client, protocol
 from dagcache.inspection.changes import change, check
 from dagcache.inspection.server import AttributionServer
+from dagcache.sizing.durations import parse_seconds
 from tests.support.caches import KIB, MIB, make_cache
 from tests.unit.inspection.conftest import path_of
 
@@ -83,9 +87,88 @@ def test_a_refusal_comes_back_through_the_socket(server: AttributionServer) -> N
     assert "ttl" in client.change(path_of(server), {"ttl": "soon"})["error"]
 
 
-@pytest.mark.parametrize("request_", [b"[]", b'{"set": {"ttl": 5}}', b'{"set": []}', b'{"set": 1}'])
+@pytest.mark.parametrize(
+    "request_", [b"[]", b'{"set": {"ttl": 5}, "until": 9e9}', b'{"set": []}', b'{"set": 1}', b'{"set": {"ttl": "5"}}']
+)
 def test_a_request_of_another_shape_gets_no_answer(server: AttributionServer, request_: bytes) -> None:
     """Values are texts, as in the configuration."""
     with client._connected(path_of(server), 20) as connection:
         connection.sendall(request_ + b"\n")
         assert connection.recv(100) == b""
+
+
+def test_a_request_that_its_client_no_longer_waits_for_changes_nothing(
+    server: AttributionServer, cache: DagCache[Any, Any]
+) -> None:
+    """The process may have been stopped meanwhile; the operator has read that it did not answer."""
+    with client._connected(path_of(server), 20) as connection:
+        protocol.send_change(connection, {"ttl": "5"}, time.monotonic() - 1)
+        assert connection.recv(100) == b""
+    assert cache.changed_settings == {}
+
+
+def test_a_copy_of_the_connection_in_a_forked_child_does_not_delay_the_answer() -> None:
+    """The end of the answer is an event of its own."""
+    ours, theirs = socket.socketpair()
+    copy = theirs.dup()
+    protocol.send_answer(theirs, {"component": "c"}, time.monotonic() + 20)
+    theirs.close()
+    ours.settimeout(20)
+    assert ours.recv(1000) == b'{"component": "c"}'
+    assert ours.recv(1000) == b""
+    copy.close()
+    ours.close()
+
+
+@pytest.mark.parametrize("ttl", ["30d", "1234567.5", "0.000001", "0"])
+def test_texts_of_settings_can_be_given_back(ttl: str) -> None:
+    """With all of their digits."""
+    cache, _ = make_cache()
+    text = change(cache, {"ttl": ttl})["settings"]["ttl"]
+    assert parse_seconds(text) == cache.ttl == parse_seconds(ttl)
+
+
+@pytest.mark.parametrize(
+    ("mode", "max_bytes", "note"),
+    [("enforce", "512", "holds next to nothing"), ("observe", "1MiB", "nothing is evicted"), ("enforce", "1MiB", "")],
+)
+def test_a_change_of_little_use_has_a_note(mode: str, max_bytes: str, note: str) -> None:
+    """A forgotten unit, a cache that only observes."""
+    cache, _ = make_cache(mode=mode)
+    answer = change(cache, {"max_bytes": max_bytes})
+    assert note in answer["note"]
+    assert bool(answer["note"]) == bool(note)
+
+
+FLAWED: dict[str, Any] = {
+    "component": "c",
+    "pid": 1,
+    "settings": {"max_bytes": "1", "ttl": "1"},
+    "error": "",
+    "note": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"", "without an answer"),
+        (b"{", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"1" * 5000, "not JSON"),
+        ({**FLAWED, "settings": {}}, "settings in force"),
+        ({**FLAWED, "settings": {"max_bytes": 1, "ttl": "1"}}, "settings in force"),
+        ({**FLAWED, "settings": {"max_bytes": "9" * 5000, "ttl": "1"}}, "settings in force"),
+        ({**FLAWED, "pid": True}, "settings in force"),
+        ({**FLAWED, "error": "x" * 5000}, "does not belong"),
+        ({"component": "c"}, "does not belong"),
+    ],
+)
+def test_an_answer_of_another_shape_is_refused_with_a_reason(answer: Any, reason: str) -> None:
+    """Root reads the sockets of other users."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
+        theirs.shutdown(socket.SHUT_WR)
+        with pytest.raises(ValueError, match=reason):
+            protocol.read_change(ours, time.monotonic() + 20)

@@ -10,7 +10,7 @@ FAULTS = (
     Fault(
         "a counter in Airflow's metrics has its total instead of its growth",
         "dagcache.airflow.reporting",
-        "Reporting._due",
+        "Reporting._report",
         drop("self._counted[A.name] = B"),
         _REPORTING_TESTS,
     ),
