@@ -32,6 +32,7 @@ from dagcache.airflow.quarantine import is_of_the_database
 from dagcache.airflow.reading import as_just_loaded, read, unless_it_fails
 from dagcache.airflow.row_reader import RowReader
 from dagcache.airflow.rows import Content, Newest
+from dagcache.airflow.unkept import Unkept
 from dagcache.core.cache import DagCache
 from dagcache.core.loaded import Fetched, Loaded
 from dagcache.errors import RecursiveLoadError
@@ -83,13 +84,8 @@ class CachedLookups:
         cache = self._component.cache
         self._dags = Dags(cache, self._confirmed, _stock_value(type(self)))
         self.dagcache = cache
-        self._row_reader = RowReader(
-            cache,
-            self._confirmed,
-            self._payloads,
-            self._component,
-            load_op_links=self.load_op_links,  # type: ignore[attr-defined]
-        )
+        self._row_reader = RowReader(cache, self._confirmed, load_op_links=self.load_op_links)  # type: ignore[attr-defined]
+        self._unkept = Unkept()
         if self._component.serves:
             row_property.serve(self)
 
@@ -123,22 +119,25 @@ class CachedLookups:
         if newest is None:
             return None
         if self._is_quarantined(newest.version_id):
+            if not renew:
+                raise LookupError("the quarantine is for lookups of the bag")
             return None
         load = _Load(self, newest.version_id, session, newest=newest, dag_id=dag_id, renew=renew)
-        load.expect(newest.content, since)
+        # Airflow's own reader leaves the bag as it is. So the bag asks the database before it serves what this found.
+        load.expect(newest.content, since if renew else snapshots.UNKNOWN)
         if renew:
             return self._guarded(load, self._look_up_and_compare)
         return self._read_current(load)
 
     def _read_current(self, load: _Load) -> Any:
         """Look up for a reader past the bag, which stays with Airflow's own load where freezing is in vain."""
-        cache, unkept, version = self.dagcache, self._row_reader.unkept, (load.key, load.content)
+        cache, unkept, version = self.dagcache, self._unkept, (load.key, load.content)
         assert cache is not None
-        is_live_only = load.key in cache and not cache.has_frozen(load.key)
+        is_live_only = load.key in cache and not cache.frozen_bytes(load.key)
         if is_live_only or unkept.holds(version, time.monotonic()):
             raise LookupError("this version has no frozen copy")
         dag = self._guarded(load, self._look_up_and_compare)
-        if load.ran and not cache.has_frozen(load.key):
+        if load.ran and not cache.frozen_bytes(load.key):
             unkept.add(version, time.monotonic())
         return dag
 
@@ -393,7 +392,8 @@ class _Load:
         bag = self.bag
         if bag._is_quarantined(key):  # noqa: SLF001 - a part of the bag
             return None
-        self._read_since = snapshots.view(self.session).since
+        if self.renew or not self.private:
+            self._read_since = snapshots.view(self.session).since
         dag = bag._load(self)  # noqa: SLF001
         if dag is None:
             return None

@@ -34,7 +34,12 @@ def _is_set(conf: Any, section: str, name: str) -> bool:
         reader = cast("RawConfigParser", conf)
         if any(RawConfigParser.has_option(reader, section, f"{name}{form.lower()}") for form in _FORMS[1:]):
             return True
-        # `airflow db migrate` writes all defaults into a new airflow.cfg.
-        is_written = RawConfigParser.has_option(reader, section, name)
-        return is_written and conf.get(section, name) != str(conf.get_default_value(section, name))
+        return RawConfigParser.has_option(reader, section, name) and not _is_default(conf, section, name)
+    return False
+
+
+def _is_default(conf: Any, section: str, name: str) -> bool:
+    """Whether a setting has Airflow's default: `airflow db migrate` writes all defaults into a new airflow.cfg."""
+    with suppress(Exception):  # another kind of configuration
+        return bool(conf.get(section, name) == str(conf.get_default_value(section, name)))
     return False

@@ -109,8 +109,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "boolean",
         "True",
         "False",
-        "Open a local socket for the process's user and root: it reports the DAGs in the cache (dagcache top --dags) and"
-        " accepts new limits (dagcache set).",
+        "Open a local socket for the process's user and root: it reports the DAGs in the cache (dagcache top --dags)"
+        " and accepts new limits (dagcache set).",
     ),
     Option(
         "metrics_targets",

@@ -2,48 +2,37 @@
 
 Rules:
 
-- The caller alone has the object, as with Airflow's own load. Only frozen forms are kept of loaded ones.
-- The row says which content it has. The database is not asked, except for the number of a version to be kept.
+- The caller alone has the object, as with Airflow's own load.
+- Only entries that the bag has loaded are served, and nothing that a row object leads to is kept. So a reader never
+  pays for a freeze, and a row object that was changed without SQLAlchemy's knowledge cannot reach another reader.
+- The row says which content it has. The database is not asked.
 - A row object is passed over if its content is in doubt: changed, incomplete, or parsed before. Parsed content may have
   been changed, or be older than the columns.
-- The content of a row counts as found in the oldest view possible. So the bag asks the database before it serves an
-  entry that came from a row.
 - Operator links follow the row's ``load_op_links``. With another setting than the bag's, a DAG is served only if it
   has no links at all.
+- Small DAGs are Airflow's own load, which is as fast.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import time
-import zlib
-from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy.orm import object_session
-
-from dagcache.airflow import operator_links, rows, snapshots
-from dagcache.airflow.component import Component
-from dagcache.airflow.confirmations import Confirmation, Confirmations
-from dagcache.airflow.payload import PayloadSizes
-from dagcache.airflow.reading import as_just_loaded, read, unless_it_fails
+from dagcache.airflow import operator_links
+from dagcache.airflow.confirmations import Confirmations
+from dagcache.airflow.reading import as_just_loaded
 from dagcache.airflow.row_property import PARSED
 from dagcache.airflow.rows import Content
-from dagcache.airflow.unkept import Unkept
 from dagcache.core.cache import DagCache
-from dagcache.core.loaded import Loaded
-from dagcache.errors import RecursiveLoadError
 from dagcache.log_limits import report
 
-_log = logging.getLogger("dagcache")
-
-T = TypeVar("T")
 Stock = Callable[[Any], Any]
 
-_PATIENCE = 10.0
-"""Seconds that a reader waits for another thread's load of the same version before it loads by itself."""
+_PATIENCE = 0.1
+"""Seconds that a reader waits for another thread's thaw of the same version before it loads by itself."""
+SMALL = 1536
+"""Bytes of a frozen copy of some eight tasks. Below that, a lookup and a thaw take as long as Airflow's own load."""
 
 
 class RowFacts(NamedTuple):
@@ -58,119 +47,37 @@ class RowFacts(NamedTuple):
 class RowReader:
     """Serves DAGs of row objects from a bag's cache. Thread-safe; each row object belongs to its caller."""
 
-    def __init__(
-        self,
-        cache: DagCache[UUID, Any],
-        confirmed: Confirmations,
-        payloads: PayloadSizes,
-        component: Component,
-        *,
-        load_op_links: bool,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.cache = cache
-        self.confirmed = confirmed
-        self.payloads = payloads
-        self.component = component
-        self.load_op_links = load_op_links
-        self._clock = clock
-        self.unkept = Unkept()
+    def __init__(self, cache: DagCache[UUID, Any], confirmed: Confirmations, *, load_op_links: bool) -> None:
+        self._cache = cache
+        self._confirmed = confirmed
+        self._load_op_links = load_op_links
 
     def dag_of(self, row: Any, stock: Stock) -> Any:
         """The DAG of a row, as ``stock(row)`` builds it, for this caller only. Errors of ``stock`` pass."""
         try:
-            facts = self._servable(row)
+            facts = facts_of(row)
+            dag = self._thawed(facts) if facts is not None and self._is_served(facts, row) else None
         except Exception as error:
             report("row", "dagcache does not serve a row: Airflow's own load serves it", error=error)
-            facts = None
-        if facts is None:
-            return stock(row)
-        load = _RowLoad(self, row, facts, stock)
-        try:
-            found = self.cache.fetch(facts.key, load, private=True, timeout=_PATIENCE)
-        except RecursiveLoadError:  # two tasks of one thread
-            return stock(row)
-        except Exception as error:
-            is_airflows, load.error = error is load.error, None
-            if is_airflows:
-                raise
-            report("row", "dagcache failed on version %s: Airflow's own load serves it", facts.key, error=error)
-            return stock(row)
-        if load.ran:
-            if not self.cache.has_frozen(facts.key):
-                self.unkept.add((facts.key, facts.content), self._clock())
-            return found.value
-        return as_just_loaded(found.value) if found.content == facts.content else stock(row)
+            dag = None
+        return stock(row) if dag is None else dag
 
-    # ---- whether the cache serves a row ----
-
-    def _servable(self, row: Any) -> RowFacts | None:
-        """The facts of a row that the cache may serve; None if Airflow's own load has to."""
-        facts = facts_of(row)
-        if facts is None or not self.cache.config.frozen:
-            return None
-        if self.unkept.holds((facts.key, facts.content), self._clock()):
-            return None
-        if facts.links != self.load_op_links and not operator_links.are_absent(_payload(row)):
-            return None
-        known = self.confirmed.get(facts.key)
-        if known is None:
-            return None if facts.key in self.cache else facts
-        if known.content == facts.content:
-            return facts if self.cache.has_frozen(facts.key) or facts.key not in self.cache else None
-        return facts if self._give_way(facts, known) else None
-
-    def _give_way(self, facts: RowFacts, known: Confirmation) -> bool:
-        """Remove an entry with older content than a row's; False if the entry may have the newer one."""
-        older: Any = known.content
-        if not facts.content.last_updated > older.last_updated:
+    def _is_served(self, facts: RowFacts, row: Any) -> bool:
+        known = self._confirmed.get(facts.key)
+        if known is None or known.content != facts.content or self._cache.frozen_bytes(facts.key) < SMALL:
             return False
-        self.cache.invalidate(facts.key, only_if=lambda: self.confirmed.retract(facts.key, known))
-        return True
+        return facts.links == self._load_op_links or _has_no_links(row)
+
+    def _thawed(self, facts: RowFacts) -> Any:
+        """A private copy; None if the entry has left meanwhile, or has another content."""
+        found = self._cache.fetch(facts.key, _nothing, private=True, timeout=_PATIENCE)
+        if found.value is None or found.content != facts.content:
+            return None
+        return as_just_loaded(found.value)
 
 
-class _RowLoad:
-    """The loader of one row's DAG; the cache calls it after a miss, in the thread of the reader."""
-
-    __slots__ = ("_facts", "_is_sound", "_reader", "_row", "_stock", "error", "ran")
-
-    def __init__(self, reader: RowReader, row: Any, facts: RowFacts, stock: Stock) -> None:
-        self._reader = reader
-        self._row = row
-        self._facts = facts
-        self._stock = stock
-        self._is_sound = False
-        self.ran = False
-        self.error: Exception | None = None
-
-    def __call__(self, key: UUID) -> Loaded[Any] | None:
-        self.ran = True
-        reader, row = self._reader, self._row
-        try:
-            dag = read(row, lambda: self._stock(row), self._try_step)
-        except Exception as error:
-            self.error = error
-            raise
-        reader.component.loaded()
-        self._is_sound = bool(self._try_step(self._has_its_links, dag))
-        return Loaded(
-            dag,
-            serialized_bytes=self._try_step(reader.payloads.bytes_of, row) or 0,
-            content=self._facts.content,
-            version=_version_of(row, key),
-            keep_if=self._is_to_be_kept,
-        )
-
-    def _try_step(self, step: Callable[..., T], *args: Any) -> T | None:
-        return unless_it_fails(self._reader.component.count_fault, step, *args)
-
-    def _has_its_links(self, dag: Any) -> bool:
-        return operator_links.are_as_asked(dag, self._row.data, self._reader.load_op_links)
-
-    def _is_to_be_kept(self) -> bool:
-        """Note the content, unless the bag knows another. Runs under the cache's lock."""
-        facts, reader = self._facts, self._reader
-        return self._is_sound and reader.confirmed.confirm(facts.key, facts.content, snapshots.UNKNOWN, reader.cache)
+def _nothing(_: UUID) -> None:
+    """The loader of a read that is not to load."""
 
 
 def facts_of(row: Any) -> RowFacts | None:
@@ -186,22 +93,7 @@ def facts_of(row: Any) -> RowFacts | None:
     return RowFacts(key, content, bool(row.load_op_links))
 
 
-def _payload(row: Any) -> Any:
-    """The content of a row, without a trace in the row object."""
-    loaded = vars(row)
-    data = loaded.get("_data")
-    return json.loads(zlib.decompress(loaded["_data_compressed"])) if data is None else data
-
-
-def _version_of(row: Any, key: UUID) -> tuple[Hashable, float] | None:
-    """The DAG's id and the number of the version, by the session that the row was read with; None: unknown.
-
-    Airflow's own property asks no database, so an error of the database does not pass.
-    """
-    try:
-        session = object_session(row)
-        number = None if session is None else rows.number_in(key, session)
-        return None if number is None else (vars(row)["dag_id"], number)
-    except Exception:
-        _log.debug("version %s: its number is unknown", key, exc_info=True)
-        return None
+def _has_no_links(row: Any) -> bool:
+    """Whether no task of a row has a link. Compressed rows are not looked into: that takes longer than it saves."""
+    data = vars(row).get("_data")
+    return data is not None and operator_links.are_absent(data)

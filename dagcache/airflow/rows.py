@@ -98,17 +98,3 @@ def dag_id_of(version_id: UUID, reader: Session) -> str | None:
     version = reader.identity_map.get(reader.identity_key(DagVersion, version_id))
     found: str | None = None if version is None else vars(version).get("dag_id")
     return found
-
-
-def number_in(version_id: UUID, session: Any) -> int | None:
-    """The number of a version in the transaction of a session; None if it has no transaction at present, or no row.
-
-    The session has the number, or its connection is asked. The session itself writes nothing.
-    """
-    version = session.identity_map.get(session.identity_key(DagVersion, version_id))
-    known: int | None = None if version is None else vars(version).get("version_number")
-    if known is not None or not session.in_transaction() or not session.is_active:
-        return known
-    statement = select(DagVersion.version_number).where(DagVersion.id == version_id)
-    found: int | None = session.connection().scalar(statement)
-    return found

@@ -337,10 +337,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         entry = self._store.entries.get(key)
         return entry is not None and not self._store.expired(entry, self._clock())
 
-    def has_frozen(self, key: K) -> bool:
-        """Whether a value under a key has a frozen copy; counts as no lookup and no use. Takes no lock."""
+    def frozen_bytes(self, key: K) -> int:
+        """The bytes of the frozen copy under a key; 0 = none. Counts as no lookup and no use. Takes no lock."""
         entry = self._store.entries.get(key)
-        return entry is not None and entry.frozen is not None and not self._store.expired(entry, self._clock())
+        frozen = None if entry is None else entry.frozen
+        return 0 if entry is None or frozen is None or self._store.expired(entry, self._clock()) else len(frozen.data)
 
     def __len__(self) -> int:
         self._upkeep.for_view()

@@ -85,8 +85,8 @@ def read_request(connection: socket.socket, end: float) -> UsageRequest | Change
         raise ValueError("no request")
     wanted = request.get("set")
     until = request.get("until")
-    if isinstance(wanted, dict) and all(isinstance(text, str) for text in wanted.values()) and _is(until, (int, float)):
-        return ChangeRequest(wanted, float(until))
+    if isinstance(until, (int, float)) and isinstance(wanted, dict) and _are_short(wanted.values()):
+        return ChangeRequest(wanted, until)
     top = request.get("top")
     if not isinstance(top, int):
         raise ValueError("no number of entries")

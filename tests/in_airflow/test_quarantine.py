@@ -59,6 +59,15 @@ def test_a_corrupt_version_is_missing_for_a_while_and_then_tried_again(
     assert bag._get_dag(version, session).description == "mended"
 
 
+def test_a_reader_past_the_bag_is_left_to_airflow(bag: Any, session: Any) -> None:
+    """It would read a row that was mended at once."""
+    version = write(session, "in_quarantine")
+    spoil(session, version, next(iter(CORRUPT)))
+    assert bag._get_dag(version, session) is None
+    with pytest.raises(LookupError):
+        bag.current_dag("in_quarantine", session=session)
+
+
 def test_a_database_that_is_gone_is_no_corrupt_version(bag: Any, session: Any, engine: Any) -> None:
     """Its error passes, and the next lookup tries again."""
     from sqlalchemy.exc import OperationalError

@@ -22,8 +22,11 @@ from dagcache.errors import ConfigError
 from dagcache.inspection import client
 from dagcache.inspection.changes import SETTINGS, check
 
+_Answer = tuple[dict[str, Any], str]
+"""The answer of a process and its fault; both are empty if no process listens."""
+
 _PATIENCE = 31.0  # seconds for all processes: a client gives up earlier
-_LATE = "it did not answer in 30 s, and will not change"
+_LATE: _Answer = {}, "it did not answer in 30 s, and will not change"
 
 HELP = "change max_bytes or ttl of running processes, until they restart"
 EXAMPLE = "dagcache set max_bytes=256MiB ttl=1h --component scheduler"
@@ -89,29 +92,28 @@ def _is_chosen(path: Path, options: argparse.Namespace) -> bool:
 def _change(paths: Sequence[Path], settings: dict[str, str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """The answers, and the fault of each process that did not change its settings. All are asked at the same time.
 
-    The socket of a process that was killed is no process.
+    The socket of a killed process does not count.
     """
     calls = [partial(_answer_of, path, settings) for path in paths]
     answers, faults = [], {}
-    for path, found in zip(paths, results_within(_PATIENCE, calls, _LATE, "dagcache-set"), strict=True):
-        if isinstance(found, dict):
-            answers.append(found)
-        elif found:
-            faults[path.stem] = found
+    for path, (answer, fault) in zip(paths, results_within(_PATIENCE, calls, _LATE, "dagcache-set"), strict=True):
+        if fault:
+            faults[path.stem] = fault
+        elif answer:
+            answers.append(answer)
     return answers, faults
 
 
-def _answer_of(path: Path, settings: dict[str, str]) -> dict[str, Any] | str:
-    """The answer of a process, or its fault; an empty text if no process listens."""
+def _answer_of(path: Path, settings: dict[str, str]) -> _Answer:
     try:
         answer = client.change(path, settings)
     except (ConnectionRefusedError, FileNotFoundError):
-        return ""
+        return {}, ""
     except TimeoutError:
         return _LATE
     except (OSError, ValueError) as error:
-        return str(error).removeprefix(f"{path.name}: ")
-    return answer["error"] or answer
+        return {}, str(error).removeprefix(f"{path.name}: ")
+    return answer, answer["error"]
 
 
 def _line(answer: dict[str, Any]) -> str:

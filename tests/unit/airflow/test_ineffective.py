@@ -44,6 +44,13 @@ def test_each_component_has_the_settings_of_its_section_in_airflow_cfg(conf: Raw
     assert settings_without_effect("api_server") == ["[api] dag_cache_ttl"]
 
 
+def test_a_default_that_airflow_has_written_into_the_file_does_not_count(conf: Any) -> None:
+    """A new airflow.cfg has all of them."""
+    conf.read_string("[api]\ndag_cache_size = 64\ndag_cache_ttl = 5\n")
+    conf.get_default_value = lambda _section, name: {"dag_cache_size": 64, "dag_cache_ttl": 3600}[name]
+    assert settings_without_effect("api_server") == ["[api] dag_cache_ttl"]
+
+
 @pytest.mark.parametrize("form", ["", "_CMD", "_SECRET"])
 def test_a_variable_of_the_environment_counts_in_each_form(
     conf: RawConfigParser, monkeypatch: pytest.MonkeyPatch, form: str

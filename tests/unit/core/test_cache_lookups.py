@@ -430,3 +430,17 @@ def test_the_collector_rests_until_what_a_thaw_displaced_is_gone() -> None:
     assert set(breaker.thresholds) == {SELDOM}
     assert cache.stats().demotions > 0
     assert gc.get_threshold()[0] != SELDOM
+
+
+def test_the_bytes_of_a_frozen_copy_are_known_without_a_lookup() -> None:
+    """0 without one: not resident, expired, or a value that does not freeze."""
+    cache, clock = make_cache(ttl=60)
+    cache.get_or_load("a", Weighted)
+    cache["live only"] = Unfreezable("b")
+    before = cache.stats().lookups
+    (info,) = (entry for entry in cache.entries() if entry.key == "a")
+    assert cache.frozen_bytes("a") == info.frozen_bytes > 0
+    assert cache.frozen_bytes("live only") == cache.frozen_bytes("missing") == 0
+    clock.advance(61)
+    assert cache.frozen_bytes("a") == 0
+    assert cache.stats().lookups == before

@@ -91,6 +91,7 @@ def test_other_versions_are_frozen_as_before() -> None:
 def test_it_is_said_once_and_without_what_the_value_holds(caplog: pytest.LogCaptureFixture) -> None:
     """A hundred versions may fail for one reason."""
     cache = frozen_only(5)
+    caplog.clear()
     Brittle.trouble = True
     with caplog.at_level(logging.INFO, logger="dagcache"):
         for key in range(5):

@@ -102,7 +102,7 @@ def test_an_invalid_answer_is_an_error(folder: Path, answer: bytes) -> None:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        with pytest.raises(ValueError, match=r"x.sock: (the answer is not a usage report|Expecting)"):
+        with pytest.raises(ValueError, match=r"x.sock: (the answer is not|the process closed)"):
             ask(folder / "x.sock")
         thread.join(PATIENCE)
 
