@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from tools.distributions import IN_SDIST, IN_WHEEL, faults, main
 
 
@@ -56,3 +57,15 @@ def test_a_folder_without_distributions_is_a_fault(tmp_path: Path, capsys: pytes
     """Exit code 1, and a line that says so."""
     assert main([str(tmp_path)]) == 1
     assert "expected one wheel and one sdist" in capsys.readouterr().out
+
+
+def test_every_folder_of_the_package_is_in_the_distributions() -> None:
+    """`pyproject.toml` names them one by one; sizing and metrics are outside of the folder of the package."""
+    tomllib = pytest.importorskip("tomllib", reason="in the standard library since 3.11")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    outside = settings["package-dir"]
+    listed = {outside.get(name, name.replace(".", "/")) for name in settings["packages"]}
+    inits = [path for room in ("dagcache", *outside.values()) for path in (ROOT / room).rglob("__init__.py")]
+    found = {path.parent.relative_to(ROOT).as_posix() for path in inits}
+    links = {name.replace(".", "/") for name in outside}
+    assert listed == found - links
