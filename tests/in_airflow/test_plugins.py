@@ -197,9 +197,7 @@ def test_a_timetable_that_cannot_be_decoded_again_costs_a_load_each_and_then_not
     assert stats.frozen_entries == 0
     assert stats.live_entries == 4
     assert stats.unfrozen == 4
-    warnings = [record for record in told if record.levelno >= logging.WARNING]
-    assert len(warnings) == 1
-    assert "kept live only" in warnings[0].getMessage()
+    assert len([record for record in told if "kept live only" in record.getMessage()]) == 1
     fresh = write(session, "fickle_too", schedule=company.FickleTimetable())
     bag._get_dag(fresh, session)
     assert bag.dagcache.stats().unfrozen == 5
