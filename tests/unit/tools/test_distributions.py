@@ -59,6 +59,7 @@ def test_a_folder_without_distributions_is_a_fault(tmp_path: Path, capsys: pytes
     assert "expected one wheel and one sdist" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(not (ROOT / "dagcache").is_dir(), reason="the sources are not here: this is the wheel's turn")
 def test_every_folder_of_the_package_is_in_the_distributions() -> None:
     """`pyproject.toml` names them one by one; sizing and metrics are outside of the folder of the package."""
     tomllib = pytest.importorskip("tomllib", reason="in the standard library since 3.11")
