@@ -17,8 +17,9 @@ So ``hits_live + hits_frozen + misses`` is exactly the number of lookups, with a
 - *absent*: nothing to load: the loader returned ``None``, or the lookup had none, or the key was known to have no value
   (``negative_ttl``). The last ones are counted in ``absent_known`` as well.
 
-A lookup is not counted if it is interrupted (``KeyboardInterrupt`` and similar), refused because it would wait for
-itself, or short of the memory for a thaw (``MemoryError``; the entry stays, unless the lookup is a ``pop``).
+A lookup is not counted if it is interrupted (``KeyboardInterrupt`` and similar; after its value was found and counted,
+while evicted values are taken apart, the count stays), refused because it would wait for itself, or short of the memory
+for a thaw (``MemoryError``; the entry stays, unless the lookup is a ``pop``).
 
 **Removals.** Every entry that was admitted leaves exactly once, by one of the causes of `RemovalCause`. A live copy
 that is given up while its frozen copy stays is a *demotion* and no removal. A loaded value that was never admitted is a
