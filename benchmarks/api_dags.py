@@ -72,18 +72,12 @@ def main() -> None:
         parser.add_argument(f"--{kind}", type=int, default=0)
     chosen = parser.parse_args()
     stdout, sys.stdout = sys.stdout, sys.stderr  # Airflow's commands print
-    from airflow import settings
-    from airflow.cli.cli_parser import get_parser
     from airflow.models.dagbundle import DagBundleModel
     from airflow.utils.session import create_session
-    from sqlalchemy import text
 
-    migrate = get_parser().parse_args(["db", "migrate"])
-    migrate.func(migrate)
-    engine: Any = settings.engine
-    if engine.dialect.name == "sqlite":
-        with engine.connect() as connection:
-            connection.execute(text("PRAGMA journal_mode=WAL"))
+    from dagcache.demo.playground import migrate
+
+    migrate()
     with create_session() as session:
         session.add(DagBundleModel(name="dags-folder"))
     for kind in KINDS:

@@ -27,18 +27,12 @@ _NEVER_TOO_MANY = 1_000_000  # runs of a DAG
 
 def fill(dags: int, tasks: int) -> None:
     """Write so many DAGs of about so many tasks, each due in every minute."""
-    from airflow import settings
-    from airflow.cli.cli_parser import get_parser
     from airflow.models.dagbundle import DagBundleModel
     from airflow.utils.session import create_session
-    from sqlalchemy import text
 
-    migrate = get_parser().parse_args(["db", "migrate"])
-    migrate.func(migrate)
-    engine: Any = settings.engine
-    if engine.dialect.name == "sqlite":
-        with engine.connect() as connection:
-            connection.execute(text("PRAGMA journal_mode=WAL"))
+    from dagcache.demo.playground import migrate
+
+    migrate()
     with create_session() as session:
         session.add(DagBundleModel(name=_BUNDLE))
     shapes = [_shape(tasks, number) for number in range(min(_SHAPES, dags))]

@@ -115,16 +115,14 @@ def main() -> None:
     chosen = parser.parse_args()
     stdout, sys.stdout = sys.stdout, sys.stderr  # Airflow's commands print
     from airflow import settings
-    from airflow.cli.cli_parser import get_parser
     from airflow.models.dagbundle import DagBundleModel
     from airflow.utils.session import create_session
     from sqlalchemy import text
 
-    migrate = get_parser().parse_args(["db", "migrate"])
-    migrate.func(migrate)
+    from dagcache.demo.playground import migrate
+
+    migrate()
     engine: Any = settings.engine
-    with engine.connect() as connection:
-        connection.execute(text("PRAGMA journal_mode=WAL"))
     with create_session() as session:
         session.add(DagBundleModel(name=_BUNDLE))
     counts = task_counts(chosen.dags, chosen.seed, chosen.largest)

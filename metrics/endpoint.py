@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
+from dagcache.concurrency.repetition import Repetition, repeat
 from dagcache.concurrency.time_limit import try_for
 from dagcache.core.cache import DagCache
 from dagcache.log_limits import report
 from dagcache.metrics.collector import CacheCollector, FaultCollector
 from dagcache.metrics.file_sd import RENEWAL_SECONDS, Targets
-from dagcache.metrics.heartbeat import Heartbeat
 from dagcache.metrics.server import MetricsServer
 from dagcache.pressure import MemoryPressure
 from dagcache.stats import ComponentStats
@@ -38,7 +39,8 @@ class Endpoint:
         self._directory = targets
         self._server = MetricsServer(registry, host=host, ports=ports, owner=component)
         self._targets = Targets(targets)
-        self._heartbeat: Heartbeat | None = None
+        self._is_announced = False
+        self._renewal: Repetition | None = None
         if self._server.start() and self._server.port is not None:
             self._announce(host, self._server.port)
 
@@ -49,8 +51,9 @@ class Endpoint:
 
     def withdraw(self) -> None:
         """Remove the announcement, and serve on. Returns within two seconds. Thread-safe."""
-        if self._heartbeat is not None:
-            self._heartbeat.close()
+        if self._renewal is not None:
+            self._renewal.end()
+        if self._is_announced:
             try_for(_DIRECTORY_SECONDS, self._targets.remove, "dagcache-withdrawal")
 
     def close(self) -> None:
@@ -60,8 +63,18 @@ class Endpoint:
 
     def _announce(self, host: str, port: int) -> None:
         self._targets.register(self._component, host, port)
-        self._heartbeat = Heartbeat(self._targets.renew, seconds=RENEWAL_SECONDS, name="dagcache-targets")
-        if not self._heartbeat.start(_DIRECTORY_SECONDS):
+        self._is_announced = True
+        renewed = threading.Event()
+
+        def renew(targets: Targets) -> None:
+            targets.renew()
+            renewed.set()
+
+        try:
+            self._renewal = repeat(renew, self._targets, RENEWAL_SECONDS, "dagcache-targets", at_once=True)
+        except RuntimeError:  # no more threads, or the interpreter is ending
+            renew(self._targets)
+        if not renewed.wait(_DIRECTORY_SECONDS):
             message = "could not announce this process to Prometheus yet: %s does not answer"
             report("targets", message, self._directory, level=logging.WARNING)
 

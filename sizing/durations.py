@@ -36,7 +36,7 @@ def parse_seconds(value: object, setting: str = "ttl") -> float:
     return seconds
 
 
-def format_seconds(seconds: float) -> str:
+def exact_seconds(seconds: float) -> str:
     """A duration as `parse_seconds` reads it, exact to a nanosecond: ``3600``, ``0.5``."""
     return f"{seconds:.9f}".rstrip("0").rstrip(".")
 

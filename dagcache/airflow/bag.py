@@ -22,21 +22,23 @@ from contextvars import ContextVar
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
-from dagcache.airflow import operator_links, row_property, rows, snapshots
+from dagcache.airflow import foreign, operator_links, row_property, rows, snapshots
 from dagcache.airflow.component import Component
 from dagcache.airflow.confirmations import Confirmation, Confirmations
 from dagcache.airflow.dags import Dags, in_airflows_code, runs_airflows_code
 from dagcache.airflow.hit_counting import hit_counter
 from dagcache.airflow.payload import PayloadSizes
 from dagcache.airflow.quarantine import is_of_the_database
-from dagcache.airflow.reading import as_just_loaded, read, unless_it_fails
+from dagcache.airflow.reading import as_just_loaded, unless_it_fails
 from dagcache.airflow.row_reader import RowReader
 from dagcache.airflow.rows import Content, Newest
+from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.airflow.unkept import Unkept
 from dagcache.core.cache import DagCache
 from dagcache.core.loaded import Fetched, Loaded
 from dagcache.errors import RecursiveLoadError
 from dagcache.log_limits import report
+from dagcache.reclaim.gc_pause import gc_relaxed
 
 _log = logging.getLogger("dagcache")
 T = TypeVar("T")
@@ -96,7 +98,7 @@ class CachedLookups:
         if self.dagcache is None or self._is_loading():
             return super()._get_dag(version_id=version_id, session=session)  # type: ignore[misc]
         key = version_id if type(version_id) is UUID else _as_uuid(version_id)
-        if self._is_quarantined(key):
+        if self._quarantine_answers(key):
             return None
         load = _Load(self, key, session)
         known = self._confirmed.get(key)
@@ -111,57 +113,40 @@ class CachedLookups:
         """The newest version of a DAG, as an object for this caller only. With a current copy the row is not read."""
         if self.dagcache is None or self._is_loading() or rows.has_unwritten(session):
             return super().get_latest_version_of_dag(dag_id, session=session)  # type: ignore[misc]
-        return self._newest(dag_id, session, renew=True)
-
-    def _newest(self, dag_id: str, session: Any, *, renew: bool) -> Any:
         since = snapshots.view(session).since
         newest = rows.newest(dag_id, session)
-        if newest is None:
+        if newest is None or self._quarantine_answers(newest.version_id):
             return None
-        if self._is_quarantined(newest.version_id):
-            if not renew:
-                raise LookupError("the quarantine is for lookups of the bag")
-            return None
-        load = _Load(self, newest.version_id, session, newest=newest, dag_id=dag_id, renew=renew)
-        # Airflow's own reader leaves the bag as it is. So the bag asks the database before it serves what this found.
-        load.expect(newest.content, since if renew else snapshots.UNKNOWN)
-        if renew:
-            return self._guarded(load, self._look_up_and_compare)
-        return self._read_current(load)
-
-    def _read_current(self, load: _Load) -> Any:
-        """Look up for a reader past the bag, which stays with Airflow's own load where freezing is in vain."""
-        cache, unkept, version = self.dagcache, self._unkept, (load.key, load.content)
-        assert cache is not None
-        is_live_only = load.key in cache and not cache.frozen_bytes(load.key)
-        if is_live_only or unkept.holds(version, time.monotonic()):
-            raise LookupError("this version has no frozen copy")
-        dag = self._guarded(load, self._look_up_and_compare)
-        if load.ran and not cache.frozen_bytes(load.key):
-            unkept.add(version, time.monotonic())
-        return dag
+        load = _Load(self, newest.version_id, session, newest=newest, dag_id=dag_id, renew=True)
+        load.expect(newest.content, since)
+        return self._guarded(load, self._look_up_and_compare)
 
     def _read_dag(self, serdag: Any) -> Any:
         """Read a row with Airflow's own code, with rare garbage collections; the load that asked for it takes notes."""
         load = _current.get()
         if load is None or load.bag is not self:
             return super()._read_dag(serdag)  # type: ignore[misc]
-        sound: bool | None = None
-
-        def with_its_links() -> Any:
-            nonlocal sound
-            dag = None
-            for _ in range(_READINGS):
-                dag = super(CachedLookups, self)._read_dag(serdag)  # type: ignore[misc]
-                sound = dag is None or self._try_step(self._has_its_links, dag, serdag)
-                if sound is not False:
-                    break
-            return dag
-
-        dag = read(serdag, with_its_links, self._try_step)
+        data = serdag.data  # Airflow parses it, and the row object keeps it
+        with gc_relaxed():
+            self._try_step(share_strings, data)
+            timetable = foreign.timetable_of(serdag)  # first: a plugin's code may change what it decodes
+            dag, sound = self._read_with_its_links(serdag)
+            foreign.note(dag, timetable)
+            if dag is not None:
+                self._try_step(share_immutables, dag)
         if sound:
             self._try_step(load.note, serdag)
         return dag
+
+    def _read_with_its_links(self, serdag: Any) -> tuple[Any, bool | None]:
+        """The DAG of a row, and whether it has the operator links that this bag asks for; None if that is unknown."""
+        dag, sound = None, None
+        for _ in range(_READINGS):
+            dag = super()._read_dag(serdag)  # type: ignore[misc]
+            sound = dag is None or self._try_step(self._has_its_links, dag, serdag)
+            if sound is not False:
+                break
+        return dag, sound
 
     # ---- looking up ----
 
@@ -291,8 +276,8 @@ class CachedLookups:
     def _has_its_links(self, dag: Any, serdag: Any) -> bool:
         return operator_links.are_as_asked(dag, serdag.data, self.load_op_links)  # type: ignore[attr-defined]
 
-    def _is_quarantined(self, key: Any) -> bool:
-        """Whether a lookup gets nothing, because its version is in quarantine; such a lookup is counted."""
+    def _quarantine_answers(self, key: Any) -> bool:
+        """Count a lookup of a version in quarantine, which gets nothing; False, and no count, for other versions."""
         if not (self._quarantine and self._quarantine.holds(key, time.monotonic())):
             return False
         self._quarantine.count_miss()
@@ -312,10 +297,30 @@ class CachedLookups:
 
         """
         cache = self.dagcache
-        is_ours = cache is not None and cache.config.frozen and self._component.serves and not self.load_op_links  # type: ignore[attr-defined]
-        if not is_ours or self._is_loading() or rows.has_unwritten(session):
+        if cache is None or not cache.config.frozen or not self._component.serves or self.load_op_links:  # type: ignore[attr-defined]
             raise LookupError("this read is Airflow's own")
-        return self._newest(dag_id, session, renew=False)
+        if self._is_loading() or rows.has_unwritten(session):
+            raise LookupError("this read is Airflow's own")
+        newest = rows.newest(dag_id, session)
+        if newest is None:
+            return None
+        if self._quarantine_answers(newest.version_id):
+            raise LookupError("the quarantine is for lookups of the bag")
+        load = _Load(self, newest.version_id, session, newest=newest, dag_id=dag_id)
+        # Airflow's own reader leaves the bag as it is. So the bag asks the database before it serves what this found.
+        load.expect(newest.content, snapshots.UNKNOWN)
+        return self._read_current(load, cache)
+
+    def _read_current(self, load: _Load, cache: DagCache[UUID, Any]) -> Any:
+        """Look up, but leave to Airflow's own load what would be frozen in vain."""
+        version = load.key, load.content
+        is_live_only = load.key in cache and not cache.frozen_bytes(load.key)
+        if is_live_only or self._unkept.holds(version, time.monotonic()):
+            raise LookupError("this version has no frozen copy")
+        dag = self._guarded(load, self._look_up_and_compare)
+        if load.ran and not cache.frozen_bytes(load.key):
+            self._unkept.add(version, time.monotonic())
+        return dag
 
     def dag_of_row(self, row: Any, stock: Callable[[Any], Any]) -> Any:
         """The value of a row's property ``dag``, for its caller alone; ``stock(row)`` is Airflow's own."""
@@ -390,7 +395,7 @@ class _Load:
     def __call__(self, key: UUID) -> Loaded[Any] | None:
         self.ran = True
         bag = self.bag
-        if bag._is_quarantined(key):  # noqa: SLF001 - a part of the bag
+        if bag._quarantine_answers(key):  # noqa: SLF001 - a part of the bag
             return None
         if self.renew or not self.private:
             self._read_since = snapshots.view(self.session).since

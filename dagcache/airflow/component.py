@@ -30,7 +30,7 @@ from dagcache.metrics.endpoint import MetricsEndpoint
 from dagcache.metrics.file_sd import bracketed, default_directory
 from dagcache.pressure import MemoryPressure
 from dagcache.reclaim.gc_freeze import HeapFreeze
-from dagcache.sizing.durations import format_seconds
+from dagcache.sizing.durations import exact_seconds
 from dagcache.sizing.limits import format_limit
 from dagcache.sizing.memory import memory_limit
 from dagcache.stats import ComponentStats
@@ -203,7 +203,7 @@ class Component:
             config.name,
             format_limit(budget),
             _origin(config),
-            format_seconds(config.ttl),
+            exact_seconds(config.ttl),
             config.mode,
             "" if port is None else f", metrics on http://{bracketed(self._settings.metrics_host)}:{port}/metrics",
         )

@@ -14,6 +14,7 @@ from typing import Any
 from dagcache.airflow.confirmations import Confirmations
 from dagcache.core.cache import DagCache
 from dagcache.core.unset import UNSET
+from dagcache.core.views import PresentItems, PresentValues
 
 _in_airflows_code: ContextVar[Stored | None] = ContextVar("Airflow's own code runs", default=None)
 
@@ -94,11 +95,11 @@ class Dags(MutableMapping[Any, Any]):
 
     def values(self) -> ValuesView[Any]:
         """A view of the values. Iteration looks up the keys of its beginning, and skips those that leave."""
-        return _Values(self)
+        return PresentValues(self)
 
     def items(self) -> ItemsView[Any, Any]:
         """A view of the keys and values: as `values`."""
-        return _Items(self)
+        return PresentItems(self)
 
     def copy(self) -> dict[Any, Any]:
         """The keys and values of now, in a dictionary."""
@@ -127,22 +128,3 @@ class Dags(MutableMapping[Any, Any]):
     def clear(self) -> None:
         """Empty the cache."""
         self._cache.clear()
-
-
-class _Items(ItemsView[Any, Any]):
-    _mapping: Dags
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        for key in self._mapping:
-            try:
-                value = self._mapping[key]
-            except KeyError:
-                continue
-            yield key, value
-
-
-class _Values(ValuesView[Any]):
-    _mapping: Dags
-
-    def __iter__(self) -> Iterator[Any]:
-        return (value for _, value in self._mapping.items())

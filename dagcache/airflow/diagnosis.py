@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dagcache.airflow.configuration_file import airflow_cfg
-from dagcache.airflow.provider_info import OPTIONS, SECTION
+from dagcache.airflow.provider_info import OPTIONS, SECTION, names_in_environment
 from dagcache.concurrency.time_limit import try_for
 from dagcache.errors import ConfigError
 from dagcache.metrics.file_sd import default_directory
@@ -28,7 +28,6 @@ from dagcache.redaction import MASK, Secrets, is_ambiguous
 DATABASE_SECONDS = 10.0
 """The time limit for an answer of the metadata database."""
 
-_ENVIRONMENT = f"AIRFLOW__{SECTION.upper()}__"
 _CONNECTION = "sql_alchemy_conn"
 _LONGEST = 300  # characters of an error message from other code
 _SOURCES = {"env var": "environment", "airflow.cfg": "airflow.cfg"}
@@ -122,7 +121,7 @@ def report_settings(reporter: Reporter) -> None:
         value = option.default if text is None else text
         rows.append({"name": option.name, "value": value, "source": source, "error": error})
     known = {option.name for option in OPTIONS}
-    reporter.report("settings", settings=rows, unknown=sorted((set(sources) | _in_environment()) - known))
+    reporter.report("settings", settings=rows, unknown=sorted((set(sources) | names_in_environment()) - known))
 
 
 def _read(conf: Any, name: str) -> tuple[str | None, str]:
@@ -137,17 +136,13 @@ def _sources(conf: Any) -> dict[str, str]:
     try:
         shown = conf.as_dict(display_source=True, display_sensitive=True, raw=True).get(SECTION, {})
     except Exception:
-        return dict.fromkeys(_in_environment(), "environment")
+        return dict.fromkeys(names_in_environment(), "environment")
     found = {name: str(source) for name, (_, source) in shown.items()}
     return {
         name: "hidden" if source in _HIDDEN else _SOURCES[source]
         for name, source in found.items()
         if source in _SOURCES or source in _HIDDEN
     }
-
-
-def _in_environment() -> set[str]:
-    return {name.removeprefix(_ENVIRONMENT).lower() for name in os.environ if name.startswith(_ENVIRONMENT)}
 
 
 # ---- the hook ----

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 from configparser import RawConfigParser
 from contextlib import suppress
 from types import ModuleType
@@ -12,7 +11,7 @@ from typing import Any
 
 from dagcache.airflow import own_process
 from dagcache.airflow.ineffective import settings_without_effect
-from dagcache.airflow.provider_info import OPTIONS, SECTION
+from dagcache.airflow.provider_info import OPTIONS, SECTION, names_in_environment
 from dagcache.airflow.reporting_bag import original, reporting
 from dagcache.airflow.settings import Settings, read_settings
 from dagcache.airflow.workers import count_workers
@@ -74,8 +73,7 @@ def _names_set() -> set[str]:
     """The names in the environment and in airflow.cfg."""
     from airflow.configuration import conf
 
-    prefix = f"AIRFLOW__{SECTION.upper()}__"
-    names = {name.removeprefix(prefix).lower() for name in os.environ if name.startswith(prefix)}
+    names = names_in_environment()
     with suppress(Exception):  # there is no such section
         names |= {str(name).lower() for name in RawConfigParser.options(conf, SECTION)}
     return names

@@ -6,7 +6,8 @@ the same time with different settings get each other's: links are missing, or th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 _LINKS = "_operator_extra_links"
@@ -21,9 +22,7 @@ def are_as_asked(dag: Any, data: Any, wanted: bool) -> bool:
     by_plugin = _links_of_plugins() if wanted else {}
     for encoded in data["dag"]["tasks"]:
         content = encoded["__var"]
-        expected = set(content.get(_LINKS) or ()) if wanted else set()
-        if wanted and by_plugin:
-            expected |= by_plugin.get((content.get("task_type"), content.get("_task_module")), set())
+        expected = _expected(content, by_plugin) if wanted else set()
         if expected != _names(dag.task_dict[content["task_id"]]):
             return False
     return True
@@ -35,11 +34,12 @@ def are_absent(data: Any) -> bool:
     Raises any exception for a payload of an unknown shape.
     """
     by_plugin = _links_of_plugins()
-    for encoded in data["dag"]["tasks"]:
-        content = encoded["__var"]
-        if content.get(_LINKS) or by_plugin.get((content.get("task_type"), content.get("_task_module"))):
-            return False
-    return True
+    return not any(_expected(encoded["__var"], by_plugin) for encoded in data["dag"]["tasks"])
+
+
+def _expected(content: Any, by_plugin: Mapping[tuple[str, str], AbstractSet[str]]) -> set[str]:
+    """The names of the links of a task, by its payload and by plugins."""
+    return {*(content.get(_LINKS) or ()), *by_plugin.get((content.get("task_type"), content.get("_task_module")), ())}
 
 
 def _names(task: Any) -> set[str]:

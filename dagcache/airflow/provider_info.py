@@ -6,6 +6,7 @@ Airflow's providers manager calls `get_provider_info` in each process, also in t
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -151,6 +152,12 @@ OPTIONS: Final[tuple[Option, ...]] = (
         " error ends the scheduler's loop.",
     ),
 )
+
+
+def names_in_environment() -> set[str]:
+    """The names that variables of the environment set, known or not."""
+    prefix = f"AIRFLOW__{SECTION.upper()}__"
+    return {name.removeprefix(prefix).lower() for name in os.environ if name.startswith(prefix)}
 
 
 def get_provider_info() -> dict[str, Any]:

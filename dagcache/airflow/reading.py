@@ -1,4 +1,4 @@
-"""Airflow's own load of a row, between the two halves of sharing: strings before it, immutable parts after it."""
+"""Parts of a load that the bag and the readers of rows have in common."""
 
 from __future__ import annotations
 
@@ -6,28 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dagcache.airflow import foreign
 from dagcache.airflow.quarantine import is_of_the_database
-from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.log_limits import report
-from dagcache.reclaim.gc_pause import gc_relaxed
 
 T = TypeVar("T")
-
-
-def read(row: Any, load: Callable[[], Any], try_step: Callable[..., Any]) -> Any:
-    """The DAG that ``load()`` builds from a row, prepared for freezing; with rare garbage collections.
-
-    Errors of the load pass. ``try_step`` runs each step of the preparation: `unless_it_fails` for a component.
-    """
-    data = row.data  # Airflow parses it, and the row object keeps it
-    with gc_relaxed():
-        try_step(share_strings, data)
-        timetable = foreign.timetable_of(row)  # first: a plugin's code may change what it decodes
-        dag = load()
-        foreign.note(dag, timetable)
-        try_step(_share, dag)
-    return dag
 
 
 def unless_it_fails(count_fault: Callable[[], object], step: Callable[..., T], *args: Any) -> T | None:
@@ -54,8 +36,3 @@ def as_just_loaded(dag: Any) -> Any:
     except (AttributeError, TypeError):
         pass
     return dag
-
-
-def _share(dag: Any) -> None:
-    if dag is not None:
-        share_immutables(dag)

@@ -30,8 +30,8 @@ class Repetition:
             self.stopped.set()
 
 
-def repeat(action: Callable[[T], object], owner: T, interval: float, name: str) -> Repetition:
-    """Call ``action(owner)`` every ``interval`` seconds, for the first time after the first interval.
+def repeat(action: Callable[[T], object], owner: T, interval: float, name: str, *, at_once: bool = False) -> Repetition:
+    """Call ``action(owner)`` every ``interval`` seconds, for the first time after the first interval, or at once.
 
     The thread ends with the owner, which it holds during a call only. An exception of the action ends it.
 
@@ -40,14 +40,22 @@ def repeat(action: Callable[[T], object], owner: T, interval: float, name: str) 
 
     """
     repetition = Repetition(os.getpid(), threading.Event())
-    arguments = (weakref.ref(owner), action, repetition.stopped, interval)
+    arguments = (weakref.ref(owner), action, repetition.stopped, interval, 0.0 if at_once else interval)
     threading.Thread(target=_loop, args=arguments, name=name, daemon=True).start()
     weakref.finalize(owner, repetition.end).atexit = False
     return repetition
 
 
-def _loop(reference: weakref.ref[T], action: Callable[[T], object], stopped: threading.Event, interval: float) -> None:
-    while not stopped.wait(interval):
+def _loop(
+    reference: weakref.ref[T],
+    action: Callable[[T], object],
+    stopped: threading.Event,
+    interval: float,
+    pause: float,
+) -> None:
+    """``pause``: seconds before the first call."""
+    while not stopped.wait(pause):
+        pause = interval
         owner = reference()
         if owner is None:
             return

@@ -40,11 +40,12 @@ from dagcache.core.parts import Parts
 from dagcache.core.preparation import Preparer
 from dagcache.core.request import Request
 from dagcache.core.unset import UNSET, Unset
+from dagcache.core.views import PresentItems, PresentValues
 from dagcache.core.watching import Watcher
 from dagcache.forks import after_fork_in_child
 from dagcache.freezing.pickle_freezer import Freezer, PickleFreezer
 from dagcache.reclaim.breaker import CycleBreaker, GenericBreaker
-from dagcache.sizing.durations import format_seconds, parse_seconds
+from dagcache.sizing.durations import exact_seconds, parse_seconds
 from dagcache.sizing.limits import ACCEPTED, ByteLimit, format_bytes, is_tiny
 from dagcache.sizing.memory import give_back
 from dagcache.stats import CacheStats, EntryInfo, FamilyCost, Rejection, RemovalCause
@@ -354,11 +355,11 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
 
     def values(self) -> ValuesView[V]:
         """A view of the values. Iteration looks up the keys of its beginning, and skips those that leave."""
-        return _Values(self)
+        return PresentValues(self)
 
     def items(self) -> ItemsView[K, V]:
         """A view of the keys and values: as `values`."""
-        return _Items(self)
+        return PresentItems(self)
 
     # ---- changes ----
 
@@ -514,7 +515,7 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         if self._requested != self.config.max_bytes:
             changed["max_bytes"] = str(self._requested)
         if self.ttl != self.config.ttl:
-            changed["ttl"] = format_seconds(self.ttl)
+            changed["ttl"] = exact_seconds(self.ttl)
         return changed
 
     @property
@@ -577,9 +578,8 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         Lookups stay correct: `get_or_load` loads each time, threads that wait for a load get its value, and nothing is
         kept. So a component may end while its threads still look values up.
         """
-        self._store.closed = (
-            True  # first: a load that ends from now on is not kept, and `clear` removes the earlier ones
-        )
+        # First: a load that ends from now on is not kept, and `clear` removes the earlier ones.
+        self._store.closed = True
         self.clear()
         self._section.run_or_defer(self._counts.families.clear)
 
@@ -655,23 +655,6 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         """The entries without those that have expired and are not removed yet."""
         now = self._clock()
         return (entry for entry in list(self._store.entries.values()) if not self._store.expired(entry, now))
-
-
-class _Items(ItemsView[K, V]):
-    _mapping: DagCache[K, V]
-
-    def __iter__(self) -> Iterator[tuple[K, V]]:
-        for key in self._mapping:
-            value = self._mapping.get(key, UNSET)
-            if value is not UNSET:
-                yield key, value
-
-
-class _Values(ValuesView[V]):
-    _mapping: DagCache[Any, V]
-
-    def __iter__(self) -> Iterator[V]:
-        return (value for _, value in self._mapping.items())
 
 
 def _config_of(config: CacheConfig | None, freezer: object, **settings: Any) -> CacheConfig:

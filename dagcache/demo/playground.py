@@ -134,8 +134,7 @@ def build(
     dag_file.parent.mkdir(parents=True, exist_ok=True)
     dag_file.write_text(_PULSE)
     progress("schema", 0, 1)
-    _airflow("db", "migrate")
-    _let_readers_and_a_writer_work_together()
+    migrate()
     progress("examples", 0, 1)
     _airflow("dags", "reserialize")
     for dag_id in trigger:
@@ -146,6 +145,12 @@ def build(
     written = write_versions(versions=versions, dags=dags, seed=seed, dag_file=str(dag_file), run_prefix=WAITING)
     for done in written:
         progress("versions", done, versions)
+
+
+def migrate() -> None:
+    """Build the tables in the database of this process's Airflow."""
+    _airflow("db", "migrate")
+    _let_readers_and_a_writer_work_together()
 
 
 def _let_readers_and_a_writer_work_together() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dagcache.core.cache import DagCache
 from dagcache.errors import ConfigError
-from dagcache.sizing.durations import format_seconds, parse_seconds
+from dagcache.sizing.durations import exact_seconds, parse_seconds
 from dagcache.sizing.limits import ByteLimit, is_tiny
 
 _log = logging.getLogger("dagcache")
@@ -59,7 +59,7 @@ def change(cache: DagCache[Any, Any], settings: Mapping[str, str]) -> dict[str, 
 
 
 def _in_force(cache: DagCache[Any, Any]) -> dict[str, str]:
-    return {"max_bytes": str(cache.requested), "ttl": format_seconds(cache.ttl)}
+    return {"max_bytes": str(cache.requested), "ttl": exact_seconds(cache.ttl)}
 
 
 def _note(cache: DagCache[Any, Any], settings: Mapping[str, str]) -> str:

@@ -317,13 +317,13 @@ def test_a_step_of_ours_that_fails_within_a_load_costs_a_log_line(
 ) -> None:
     """The DAG is served. If its content is unknown, it is not kept."""
     from dagcache.airflow import bag as module
-    from dagcache.airflow import operator_links, reading
+    from dagcache.airflow import operator_links
 
     def broken(*_: Any) -> None:
         raise RuntimeError("on purpose")
 
     owner = {"note": module._Load, "are_as_asked": operator_links}
-    monkeypatch.setattr(owner.get(step, reading), step, broken)
+    monkeypatch.setattr(owner.get(step, module), step, broken)
     version = write(session, f"failing_{step}", text="read")
     assert bag._get_dag(version, session).description == "read"
     assert [record.levelname for record in complaints] == ["WARNING"]

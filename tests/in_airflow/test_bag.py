@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from dagcache.airflow import bag as bag_module
 from dagcache.airflow import bag as module
-from dagcache.airflow import reading
 from dagcache.airflow.bag import CachedLookups, cached_bag
 from dagcache.airflow.payload import PayloadSizes
 from tests.in_airflow.support import install_anew, scheduler_bag, spoil, write
@@ -70,7 +70,7 @@ def test_an_error_of_the_database_within_a_step_of_ours_is_the_callers(
     def fail(*_: Any) -> None:
         raise OperationalError("SELECT", {}, Exception("the connection is gone"))
 
-    monkeypatch.setattr(reading, "share_strings", fail)
+    monkeypatch.setattr(bag_module, "share_strings", fail)
     with pytest.raises(OperationalError, match="the connection is gone"):
         bag._get_dag(version, session)
     assert complaints == []

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dagcache.airflow import graphs, reading
+from dagcache.airflow import bag as bag_module
+from dagcache.airflow import graphs
 from tests.in_airflow.support import write
 
 PARAMS = {"day": "2026-01-01", "limit": 100}
@@ -59,6 +60,6 @@ def test_a_fault_in_sharing_costs_memory_and_not_the_dag(
     def fail(dag: Any) -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(reading, "share_immutables", fail)
+    monkeypatch.setattr(bag_module, "share_immutables", fail)
     assert len(params_of(bag, write(session, "unshared", params=PARAMS), session)) == 3
     assert bag.dagcache.stats().loads == 1

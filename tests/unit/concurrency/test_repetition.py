@@ -49,6 +49,15 @@ def test_an_action_is_repeated_until_its_end() -> None:
     wait_for_the_end()
 
 
+def test_the_first_call_can_be_at_once() -> None:
+    """However long the interval."""
+    owner = Owner()
+    repetition = repeat(Owner.work, owner, 3600, "repeated", at_once=True)
+    assert owner.worked.wait(PATIENCE)
+    repetition.end()
+    wait_for_the_end()
+
+
 def test_the_thread_ends_with_the_owner_however_long_the_interval() -> None:
     """It holds the owner during a call only."""
     owner = Owner()
@@ -62,7 +71,7 @@ def test_the_thread_ends_with_the_owner_however_long_the_interval() -> None:
 def test_a_thread_that_wakes_between_the_death_of_its_owner_and_the_finaliser_ends() -> None:
     """Without a call."""
     called: list[object] = []
-    _loop(lambda: None, called.append, threading.Event(), SOON)  # type: ignore[arg-type]
+    _loop(lambda: None, called.append, threading.Event(), SOON, SOON)  # type: ignore[arg-type]
     assert called == []
 
 
@@ -79,7 +88,7 @@ def test_the_thread_holds_its_owner_during_a_call_only() -> None:
             alive.append(reference() is not None)
             return True
 
-    _loop(reference, Owner.work, Stopped(), SOON)
+    _loop(reference, Owner.work, Stopped(), SOON, SOON)
     assert alive == [False]
 
 
