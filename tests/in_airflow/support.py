@@ -188,13 +188,15 @@ def scrapes(home: Path) -> dict[int, Scrape]:
     found = {}
     for path in (home / "dagcache" / "targets").glob("*.json"):
         for target in json.loads(path.read_text()):
-            found[int(path.stem.rpartition("-")[2])] = scrape(f"http://{target['targets'][0]}/metrics", timeout=10)
+            found[int(path.stem.rpartition("-")[2])] = scrape(
+                f"http://{target['targets'][0]}/metrics", timeout=PATIENCE
+            )
     return found
 
 
 def fetch(url: str, headers: dict[str, str] | None = None) -> bytes:
     """A server's answer."""
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=60) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=PATIENCE) as answer:
         content: bytes = answer.read()
         return content
 

@@ -12,13 +12,14 @@ import pytest
 from dagcache.advice.sizes import features, frozen_bytes, live_bytes
 from tests.in_airflow.conftest import BACKENDS, MakeDatabase
 from tests.in_airflow.support import write
+from tests.support.patience import PATIENCE
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_database_of_airflows_own_is_advised(make_database: MakeDatabase, backend: str) -> None:
     """In a process of its own, as JSON."""
     command = [sys.executable, "-m", "dagcache.cli", "advise", "--json", "--db", make_database(backend)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["airflow"].startswith("Airflow 3.")

@@ -32,6 +32,7 @@ from tests.in_airflow.api_requests import (
     request_of,
 )
 from tests.in_airflow.support import Airflow, answers, scrapes, variables
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.skipif(
     not version("apache-airflow-core").startswith("3.3."), reason="the routes and DAGs are those of Airflow 3.3"
@@ -123,7 +124,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]

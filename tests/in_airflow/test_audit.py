@@ -11,6 +11,7 @@ import pytest
 
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.support import run_python, variables
+from tests.support.patience import PATIENCE
 
 _WRITE_A_GIANT = """
 from airflow.utils.session import create_session
@@ -26,7 +27,7 @@ def test_the_heaviest_dags_of_a_database_are_audited(make_database: MakeDatabase
     env = variables(tmp_path / "home", url, mode="off")
     run_python(_WRITE_A_GIANT, env)
     command = [sys.executable, "-m", "dagcache", "audit", "--json", "--top", "2", "--db", url]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     giant, other = json.loads(done.stdout)["dags"]
     assert giant["dag_id"] == "a_giant"

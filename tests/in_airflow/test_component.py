@@ -105,7 +105,7 @@ def test_a_directory_for_traces_that_hangs_does_not_hang_the_component(
             thread.join(PATIENCE)
     assert component.recording is not None
     assert component.exposition is not None
-    told = scrape(f"http://127.0.0.1:{component.exposition.port}/metrics", timeout=10)
+    told = scrape(f"http://127.0.0.1:{component.exposition.port}/metrics", timeout=PATIENCE)
     assert told.value("dagcache_max_bytes") == component.cache.max_bytes
 
 

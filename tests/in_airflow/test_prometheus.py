@@ -16,6 +16,7 @@ from tests.in_airflow.counting import LOG
 from tests.in_airflow.support import Airflow, variables
 from tests.in_airflow.test_scheduler import Observer
 from tests.integration.test_promtool import Prometheus, documented_configuration, needs_prometheus
+from tests.support.patience import PATIENCE
 
 pytestmark = needs_prometheus
 
@@ -60,10 +61,12 @@ def test_prometheus_sees_what_the_scheduler_does(
         missing = [metric.name for metric in METRICS if not prometheus.query(_series(metric.name, metric.kind))]
         assert not missing
         address = prometheus.query('up{job="dagcache"}')[0]["metric"]["instance"]
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as response:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE) as response:
             text = response.read()
         if shutil.which("promtool"):
-            checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=30)
+            checked = subprocess.run(
+                ["promtool", "check", "metrics"], input=text, capture_output=True, timeout=PATIENCE
+            )
             assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 

@@ -277,7 +277,7 @@ def lead_and_follow(bag: Any, lead: Callable[[], Any], follow: list[Callable[[],
         outcome: list[Any] = []
         leader = threading.Thread(target=lambda: outcome.extend(in_threads([lead])))
         leader.start()
-        assert gate.reached.acquire(timeout=60)
+        assert gate.reached.acquire(timeout=PATIENCE)
         opener = threading.Thread(target=_open_when, args=(gate, lambda: waiting(bag) == len(follow)))
         opener.start()
         followed = in_threads(follow)

@@ -19,6 +19,7 @@ from dagcache.inspection.client import ask
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.support import Airflow, install_anew, run_python, scheduler_bag, variables
 from tests.in_airflow.test_scheduler import INSTANT, SMALL, Observer
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def runtime() -> Iterator[Path]:
 def top(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command, in the environment of Airflow's processes."""
     command = [sys.executable, "-m", "dagcache.cli", "top", "--interval", "0.2", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def test_top_finds_a_real_scheduler_and_names_the_dags_that_fill_its_cache(

@@ -19,6 +19,7 @@ import pytest
 
 from dagcache.metrics.definitions import FAULTS, METRICS
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tools.monitoring.alerts import RULES, Rule, text
 
 FILE = ROOT / "docs" / "monitoring" / "alerts.yaml"
@@ -299,7 +300,7 @@ def check(alert: Rule, tests: list[dict[str, Any]], folder: Path) -> None:
     rules, path = folder / "rules.yaml", folder / "tests.json"  # JSON is YAML
     rules.write_text(text([alert]))
     path.write_text(json.dumps({"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": tests}))
-    done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -316,7 +317,7 @@ def test_the_file_is_what_the_builder_makes() -> None:
 @needs_promtool
 def test_promtool_has_no_objection() -> None:
     """To any of the rules."""
-    done = subprocess.run(["promtool", "check", "rules", FILE], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["promtool", "check", "rules", FILE], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(RULES)} rules found" in done.stdout
 

@@ -16,6 +16,7 @@ import pytest
 from benchmarks import screens
 from dagcache.metrics.definitions import METRICS
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tools.monitoring.dashboard import ROWS, concrete, dashboard, expressions, text
 
 FILE = ROOT / "docs" / "monitoring" / "dashboard.json"
@@ -122,7 +123,7 @@ def test_promtool_understands_every_expression(tmp_path: Path) -> None:
     path = tmp_path / "rules.json"  # JSON is YAML
     path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
     assert "$" not in path.read_text()
-    done = subprocess.run(["promtool", "check", "rules", path], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["promtool", "check", "rules", path], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(rules)} rules found" in done.stdout
 

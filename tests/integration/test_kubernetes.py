@@ -19,6 +19,7 @@ from dagcache.metrics.ports import parse_ports
 from tests.integration.test_promtool import Prometheus, needs_prometheus
 from tests.support.caches import make_cache
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tools.monitoring.alerts import RULES, text
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
@@ -76,7 +77,7 @@ def test_the_printed_rule_of_the_operator_has_all_alerts() -> None:
     """The commands of the page, as a shell runs them."""
     (commands,) = blocks("kubernetes.md", "bash")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(["sh", "-c", commands], capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(["sh", "-c", commands], capture_output=True, text=True, timeout=PATIENCE, env=environment)
     assert done.returncode == 0, done.stderr
     rule = yaml.safe_load(done.stdout)
     assert rule["kind"] == "PrometheusRule"

@@ -58,7 +58,7 @@ def registry() -> CollectorRegistry:
 def test_promtool_has_no_objection(registry: CollectorRegistry) -> None:
     """Neither an error nor a lint."""
     done = subprocess.run(
-        ["promtool", "check", "metrics"], input=generate_latest(registry), capture_output=True, timeout=60
+        ["promtool", "check", "metrics"], input=generate_latest(registry), capture_output=True, timeout=PATIENCE
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
@@ -68,7 +68,7 @@ def test_the_documented_configuration_is_one(tmp_path: Path) -> None:
     """As Prometheus reads it."""
     path = tmp_path / "prometheus.yml"
     path.write_text(documented_configuration(tmp_path))
-    done = subprocess.run(["promtool", "check", "config", path], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["promtool", "check", "config", path], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -92,7 +92,7 @@ class Prometheus:
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The result of an instant query."""
         url = f"http://{self.address}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as response:
             result: list[dict[str, Any]] = json.load(response)["data"]["result"]
             return result
 

@@ -14,6 +14,7 @@ import pytest
 
 from dagcache.sizing.cgroups import Version, _directories
 from tests.support.groups import LIMIT_FILE, MIB, Group, Member, MemberDiedError, NoGroupError, made_group
+from tests.support.patience import PATIENCE
 
 VERSIONS: list[Version] = ["cgroup1", "cgroup2"]
 
@@ -110,7 +111,9 @@ def test_in_a_real_layout_of_mounts_the_limit_is_the_groups_or_the_machines(
         ask = "from dagcache.sizing.memory import memory_limit as m; print(m().bytes, m().source)"
         script = f"{{ {changes}; }} || exit {_CANNOT}; exec {sys.executable} -c '{ask}'"
         enter = f'echo $$ > {inner.directory}/cgroup.procs && exec unshare -m {namespaces} sh -c "$0"'
-        done = subprocess.run(["sh", "-c", enter, script], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            ["sh", "-c", enter, script], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
     if done.returncode == _CANNOT or "unshare failed" in done.stderr:
         pytest.skip(f"this layout cannot be made here: {done.stderr.strip()}")
     nbytes, source = done.stdout.split()

@@ -43,7 +43,7 @@ def command(folder: Path, *options: str) -> list[str]:
 
 def browse(url: str, folder: Path, *options: str) -> None:
     """Run the browser on a page until it has done as the options say."""
-    done = subprocess.run(command(folder, *options, url), capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command(folder, *options, url), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-4000:]
 
 

@@ -43,14 +43,14 @@ def in_threads(number: int, work: Callable[[int], Any]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE)
         assert not thread.is_alive(), "a thread hangs"
     return results
 
 
 def until(condition: Callable[[], bool]) -> None:
     """Spin until something has come true in another thread."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0)
@@ -293,7 +293,7 @@ def test_nobody_waits_twice_for_loaders_that_hang() -> None:
     threads = [threading.Thread(target=lambda: cache.get_or_load("a", hanging, timeout=0.01)) for _ in range(8)]
     for thread in threads:
         thread.start()
-    assert all(running.acquire(timeout=30) for _ in threads)
+    assert all(running.acquire(timeout=PATIENCE) for _ in threads)
     finish.set()
     for thread in threads:
         thread.join(PATIENCE)

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import final
 
+from tests.support.patience import PATIENCE
+
 _PROGRAMS = ("initdb", "pg_ctl", "createdb")
 _SUPERUSER = "postgres"
 _FAST_AND_UNSAFE = "-c fsync=off -c full_page_writes=off -c max_connections=100"
@@ -79,7 +81,9 @@ class Cluster:
         command = [*unprivileged(), str(binaries / program), *arguments]
         # Into a file, not a pipe: the server inherits it and keeps it open.
         with tempfile.TemporaryFile("w+") as output:
-            code = subprocess.run(command, cwd="/", stdout=output, stderr=output, timeout=120, check=False).returncode
+            code = subprocess.run(
+                command, cwd="/", stdout=output, stderr=output, timeout=PATIENCE, check=False
+            ).returncode
             if code:
                 output.seek(0)
                 raise RuntimeError(f"{program} failed with {code}: {output.read()}")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import dagcache
+from tests.support.patience import PATIENCE
 
 ROOT = Path(dagcache.__file__).parent
 
@@ -202,7 +203,7 @@ def test_importing_the_cache_imports_nothing_foreign() -> None:
         "print(sorted({name.partition('.')[0] for name in sys.modules} - known))"
     )
     output = subprocess.run(
-        [sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=ROOT.parent, timeout=60
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=ROOT.parent, timeout=PATIENCE
     )
     assert output.stdout.strip() == "[]", output.stdout + output.stderr
 

@@ -17,6 +17,7 @@ import pytest
 import dagcache
 from dagcache import own_version as module
 from dagcache.own_version import UNKNOWN, own_version
+from tests.support.patience import PATIENCE
 
 _SCRAPE = """
 import sys
@@ -65,7 +66,9 @@ def copied(tmp_path: Path) -> dict[str, str]:
 def test_a_copy_without_metadata_can_be_scraped(copied: dict[str, str], tmp_path: Path) -> None:
     """All metrics are there; the version is said to be unknown."""
     command = [sys.executable, "-S", "-c", _SCRAPE, str(tmp_path)]
-    done = subprocess.run(command, env=copied, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, env=copied, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 0, done.stderr
     info = [line for line in done.stdout.splitlines() if line.startswith("dagcache_info{")]
     assert info == ['dagcache_info{component="scheduler",mode="enforce",version="unknown"} 1.0'] * 2

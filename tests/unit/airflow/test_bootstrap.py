@@ -26,6 +26,7 @@ import pytest
 
 from dagcache.airflow import bootstrap, hook
 from tests.support.measured import measured
+from tests.support.patience import PATIENCE
 
 SITE = "site_for_bootstrap_tests"
 SOURCE = """
@@ -565,7 +566,7 @@ def finders_after_import(variables: dict[str, str], prelude: str = "") -> str:
         "print([type(f).__name__ for f in sys.meta_path if 'dagcache' in type(f).__module__])"
     )
     command, env = [sys.executable, "-c", code], {**os.environ, **measured()}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert not done.stderr
     return done.stdout.strip()
 
@@ -635,5 +636,5 @@ def test_an_entry_point_imports_nothing_but_itself_and_the_standard_library(entr
         "known = {*sys.stdlib_module_names, '_missing_stdlib_info'};"  # of 3.15, which does not name it
         "print(sorted(name for name in set(sys.modules) - before if name.partition('.')[0] not in known))"
     )
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert output.stdout.strip() == f"['dagcache', 'dagcache.airflow', 'dagcache.airflow.{entry_point}']"

@@ -20,6 +20,7 @@ from dagcache.cli.main import main
 from dagcache.cli.shared import progress
 from dagcache.cli.shared.failure import CommandError
 from tests.support.databases import Database, payload
+from tests.support.patience import PATIENCE
 
 SECRET = "s3cr3t"
 URL_VARIABLE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
@@ -43,7 +44,7 @@ def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Comple
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     command = [sys.executable, "-m", "dagcache.cli", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env={**clean, **(env or {})}
+        command, capture_output=True, text=True, timeout=PATIENCE, check=False, env={**clean, **(env or {})}
     )
 
 

@@ -95,7 +95,7 @@ def test_a_reader_that_goes_away_ends_a_command_without_a_traceback() -> None:
 def test_the_package_runs_as_the_command(module: str) -> None:
     """By `python -m`, wherever no script is on the path."""
     command = [sys.executable, "-m", module, "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **measured()})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env={**os.environ, **measured()})
     assert (done.returncode, done.stdout, done.stderr) == (0, f"dagcache {dagcache.__version__}\n", "")
 
 

@@ -285,7 +285,7 @@ ask(path)
 
 def test_a_forked_child_does_not_listen_and_leaves_the_socket(folder: Path) -> None:
     """It ends without removing its parent's. In a process of its own: newer Pythons warn of forks with threads."""
-    done = subprocess.run([sys.executable, "-c", _FORKING, folder], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", _FORKING, folder], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
 
 

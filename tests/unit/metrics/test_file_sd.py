@@ -14,6 +14,7 @@ import pytest
 
 from dagcache.metrics import file_sd as module
 from dagcache.metrics.file_sd import STALE_SECONDS, Targets, address, announced, announcer
+from tests.support.patience import PATIENCE
 
 GONE = 2**31 - 2  # beyond Linux' largest process id
 
@@ -114,7 +115,7 @@ def test_the_files_go_at_exit(tmp_path: Path) -> None:
         "targets = Targets(pathlib.Path(sys.argv[1])); targets.add('scheduler', '', 1);"
         "print(len(list(pathlib.Path(sys.argv[1]).iterdir())))"
     )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.stdout.strip(), names(tmp_path)) == ("1", set()), done.stderr
 
 

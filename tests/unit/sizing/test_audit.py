@@ -16,6 +16,7 @@ from dagcache.sizing.audit import AuditResult, audit, audit_copy
 from dagcache.sizing.walk import weigh
 from tests.support.accounts import needs_account
 from tests.support.graphs import SHARED, make_dag
+from tests.support.patience import PATIENCE
 
 
 def test_walk_and_pympler_agree_on_a_dag() -> None:
@@ -234,7 +235,7 @@ def test_the_development_mode_brings_a_debugger_of_the_allocators_unless_another
     env = {name: value for name, value in os.environ.items() if name != "PYTHONMALLOC"}
     for chosen, expected in ({}, "True"), ({"PYTHONMALLOC": "pymalloc"}, "False"):
         command = [sys.executable, "-X", "dev", "-c", code]
-        done = subprocess.run(command, env={**env, **chosen}, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env={**env, **chosen}, capture_output=True, text=True, timeout=PATIENCE)
         assert done.stdout.strip() == expected, done.stderr
 
 
@@ -245,7 +246,9 @@ def test_an_interpreter_that_was_told_to_use_malloc_has_one_account() -> None:
         "print(bytes_per_copy(lambda: list(map(float, range(1000, 21000)))))"
     )
     env = {**os.environ, "PYTHONMALLOC": "malloc"}
-    output = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60).stdout
+    output = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=PATIENCE
+    ).stdout
     assert 20_000 * (24 + 8) < float(output) < 20_000 * 50
 
 

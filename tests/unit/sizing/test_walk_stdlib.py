@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE
+
 
 @cache
 def failures() -> dict[str, Any]:
     """The failures, by check and class."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.support.stdlib_weights"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert found["classes"] > 600

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 from tests.unit.typing import typical_use
 
 HERE = Path(__file__).parent
@@ -26,7 +27,7 @@ def check(checker: list[str], *paths: Path) -> str:
         pytest.skip(f"{checker[0]} is not installed")
     command = [sys.executable, "-m", *checker, *map(str, paths)]
     found = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, timeout=300, env={**os.environ, "MYPYPATH": str(ROOT)}
+        command, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE, env={**os.environ, "MYPYPATH": str(ROOT)}
     )
     return "" if found.returncode == 0 else found.stdout + found.stderr
 
