@@ -146,7 +146,7 @@ def test_a_process_is_read_from_proc(tmp_path: Path) -> None:
 def found() -> Found:
     """Schedulers of 100 MiB, in which the cache accounts for a tenth too much."""
     held = {
-        label: [Held(110 * MIB * share, (100 + 100 * share) * MIB, serialized=30 * MIB, weighing=0.01)] * 2
+        label: [Held(110 * MIB * share, (100 + 100 * share) * MIB, 105 * MIB * share, 30 * MIB, weighing=0.01)] * 2
         for label, share in (("half", 0.5), ("unbounded", 1.0))
     }
     return Found(held)
@@ -171,8 +171,8 @@ def test_the_slope_is_the_cost_of_an_accounted_byte(found: Found) -> None:
 def test_each_budget_has_a_line(found: Found) -> None:
     """With the spread of its processes."""
     assert table_of_bytes(found).splitlines()[2:] == [
-        "| half | 55.0 | 50.0 (50.0 - 50.0) | **1.100** (1.100 - 1.100) |",
-        "| unbounded | 110.0 | 100.0 (100.0 - 100.0) | **1.100** (1.100 - 1.100) |",
+        "| half | 52.5 | 55.0 | 50.0 (50.0 - 50.0) | **1.100** (1.100 - 1.100) |",
+        "| unbounded | 105.0 | 110.0 | 100.0 (100.0 - 100.0) | **1.100** (1.100 - 1.100) |",
     ]
 
 
