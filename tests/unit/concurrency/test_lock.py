@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from types import FrameType, SimpleNamespace
 from typing import Any, final
@@ -19,6 +17,7 @@ from tests.stress.test_threads import until
 from tests.support.builds import with_global_lock
 from tests.support.leaks import leak
 from tests.support.patience import PATIENCE
+from tests.support.strikes import Stop, strike_until_dead, without_reports
 
 _SOON = 0.002
 """Seconds after which a waiter looks at the holder."""
@@ -337,10 +336,6 @@ def test_a_forked_child_takes_back_what_another_thread_held() -> None:
 # ---- interrupts ----
 
 
-class Stop(BaseException):
-    """Thrown into a thread."""
-
-
 def act_before_every_line(lock: Lock, act: Callable[[], object]) -> int:
     """Take the lock again and again, and act before the first line of its code, the second, ...; how many there are."""
     number, left, acted = 0, 0, True
@@ -395,7 +390,7 @@ def test_a_debugger_that_raises_before_any_line_stops_nobody() -> None:
 
 def test_interrupts_leak_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thrown into threads that do nothing but take the lock: none has to be taken back, and none is held at the end."""
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # one that strikes while another ends the thread
+    without_reports(monkeypatch)
     lock = Lock(pytest.fail)
 
     def work() -> None:
@@ -413,9 +408,5 @@ def test_interrupts_leak_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(300):
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
-        deadline = time.monotonic() + PATIENCE
-        while thread.is_alive():
-            assert time.monotonic() < deadline, "the thread hangs"
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stop))
-            thread.join(0.001)
+        strike_until_dead(thread)
         assert is_free(lock)

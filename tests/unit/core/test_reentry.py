@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import logging
 import os
@@ -20,6 +19,7 @@ from tests.stress.test_threads import until
 from tests.support import probe
 from tests.support.caches import MIB, Weighted, fill, make_cache, never
 from tests.support.patience import PATIENCE
+from tests.support.strikes import Stop, strike_until_dead
 
 
 class Meddling:
@@ -248,10 +248,6 @@ def test_a_loaders_error_comes_without_a_context_of_ours() -> None:
     assert caught.value.__context__ is None
 
 
-class Stop(BaseException):
-    """Thrown into a thread from outside."""
-
-
 def test_exceptions_thrown_into_a_thread_leave_no_lock_and_no_flight_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever a hundred of them strike: afterwards every key can be loaded and every total is right."""
     # One that strikes in a callback of the collector is not raised, but reported: that is the interpreter's way. So is
@@ -284,11 +280,7 @@ def test_exceptions_thrown_into_a_thread_leave_no_lock_and_no_flight_behind(monk
         thread.start()
         go.set()  # at work at once it would make `start` wait for its turn, again and again
         until(lambda goal=goal: turns > goal)  # type: ignore[misc]
-        strikes = 0
-        while thread.is_alive():
-            assert (strikes := strikes + 1) < 3000, "the thread does not end"
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stop))
-            thread.join(0.01)
+        strike_until_dead(thread, pause=0.01)
         assert not probe.holds_lock(cache)
         for _ in range(3):
             cache.stats()  # looks at the values that wait: a strike there may have lost one, and its bytes with it
