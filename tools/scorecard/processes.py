@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,7 @@ def measure(name: str, *arguments: object, env: Mapping[str, str] | None = None)
     code, output, errors = run(command, env=env)
     objects = [line for line in output.splitlines() if line.startswith("{")]
     if code or not objects:
-        raise MeasureError(f"{name} ended with {code}: {last_line(errors)}")
+        raise MeasureError(f"{name} ended with {code}: {last_line(errors)} {last_frame(errors)}")
     figures: dict[str, Any] = json.loads(objects[-1])
     return figures
 
@@ -53,6 +54,12 @@ def run(command: list[str], *, env: Mapping[str, str] | None = None) -> tuple[in
     except subprocess.TimeoutExpired as error:
         raise MeasureError(f"{' '.join(command[1:4])} hung for {LONGEST_SECONDS} s") from error
     return done.returncode, done.stdout, done.stderr
+
+
+def last_frame(errors: str) -> str:
+    """Where a traceback ends, without the paths of this machine: an AssertionError often says nothing else."""
+    found = re.findall(r'^ *File ".*?([^/"]+)", (line \d+, in .+)$', errors, re.MULTILINE)
+    return "({}, {})".format(*found[-1]) if found else ""
 
 
 def last_line(output: str) -> str:
