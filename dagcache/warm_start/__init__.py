@@ -1,0 +1,4 @@
+"""Warm start: frozen copies that outlive the process.
+
+Imports `dagcache.errors`, `dagcache.log_limits` and lower levels.
+"""
