@@ -195,6 +195,36 @@ class LookupEvent(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class WarmStats:
+    """Figures of a warm store since the start of its process. Bytes and seconds."""
+
+    hits: int
+    """Keys with a record."""
+    misses: int
+    """Keys without one, also those in ``stale`` and ``forged``."""
+    stale: int
+    """Misses for which the store has other content of the version."""
+    forged: int
+    """Misses for which the store has a record that is damaged or forged."""
+    refused: int
+    """Hits that name a class that may not be unpickled."""
+    stored: int
+    """Records written."""
+    errors: Mapping[str, int]
+    """By kind."""
+    bytes_read: int
+    bytes_written: int
+    read_seconds: float
+    write_seconds: float
+    records: int
+    """Versions that have a record now."""
+    is_passed_over: bool
+    """Whether the breaker is open, after an error or a slow call."""
+    is_on: bool
+    """False if its folder is unsafe, or if it is closed."""
+
+
+@dataclass(frozen=True, slots=True)
 class ComponentStats:
     """Figures of a component that its cache does not know. The defaults are those of a component without faults."""
 
@@ -204,6 +234,8 @@ class ComponentStats:
     """Times that a version was put in quarantine."""
     quarantine_misses: int = 0
     """Lookups of versions that were in quarantine."""
+    warm: WarmStats | None = None
+    """Of the warm store; None without one."""
     internal_errors: int = 0
     """Faults between the component and the cache that were logged and survived; `CacheStats` counts its own."""
 

@@ -60,6 +60,10 @@ class WarmStore(Protocol):
         """Do not return the records of these keys again. For records that could not be thawed, or are stale."""
         ...
 
+    def refused(self, key: WarmKey) -> None:
+        """Count a record that names a class which may not be unpickled, and do not return it again."""
+        ...
+
     def close(self) -> None:
         """Release what the store holds. Idempotent; every other method does nothing afterwards."""
         ...
