@@ -48,7 +48,7 @@ from __future__ import annotations
 import enum
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 K_co = TypeVar("K_co", covariant=True)
@@ -196,32 +196,30 @@ class LookupEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WarmStats:
-    """Figures of a warm store since the start of its process. Bytes and seconds."""
+    """Figures of a warm store since the start of its process. Bytes and seconds. The defaults stand for no store."""
 
-    hits: int
+    hits: int = 0
     """Keys with a record."""
-    misses: int
+    misses: int = 0
     """Keys without one, also those in ``stale`` and ``forged``."""
-    stale: int
+    stale: int = 0
     """Misses for which the store has other content of the version."""
-    forged: int
+    forged: int = 0
     """Misses for which the store has a record that is damaged or forged."""
-    refused: int
+    refused: int = 0
     """Hits that name a class that may not be unpickled."""
-    stored: int
+    stored: int = 0
     """Records written."""
-    errors: Mapping[str, int]
+    errors: Mapping[str, int] = field(default_factory=dict)
     """By kind."""
-    bytes_read: int
-    bytes_written: int
-    read_seconds: float
-    write_seconds: float
-    records: int
+    bytes_read: int = 0
+    bytes_written: int = 0
+    read_seconds: float = 0.0
+    write_seconds: float = 0.0
+    records: int = 0
     """Versions that have a record now."""
-    is_passed_over: bool
-    """Whether the breaker is open, after an error or a slow call."""
-    is_on: bool
-    """False if its folder is unsafe, or if it is closed."""
+    is_passed_over: bool = False
+    """Whether the store serves nothing now: the breaker is open after an error or a slow call, or the folder is unsafe."""
 
 
 @dataclass(frozen=True, slots=True)

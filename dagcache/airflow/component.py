@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dagcache.airflow import graphs, reporting
@@ -35,6 +35,9 @@ from dagcache.sizing.limits import format_limit
 from dagcache.sizing.memory import memory_limit
 from dagcache.stats import ComponentStats
 from dagcache.traces.recording import Recording, new_file_in, record
+
+if TYPE_CHECKING:
+    from dagcache.warm_start.disk import DiskStore
 
 _log = logging.getLogger("dagcache")
 
@@ -62,6 +65,8 @@ class Component:
         )
         self._settings = settings
         self.quarantine = Quarantine(settings.quarantine)
+        self.warm: DiskStore | None = None
+        """The warm store, where there is one."""
         self._faults = 0
         self._counting = Lock()
         self._without_effect = without_effect
@@ -102,6 +107,7 @@ class Component:
             quarantines=quarantine.taken,
             quarantine_misses=quarantine.missed,
             internal_errors=self._faults,
+            warm=None if self.warm is None else self.warm.stats(),
         )
 
     def close(self) -> None:
@@ -115,6 +121,8 @@ class Component:
             self.recording.close()
         if self.reporting is not None:
             self.reporting.stop()
+        if self.warm is not None:
+            self.warm.close()
 
     def _count_fault(self) -> None:
         self._faults += 1

@@ -138,8 +138,7 @@ class DiskStore:
             read_seconds=counts.read_seconds,
             write_seconds=counts.write_seconds,
             records=0 if opened is None else len(opened.index),
-            is_passed_over=self._reads.is_open() or self._writes.is_open(),
-            is_on=self._state not in (_State.OFF, _State.CLOSED),
+            is_passed_over=self._state is _State.OFF or self._reads.is_open() or self._writes.is_open(),
         )
 
     def _prepare(self) -> None:
