@@ -289,6 +289,9 @@ class DiskStore:
         self._waiting.append((key, record))
         self._ready()
         self._write_waiting()
+        if self._waiting and self._state is _State.NEW:  # the folder was removed
+            self._ready()
+            self._write_waiting()
 
     def _write_waiting(self) -> None:
         """Write what waits, unless another thread does. Never waits for that thread."""

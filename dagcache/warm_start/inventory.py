@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from dagcache.errors import DagCacheError
@@ -45,11 +44,6 @@ def clear(path: Path) -> list[Generation]:
     for each in found:
         generation.remove(store, each.name)
     return found
-
-
-def differing_parts(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    """The names of the parts in which two fingerprints differ, sorted."""
-    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
 
 
 def _refuse_foreign(store: Folder) -> None:

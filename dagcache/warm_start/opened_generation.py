@@ -138,14 +138,18 @@ class OpenedGeneration:
         made = compact(self._folder, self._others(), self.index, self._signing, self._max_bytes, self._now())
         if made is not None:
             self._packs[made.name] = made
+        self._leave_removed()
 
     def _refresh(self) -> None:
         for _ in range(_MOST_LISTINGS):
             if self._open_new():
                 break
-        gone = {name: pack for name, pack in list(self._packs.items()) if pack.is_removed()}
         for pack in self._others():
             self.index.add(pack, pack.scan(), self._now())
+        self._leave_removed()
+
+    def _leave_removed(self) -> None:
+        gone = {name: pack for name, pack in list(self._packs.items()) if pack.is_removed()}
         for name in gone:
             del self._packs[name]
         self.index.drop(gone.values())

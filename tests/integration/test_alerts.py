@@ -94,6 +94,9 @@ VICTIM = one("dagcache_next_victim_idle_seconds")
 SIZING = one("dagcache_sizing_error_ratio")
 FAILURES = one("dagcache_load_failures_total")
 QUARANTINED, QUARANTINES = one("dagcache_quarantined"), one("dagcache_quarantines_total")
+FORGED, REFUSED, STALE = (
+    one("dagcache_warm_start_rejected_total", reason=reason) for reason in ("forged", "refused", "stale")
+)
 INTERNAL, LISTENER = one("dagcache_internal_errors_total"), one("dagcache_listener_failures_total")
 PODS = {"job": "kubernetes-pods"}
 """The labels of a job of any name, which scrapes other programs as well."""
@@ -177,6 +180,10 @@ CASES = {
             fires={one("dagcache_off_by_fault", reason="setting"): stay(1)},
             quiet={one("dagcache_off_by_fault", reason=fault): stay(0) for fault in FAULTS},
         )
+    ],
+    "DagcacheWarmStartRejected": [
+        Case(fires={FORGED: grow(1)}, quiet={FORGED: stay(3), STALE: grow(1)}),
+        Case(fires={REFUSED: grow(1)}, quiet={REFUSED: grow(0)}),
     ],
     "DagcacheQuarantine": [
         Case(
