@@ -219,7 +219,7 @@ class WarmStats:
     records: int = 0
     """Versions that have a record now."""
     is_passed_over: bool = False
-    """Whether the store serves nothing now: the breaker is open after an error or a slow call, or the folder is unsafe."""
+    """Whether the store is not used now, after an error or a slow call, or because its folder is unsafe."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from dagcache.concurrency.time_limit import start, try_for
 from dagcache.forks import after_fork_in_child
 from dagcache.log_limits import report
 from dagcache.stats import WarmStats
-from dagcache.warm_start.breaker import PAUSE_SECONDS, SLOWEST_SECONDS, Breaker
+from dagcache.warm_start.circuit_breaker import PAUSE_SECONDS, SLOWEST_SECONDS, CircuitBreaker
 from dagcache.warm_start.counts import WarmCounts
 from dagcache.warm_start.folder import UnsafeError
 from dagcache.warm_start.keys import SigningKey
@@ -143,8 +143,8 @@ class DiskStore:
 
     def _prepare(self) -> None:
         """Make the parts that a forked child needs for itself."""
-        self._reads = Breaker(self._clock, self._report_slow)
-        self._writes = Breaker(self._clock, self._report_slow)
+        self._reads = CircuitBreaker(self._clock, self._report_slow)
+        self._writes = CircuitBreaker(self._clock, self._report_slow)
         self._starting, self._writing = Lock(), Lock()
         self._waiting: deque[tuple[WarmKey, WarmRecord]] = deque()
 

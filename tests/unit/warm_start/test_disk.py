@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -12,9 +14,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from dagcache.warm_start.breaker import SLOWEST_SECONDS
+from dagcache.warm_start.circuit_breaker import SLOWEST_SECONDS
 from dagcache.warm_start.disk import REFRESH_SECONDS, DiskStore
 from dagcache.warm_start.generation import DESCRIPTION
+from dagcache.warm_start.index import Location
 from dagcache.warm_start.store import WarmKey, WarmRecord, WarmStore
 from tests.support.children import fork, outcome
 from tests.support.clock import ManualClock
@@ -163,7 +166,12 @@ def test_a_batch_ends_after_half_the_longest_wait(path: Path) -> None:
     opened = store._opened
     assert opened is not None
     read = opened.read
-    opened.read = lambda location: (clock.advance(SLOWEST_SECONDS / 5), read(location))[1]  # type: ignore[method-assign]
+
+    def read_slowly(location: Location) -> bytes:
+        clock.advance(SLOWEST_SECONDS / 5)
+        return read(location)
+
+    opened.read = read_slowly  # type: ignore[method-assign]
     assert len(found_in(store, 9)) == 3
     assert not store.stats().is_passed_over
 
@@ -209,7 +217,12 @@ def test_a_put_does_not_wait_for_one_that_hangs(path: Path) -> None:
         assert store.stats().stored == 0
 
     store._waiting.append((key_of(1), record_of(1)))
-    store._writing.run(lambda: (_in_thread(hang), store._write_all()))
+
+    def write() -> None:
+        _in_thread(hang)
+        store._write_all()
+
+    store._writing.run(write)
     assert found_in(store, 3) == [1, 2]
 
 
@@ -262,14 +275,15 @@ def test_a_child_of_a_busy_parent_is_not_blocked(path: Path) -> None:
         settled()
         assert found_in(opening, 2) == [0, 1]
 
-    def forked() -> None:
+    def fork_in_thread() -> None:
         _in_thread(lambda: results.append(outcome(fork(child))))
 
     results: list[str] = []
+    forked: Callable[[], object] = fork_in_thread
     opened = store._opened
     assert opened is not None
     for lock in (store._writing, store._starting, store.counts._counting, opened._refreshing, opened.index._lock):
-        inner, forked = forked, lambda lock=lock, inner=forked: lock.run(inner)  # type: ignore[misc]
+        forked = functools.partial(lock.run, forked)
     forked()
     assert results == ["0"]
 

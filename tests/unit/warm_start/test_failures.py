@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from dagcache.warm_start import disk
-from dagcache.warm_start.breaker import PAUSE_SECONDS, SLOWEST_SECONDS
+from dagcache.warm_start.circuit_breaker import PAUSE_SECONDS, SLOWEST_SECONDS
 from dagcache.warm_start.disk import REFRESH_SECONDS
 from dagcache.warm_start.generation import DESCRIPTION
+from dagcache.warm_start.index import Location
 from dagcache.warm_start.pack import UNFINISHED
 from tests.support.children import fork, outcome
 from tests.support.clock import ManualClock
@@ -217,7 +218,12 @@ def test_a_slow_call_passes_the_store_over(path: Path, caplog: pytest.LogCapture
     opened = store._opened
     assert opened is not None
     read = opened.read
-    opened.read = lambda location: (clock.advance(SLOWEST_SECONDS + 0.1), read(location))[1]  # type: ignore[method-assign]
+
+    def read_slowly(location: Location) -> bytes:
+        clock.advance(SLOWEST_SECONDS + 0.1)
+        return read(location)
+
+    opened.read = read_slowly  # type: ignore[method-assign]
     assert len(store.get_many([key_of(0)])) == 1
     opened.read = read  # type: ignore[method-assign]
     assert found_in(store, 3) == []

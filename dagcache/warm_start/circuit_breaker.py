@@ -1,4 +1,4 @@
-"""The breaker of a warm store: after an error or a slow call, the calls of the next seconds are passed over."""
+"""The circuit breaker of a warm store: after an error or a slow call, the calls of the next seconds are passed over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SLOWEST_SECONDS: Final = 0.25
 PAUSE_SECONDS: Final = 30.0
 
 
-class Breaker:
+class CircuitBreaker:
     """Open for 30 s after a call that failed with an OSError or took longer than 250 ms. Thread-safe, without a lock.
 
     It is also open while such a slow call continues in another thread: the kernel does not end a call early.
@@ -41,7 +41,7 @@ class Breaker:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Run one call, and open the breaker if it fails with an OSError or was slow."""
+        """Run one call, and open it if it fails with an OSError or was slow."""
         thread = get_ident()
         began = self._began[thread] = self._clock()
         try:
