@@ -1,4 +1,4 @@
 """Warm start: frozen copies that outlive the process.
 
-Imports `dagcache.errors`, `dagcache.log_limits` and lower levels.
+Imported only where the setting ``warm_start`` is on, and by commands. Imports `dagcache.stats` and lower levels.
 """

@@ -1,7 +1,7 @@
 """A private folder, reached by its descriptor: no path is resolved twice, and no link is followed.
 
 The folder and its files belong to the user of the process, and no other user has a permission on them. Any other owner
-or mode, or a link, raises `UnsafeError`: somebody else may have put the content there.
+or mode, or a link, raises `UnsafeError`: another user may have put the content there.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dagcache.errors import DagCacheError
-
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # the last one: a pipe does not block
 _OF_OTHERS = 0o077
 
 
-class UnsafeError(DagCacheError):
+class UnsafeError(Exception):
     """A folder or a file that other users may have written. The message names the path and the cause."""
 
 

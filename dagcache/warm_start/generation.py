@@ -173,7 +173,7 @@ def _is_in_use(packs: list[Pack]) -> bool:
 
 def _description(generation: Folder) -> tuple[str, Mapping[str, str]]:
     """The digest and the parts; empty if they cannot be read. The file may have any content."""
-    with suppress(OSError, ValueError, UnsafeError, AttributeError, RecursionError):
+    with suppress(OSError, UnsafeError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         found = json.loads(generation.open(DESCRIPTION).read(0, _MOST_DESCRIPTION_BYTES))
         return str(found["digest"]), {str(name): str(value) for name, value in found["parts"].items()}
     return "", {}

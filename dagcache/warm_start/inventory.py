@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dagcache.errors import DagCacheError
 from dagcache.warm_start import generation
 from dagcache.warm_start.folder import Folder
 from dagcache.warm_start.generation import Generation, is_name, is_own_file
 
 
-class ForeignError(DagCacheError):
+class ForeignError(Exception):
     """A folder with files that are not a warm store's. The message names the path and one of them."""
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from dagcache.concurrency.lock import Lock
-from dagcache.errors import DagCacheError
 from dagcache.warm_start import generation
 from dagcache.warm_start.compaction import compact
 from dagcache.warm_start.folder import Folder
@@ -22,7 +21,7 @@ _MOST_LISTINGS: Final = 3
 _NANOSECONDS: Final = 10**9
 
 
-class FullError(DagCacheError):
+class FullError(Exception):
     """A record does not fit into ``max_bytes``, or into the longest record."""
 
 

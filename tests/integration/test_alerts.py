@@ -181,10 +181,6 @@ CASES = {
             quiet={one("dagcache_off_by_fault", reason=fault): stay(0) for fault in FAULTS},
         )
     ],
-    "DagcacheWarmStartRejected": [
-        Case(fires={FORGED: grow(1)}, quiet={FORGED: stay(3), STALE: grow(1)}),
-        Case(fires={REFUSED: grow(1)}, quiet={REFUSED: grow(0)}),
-    ],
     "DagcacheQuarantine": [
         Case(
             fires={QUARANTINED: stay(1), QUARANTINES: stay(1)},
@@ -194,6 +190,10 @@ CASES = {
             fires={QUARANTINED: stay(0), QUARANTINES: f"0x110 1+0x{HOURS - 111}"},
             quiet={QUARANTINED: stay(0), QUARANTINES: f"0x20 1+0x{HOURS - 21}"},
         ),
+    ],
+    "DagcacheWarmStartRejected": [
+        Case(fires={FORGED: grow(1)}, quiet={FORGED: stay(3), STALE: grow(1)}),
+        Case(fires={REFUSED: grow(1)}, quiet={REFUSED: grow(0)}),
     ],
     "DagcacheInternalErrors": [
         Case(

@@ -178,11 +178,11 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "DagcacheWarmStartRejected",
         "warning",
-        'increase(dagcache_warm_start_rejected_total{reason=~"forged|refused"}[1h]) > 0',
+        f'sum {_EACH} (increase(dagcache_warm_start_rejected_total{{reason=~"forged|refused"}}[1h])) > 0',
         "0m",
         "{{ $labels.component }}: records of the warm store are damaged or forged",
         f"{_PROCESS} has found records in its warm store that are not signed with its key, or that name a class which"
-        " may not be unpickled. It has not used them. The disk is damaged, or somebody else writes there.",
+        " may not be unpickled. It has not used them. The disk is damaged, or a foreign process writes there.",
     ),
     Rule(
         "DagcacheInternalErrors",

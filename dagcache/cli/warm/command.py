@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from dagcache.airflow.configuration_file import airflow_home, airflow_setting
 from dagcache.cli.shared.failure import CommandError, InputError
 from dagcache.cli.shared.plain_text import plain
-from dagcache.errors import DagCacheError
 from dagcache.sizing.limits import format_bytes
 
 if TYPE_CHECKING:
@@ -62,11 +61,14 @@ def _configured() -> Path:
 
 
 def _within(path: Path, action: Callable[[Path], list[Generation]]) -> list[Generation]:
+    from dagcache.warm_start.folder import UnsafeError
+    from dagcache.warm_start.inventory import ForeignError
+
     try:
         return action(path)
     except FileNotFoundError:
         raise InputError(f"there is no directory {path}: no process has stored a version, or --path is wrong") from None
-    except DagCacheError as error:
+    except (ForeignError, UnsafeError) as error:
         raise InputError(plain(str(error))) from None
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror or error}") from None

@@ -134,6 +134,12 @@ def test_without_any_secret_there_is_one_warning_and_no_store(conf: Conf, caplog
     ]
 
 
+def test_off_is_none_without_a_question_to_airflow(conf: Conf, caplog: pytest.LogCaptureFixture) -> None:
+    conf.texts["dagcache.warm_start_key"] = RuntimeError()
+    assert store_of(warm_start="") is None
+    assert messages(caplog) == []
+
+
 def test_an_explicit_key_precedes_airflows_own(conf: Conf) -> None:
     assert stored_with(conf, dagcache__warm_start_key=KEY, core__fernet_key="one") == 0
     assert stored_with(conf, dagcache__warm_start_key=KEY, core__fernet_key="two") == 1

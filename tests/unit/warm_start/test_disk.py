@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from dagcache.warm_start import index
 from dagcache.warm_start.circuit_breaker import SLOWEST_SECONDS
 from dagcache.warm_start.disk import REFRESH_SECONDS, DiskStore
 from dagcache.warm_start.generation import DESCRIPTION
@@ -286,6 +287,30 @@ def test_a_child_of_a_busy_parent_is_not_blocked(path: Path) -> None:
         forked = functools.partial(lock.run, forked)
     forked()
     assert results == ["0"]
+
+
+def test_the_steps_of_a_child_leave_the_pack_to_the_parent(path: Path) -> None:
+    """Without a fork: here a debugger can follow them."""
+    store = filled(path, 2)
+    store._after_fork_in_child()
+    store.put(key_of(2), record_of(2))
+    assert len(packs_of(path)) == 2
+    assert found_in(store, 3) == [0, 1, 2]
+    store._after_fork_in_child()
+    store._opened, store._state = None, type(store._state).OPENING
+    store._after_fork_in_child()
+    assert found_in(store, 0) == []
+    settled()
+    assert found_in(store, 3) == [0, 1, 2]
+
+
+def test_forgotten_records_take_little_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "_MOST_FORGOTTEN", 10)
+    store = filled(path, 25)
+    store.forget([key_of(number) for number in range(25)])
+    assert found_in(store, 25) == []
+    assert store._opened is not None
+    assert len(store._opened.index._forgotten) == 5
 
 
 class _Stores(RuleBasedStateMachine):

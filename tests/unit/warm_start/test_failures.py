@@ -12,7 +12,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,8 @@ from dagcache.warm_start.circuit_breaker import PAUSE_SECONDS, SLOWEST_SECONDS
 from dagcache.warm_start.disk import REFRESH_SECONDS
 from dagcache.warm_start.generation import DESCRIPTION
 from dagcache.warm_start.index import Location
-from dagcache.warm_start.pack import UNFINISHED
+from dagcache.warm_start.inventory import inventory
+from dagcache.warm_start.pack import SUFFIX, UNFINISHED
 from tests.support.children import fork, outcome
 from tests.support.clock import ManualClock
 from tests.support.warm import errors_of, filled, found_in, key_of, make_store, packs_of, record_of, settled
@@ -290,6 +293,9 @@ def test_a_description_may_have_any_content(path: Path) -> None:
     for content in ("", "[]", '{"digest": 1}', '{"digest": "", "parts": []}', "[" * 100_000, "\ud800"):
         description.write_text(content, errors="surrogatepass")
         assert found_in(make_store(path), 2) == [0, 1]
+        [generation] = inventory(path)
+        assert generation.records == 2
+        assert generation.parts == {}
 
 
 def test_what_a_killed_process_left_unfinished_is_removed(path: Path) -> None:
@@ -308,3 +314,56 @@ def test_no_descriptor_stays_open(path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) > before
     store.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_record_with_an_impossible_fact_is_not_stored(path: Path) -> None:
+    store = make_store(path)
+    store.put(key_of(1), replace(record_of(1), live_bytes=-1))
+    assert errors_of(store.stats()) == {"full": 1}
+    assert packs_of(path) == []
+
+
+def test_a_pack_that_vanishes_between_listing_and_opening_is_left_out(path: Path) -> None:
+    """However often."""
+    clock = ManualClock()
+    store = make_store(path, clock=clock)
+    filled(path, 2)
+    opened = store._opened
+    assert opened is not None
+    names = opened._folder.names
+    opened._folder.names = lambda: [f"gone{SUFFIX}", *names()]  # type: ignore[method-assign]
+    clock.advance(REFRESH_SECONDS)
+    assert found_in(store, 2) == [0, 1]
+    assert errors_of(store.stats()) == {}
+
+
+def test_a_store_that_is_closed_while_it_opens_stays_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_store(path)
+    real = disk.OpenedGeneration
+
+    def close_meanwhile(*args: Any, **settings: Any) -> Any:
+        store.close()
+        return real(*args, **settings)
+
+    monkeypatch.setattr(disk, "OpenedGeneration", close_meanwhile)
+    shutil.rmtree(path)
+    store.put(key_of(1), record_of(1))
+    store._opened, store._state = None, type(store._state).NEW
+    assert found_in(store, 1) == []
+    settled()
+    store._compact()
+    assert store._opened is None
+    assert found_in(store, 1) == []
+
+
+def test_a_folder_that_another_process_makes_at_the_same_time_is_used(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = os.mkdir
+
+    def make_twice(*args: Any, **where: Any) -> None:
+        make(*args, **where)
+        make(*args, **where)
+
+    monkeypatch.setattr(os, "mkdir", make_twice)
+    assert found_in(filled(path, 1), 1) == [0]
