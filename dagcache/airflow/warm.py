@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dagcache.airflow import own_process
 from dagcache.airflow.configuration_file import airflow_setting
-from dagcache.airflow.provider_info import SECTION, names_in_environment
+from dagcache.airflow.provider_info import SECTION
 from dagcache.airflow.settings import Settings
 from dagcache.errors import ConfigError
 from dagcache.log_limits import report
@@ -155,7 +155,7 @@ def _own_key() -> str:
     text = _airflows(SECTION, _KEY).strip()
     if not text:
         names = (f"{_KEY}_cmd", f"{_KEY}_secret")
-        unread = [name for name in names if name in names_in_environment() or airflow_setting(SECTION, name)]
+        unread = [name for name in names if airflow_setting(SECTION, name)]
         if unread:
             raise NoKeyError(f"[dagcache] {unread[0]} is set, and Airflow got no key from it")
         return ""

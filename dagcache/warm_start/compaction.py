@@ -15,7 +15,7 @@ from dagcache.warm_start.folder import Folder
 from dagcache.warm_start.index import Index, Location
 from dagcache.warm_start.keys import SigningKey
 from dagcache.warm_start.pack import Pack
-from dagcache.warm_start.record_format import is_authentic
+from dagcache.warm_start.record_format import LEAST_RECORD_BYTES, is_authentic, is_lasting
 
 _MOST_PACKS: Final = 4
 _MOST_WASTE: Final = 0.25
@@ -33,7 +33,7 @@ def compact(
 
     It is worth it with more than four such packs, with more than a quarter of waste in them, or if all packs together
     exceed ``max_bytes``. The new pack has the records that were stored last, up to three quarters of ``max_bytes``, and
-    authentic ones only.
+    authentic ones only. Records without a time of change stay before all others: others depend on them.
 
     Args:
         folder: the generation.
@@ -65,10 +65,11 @@ def compact(
 
 
 def _newest(index: Index, ended: Sequence[Pack], room: int) -> list[_Found]:
-    """The locations in these packs that were stored last and fit, in the order of storing."""
+    """The locations in these packs that were stored last and fit, in the order of storing. Lasting records precede."""
     among = set(map(id, ended))
     found = [each for each in index.locations() if id(each[1].pack) in among]
-    found.sort(key=lambda each: each[1].stored_at, reverse=True)
+    if sum(location.length for _, location in found) > room:
+        found.sort(key=lambda each: (_is_lasting(each[1]), each[1].stored_at), reverse=True)
     kept = []
     for each in found:
         room -= each[1].length
@@ -76,6 +77,10 @@ def _newest(index: Index, ended: Sequence[Pack], room: int) -> list[_Found]:
             break
         kept.append(each)
     return sorted(kept, key=lambda each: each[1].place)
+
+
+def _is_lasting(location: Location) -> bool:
+    return is_lasting(location.pack.read(location.offset, min(location.length, LEAST_RECORD_BYTES)))
 
 
 def _is_worth_it(packs: Sequence[Pack], ended: Sequence[Pack], kept: Sequence[_Found], max_bytes: int) -> bool:

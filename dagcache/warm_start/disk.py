@@ -98,9 +98,14 @@ class DiskStore:
         return found
 
     def versions_near(self, version_id: UUID, limit: int) -> Sequence[UUID]:
-        """The version and those that were stored after it, at most ``limit``; empty if the store does not have it."""
+        """The version and those that were stored after it, at most ``limit``; empty if the store does not have it.
+
+        The latter counts as a miss: there is then nothing to get.
+        """
         found: list[UUID] = []
         self._try("read", self._find_near, version_id, limit, found)
+        if not found:
+            self.counts.add(misses=1)
         return found
 
     def put(self, key: WarmKey, record: WarmRecord) -> None:
@@ -251,6 +256,8 @@ class DiskStore:
     def _find_near(self, version_id: UUID, limit: int, found: list[UUID]) -> None:
         opened = self._ready()
         if opened is not None and not self._reads.is_open():
+            if opened.index.get(version_id.bytes) is None and self._is_due():
+                self._refresh(opened)
             found.extend(UUID(bytes=version) for version in opened.index.near(version_id.bytes, limit))
 
     def _forget(self, keys: Sequence[WarmKey]) -> None:

@@ -107,7 +107,8 @@ class OpenedGeneration:
         except ValueError as error:
             raise FullError(str(error)) from error
         own = self._own_pack()
-        if self._bytes_of_others + own.scanned + len(data) > self._max_bytes:
+        is_full = self._bytes_of_others + own.scanned + len(data) > self._max_bytes
+        if is_full and key.last_updated:  # without it, others depend on the record
             raise FullError(f"all packs together would exceed {self._max_bytes} bytes")
         offset = own.append(data)
         self.index.add_own(own, offset, _head_of(data))

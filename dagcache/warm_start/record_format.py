@@ -100,6 +100,14 @@ def decode_head(data: bytes) -> Head | None:
     return Head(length, stored_at, version, content)
 
 
+def is_lasting(data: bytes) -> bool:
+    """Whether the beginning of a record, `LEAST_RECORD_BYTES` or more, is that of one without a time of change.
+
+    Such a record is not a version: other records of the generation depend on it, as on a dictionary.
+    """
+    return len(data) >= LEAST_RECORD_BYTES and _FACTS.unpack_from(data, HEAD_BYTES)[5] == 0
+
+
 def is_authentic(data: bytes, signing: SigningKey) -> bool:
     """Whether the bytes are one whole record with a valid tag."""
     head = decode_head(data)

@@ -54,7 +54,7 @@ def make_store(path: Path, **changed: Any) -> DiskStore:
         "now": NanosecondClock(),
     }
     store = DiskStore(path, **settings | changed)
-    store.versions_near(UUID(int=0), 1)
+    store.get_many([])  # opens it
     settled()
     return store
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from dagcache.airflow import component as module
-from dagcache.airflow import graphs
+from dagcache.airflow import graphs, warm
 from dagcache.airflow.component import Component
 from dagcache.airflow.settings import read_settings
 from dagcache.freezing.pickle_freezer import PickleFreezer
@@ -26,7 +26,7 @@ from dagcache.metrics.ports import parse_ports
 from dagcache.metrics.scrape import scrape
 from dagcache.warm_start.counts import ERRORS
 from tests.support.patience import PATIENCE
-from tests.support.warm import filled, key_of
+from tests.support.warm import filled, key_of, record_of
 
 OFF = {"metrics_port": "0", "attribution": "False", "airflow_metrics": "0"}
 
@@ -285,7 +285,7 @@ def test_the_figures_of_the_warm_store_are_on_the_endpoint(make: Make, tmp_path:
     component.start()
     address = f"http://127.0.0.1:{port}/metrics"
     assert scrape(address).value("dagcache_warm_start_hits_total", component="scheduler") == 0
-    component.warm = store = filled(tmp_path / "warm", 3)
+    component.warm_store = store = filled(tmp_path / "warm", 3)
     store.get_many([key_of(0), key_of(1), key_of(9), key_of(2, "other")])
     store.refused(key_of(1))
     found = scrape(address)
@@ -301,6 +301,33 @@ def test_the_figures_of_the_warm_store_are_on_the_endpoint(make: Make, tmp_path:
     assert value("passed_over") == 0
     component.close()
     assert store.get_many([key_of(0)]) == {}
+
+
+class OneFingerprint:
+    """A fingerprint without parts."""
+
+    def digest(self) -> str:
+        """Of nothing."""
+        return "0123abcd"
+
+    def parts(self) -> dict[str, str]:
+        """None."""
+        return {}
+
+
+def test_the_warm_store_is_made_by_the_settings_and_closed_with_the_component(
+    make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "secret_key", lambda: b"secret")
+    assert make().open_warm_store(OneFingerprint()) is None
+    component = make(warm_start="disk")
+    store = component.open_warm_store(OneFingerprint())
+    assert store is component.warm_store is not None
+    assert store.path == folder / "dagcache-warm"
+    assert component.stats().warm == store.stats()
+    component.close()
+    store.put(key_of(1), record_of(1))
+    assert not (folder / "dagcache-warm").exists()
 
 
 def test_a_withdrawal_removes_the_announcements_of_all_components(make: Make, folder: Path) -> None:

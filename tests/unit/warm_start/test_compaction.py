@@ -295,3 +295,23 @@ def test_batches_of_a_compaction_are_written_by_one_call_each(path: Path, monkey
     monkeypatch.setattr(compaction, "_BATCH_BYTES", 1000)
     count = many_packs(path, packs=6, each=20)
     assert found_in(make_store(path), count) == list(range(count))
+
+
+def test_records_that_others_depend_on_stay_beyond_the_limit(path: Path) -> None:
+    """Those without a time of change, such as dictionaries; they were stored first."""
+    store = make_store(path)
+    dictionary = key_of(10_000, last_updated="")
+    store.put(dictionary, record_of(0))
+    for number in range(100):
+        store.put(key_of(number), record_of(number))
+    store.close()
+    store = make_store(path, max_bytes=packs_of(path)[0].stat().st_size // 4)
+    assert len(store.get_many([dictionary])) == 1
+    found = found_in(store, 100)
+    assert found == list(range(100 - len(found), 100))
+    assert 0 < len(found) < 25
+    for number in range(200, 300):
+        store.put(key_of(number), record_of(number))
+    assert errors_of(store.stats()).keys() == {"full"}
+    store.put(key_of(20_000, last_updated=""), record_of(1))
+    assert len(store.get_many([key_of(20_000, last_updated="")])) == 1

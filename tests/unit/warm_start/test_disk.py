@@ -135,6 +135,19 @@ def test_records_of_other_processes_are_found_within_seconds(path: Path) -> None
     assert found_in(store, 4) == [0, 1, 2, 3]
 
 
+def test_a_version_of_another_process_is_near_within_seconds(path: Path) -> None:
+    """A lookup may end with this question: an unknown version is a miss."""
+    clock = ManualClock()
+    store = make_store(path, clock=clock)
+    before = store.stats().misses
+    filled(path, 3)
+    assert store.versions_near(UUID(int=1), 9) == []
+    assert store.stats().misses == before + 1
+    clock.advance(REFRESH_SECONDS)
+    assert store.versions_near(UUID(int=1), 9) == [UUID(int=1), UUID(int=2)]
+    assert store.stats().misses == before + 1
+
+
 @pytest.mark.parametrize("changed", [{"digest": "4567"}, {"secret": b"another secret"}], ids=["fingerprint", "key"])
 def test_another_fingerprint_or_key_begins_with_an_empty_store(path: Path, changed: dict[str, object]) -> None:
     filled(path, 3).close()
