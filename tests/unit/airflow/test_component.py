@@ -322,7 +322,8 @@ def test_the_warm_store_is_made_by_the_settings_and_closed_with_the_component(
     assert make().open_warm_store(OneFingerprint()) is None
     component = make(warm_start="disk")
     store = component.open_warm_store(OneFingerprint())
-    assert store is component.warm_store is not None
+    assert store is not None
+    assert store is component.warm_store
     assert store.path == folder / "dagcache-warm"
     assert component.stats().warm == store.stats()
     component.close()

@@ -210,7 +210,8 @@ def test_two_threads_compact_different_packs(path: Path, monkeypatch: pytest.Mon
         clock=ManualClock(),
         now=NanosecondClock(),
     )
-    second._open()
+    second._state = type(second._state).OPENING
+    second._open()  # in this thread, without a time limit
     assert found_in(second, count) == list(range(count))
     go_on.set()
     thread.join(PATIENCE)

@@ -166,9 +166,9 @@ def test_a_generation_is_described_for_people_without_its_key(path: Path) -> Non
 
 def test_a_clock_that_was_ahead_once_does_not_hide_later_records(path: Path) -> None:
     now = NanosecondClock()
-    ahead = make_store(path, now=NanosecondClock(now.now + 10**18))
-    ahead.put(key_of(1), record_of(1))
     store = make_store(path, now=now)
+    ahead = make_store(path, now=NanosecondClock(now.now + 10**18))
+    ahead.put(key_of(1), record_of(1))  # the other process does not know it
     store.put(key_of(1, "other"), record_of(1))
     store.close()
     assert len(make_store(path, now=now).get_many([key_of(1, "other")])) == 1

@@ -24,6 +24,7 @@ from dagcache.warm_start.disk import REFRESH_SECONDS
 from dagcache.warm_start.generation import DESCRIPTION
 from dagcache.warm_start.index import Location
 from dagcache.warm_start.inventory import inventory
+from dagcache.warm_start.opened_generation import OpenedGeneration
 from dagcache.warm_start.pack import SUFFIX, UNFINISHED
 from tests.support.children import fork, outcome
 from tests.support.clock import ManualClock
@@ -339,7 +340,7 @@ def test_a_pack_that_vanishes_between_listing_and_opening_is_left_out(path: Path
 
 def test_a_store_that_is_closed_while_it_opens_stays_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make_store(path)
-    real = disk.OpenedGeneration
+    real = OpenedGeneration
 
     def close_meanwhile(*args: Any, **settings: Any) -> Any:
         store.close()
