@@ -48,7 +48,7 @@ from __future__ import annotations
 import enum
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 K_co = TypeVar("K_co", covariant=True)
@@ -195,6 +195,34 @@ class LookupEvent(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class WarmStats:
+    """Figures of a warm store since the start of its process. Bytes and seconds. The defaults stand for no store."""
+
+    hits: int = 0
+    """Keys with a record."""
+    misses: int = 0
+    """Keys without one, also those in ``stale`` and ``forged``."""
+    stale: int = 0
+    """Misses for which the store has other content of the version."""
+    forged: int = 0
+    """Misses for which the store has a record that is damaged or forged."""
+    refused: int = 0
+    """Hits that name a class that may not be unpickled."""
+    stored: int = 0
+    """Records written."""
+    errors: Mapping[str, int] = field(default_factory=dict)
+    """By kind."""
+    bytes_read: int = 0
+    bytes_written: int = 0
+    read_seconds: float = 0.0
+    write_seconds: float = 0.0
+    records: int = 0
+    """Versions that have a record now."""
+    is_passed_over: bool = False
+    """Whether the store is not used now, after an error or a slow call, or because its folder is unsafe."""
+
+
+@dataclass(frozen=True, slots=True)
 class ComponentStats:
     """Figures of a component that its cache does not know. The defaults are those of a component without faults."""
 
@@ -204,6 +232,8 @@ class ComponentStats:
     """Times that a version was put in quarantine."""
     quarantine_misses: int = 0
     """Lookups of versions that were in quarantine."""
+    warm: WarmStats | None = None
+    """Of the warm store; None without one."""
     internal_errors: int = 0
     """Faults between the component and the cache that were logged and survived; `CacheStats` counts its own."""
 

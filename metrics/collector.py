@@ -15,11 +15,11 @@ from prometheus_client.registry import Collector
 from dagcache.core.cache import DagCache
 from dagcache.errors import ConfigError
 from dagcache.log_limits import report
-from dagcache.metrics.definitions import FAULTS, METRICS, Metric
+from dagcache.metrics.definitions import FAULTS, METRICS, WARM_ERRORS, Metric
 from dagcache.own_version import own_version
 from dagcache.pressure import MemoryPressure, PressureState
 from dagcache.sizing.memory import memory_limit, resident_bytes
-from dagcache.stats import CacheStats, ComponentStats, Histogram
+from dagcache.stats import CacheStats, ComponentStats, Histogram, WarmStats
 
 Sample = tuple[tuple[str, ...], "float | Histogram"]
 """Label values, without that of ``component``, and the value."""
@@ -78,6 +78,26 @@ _SAMPLES: dict[str, Callable[[CacheStats], list[Sample]]] = {
 }
 
 
+_WARM_SAMPLES: dict[str, Callable[[WarmStats], list[Sample]]] = {
+    "dagcache_warm_start_hits_total": lambda warm: [((), warm.hits)],
+    "dagcache_warm_start_misses_total": lambda warm: [((), warm.misses)],
+    "dagcache_warm_start_rejected_total": lambda warm: [
+        (("stale",), warm.stale),
+        (("forged",), warm.forged),
+        (("refused",), warm.refused),
+    ],
+    "dagcache_warm_start_stored_total": lambda warm: [((), warm.stored)],
+    "dagcache_warm_start_errors_total": lambda warm: [((kind,), warm.errors.get(kind, 0)) for kind in WARM_ERRORS],
+    "dagcache_warm_start_bytes_total": lambda warm: [(("read",), warm.bytes_read), (("written",), warm.bytes_written)],
+    "dagcache_warm_start_seconds_total": lambda warm: [
+        (("read",), warm.read_seconds),
+        (("written",), warm.write_seconds),
+    ],
+    "dagcache_warm_start_records": lambda warm: [((), warm.records)],
+    "dagcache_warm_start_passed_over": lambda warm: [((), float(warm.is_passed_over))],
+}
+
+
 class CacheCollector(Collector):
     """Exposes caches to a Prometheus registry: ``REGISTRY.register(CacheCollector([cache]))``.
 
@@ -112,6 +132,7 @@ class CacheCollector(Collector):
             "dagcache_internal_errors_total": lambda stats: [
                 ((), stats.internal_errors + figures(stats).internal_errors)
             ],
+            **{name: partial(_warm, figures, samples) for name, samples in _WARM_SAMPLES.items()},
             "dagcache_pressure_state": partial(_pressure_state, pressures),
             "dagcache_info": partial(_info, modes),
         }
@@ -142,6 +163,12 @@ class CacheCollector(Collector):
 def _component(beside: Mapping[str, Callable[[], ComponentStats]], stats: CacheStats) -> ComponentStats:
     figures = beside.get(stats.name)
     return ComponentStats() if figures is None else figures()
+
+
+def _warm(
+    figures: Callable[[CacheStats], ComponentStats], samples: Callable[[WarmStats], list[Sample]], stats: CacheStats
+) -> list[Sample]:
+    return samples(figures(stats).warm or WarmStats())
 
 
 def _pressure_state(pressures: Mapping[str, MemoryPressure], stats: CacheStats) -> list[Sample]:

@@ -15,6 +15,9 @@ Kind = Literal["counter", "gauge", "histogram"]
 FAULTS = ("setting", "airflow", "error")
 """The faults that keep a cache off: an invalid setting, an unsupported version of Airflow, an unexpected error."""
 
+WARM_ERRORS = ("folder", "open", "read", "write", "slow", "full", "dropped", "internal")
+"""The kinds of errors of a warm store; `dagcache.warm_start.counts` describes them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -118,6 +121,69 @@ METRICS: tuple[Metric, ...] = (
         (),
         "Faults of dagcache that were logged and survived.",
         "Above 0: a bug to report, with the traceback in the log.",
+    ),
+    Metric(
+        "dagcache_warm_start_hits_total",
+        "counter",
+        (),
+        "Versions that the warm store had: they are thawed and not loaded.",
+        "The loads that the warm start saves. None after a restart: the fingerprint has changed, see dagcache doctor.",
+    ),
+    Metric(
+        "dagcache_warm_start_misses_total",
+        "counter",
+        (),
+        "Versions that the warm store was asked for and did not have.",
+        "Many after a restart: warm_start_max_bytes is too small, or the fingerprint has changed.",
+    ),
+    Metric(
+        "dagcache_warm_start_rejected_total",
+        "counter",
+        ("reason",),
+        "Records of the warm store that were not used, by reason: stale, forged or refused.",
+        "stale: normal after an update in place. forged: a damaged disk, or an attack. refused: an attack, or a bug.",
+    ),
+    Metric(
+        "dagcache_warm_start_stored_total",
+        "counter",
+        (),
+        "Versions that were written to the warm store.",
+        "None, with misses: the store is full, or cannot be written.",
+    ),
+    Metric(
+        "dagcache_warm_start_errors_total",
+        "counter",
+        ("kind",),
+        "Errors of the warm store, by kind; lookups were served without it.",
+        "full: raise warm_start_max_bytes. folder: the store is off. Others: check the disk; the log has the reason.",
+    ),
+    Metric(
+        "dagcache_warm_start_bytes_total",
+        "counter",
+        ("direction",),
+        "Bytes read from the warm store and written to it.",
+        "The load on the disk.",
+    ),
+    Metric(
+        "dagcache_warm_start_seconds_total",
+        "counter",
+        ("direction",),
+        "Time spent on reading the warm store and on writing to it.",
+        "Much per byte: the disk is slow.",
+    ),
+    Metric(
+        "dagcache_warm_start_records",
+        "gauge",
+        (),
+        "Versions that the warm store has now; 0 without one.",
+        "The share of the versions that a restarted process need not load.",
+    ),
+    Metric(
+        "dagcache_warm_start_passed_over",
+        "gauge",
+        (),
+        "1 while the warm store is passed over or off, after an error or a slow call; else 0.",
+        "1 for long: check the disk; the log has the reason.",
     ),
     Metric(
         "dagcache_listener_failures_total",

@@ -60,6 +60,7 @@ Here and not at the tests, so that the whole choice can be seen at once. A test 
 LATER = (
     "tests/unit/advice/test_advice.py::test_a_report_says_what_is_in_use_and_what_to_set",
     "tests/unit/advice/test_advice.py::test_versions_that_were_sampled_before_there_was_a_dictionary_are_measured_again",
+    "tests/unit/airflow/test_warm.py::test_switched_off_it_costs_no_import_no_thread_and_no_file",
     "tests/unit/benchmarks/test_recorded_traces.py",
     "tests/unit/cli/test_command_line.py::test_a_descendant_in_a_session_of_its_own_that_ignores_sigterm_is_ended",
     "tests/unit/cli/test_command_line.py::test_a_home_is_built_by_a_process_that_reports_its_steps",
@@ -80,6 +81,7 @@ LATER = (
     "tests/unit/cli/test_top.py::test_on_a_terminal_the_view_stays_until_ctrl_c",
     "tests/unit/cli/test_top.py::test_one_that_never_finishes_its_answer_does_not_hold_the_others_up",
     "tests/unit/cli/test_top.py::test_the_command_needs_neither_airflow_nor_rich_for_one_picture",
+    "tests/unit/cli/test_warm.py::test_airflow_is_not_imported",
     "tests/unit/concurrency/test_time_limit.py::test_calls_that_hang_do_not_hold_the_others_up",
     "tests/unit/core/test_private_copies.py::test_no_change_of_a_private_copy_is_ever_seen_by_another_caller",
     "tests/unit/core/test_reentry.py::test_exceptions_thrown_into_a_thread_leave_no_lock_and_no_flight_behind",
@@ -103,6 +105,11 @@ LATER = (
     "tests/unit/traces/test_replay.py::test_values_that_callers_hold_take_room_as_in_a_cache",
     "tests/unit/typing/test_typing.py::test_each_mistake_is_an_error",
     "tests/unit/typing/test_typing.py::test_typical_code_has_the_types_that_one_expects",
+    "tests/unit/warm_start/test_attacks.py::test_a_flipped_bit_anywhere_costs_at_most_one_record",
+    "tests/unit/warm_start/test_attacks.py::test_the_records_before_and_behind_any_cut_are_served",
+    "tests/unit/warm_start/test_compaction.py::test_two_processes_that_start_at_the_same_time_both_have_everything",
+    "tests/unit/warm_start/test_disk.py::TestStores::runTest",
+    "tests/unit/warm_start/test_failures.py::test_a_writer_that_is_killed_in_the_middle_of_a_record_loses_no_other",
 )
 """The unit tests that only `make quick` leaves out: each takes a third of a second and more, or waits as long."""
 

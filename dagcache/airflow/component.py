@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dagcache.airflow import graphs, reporting
@@ -35,6 +35,10 @@ from dagcache.sizing.limits import format_limit
 from dagcache.sizing.memory import memory_limit
 from dagcache.stats import ComponentStats
 from dagcache.traces.recording import Recording, new_file_in, record
+
+if TYPE_CHECKING:
+    from dagcache.airflow.warm import Fingerprint
+    from dagcache.warm_start.disk import DiskStore
 
 _log = logging.getLogger("dagcache")
 
@@ -62,6 +66,9 @@ class Component:
         )
         self._settings = settings
         self.quarantine = Quarantine(settings.quarantine)
+        self.warm_store: DiskStore | None = None
+        """The warm store, after `open_warm_store` has made one."""
+        self._home = home
         self._faults = 0
         self._counting = Lock()
         self._without_effect = without_effect
@@ -90,6 +97,15 @@ class Component:
         if self._heap is not None:
             self._heap.after_load()
 
+    def open_warm_store(self, fingerprint: Fingerprint) -> DiskStore | None:
+        """Make the warm store by the settings. None if it is off, or cannot be made: then the log has a line."""
+        if not self._settings.warm_start:
+            return None
+        from dagcache.airflow.warm import store_for
+
+        self.warm_store = store_for(self._settings, fingerprint, home=self._home)
+        return self.warm_store
+
     def count_fault(self) -> None:
         """Count a fault of this package that was logged, and that Airflow's own code has covered."""
         self._counting.run(self._count_fault)
@@ -102,6 +118,7 @@ class Component:
             quarantines=quarantine.taken,
             quarantine_misses=quarantine.missed,
             internal_errors=self._faults,
+            warm=None if self.warm_store is None else self.warm_store.stats(),
         )
 
     def close(self) -> None:
@@ -115,6 +132,8 @@ class Component:
             self.recording.close()
         if self.reporting is not None:
             self.reporting.stop()
+        if self.warm_store is not None:
+            self.warm_store.close()
 
     def _count_fault(self) -> None:
         self._faults += 1

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dagcache.airflow.configuration_file import airflow_cfg
-from dagcache.airflow.provider_info import OPTIONS, SECTION, names_in_environment
+from dagcache.airflow.provider_info import OPTIONS, SECTION, known_names, names_in_environment
 from dagcache.concurrency.time_limit import try_for
 from dagcache.errors import ConfigError
 from dagcache.metrics.file_sd import default_directory
@@ -63,6 +63,7 @@ def main() -> None:
         ("airflow", report_airflow),
         ("settings", report_settings),
         ("components", report_components),
+        ("warm_start", report_warm_start),
         ("database", report_database),
     ):
         _attempt(reporter, fact, find_out)
@@ -115,13 +116,13 @@ def report_settings(reporter: Reporter) -> None:
     for option in OPTIONS:
         text, error = _read(conf, option.name)
         source = sources.get(option.name, "default")
-        if source == "hidden":
+        if source == "hidden" or (option.sensitive and text):
             reporter.secrets.add(text or "")
             text = MASK
         value = option.default if text is None else text
         rows.append({"name": option.name, "value": value, "source": source, "error": error})
-    known = {option.name for option in OPTIONS}
-    reporter.report("settings", settings=rows, unknown=sorted((set(sources) | names_in_environment()) - known))
+    unknown = (set(sources) | names_in_environment()) - known_names()
+    reporter.report("settings", settings=rows, unknown=sorted(unknown))
 
 
 def _read(conf: Any, name: str) -> tuple[str | None, str]:
@@ -219,6 +220,20 @@ def _default_targets() -> Path:
     from airflow.configuration import AIRFLOW_HOME
 
     return default_directory(Path(AIRFLOW_HOME))
+
+
+# ---- warm start ----
+
+
+def report_warm_start(reporter: Reporter) -> None:
+    """Report the folder of the warm store and its content, or the reason for which it is off."""
+    from dagcache.airflow import warm
+    from dagcache.airflow.hook import settings_of
+
+    with suppress(ConfigError):  # reported with the component
+        settings = settings_of("scheduler")
+        if settings.enabled:
+            reporter.report("warm_start", **warm.diagnose(settings))
 
 
 # ---- the database ----

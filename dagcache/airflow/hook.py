@@ -11,7 +11,7 @@ from typing import Any
 
 from dagcache.airflow import own_process
 from dagcache.airflow.ineffective import settings_without_effect
-from dagcache.airflow.provider_info import OPTIONS, SECTION, names_in_environment
+from dagcache.airflow.provider_info import OPTIONS, SECTION, known_names, names_in_environment
 from dagcache.airflow.reporting_bag import original, reporting
 from dagcache.airflow.settings import Settings, read_settings
 from dagcache.airflow.workers import count_workers
@@ -62,7 +62,7 @@ def install(module: ModuleType, component: str) -> bool:
 
 def warn_of_unknown_settings() -> None:
     """Log the names that are set and are not settings: a misspelt one has no effect, and is easily missed."""
-    unknown = sorted(_names_set() - {option.name for option in OPTIONS})
+    unknown = sorted(_names_set() - known_names())
     if unknown:
         accepted = ", ".join(option.name for option in OPTIONS)
         message = "[dagcache] has no setting %s; the settings are %s"

@@ -22,6 +22,8 @@ class Option:
     default: str
     example: str
     description: str
+    sensitive: bool = False
+    """Whether it is a secret: Airflow also takes it from ``<name>_cmd`` and ``<name>_secret``, and does not show it."""
 
 
 OPTIONS: Final[tuple[Option, ...]] = (
@@ -151,7 +153,45 @@ OPTIONS: Final[tuple[Option, ...]] = (
         " scheduler. Airflow continues with the other DAGs, and fails queued tasks of this one. 0: as in Airflow, the"
         " error ends the scheduler's loop.",
     ),
+    Option(
+        "warm_start",
+        "string",
+        "",
+        "disk",
+        "disk: keep frozen copies on a local disk, from which a restarted process thaws DAG versions instead of loading"
+        " them. Empty: off.",
+    ),
+    Option(
+        "warm_start_path",
+        "string",
+        "",
+        "/var/lib/dagcache/warm",
+        "The directory of these copies. Its parent must exist, and its mode is 0700. Empty: dagcache-warm in"
+        " AIRFLOW_HOME.",
+    ),
+    Option(
+        "warm_start_max_bytes",
+        "string",
+        "256MiB",
+        "1GiB",
+        "The size of these copies on disk, of all processes together, at which no more are written. 0: no limit.",
+    ),
+    Option(
+        "warm_start_key",
+        "string",
+        "",
+        "a-long-random-text",
+        "The secret with which these copies are signed, 16 characters or more. Empty: a key derived from Airflow's own"
+        " secret, which task workers often have as well.",
+        sensitive=True,
+    ),
 )
+
+
+def known_names() -> set[str]:
+    """All names that a setting can have, with those of the command and the secrets backend for a secret."""
+    names = {option.name for option in OPTIONS}
+    return names | {f"{option.name}{end}" for option in OPTIONS if option.sensitive for end in ("_cmd", "_secret")}
 
 
 def names_in_environment() -> set[str]:
@@ -176,7 +216,8 @@ def get_provider_info() -> dict[str, Any]:
 
 
 def _described(option: Option) -> dict[str, Any]:
-    return {
+    described: dict[str, Any] = {"sensitive": True} if option.sensitive else {}
+    return described | {
         "description": option.description,
         "version_added": "0.1.0",
         "type": option.kind,

@@ -48,16 +48,23 @@ class Settings:
     """The form of ids in a trace: ``"hashed"`` or ``"plain"``."""
     quarantine: float
     """Seconds for which a version with unreadable content is served as missing; 0 = off."""
+    warm_start: str = ""
+    """The kind of the warm store; empty: none. This text and the next two are read where the store is made, so that a
+    fault in them turns off the store and not the cache."""
+    warm_start_path: str = ""
+    """The directory of the warm store; empty: below AIRFLOW_HOME."""
+    warm_start_max_bytes: str = ""
+    """The limit of the warm store, as text."""
 
 
 def read_settings(get: Callable[[str], str | None], component: str, workers: int = 1) -> Settings:
-    """Read and check all settings; ``get(name)`` gives the text of one, or None where it is not set.
+    """Read and check all settings but secrets; ``get(name)`` gives the text of one, or None where it is not set.
 
     Raises:
         ConfigError: (a ValueError) names the setting, the value and the accepted forms.
 
     """
-    defaults = {option.name: option.default for option in OPTIONS}
+    defaults = {option.name: option.default for option in OPTIONS if not option.sensitive}
     texts = {name: default if (text := get(name)) is None else text for name, default in defaults.items()}
     mode = _choice(texts, "mode", MODES)
     if mode == "off":
@@ -88,6 +95,9 @@ def read_settings(get: Callable[[str], str | None], component: str, workers: int
         trace_max_bytes=parse_max_bytes(texts["trace_max_bytes"], "trace_max_bytes"),
         trace_ids=_choice(texts, "trace_ids", IDS),
         quarantine=parse_seconds(texts["quarantine"], "quarantine"),
+        warm_start=texts["warm_start"].strip().lower(),
+        warm_start_path=texts["warm_start_path"].strip(),
+        warm_start_max_bytes=texts["warm_start_max_bytes"],
     )
 
 

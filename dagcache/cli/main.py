@@ -19,6 +19,7 @@ from dagcache.cli.set import command as set_
 from dagcache.cli.shared.broken_pipe import discard_output
 from dagcache.cli.shared.failure import CommandError
 from dagcache.cli.top import command as top
+from dagcache.cli.warm import command as warm
 from dagcache.own_version import own_version
 
 _COMMANDS = {
@@ -30,6 +31,7 @@ _COMMANDS = {
     "replay": replay,
     "audit": audit,
     "monitoring": monitoring,
+    "warm": warm,
 }
 _INTERRUPTED = 128 + signal.SIGINT  # the exit code that a shell reports
 

@@ -37,7 +37,8 @@ def test_with_the_hook_all_is_well(tmp_path: Path, make_database: MakeDatabase) 
     port = 0
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         port = probe.getsockname()[1]
-    env = variables(tmp_path, make_database("sqlite"), metrics_port=port, max_bytes="1GiB", memory_limit="4GiB")
+    warm = {"warm_start": "disk", "warm_start_key_cmd": f"echo {SECRET}-of-sixteen-letters"}
+    env = variables(tmp_path, make_database("sqlite"), metrics_port=port, max_bytes="1GiB", memory_limit="4GiB", **warm)
     before = sorted(tmp_path.rglob("*"))
     code, found, output = doctor(env)
     assert code == 0, output
@@ -53,13 +54,16 @@ def test_with_the_hook_all_is_well(tmp_path: Path, make_database: MakeDatabase) 
     assert "max_bytes = 1GiB (environment)" in found["settings"]["details"]
     assert "ttl = 10800 (default)" in found["settings"]["details"]
     assert str(port) in found["port"]["message"]
+    assert "no process has stored a version" in found["warm start"]["message"]
+    assert "warm_start_key = *** (hidden)" in found["settings"]["details"]
+    assert SECRET not in output
     written = set(tmp_path.rglob("*")) - set(before)
     assert {path.name for path in written} <= {"logs"}, "Airflow makes that; the doctor writes nothing"
 
 
 def test_off_is_a_warning_that_says_so(tmp_path: Path) -> None:
     """And a database that is not there is a failure, not a file that was just made."""
-    env = variables(tmp_path, f"sqlite:///{tmp_path}/missing.db", mode="off", max_byte="1GiB")
+    env = variables(tmp_path, f"sqlite:///{tmp_path}/missing.db", mode="off", max_byte="1GiB", warm_start="disk")
     code, found, output = doctor(env)
     assert code == 1, output
     assert found["hook, scheduler"]["status"] == found["hook, api_server"]["status"] == "warning"

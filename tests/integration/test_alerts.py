@@ -95,6 +95,9 @@ VICTIM = one("dagcache_next_victim_idle_seconds")
 SIZING = one("dagcache_sizing_error_ratio")
 FAILURES = one("dagcache_load_failures_total")
 QUARANTINED, QUARANTINES = one("dagcache_quarantined"), one("dagcache_quarantines_total")
+FORGED, REFUSED, STALE = (
+    one("dagcache_warm_start_rejected_total", reason=reason) for reason in ("forged", "refused", "stale")
+)
 INTERNAL, LISTENER = one("dagcache_internal_errors_total"), one("dagcache_listener_failures_total")
 PODS = {"job": "kubernetes-pods"}
 """The labels of a job of any name, which scrapes other programs as well."""
@@ -188,6 +191,10 @@ CASES = {
             fires={QUARANTINED: stay(0), QUARANTINES: f"0x110 1+0x{HOURS - 111}"},
             quiet={QUARANTINED: stay(0), QUARANTINES: f"0x20 1+0x{HOURS - 21}"},
         ),
+    ],
+    "DagcacheWarmStartRejected": [
+        Case(fires={FORGED: grow(1)}, quiet={FORGED: stay(3), STALE: grow(1)}),
+        Case(fires={REFUSED: grow(1)}, quiet={REFUSED: grow(0)}),
     ],
     "DagcacheInternalErrors": [
         Case(

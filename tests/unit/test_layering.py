@@ -26,7 +26,7 @@ LEVELS = [
     ["config", "stats", "eviction", "reclaim"],
     ["freezing"],
     ["core"],
-    ["pressure", "traces", "inspection", "database"],
+    ["pressure", "traces", "inspection", "database", "warm_start"],
     ["metrics"],
     ["airflow"],
     ["advice", "demo"],

@@ -176,6 +176,15 @@ RULES: tuple[Rule, ...] = (
         f"{_PROCESS} serves DAG versions with unreadable content as missing: Airflow fails their queued tasks.",
     ),
     Rule(
+        "DagcacheWarmStartRejected",
+        "warning",
+        f'sum {_EACH} (increase(dagcache_warm_start_rejected_total{{reason=~"forged|refused"}}[1h])) > 0',
+        "0m",
+        "{{ $labels.component }}: records of the warm store are damaged or forged",
+        f"{_PROCESS} has found records in its warm store that are not signed with its key, or that name a class which"
+        " may not be unpickled. It has not used them. The disk is damaged, or a foreign process writes there.",
+    ),
+    Rule(
         "DagcacheInternalErrors",
         "warning",
         "increase(dagcache_internal_errors_total[1h]) + increase(dagcache_listener_failures_total[1h]) > 0",

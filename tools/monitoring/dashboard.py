@@ -227,6 +227,73 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     Row(
+        "Does a restart save loads?",
+        (
+            Panel(
+                "Versions from the warm store",
+                "Few hits after a restart: the fingerprint has changed (dagcache doctor names the part), or"
+                " warm_start_max_bytes is too small. Stored: nothing, with misses, is a full or read-only disk.",
+                "ops",
+                (
+                    Query(_by("component", _rate("dagcache_warm_start_hits_total")), "{{component}} hit"),
+                    Query(_by("component", _rate("dagcache_warm_start_misses_total")), "{{component}} missed"),
+                    Query(_by("component", _rate("dagcache_warm_start_stored_total")), "{{component}} stored"),
+                ),
+            ),
+            Panel(
+                "Records that were not used, and errors",
+                "stale: normal. forged: a damaged disk, or an attack. refused: an attack, or a bug. full: raise"
+                " warm_start_max_bytes. Others: check the disk.",
+                "ops",
+                (
+                    Query(
+                        _by("component, reason", _rate("dagcache_warm_start_rejected_total")),
+                        "{{component}} {{reason}}",
+                    ),
+                    Query(
+                        _by("component, kind", _rate("dagcache_warm_start_errors_total")),
+                        "{{component}} error: {{kind}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Bytes of the warm store",
+                "The load on the disk.",
+                "Bps",
+                (
+                    Query(
+                        _by("component, direction", _rate("dagcache_warm_start_bytes_total")),
+                        "{{component}} {{direction}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Time of the warm store, of one core",
+                "Much per byte: the disk is slow.",
+                "percentunit",
+                (
+                    Query(
+                        _by("component, direction", _rate("dagcache_warm_start_seconds_total")),
+                        "{{component}} {{direction}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Versions in the warm store",
+                "The share of the versions that a restarted process need not load.",
+                "short",
+                (Query(_c("dagcache_warm_start_records"), _PROCESS),),
+            ),
+            Panel(
+                "Warm store passed over",
+                "1 for long: check the disk; the log has the reason.",
+                "short",
+                (Query(_c("dagcache_warm_start_passed_over"), _PROCESS),),
+                most=1,
+            ),
+        ),
+    ),
+    Row(
         "Where is the memory?",
         (
             Panel(

@@ -10,6 +10,7 @@ from dagcache.airflow.provider_info import OPTIONS
 from dagcache.cli.doctor.endpoints import Port, Response
 from dagcache.cli.shared.endpoint import Endpoint
 from dagcache.sizing.limits import format_bytes, is_tiny
+from dagcache.warm_start.differences import differing_parts
 
 Status = Literal["ok", "warning", "failed", "unknown", "skipped"]
 """unknown: the check could not be made. skipped: there is nothing to check."""
@@ -81,6 +82,7 @@ def of_airflow(facts: Iterable[Fact], ending: str) -> list[Check]:
         *(_hook(fact, loaded) for fact in components),
         *_without_effect(components),
         *_budgets(components),
+        *(warm_start(fact) for fact in found.get("warm_start", ())),
         _database(_first(found, "database"), ending),
     ]
     if not found.get("components"):
@@ -205,6 +207,32 @@ def memory(components: str, max_bytes: str, budget: int, workers: int, limit: in
     if is_tiny(budget):
         return Check(name, "warning", message, "raise max_bytes, which holds next to nothing; give a unit", details)
     return Check(name, "ok", message, "", details)
+
+
+def warm_start(fact: Fact) -> Check:
+    """Whether the warm store is on, where it is and what it has."""
+    name = "warm start"
+    if not fact.get("kind"):
+        return Check(name, "ok", "off: warm_start is empty") if "error" not in fact else _no_warm_start(fact)
+    if "error" in fact:
+        return _no_warm_start(fact)
+    if fact.get("missing"):
+        return Check(name, "ok", f"{fact['kind']}: no process has stored a version in {fact['path']} yet")
+    generations = fact["generations"]
+    details = tuple(
+        f"{each['records']} records, {format_bytes(each['bytes'])}, {'in use' if each['is_in_use'] else 'not in use'}"
+        for each in generations
+    )
+    newest = details[0] if details else "no records"
+    differing = differing_parts(generations[0]["parts"], generations[1]["parts"]) if generations[1:] else []
+    change = f"; the generation before it differs in {', '.join(differing)}" if differing else ""
+    return Check(name, "ok", f"{fact['kind']} in {fact['path']}: {newest}{change}", "", details)
+
+
+def _no_warm_start(fact: Fact) -> Check:
+    where = f" in {fact['path']}" if fact.get("path") else ""
+    remedy = "correct it, and restart: without it, a restarted process loads each version"
+    return Check("warm start", "warning", f"off{where}: {fact['error']}", remedy)
 
 
 def _database(fact: Fact | None, ending: str) -> Check:

@@ -16,14 +16,17 @@ from typing import Any
 import pytest
 
 from dagcache.airflow import component as module
-from dagcache.airflow import graphs
+from dagcache.airflow import graphs, warm
 from dagcache.airflow.component import Component
 from dagcache.airflow.settings import read_settings
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.inspection.client import ask
+from dagcache.metrics.definitions import WARM_ERRORS
 from dagcache.metrics.ports import parse_ports
 from dagcache.metrics.scrape import scrape
+from dagcache.warm_start.counts import ERRORS
 from tests.support.patience import PATIENCE
+from tests.support.warm import filled, key_of, record_of
 
 OFF = {"metrics_port": "0", "attribution": "False", "airflow_metrics": "0"}
 
@@ -274,6 +277,58 @@ def test_the_figures_beside_the_cache_are_on_the_endpoint(make: Make) -> None:
     found = scrape(f"http://127.0.0.1:{port}/metrics")
     names = ("quarantined", "quarantines_total", "quarantine_misses_total", "internal_errors_total")
     assert [found.value(f"dagcache_{name}", component="scheduler") for name in names] == [2, 3, 5, 1]
+
+
+def test_the_figures_of_the_warm_store_are_on_the_endpoint(make: Make, tmp_path: Path) -> None:
+    port = free_port()
+    component = make(metrics_port=port, metrics_host="127.0.0.1")
+    component.start()
+    address = f"http://127.0.0.1:{port}/metrics"
+    assert scrape(address).value("dagcache_warm_start_hits_total", component="scheduler") == 0
+    component.warm_store = store = filled(tmp_path / "warm", 3)
+    store.get_many([key_of(0), key_of(1), key_of(9), key_of(2, "other")])
+    store.refused(key_of(1))
+    found = scrape(address)
+
+    def value(name: str, **labels: str) -> float | None:
+        return found.value(f"dagcache_warm_start_{name}", component="scheduler", **labels)
+
+    assert [value(name) for name in ("hits_total", "misses_total", "stored_total", "records")] == [2, 2, 3, 2]
+    assert [value("rejected_total", reason=reason) for reason in ("stale", "forged", "refused")] == [1, 0, 1]
+    assert {value("errors_total", kind=kind) for kind in WARM_ERRORS} == {0}
+    assert WARM_ERRORS == ERRORS
+    assert value("bytes_total", direction="written") == store.stats().bytes_written
+    assert value("passed_over") == 0
+    component.close()
+    assert store.get_many([key_of(0)]) == {}
+
+
+class OneFingerprint:
+    """A fingerprint without parts."""
+
+    def digest(self) -> str:
+        """Of nothing."""
+        return "0123abcd"
+
+    def parts(self) -> dict[str, str]:
+        """None."""
+        return {}
+
+
+def test_the_warm_store_is_made_by_the_settings_and_closed_with_the_component(
+    make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "secret_key", lambda: b"secret")
+    assert make().open_warm_store(OneFingerprint()) is None
+    component = make(warm_start="disk")
+    store = component.open_warm_store(OneFingerprint())
+    assert store is not None
+    assert store is component.warm_store
+    assert store.path == folder / "dagcache-warm"
+    assert component.stats().warm == store.stats()
+    component.close()
+    store.put(key_of(1), record_of(1))
+    assert not (folder / "dagcache-warm").exists()
 
 
 def test_a_withdrawal_removes_the_announcements_of_all_components(make: Make, folder: Path) -> None:

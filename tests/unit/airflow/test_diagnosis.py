@@ -14,6 +14,7 @@ import pytest
 
 from dagcache.airflow import diagnosis
 from dagcache.airflow.provider_info import OPTIONS
+from tests.support.warm import filled
 
 SECRET = "s3cr3t"
 URL = f"postgresql+psycopg2://someone:{SECRET}@host/airflow"
@@ -123,6 +124,7 @@ def test_each_setting_is_reported_with_its_source(
         "ttl": ("60", "airflow.cfg"),
         "metrics_host": (SECRET, "cmd"),
         "mode": ("enforce", "default"),
+        "warm_start_key": (f"key {SECRET}", "airflow.cfg"),
         "max_byte": ("1", "airflow.cfg"),
     }
     monkeypatch.setenv("AIRFLOW__DAGCACHE__TLL", "1")
@@ -134,6 +136,7 @@ def test_each_setting_is_reported_with_its_source(
     assert rows["ttl"] == ("60", "airflow.cfg")
     assert rows["metrics_host"] == ("***", "hidden")
     assert rows["mode"] == ("enforce", "default")
+    assert rows["warm_start_key"] == ("***", "airflow.cfg")
     assert rows["frozen"] == ("True", "default")
     assert fact["unknown"] == ["max_byte", "tll"]
     assert reporter.secrets.mask(SECRET) == "***"
@@ -246,3 +249,23 @@ def test_a_missing_file_of_sqlite_is_reported_and_not_created(
     diagnosis.report_database(reporter)
     assert reporter.facts[0]["error"] == "there is no such file"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_warm_store_is_reported_with_its_content(conf: Conf, reporter: Reporter, tmp_path: Path) -> None:
+    """And without its key."""
+    conf.settings = {"warm_start": ("disk", "airflow.cfg"), "warm_start_key": (f"a long {SECRET} key", "airflow.cfg")}
+    filled(tmp_path / "dagcache-warm", 3)
+    diagnosis.report_warm_start(reporter)
+    [fact] = reporter.facts
+    assert (fact["kind"], fact["path"]) == ("disk", str(tmp_path / "dagcache-warm"))
+    [generation] = fact["generations"]
+    assert (generation["records"], generation["is_in_use"], generation["parts"]["python"]) == (3, True, "3.11")
+    assert SECRET not in str(fact)
+
+
+def test_no_fact_is_reported_of_a_warm_store_of_a_cache_that_is_off(conf: Conf, reporter: Reporter) -> None:
+    conf.settings = {"mode": ("off", "airflow.cfg"), "warm_start": ("disk", "airflow.cfg")}
+    diagnosis.report_warm_start(reporter)
+    conf.settings = {"ttl": ("soon", "airflow.cfg")}
+    diagnosis.report_warm_start(reporter)
+    assert reporter.facts == []

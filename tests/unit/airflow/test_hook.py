@@ -298,6 +298,8 @@ def test_settings_that_exist_are_no_warning(
 ) -> None:
     for option in OPTIONS:
         monkeypatch.setenv(f"AIRFLOW__DAGCACHE__{option.name.upper()}", option.default)
+    monkeypatch.setenv("AIRFLOW__DAGCACHE__WARM_START_KEY_CMD", "cat /run/secrets/key")
+    monkeypatch.setenv("AIRFLOW__DAGCACHE__WARM_START_KEY_SECRET", "dagcache_key")
     assert hook.install(site, "scheduler")
     assert lines(caplog) == []
 

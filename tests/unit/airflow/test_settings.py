@@ -91,9 +91,11 @@ def test_every_setting_is_read_and_every_one_read_is_offered() -> None:
         return None
 
     read_settings(get, "scheduler")
-    assert asked == [option.name for option in OPTIONS]
+    secrets = ["warm_start_key"]  # read where it is used
+    assert asked == [option.name for option in OPTIONS if option.name not in secrets]
     shown: dict[str, Any] = get_provider_info()["config"]["dagcache"]["options"]
-    assert list(shown) == asked
+    assert list(shown) == [*asked, *secrets]
+    assert [name for name, described in shown.items() if described.get("sensitive")] == secrets
 
 
 def test_the_listing_survives_airflows_interpolation() -> None:
@@ -101,6 +103,12 @@ def test_the_listing_survives_airflows_interpolation() -> None:
     shown = get_provider_info()["config"]["dagcache"]["options"]
     assert shown["max_bytes"]["default"] == "25%%"
     assert all(option["default"].replace("%%", "").count("%") == 0 for option in shown.values())
+
+
+def test_a_wrong_setting_of_the_warm_start_leaves_the_cache_on() -> None:
+    settings = read(warm_start="dsik", warm_start_max_bytes="10XB")
+    assert settings.enabled
+    assert (settings.warm_start, settings.warm_start_max_bytes) == ("dsik", "10XB")
 
 
 def test_settings_are_values() -> None:

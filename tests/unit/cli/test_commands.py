@@ -19,7 +19,7 @@ from dagcache.cli.shared.failure import CommandError, InputError
 from tests.support.measured import measured
 from tests.support.patience import PATIENCE
 
-COMMANDS = ("run", "advise", "top", "set", "doctor", "replay", "audit", "monitoring")
+COMMANDS = ("run", "advise", "top", "set", "doctor", "replay", "audit", "monitoring", "warm")
 
 
 @pytest.fixture

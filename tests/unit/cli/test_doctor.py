@@ -197,6 +197,36 @@ def test_a_setting_that_airflow_cannot_read_is_a_failure() -> None:
     assert (found.status, found.message) == ("failed", "[dagcache] max_bytes: % is written %%")
 
 
+WARM = {"fact": "warm_start", "kind": "disk", "path": "/opt/airflow/dagcache-warm"}
+GENERATIONS = [
+    {"records": 700, "bytes": 2**20, "is_in_use": True, "parts": {"airflow": "3.3.2", "python": "3.11"}},
+    {"records": 600, "bytes": 2**19, "is_in_use": False, "parts": {"airflow": "3.3.1", "python": "3.11"}},
+]
+
+
+@pytest.mark.parametrize(
+    ("fact", "status", "message"),
+    [
+        ({"fact": "warm_start", "kind": ""}, "ok", "off: warm_start is empty"),
+        (
+            WARM | {"generations": GENERATIONS},
+            "ok",
+            "disk in /opt/airflow/dagcache-warm: 700 records, 1.0 MiB, in use;"
+            " the generation before it differs in airflow",
+        ),
+        (WARM | {"generations": []}, "ok", "disk in /opt/airflow/dagcache-warm: no records"),
+        (WARM | {"missing": True}, "ok", "disk: no process has stored a version in /opt/airflow/dagcache-warm yet"),
+        (WARM | {"error": "there is no key"}, "warning", "off in /opt/airflow/dagcache-warm: there is no key"),
+        ({"fact": "warm_start", "error": "no answer"}, "warning", "off: no answer"),
+    ],
+)
+def test_the_warm_store_is_on_with_its_content_or_off_with_the_reason(
+    fact: dict[str, Any], status: str, message: str
+) -> None:
+    found = concluded(AIRFLOW, SETTINGS, BOOTSTRAP, SCHEDULER, fact)["warm start"]
+    assert (found.status, found.message) == (status, message)
+
+
 def test_a_database_that_does_not_answer_is_a_failure() -> None:
     found = concluded(AIRFLOW, {**DATABASE, "error": "OperationalError: refused"})["database"]
     assert (found.status, found.message) == ("failed", "postgresql airflow on db: OperationalError: refused")

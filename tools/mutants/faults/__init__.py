@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tools.mutants.fault import Fault
-from tools.mutants.faults import accounting, eviction, freezing, leaving, lookups, memory, reports, safety
+from tools.mutants.faults import accounting, eviction, freezing, leaving, lookups, memory, reports, safety, warm_start
 
 FAULTS: tuple[Fault, ...] = (
     *accounting.FAULTS,
@@ -14,5 +14,6 @@ FAULTS: tuple[Fault, ...] = (
     *memory.FAULTS,
     *reports.FAULTS,
     *safety.FAULTS,
+    *warm_start.FAULTS,
 )
 """All of them. Their names differ."""

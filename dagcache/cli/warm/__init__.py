@@ -1,0 +1,1 @@
+"""`dagcache warm`: the content of the warm store on disk."""

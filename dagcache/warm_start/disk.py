@@ -1,0 +1,357 @@
+"""A warm store on a local disk: append-only packs, read with ``pread``. No memory map, no waiting for locks, no fsync.
+
+Records survive the process, not a crash of the machine: a record that the kernel had not written yet is damaged or
+missing afterwards, and is then a miss. The store is opened at the first call, in a thread of its own. Until it is open,
+lookups are misses and new records wait.
+
+No method interrupts a call to the kernel. On a local disk such a call is short; if one is slow all the same, the store
+is passed over meanwhile and for 30 s after it, so that at most one call of each thread meets a disk that hangs.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from dagcache.concurrency.lock import Lock
+from dagcache.concurrency.time_limit import start, try_for
+from dagcache.forks import after_fork_in_child
+from dagcache.log_limits import report
+from dagcache.stats import WarmStats
+from dagcache.warm_start.circuit_breaker import PAUSE_SECONDS, SLOWEST_SECONDS, CircuitBreaker
+from dagcache.warm_start.counts import WarmCounts
+from dagcache.warm_start.folder import UnsafeError
+from dagcache.warm_start.keys import SigningKey
+from dagcache.warm_start.opened_generation import FullError, OpenedGeneration
+from dagcache.warm_start.record_format import content_of, decode
+from dagcache.warm_start.store import WarmKey, WarmRecord
+
+REFRESH_SECONDS: Final = 5.0
+"""The time between two looks for records of other processes, while lookups miss or records are stored."""
+
+_LONGEST_BATCH_SECONDS: Final = SLOWEST_SECONDS / 2
+_MOST_WAITING: Final = 256
+_MOST_WAITING_BYTES: Final = 8 * 2**20
+
+
+class _State(enum.Enum):
+    NEW = "new"
+    OPENING = "opening"
+    OPEN = "open"
+    OFF = "off"
+    CLOSED = "closed"
+
+
+class DiskStore:
+    """A `WarmStore` of one generation. Thread-safe, fork-safe; no method raises an Exception.
+
+    Args:
+        path: the folder. It is created with mode 0700 (its parent must exist), and must belong to this user.
+        digest: the fingerprint. Records of another one are not found.
+        parts: the parts of the fingerprint by name. They are written beside the records, for people.
+        secret: the secret that the signing key is derived from.
+        max_bytes: the limit of all packs of the generation together, bytes.
+        clock: monotonic seconds.
+        now: nanoseconds since 1970 in UTC.
+
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        digest: str,
+        parts: Mapping[str, str],
+        secret: bytes,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.path = path
+        self.counts = WarmCounts()
+        self._digest = digest
+        self._parts = dict(parts)
+        self._signing = SigningKey(secret, digest)
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._now = now
+        self._state = _State.NEW
+        self._opened: OpenedGeneration | None = None
+        self._refreshed = clock()
+        self._prepare()
+        after_fork_in_child(self._after_fork_in_child)
+
+    def get_many(self, keys: Sequence[WarmKey]) -> Mapping[WarmKey, WarmRecord]:
+        """The records of these keys; missing, stale and refused ones are left out.
+
+        A batch ends after 125 ms: the keys that follow are misses.
+        """
+        found: dict[WarmKey, WarmRecord] = {}
+        self._try("read", self._find_all, keys, found)
+        self.counts.add(hits=len(found), misses=len(keys) - len(found))
+        return found
+
+    def versions_near(self, version_id: UUID, limit: int) -> Sequence[UUID]:
+        """The version and those that were stored after it, at most ``limit``; empty if the store does not have it.
+
+        The latter counts as a miss: there is then nothing to get.
+        """
+        found: list[UUID] = []
+        self._try("read", self._find_near, version_id, limit, found)
+        if not found:
+            self.counts.add(misses=1)
+        return found
+
+    def put(self, key: WarmKey, record: WarmRecord) -> None:
+        """Store a record by one write of this thread, or leave it to a thread that is writing now."""
+        self._try("write", self._put, key, record)
+
+    def forget(self, keys: Sequence[WarmKey]) -> None:
+        """Do not return the records of these keys again, unless they are stored again."""
+        self._try("read", self._forget, keys)
+
+    def refused(self, key: WarmKey) -> None:
+        """Count a record that names a class which may not be unpickled, and do not return it again."""
+        self.counts.add(refused=1)
+        self._try("read", self._forget, (key,))
+
+    def close(self) -> None:
+        """Release the files. Idempotent."""
+        self._state = _State.CLOSED
+        self._opened = None
+        self._waiting.clear()
+
+    def stats(self) -> WarmStats:
+        """The counters, the number of records, and the state."""
+        counts, opened = self.counts, self._opened
+        return WarmStats(
+            hits=counts.hits,
+            misses=counts.misses,
+            stale=counts.stale,
+            forged=counts.forged,
+            refused=counts.refused,
+            stored=counts.stored,
+            errors=dict(counts.errors),
+            bytes_read=counts.bytes_read,
+            bytes_written=counts.bytes_written,
+            read_seconds=counts.read_seconds,
+            write_seconds=counts.write_seconds,
+            records=0 if opened is None else len(opened.index),
+            is_passed_over=self._state is _State.OFF or self._reads.is_open() or self._writes.is_open(),
+        )
+
+    def _prepare(self) -> None:
+        """Make the parts that a forked child needs for itself."""
+        self._reads = CircuitBreaker(self._clock, self._report_slow)
+        self._writes = CircuitBreaker(self._clock, self._report_slow)
+        self._starting, self._writing = Lock(), Lock()
+        self._waiting: deque[tuple[WarmKey, WarmRecord]] = deque()
+
+    def _try(self, kind: str, action: Callable[..., object], *args: object) -> None:
+        """Run an action; its error is counted and logged."""
+        try:
+            action(*args)
+        except UnsafeError as error:
+            self._turn_off(error)
+        except OSError as error:
+            self._report_failure(kind, error)
+        except Exception as error:
+            self.counts.add_error("internal")
+            report("warm start", "warm start failed, and the lookup is served without it", error=error)
+
+    # ---- opening ----
+
+    def _ready(self) -> OpenedGeneration | None:
+        """The opened generation; None as long as there is none. The first caller waits for it for 250 ms at most."""
+        if self._state is _State.NEW and not self._reads.is_open():
+            self._starting.try_run(self._start_opening)
+        return self._opened
+
+    def _start_opening(self) -> None:
+        if self._state is _State.NEW:
+            self._state = _State.OPENING
+            try_for(SLOWEST_SECONDS, self._open, "dagcache-warm-open")
+
+    def _open(self) -> None:
+        self._try("open", self._open_generation)
+        if self._state is _State.OPENING:  # it has failed
+            self._state = _State.NEW
+            self._reads.trip()
+
+    def _open_generation(self) -> None:
+        opened = OpenedGeneration(
+            self.path,
+            digest=self._digest,
+            parts=self._parts,
+            signing=self._signing,
+            max_bytes=self._max_bytes,
+            now=self._now,
+        )
+        self._refreshed = self._clock()
+        self._opened = opened
+        if self._state is not _State.OPENING:  # closed meanwhile
+            self._opened = None
+            return
+        self._state = _State.OPEN
+        start(self._compact, "dagcache-warm-compact")
+
+    def _compact(self) -> None:
+        opened = self._opened
+        if opened is not None:
+            self._try("write", opened.compact)
+            self._try("write", self._write_waiting)
+
+    def _turn_off(self, error: UnsafeError) -> None:
+        self._state = _State.OFF
+        self._opened = None
+        self._waiting.clear()
+        self.counts.add_error("folder")
+        report("warm start, folder", "warm start is off: %s", error)
+
+    # ---- reading ----
+
+    def _find_all(self, keys: Sequence[WarmKey], found: dict[WarmKey, WarmRecord]) -> None:
+        opened = self._ready()
+        if opened is None or self._reads.is_open():
+            return
+        began = self._clock()
+        try:
+            with self._reads.watch():
+                for key in keys:
+                    record = self._find(opened, key)
+                    if record is not None:
+                        found[key] = record
+                    if self._clock() - began > _LONGEST_BATCH_SECONDS:
+                        break
+        finally:
+            self.counts.add(read_seconds=self._clock() - began)
+
+    def _find(self, opened: OpenedGeneration, key: WarmKey) -> WarmRecord | None:
+        location = opened.find(key.version_id.bytes)
+        if location is None and self._is_due():
+            self._refresh(opened)
+            location = opened.find(key.version_id.bytes)
+        if location is None:
+            return None
+        if location.content != content_of(key):
+            self.counts.add(stale=1)
+            return None
+        data = opened.read(location)
+        self.counts.add(bytes_read=len(data))
+        decoded = decode(data, self._signing)
+        if decoded is None or decoded[0] != key:
+            self.counts.add(forged=1)
+            opened.index.discard(key.version_id.bytes, location.content)
+            message = "a record of warm start in %s is damaged or forged, and is not used"
+            report("warm start, forged", message, self.path, level=logging.WARNING)
+            return None
+        return decoded[1]
+
+    def _find_near(self, version_id: UUID, limit: int, found: list[UUID]) -> None:
+        opened = self._ready()
+        if opened is not None and not self._reads.is_open():
+            if opened.index.get(version_id.bytes) is None and self._is_due():
+                self._refresh(opened)
+            found.extend(UUID(bytes=version) for version in opened.index.near(version_id.bytes, limit))
+
+    def _forget(self, keys: Sequence[WarmKey]) -> None:
+        opened = self._opened
+        if opened is not None:
+            for key in keys:
+                opened.index.discard(key.version_id.bytes, content_of(key), forget=True)
+
+    def _is_due(self) -> bool:
+        return self._clock() - self._refreshed >= REFRESH_SECONDS
+
+    def _refresh(self, opened: OpenedGeneration) -> None:
+        self._refreshed = self._clock()
+        if not self._leave_if_removed(opened):
+            with self._reads.watch():
+                opened.refresh()
+
+    def _leave_if_removed(self, opened: OpenedGeneration) -> bool:
+        """Have the next call open the store again if its folder was removed, as by ``dagcache warm clear``."""
+        if not opened.is_removed():
+            return False
+        if self._opened is opened:
+            self._opened = None
+            self._state = _State.NEW
+        return True
+
+    # ---- writing ----
+
+    def _put(self, key: WarmKey, record: WarmRecord) -> None:
+        if self._state in (_State.OFF, _State.CLOSED):
+            return
+        waiting = sum(len(each.data) for _, each in list(self._waiting))
+        if self._writes.is_open() or len(self._waiting) >= _MOST_WAITING or waiting > _MOST_WAITING_BYTES:
+            self.counts.add_error("dropped")
+            return
+        self._waiting.append((key, record))
+        self._ready()
+        self._write_waiting()
+        if self._waiting and self._state is _State.NEW:  # the folder was removed
+            self._ready()
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        """Write what waits, unless another thread does. Never waits for that thread."""
+        while self._waiting and self._opened is not None and self._writing.try_run(self._write_all):
+            pass
+
+    def _write_all(self) -> None:
+        while self._waiting:
+            opened = self._opened
+            if opened is None:
+                return
+            if self._is_due():
+                self._refresh(opened)
+                continue
+            key, record = self._waiting.popleft()
+            if self._writes.is_open():
+                self.counts.add_error("dropped")
+            else:
+                self._write(opened, key, record)
+
+    def _write(self, opened: OpenedGeneration, key: WarmKey, record: WarmRecord) -> None:
+        began = self._clock()
+        try:
+            with self._writes.watch():
+                written = opened.write(key, record)
+        except FullError as error:
+            self.counts.add_error("full")
+            report("warm start, full", "warm start does not store a version: %s", error, level=logging.INFO)
+        else:
+            self.counts.add(stored=int(written > 0), bytes_written=written)
+        finally:
+            self.counts.add(write_seconds=self._clock() - began)
+
+    # ---- faults ----
+
+    def _report_failure(self, kind: str, error: OSError) -> None:
+        self.counts.add_error(kind)
+        opened = self._opened
+        if opened is not None:
+            self._leave_if_removed(opened)
+        reason = error.strerror or str(error)
+        message = "warm start passes over %s for %g s: %s failed (%s)"
+        report(f"warm start, {kind}", message, self.path, PAUSE_SECONDS, kind, reason, level=logging.WARNING)
+
+    def _report_slow(self) -> None:
+        self.counts.add_error("slow")
+        message = "warm start passes over %s for %g s: a call took longer than %g s"
+        report("warm start, slow", message, self.path, PAUSE_SECONDS, SLOWEST_SECONDS, level=logging.WARNING)
+
+    def _after_fork_in_child(self) -> None:
+        self._prepare()
+        self.counts.after_fork_in_child()
+        if self._state is _State.OPENING:  # its thread does not exist here
+            self._state = _State.NEW
+        if self._opened is not None:
+            self._opened.after_fork_in_child()

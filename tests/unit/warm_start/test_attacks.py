@@ -1,0 +1,247 @@
+"""Without the key, a writer to the folder gets nothing served; with an unsafe folder the store is off."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.warm import (
+    NanosecondClock,
+    errors_of,
+    filled,
+    found_in,
+    key_of,
+    make_store,
+    packs_of,
+    record_of,
+)
+
+COUNT = 5
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The folder of a store."""
+    return tmp_path / "warm"
+
+
+@pytest.fixture
+def pack(path: Path) -> Path:
+    """The pack of a process that has ended, with five records of one length."""
+    filled(path, COUNT).close()
+    return packs_of(path)[0]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.integers(0, 10**9), bit=st.integers(0, 7))
+def test_a_flipped_bit_anywhere_costs_at_most_one_record(path: Path, pack: Path, position: int, bit: int) -> None:
+    """No wrong record is served, wherever it is."""
+    whole = pack.read_bytes()
+    damaged = bytearray(whole)
+    damaged[position % len(whole)] ^= 1 << bit
+    pack.write_bytes(damaged)
+    store = make_store(path)
+    assert len(found_in(store, COUNT)) == COUNT - 1
+    store.close()
+    pack.write_bytes(whole)
+
+
+def test_the_records_before_and_behind_any_cut_are_served(path: Path, pack: Path) -> None:
+    """At every byte of the last record; and what another process then appends is found."""
+    whole = pack.read_bytes()
+    record = len(whole) // COUNT
+    for length in range(len(whole) - record, len(whole)):
+        pack.write_bytes(whole[:length])
+        store = make_store(path)
+        assert found_in(store, COUNT) == list(range(COUNT - 1)), length
+        store.close()
+        cut = whole[:length] + whole[:record]
+        pack.write_bytes(cut)
+        store = make_store(path)
+        completed = cut.startswith(whole)  # the last byte of a tag may be the first one of a record
+        assert found_in(store, COUNT) == list(range(COUNT - 1 + completed)), length
+        store.close()
+
+
+def test_garbage_between_records_is_skipped(path: Path, pack: Path) -> None:
+    whole = pack.read_bytes()
+    record = len(whole) // COUNT
+    magic = whole[:8]
+    pack.write_bytes(b"x" * 100_000 + whole[:record] + magic + b"\xff" * 70_000 + magic * 50 + whole[record:])
+    assert found_in(make_store(path), COUNT) == list(range(COUNT))
+
+
+def test_a_file_of_nothing_but_beginnings_is_given_up(path: Path, pack: Path) -> None:
+    pack.write_bytes(pack.read_bytes()[:8] * 5000)
+    assert found_in(make_store(path), COUNT) == []
+
+
+def test_records_under_the_keys_of_others_are_not_served(path: Path, pack: Path) -> None:
+    whole = pack.read_bytes()
+    record = len(whole) // COUNT
+    heads = [whole[number * record : number * record + 52] for number in range(COUNT)]
+    bodies = [whole[number * record + 52 : (number + 1) * record] for number in range(COUNT)]
+    pack.write_bytes(b"".join(head + body for head, body in zip(heads, [*bodies[1:], bodies[0]], strict=True)))
+    store = make_store(path)
+    assert found_in(store, COUNT) == []
+    assert store.stats().forged == COUNT
+
+
+def test_records_in_another_order_are_served(path: Path, pack: Path) -> None:
+    """Their place means nothing."""
+    whole = pack.read_bytes()
+    record = len(whole) // COUNT
+    pack.write_bytes(b"".join(whole[at : at + record] for at in range(len(whole) - record, -1, -record)))
+    assert found_in(make_store(path), COUNT) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("changed", [{"digest": "4567"}, {"secret": b"another"}], ids=["fingerprint", "key"])
+def test_a_pack_of_another_fingerprint_or_key_is_forged(
+    path: Path, pack: Path, changed: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though it lies in the folder of this one."""
+    make_store(path, **changed).close()
+    [other] = [each for each in path.iterdir() if each != pack.parent]
+    shutil.copy(pack, other)
+    store = make_store(path, **changed)
+    assert found_in(store, COUNT) == []
+    assert store.stats().forged == COUNT
+    assert [record.getMessage() for record in caplog.records] == [
+        f"a record of warm start in {path} is damaged or forged, and is not used"
+    ]
+
+
+def test_a_replayed_older_record_of_the_same_version_does_not_count(path: Path, pack: Path) -> None:
+    """It is signed correctly. It was stored earlier, so the newer content stays; without that one it is a miss."""
+    now = NanosecondClock()
+    store = make_store(path, now=now)
+    store.put(key_of(1, "newer"), record_of(1))
+    store.close()
+    newer = next(each for each in packs_of(path) if each != pack)
+    record = pack.stat().st_size // COUNT
+    old = pack.read_bytes()[record : 2 * record]
+    newer.write_bytes(newer.read_bytes() + old)
+    store = make_store(path, now=now)
+    assert len(store.get_many([key_of(1, "newer")])) == 1
+    store.close()
+    for each in packs_of(path):
+        each.unlink()
+    newer.write_bytes(old)  # the newer one is gone: the database confirms its key, which the old record does not have
+    newer.chmod(0o600)
+    store = make_store(path, now=now)
+    assert store.get_many([key_of(1, "newer")]) == {}
+    assert store.stats().stale == 1
+
+
+def _folder_of_another_user(path: Path, _: Path) -> str:
+    os.chown(path, 65534, 65534)
+    return "belongs to user 65534"
+
+
+def _pack_of_another_user(_: Path, pack: Path) -> str:
+    os.chown(pack, 65534, 65534)
+    return "belongs to user 65534"
+
+
+def _open_folder(path: Path, _: Path) -> str:
+    path.chmod(0o750)
+    return "has mode 0750, expected 0700"
+
+
+def _open_generation(_: Path, pack: Path) -> str:
+    pack.parent.chmod(0o701)
+    return "has mode 0701, expected 0700"
+
+
+def _open_pack(_: Path, pack: Path) -> str:
+    pack.chmod(0o620)
+    return "has mode 0620, expected 0600"
+
+
+def _linked_folder(path: Path, _: Path) -> str:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+    return "is a symbolic link"
+
+
+def _linked_generation(_: Path, pack: Path) -> str:
+    folder = pack.parent
+    folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to("elsewhere")
+    return "is a symbolic link"
+
+
+def _linked_pack(path: Path, pack: Path) -> str:
+    pack.rename(path.with_name("elsewhere"))
+    pack.symlink_to(path.with_name("elsewhere"))
+    return "is a symbolic link"
+
+
+def _pipe(_: Path, pack: Path) -> str:
+    pack.unlink()
+    os.mkfifo(pack, 0o600)
+    return "is not a file"
+
+
+UNSAFE = [
+    _folder_of_another_user,
+    _pack_of_another_user,
+    _open_folder,
+    _open_generation,
+    _open_pack,
+    _linked_folder,
+    _linked_generation,
+    _linked_pack,
+    _pipe,
+]
+
+
+@pytest.mark.parametrize("change", UNSAFE)
+def test_a_folder_or_file_that_others_may_have_written_turns_the_store_off(
+    path: Path, pack: Path, change: Callable[[Path, Path], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With one ERROR line that names the path and the cause; nothing is read, and nothing is written."""
+    if "another_user" in change.__name__ and os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    cause = change(path, pack)
+    store = make_store(path)
+    for _ in range(3):
+        assert found_in(store, COUNT) == []
+        store.put(key_of(9), record_of(9))
+    assert errors_of(store.stats()) == {"folder": 1}
+    assert store.stats().is_passed_over
+    [line] = caplog.records
+    assert line.levelno == logging.ERROR
+    assert str(path) in line.getMessage()
+    assert cause in line.getMessage()
+
+
+def test_a_pack_that_others_can_write_turns_a_running_store_off(path: Path, pack: Path) -> None:
+    from dagcache.warm_start.disk import REFRESH_SECONDS
+    from tests.support.clock import ManualClock
+
+    clock = ManualClock()
+    store = make_store(path, clock=clock)
+    shutil.copy(pack, pack.with_name(f"x{pack.name}"))
+    pack.with_name(f"x{pack.name}").chmod(0o666)
+    clock.advance(REFRESH_SECONDS)
+    assert found_in(store, COUNT + 1) == list(range(COUNT))
+    assert found_in(store, COUNT) == []
+
+
+def test_the_modes_of_new_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        filled(tmp_path / "warm", 1)
+    finally:
+        os.umask(before)
+    found = {each.stat().st_mode & 0o7777 for each in (tmp_path / "warm").rglob("*") if each.is_file()}
+    assert found == {0o600}
+    assert (tmp_path / "warm").stat().st_mode & 0o077 == 0
