@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dagcache.airflow import graphs, reporting
@@ -24,6 +24,7 @@ from dagcache.concurrency.time_limit import try_for
 from dagcache.config import CacheConfig
 from dagcache.core.cache import DagCache
 from dagcache.forks import after_fork_in_child
+from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.inspection.server import AttributionServer
 from dagcache.log_limits import report
 from dagcache.metrics.endpoint import MetricsEndpoint
@@ -35,6 +36,11 @@ from dagcache.sizing.limits import format_limit
 from dagcache.sizing.memory import memory_limit
 from dagcache.stats import ComponentStats
 from dagcache.traces.recording import Recording, new_file_in, record
+
+if TYPE_CHECKING:
+    from dagcache.airflow.fingerprint import Fingerprint
+    from dagcache.airflow.warm_lookups import WarmLookups
+    from dagcache.warm_start.store import WarmStore
 
 _log = logging.getLogger("dagcache")
 
@@ -52,8 +58,18 @@ def withdraw() -> None:
 class Component:
     """The cache of one of Airflow's components, and the parts beside it. Thread-safe."""
 
-    def __init__(self, settings: Settings, *, home: Path, serves: bool, without_effect: Sequence[str] = ()) -> None:
-        freezer, shared = graphs.freezer()
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        home: Path,
+        serves: bool,
+        without_effect: Sequence[str] = (),
+        open_store: Callable[[Fingerprint], WarmStore] | None = None,
+    ) -> None:
+        self._open_store = open_store if serves and settings.cache.frozen else None
+        freezer, shared, self._described = _freezer(portable=self._open_store is not None)
+        self._freezer = freezer
         self.cache: DagCache[UUID, Any] = DagCache(
             replace(settings.cache, unproven_share=UNPROVEN_SHARE),
             freezer=freezer,
@@ -66,6 +82,7 @@ class Component:
         self._counting = Lock()
         self._without_effect = without_effect
         self._targets = Path(settings.metrics_targets) if settings.metrics_targets else default_directory(home)
+        self.warm: WarmLookups | None = None
         self.serves = serves
         """Whether this process is the component itself."""
         self._starting = Lock()
@@ -90,6 +107,27 @@ class Component:
         if self._heap is not None:
             self._heap.after_load()
 
+    def warm_lookups(self, *, load_op_links: bool) -> WarmLookups | None:
+        """Lookups of a bag in a store of its fingerprint; None if there is no store.
+
+        ``load_op_links``: whether the bag loads operator links.
+        """
+        open_store = self._open_store
+        if open_store is None:
+            return None
+        from airflow.configuration import conf
+
+        from dagcache.airflow.fingerprint import Fingerprint
+        from dagcache.airflow.warm_lookups import WarmLookups
+
+        self.warm = WarmLookups(
+            lambda: open_store(Fingerprint(self._described, load_op_links=load_op_links)),
+            self._freezer,
+            self.cache,
+            window=float(conf.getint("core", "min_serialized_dag_update_interval")),
+        )
+        return self.warm
+
     def count_fault(self) -> None:
         """Count a fault of this package that was logged, and that Airflow's own code has covered."""
         self._counting.run(self._count_fault)
@@ -106,6 +144,8 @@ class Component:
 
     def close(self) -> None:
         """Stop the parts beside the cache."""
+        if self.warm is not None:
+            self.warm.close()
         self.attribution.close()
         if self.exposition is not None:
             self.exposition.close()
@@ -218,6 +258,17 @@ class Component:
         self._starting, self._counting = Lock(), Lock()
         self._heap = None
         self.exposition = self.pressure = self.recording = self.reporting = None
+
+
+def _freezer(*, portable: bool) -> tuple[PickleFreezer, list[object], list[str]]:
+    """The freezer, the objects it shares, and their description for a fingerprint."""
+    if not portable:
+        return *graphs.freezer(), []
+    from dagcache.airflow.allow_list import allow_list
+    from dagcache.airflow.fingerprint import described_objects
+
+    described = described_objects()
+    return *graphs.freezer(allow_list()), described
 
 
 def _origin(config: CacheConfig) -> str:

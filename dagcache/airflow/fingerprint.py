@@ -17,7 +17,7 @@ import platform
 import struct
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +34,21 @@ _PLAIN = (str, bytes, int, float, bool, type(None), dt.timedelta, dt.datetime, d
 class Fingerprint:
     """The parts of a fingerprint, as this process has them now.
 
-    ``load_op_links``: whether the bag loads operator links.
+    ``described``: `described_objects` as of the time when the freezer was built. ``load_op_links``: whether the bag loads operator links.
 
     Raises:
         Exception: a part is unknown. Then no other process's frozen DAGs may be used.
 
     """
 
-    def __init__(self, *, load_op_links: bool) -> None:
+    def __init__(self, described: Sequence[str], *, load_op_links: bool) -> None:
         self._parts = {
             "format": str(FORMAT),
             "python": _python(),
             **{name: _version(name) for name in _DISTRIBUTIONS},
             **{f"source of {name}": _digest_of_source(name) for name in _sources()},
             "allow-list": _digest(_listed()),
-            "shared objects": _digest(described_objects()),
+            "shared objects": _digest(list(described)),
             "default time zone": _default_zone(),
             "operator links": _links() if load_op_links else "not loaded",
         }

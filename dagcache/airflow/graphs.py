@@ -40,6 +40,8 @@ _CONNECTIONS = ("airflow.models.connection",)
 _OPERATORS = ("SerializedBaseOperator",)  # the class of a task
 _PARAMETERS = ("SerializedParam", "SerializedParamsDict")  # several per task
 _SETS = ("tags", "upstream_task_ids", "downstream_task_ids", "deps", "upstream_group_ids", "downstream_group_ids")
+_SET_AT_WORK = ("_const_fields", "_json_schema", "_load_operator_extra_links")
+"""Class attributes that Airflow's serialisation changes while it works. No graph refers to them."""
 _SHAREABLE = (list, dict, set, frozenset, tuple, dt.timedelta, dt.tzinfo)
 
 
@@ -100,6 +102,7 @@ def freezer(allowed: AllowList | None = None) -> tuple[PickleFreezer, list[objec
         sets=sets_of,
         hubs=partial(hubs_of, leaves=frozenset(operators)),
         allowed=allowed,
+        adding=added_by_tasks,
     )
     return made, shared
 
@@ -174,6 +177,17 @@ def sets_of(dag: Any) -> Iterator[AbstractSet[Any]]:
                 yield found
 
 
+def added_by_tasks(dag: Any) -> dict[int, list[Any]]:
+    """The sets that a load fills while it goes through the tasks, by id, with their elements in that order.
+
+    Other sets of a graph come from sorted lists.
+    """
+    tasks: Any = getattr(dag, "task_dict", {})
+    position = {task_id: at for at, task_id in enumerate(tasks)}
+    sets = (getattr(task, "upstream_task_ids", ()) for task in tasks.values())
+    return {id(found): sorted(found, key=position.__getitem__) for found in sets if len(found) > 1}
+
+
 def _groups(root: Any) -> Iterator[Any]:
     """A group of tasks and the groups within it."""
     groups = [] if root is None else [root]
@@ -218,7 +232,7 @@ def defaults_of(kind: type) -> Iterator[tuple[str, object]]:
         if isinstance(value, types.FunctionType):
             yield from ((f"{name}({at})", default) for at, default in enumerate(value.__defaults__ or ()))
             yield from ((f"{name}({key}=)", default) for key, default in (value.__kwdefaults__ or {}).items())
-        elif not name.startswith("__"):
+        elif not name.startswith("__") and name not in _SET_AT_WORK:
             yield name, value
     for attribute in getattr(kind, "__attrs_attrs__", ()):
         yield f"{attribute.name}=", attribute.default

@@ -14,7 +14,7 @@ from typing import Any
 
 from dagcache.concurrency.lock import Lock
 from dagcache.core.entry import Candidate, Entry, LiveCopy
-from dagcache.core.loaded import Loaded
+from dagcache.core.loaded import Loaded, Prepared
 from dagcache.core.reweighing import Reweighing
 from dagcache.errors import FreezeError
 from dagcache.freezing.pickle_freezer import Freezer, Frozen
@@ -87,11 +87,15 @@ class Preparer:
     def take(self, key: Hashable, loaded: Loaded[Any], load_seconds: float, budget: int) -> Candidate | None:
         """Prepare a value for admission; None if it cannot be weighed. Budget in bytes, 0 = unbounded."""
         self._reweighing.earn(load_seconds)
-        frozen = self._freeze(key, loaded.value)
-        live_bytes = self._weigh(key, loaded, frozen, load_seconds, budget)
+        prepared = self._usable(key, loaded)
+        if prepared is None:
+            frozen = self._freeze(key, loaded.value)
+            live_bytes = self._weigh(key, loaded, frozen, load_seconds, budget)
+            data = None if frozen is None else frozen.data
+        else:
+            data, live_bytes, load_seconds = prepared
         if live_bytes is None:
             return None
-        data = None if frozen is None else frozen.data
         if data is not None and len(data) > _WORTH_FREEZING * live_bytes:
             data = None
         family, order = self._version(key, loaded)
@@ -160,6 +164,12 @@ class Preparer:
         self._unthawed[hash(key)] = None
         while len(self._unthawed) > _MOST_UNTHAWED:
             self._unthawed.pop(next(iter(self._unthawed)))
+
+    def _usable(self, key: Hashable, loaded: Loaded[Any]) -> Prepared | None:
+        """The results of an earlier load, if this preparer would get the same kind of results."""
+        if loaded.prepared is None or self._freezer is None or self._sizer is not None or hash(key) in self._unthawed:
+            return None
+        return loaded.prepared
 
     def _freeze(self, key: Hashable, value: object) -> Frozen | None:
         if self._freezer is None:

@@ -80,6 +80,8 @@ class PickleFreezer:
     a set that this function did not return, it pickles the value a second time.
     ``allowed``: the names that a portable pickle may refer to; without it, no value has a portable form. With it,
     ``shared`` must be in the same order in all processes that exchange frozen bytes.
+    ``adding``: returns sets of a value, by id, with their elements in the order in which they were added. Without it, a
+    portable form takes it that sets of strings were added in sorted order.
     ``hubs``: returns the parts of a value that long paths of references lead through. If a value is nested too deeply
     for pickle, it is pickled again, with these parts one after the other instead of one within another.
 
@@ -97,13 +99,14 @@ class PickleFreezer:
         sets: Callable[[Any], Iterable[AbstractSet[Any]]] | None = None,
         hubs: Callable[[Any], Iterable[object]] | None = None,
         allowed: AllowList | None = None,
+        adding: Callable[[Any], Mapping[int, list[Any]]] | None = None,
     ) -> None:
         if level not in range(1, 10):
             raise ConfigError("level", level, "a whole number from 1 to 9")
         setters = {kind: set_dict for kind in alike if (set_dict := dict_setter(kind)) is not None}
         by_reference = [*shared, *setters.values(), *([COPY, INTERNED] if setters else ())]
         distinct = {id(item): item for item in by_reference}
-        self._pickling = Pickling(distinct, dict(reducers), setters, rule, rebuilt, sets, hubs, allowed)
+        self._pickling = Pickling(distinct, dict(reducers), setters, rule, rebuilt, sets, hubs, allowed, adding)
         self._allowed = allowed
         self._shared = tuple(distinct.values())
         self._prologue = (NEXT_BUFFER + MEMOIZE + pickle.POP) * len(self._shared)

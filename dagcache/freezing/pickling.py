@@ -64,6 +64,7 @@ class Pickling:
     sets: Callable[[Any], Iterable[AbstractSet[Any]]] | None
     hubs: Callable[[Any], Iterable[object]] | None = None
     allowed: AllowList | None = None
+    adding: Callable[[Any], Mapping[int, list[Any]]] | None = None
     proven: dict[type, Reducer] = field(default_factory=dict)
     """Classes that the rule has approved already, with their reducers."""
 
@@ -99,9 +100,11 @@ class Pickling:
     def _pickled(self, value: object, stand_ins: list[StandIn], hubs: Iterable[object] = ()) -> Pickled:
         looked_at = {} if self.sets is None else {id(part): part for part in self.sets(value)}
         bound: list[AbstractSet[Any]] = []
-        rebuilt_sets = self._rebuilt_sets((part for key, part in looked_at.items() if key not in self.shared), bound)
+        adding = self.adding(value) if self.allowed is not None and self.adding is not None else {}
+        own = (part for key, part in looked_at.items() if key not in self.shared)
+        rebuilt_sets = self._rebuilt_sets(own, adding, bound)
         dump = _Dump(self, value, [*stand_ins, *rebuilt_sets], hubs)
-        others = self._rebuilt_sets(dump.sets(looked_at.keys()), bound)
+        others = self._rebuilt_sets(dump.sets(looked_at.keys()), adding, bound)
         if others:
             dump = _Dump(self, value, [*stand_ins, *rebuilt_sets, *others], hubs)
         self._refuse_dangling(value, dump.proxied)
@@ -109,7 +112,9 @@ class Pickling:
         is_portable = self.allowed is not None and not bound and all(map(self.allowed.allows, dump.named(self.shared)))
         return Pickled(dump.data, dump.kinds, own_way, is_portable)
 
-    def _rebuilt_sets(self, parts: Iterable[AbstractSet[Any]], bound: list[AbstractSet[Any]]) -> list[StandIn]:
+    def _rebuilt_sets(
+        self, parts: Iterable[AbstractSet[Any]], adding: Mapping[int, list[Any]], bound: list[AbstractSet[Any]]
+    ) -> list[StandIn]:
         """The sets that plain pickling would bring back in another order, each with a call that keeps the order.
 
         With an allow-list, the call also gives the order of another process. Sets without such a call are added to
@@ -119,7 +124,7 @@ class Pickling:
         for part in parts:
             elsewhere = None
             if self.allowed is not None and not has_one_order(part) and not self._has_no_order(part):
-                elsewhere = recipe_elsewhere(part, self.bases)
+                elsewhere = recipe_elsewhere(part, self.bases, adding.get(id(part)))
                 if elsewhere is None:
                     bound.append(part)
             if elsewhere is not None:
@@ -218,7 +223,8 @@ class _Dump:
         kinds = list(map(type, parts))
         metaclasses = [kind for kind in self.table.met if issubclass(kind, type)]
         found = (parts[at] for kind in (*_BY_NAME, *metaclasses) for at in _positions(kinds, kind))
-        return (part for part in found if id(part) not in shared)
+        writes = self._out.write  # the pickler holds it
+        return (part for part in found if id(part) not in shared and part != writes)
 
     def sets(self, looked_at: AbstractSet[int]) -> list[AbstractSet[Any]]:
         """The sets with several elements among the parts, without those that are known by id."""

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
-from dagcache.errors import ThawError
+from dagcache.errors import NotAllowedError
 
 __all__ = ["AllowList", "unpickled"]
 
@@ -46,7 +46,7 @@ class AllowList:
         """The object of a name on the list. Its module is imported if necessary.
 
         Raises:
-            ThawError: the name is not on the list.
+            NotAllowedError: the name is not on the list.
             Exception: an allowed module cannot be imported, or does not have the name.
 
         """
@@ -58,10 +58,10 @@ class AllowList:
     def _look_up(self, module: str, name: str) -> Any:
         is_listed = (module, name) in self.names
         if not is_listed and module not in self._modules and not module.startswith(self._packages):
-            raise ThawError(f"{module}.{name} is not allowed in frozen bytes from outside the process")
+            raise NotAllowedError(f"{module}.{name} is not allowed in frozen bytes from outside the process")
         found = self._attribute(module, name)
         if not is_listed and not _is_class_of(found, module, name):
-            raise ThawError(f"{module}.{name} is not a class of this module")
+            raise NotAllowedError(f"{module}.{name} is not a class of this module")
         return found
 
     def _attribute(self, module: str, name: str) -> Any:
@@ -70,7 +70,7 @@ class AllowList:
         found: Any = self._finder.find_class(module, first)  # imports the module
         for step in others:
             if not isinstance(found, type):
-                raise ThawError(f"{module}.{name} is not an attribute of a class")
+                raise NotAllowedError(f"{module}.{name} is not an attribute of a class")
             found = getattr(found, step)
         return found
 
@@ -92,7 +92,7 @@ def unpickled(data: bytes, buffers: Iterable[Any], allowed: AllowList) -> Any:
     """The value of a pickle whose names are all on the list.
 
     Raises:
-        ThawError: a name is not on the list.
+        NotAllowedError: a name is not on the list.
         Exception: the bytes are not a pickle, or an error of the value's own parts.
 
     """

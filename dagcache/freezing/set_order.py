@@ -77,18 +77,22 @@ def has_one_order(items: AbstractSet[Any]) -> bool:
     return len(items) < 2 or all(type(item) in _HASHED_ALIKE for item in items)
 
 
-def recipe_elsewhere(items: AbstractSet[Any], bases: Iterable[frozenset[Any]] = ()) -> Recipe | None:
+def recipe_elsewhere(
+    items: AbstractSet[Any], bases: Iterable[frozenset[Any]] = (), adding: list[Any] | None = None
+) -> Recipe | None:
     """A recipe that gives the order of another process when it is called there; None if none is found.
 
-    The order of another process follows from the order in which the elements are added. Sets of strings come from
-    sorted lists. A frozenset may be the union of a process-wide one, one of ``bases``, and one more element. The recipe
-    is taken if it gives the present order here.
+    The order of another process follows from the order in which the elements are added: that of ``adding``, else the
+    sorted one for strings. A frozenset may be the union of a process-wide one, one of ``bases``, and one more element.
+    The recipe is taken if it gives the present order here.
     """
-    kind, order, nbytes = type(items), list(items), sys.getsizeof(items)
+    kind: Any = type(items)
+    order, nbytes = list(items), sys.getsizeof(items)
     if kind not in (set, frozenset):
         return None
-    if all(isinstance(item, str) for item in order):
+    if adding is None and all(isinstance(item, str) for item in order):
         adding = sorted(order)
+    if adding is not None:
         return (kind, (adding,)) if _is_it(kind(adding), order, nbytes) else None
     for base in bases if kind is frozenset else ():
         ids = set(map(id, base))
