@@ -39,6 +39,8 @@ _NAMES = (
     ("dagcache.freezing.hubs", "empty_instance"),
     ("dagcache.freezing.hubs", "itself"),
     ("dagcache.freezing.set_order", "joined"),
+    ("dagcache.freezing.set_order", "seeded_frozenset"),
+    ("dagcache.freezing.set_order", "seeded_set"),
     ("datetime", "date"),
     ("datetime", "datetime"),
     ("datetime", "time"),

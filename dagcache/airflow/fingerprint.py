@@ -26,7 +26,13 @@ from dagcache.airflow.allow_list import allow_list
 from dagcache.freezing.portable import FORMAT
 
 _DISTRIBUTIONS = ("apache-airflow-core", "apache-airflow-task-sdk", "pendulum", "python-dateutil", "dagcache")
-_SOURCES = ("airflow._shared.timezones", "airflow.serialization", "pendulum.tz", "dagcache.airflow", "dagcache.freezing")
+_SOURCES = (
+    "airflow._shared.timezones",
+    "airflow.serialization",
+    "pendulum.tz",
+    "dagcache.airflow",
+    "dagcache.freezing",
+)
 """Modules and packages beside those of the allow-list: they load DAGs, and freeze and thaw them."""
 _PLAIN = (str, bytes, int, float, bool, type(None), dt.timedelta, dt.datetime, dt.date, dt.time)
 

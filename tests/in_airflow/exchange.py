@@ -1,14 +1,14 @@
-"""Frozen DAGs of one process, thawed in another: ``python -m tests.in_airflow.exchange freeze|thaw FILE``.
+"""Frozen DAGs for another process: ``python -m tests.in_airflow.exchange shapes|examples FILE`` writes them.
 
-``freeze`` writes the rows of all shapes and example DAGs with their portable forms. ``thaw`` compares each form with its
-own load of the row, in lock-step.
+The file has the rows of all shapes, or of Airflow's example DAGs, with their portable forms. `thaw` compares each form
+with this process's own load of the row, in lock-step.
 """
 
 from __future__ import annotations
 
-import json
 import pickle
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,13 @@ from tests.in_airflow.zoo import SHAPES
 from tests.in_airflow.zoo.shape import MissingShapeError
 
 
-def rows() -> dict[str, str]:
-    """The rows of all shapes, and of Airflow's example DAGs, as JSON."""
+def shapes() -> dict[str, str]:
+    """The rows of all shapes, as JSON."""
     found = {}
     for name in SHAPES:
-        try:
+        with suppress(MissingShapeError):
             found[name] = test_zoo.text_of(name)
-        except MissingShapeError:
-            continue
-    return {**found, **examples()}
+    return found
 
 
 def examples() -> dict[str, str]:
@@ -58,10 +56,10 @@ def portable(freezer: PickleFreezer, text: str) -> bytes | None:
         return None
 
 
-def freeze(path: Path) -> None:
+def freeze(rows: dict[str, str], path: Path) -> None:
     """Write the forms, the dictionaries that they name, and the description of the shared objects."""
     freezer, _ = graphs.freezer(allow_list())
-    forms = {name: (text, portable(freezer, text)) for name, text in rows().items()}
+    forms = {name: (text, portable(freezer, text)) for name, text in rows.items()}
     words = dict(freezer.words_of(form) for _, form in forms.values() if form is not None)
     path.write_bytes(pickle.dumps((described_objects(), words, forms)))
 
@@ -92,7 +90,4 @@ def compare(freezer: PickleFreezer, text: str, form: bytes) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "freeze":
-        freeze(Path(sys.argv[2]))
-    else:
-        print(json.dumps(thaw(Path(sys.argv[2]))))
+    freeze({"shapes": shapes, "examples": examples}[sys.argv[1]](), Path(sys.argv[2]))
