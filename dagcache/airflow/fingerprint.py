@@ -40,7 +40,8 @@ _PLAIN = (str, bytes, int, float, bool, type(None), dt.timedelta, dt.datetime, d
 class Fingerprint:
     """The parts of a fingerprint, as this process has them now.
 
-    ``described``: `described_objects` as of the time when the freezer was built. ``load_op_links``: whether the bag loads operator links.
+    ``described``: `described_objects` as of the time when the freezer was built.
+    ``load_op_links``: whether the bag loads operator links.
 
     Raises:
         Exception: a part is unknown. Then no other process's frozen DAGs may be used.

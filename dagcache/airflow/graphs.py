@@ -227,7 +227,7 @@ def _first(names: tuple[str, ...]) -> list[Any]:
 
 
 def defaults_of(kind: type) -> Iterator[tuple[str, object]]:
-    """The attributes of a class, the defaults of its functions' arguments, and of its `attrs` attributes, with names."""
+    """The attributes of a class, and the defaults of its functions' arguments and `attrs` attributes, with names."""
     for name, value in vars(kind).items():
         if isinstance(value, types.FunctionType):
             yield from ((f"{name}({at})", default) for at, default in enumerate(value.__defaults__ or ()))

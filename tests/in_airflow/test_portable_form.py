@@ -15,7 +15,7 @@ import pytest
 from dagcache.airflow import fingerprint, graphs
 from dagcache.airflow.allow_list import allow_list
 from dagcache.airflow.fingerprint import Fingerprint, described_objects
-from tests.in_airflow import exchange
+from tests.in_airflow import exchange, test_zoo
 
 BOUND = {
     "connection_as_value",
@@ -65,7 +65,7 @@ def differing(one: dict[str, str], other: dict[str, str]) -> set[str]:
 def test_a_fingerprint_is_the_same_again() -> None:
     """After loads and writes, too."""
     before = Fingerprint(described_objects(), load_op_links=False)
-    exchange.test_zoo.load(exchange.test_zoo.text_of("one_task"))
+    test_zoo.load(test_zoo.text_of("one_task"))
     after = Fingerprint(described_objects(), load_op_links=False)
     assert before.digest() == after.digest()
     assert differing(dict(before.parts()), dict(after.parts())) == set()

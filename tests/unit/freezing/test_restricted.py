@@ -189,6 +189,6 @@ def test_the_frozen_bytes_that_come_with_a_value_are_those_of_this_freezer() -> 
     freezer = PickleFreezer([mine], allowed=ALLOWED)
     value, data = freezer.from_portable(form)
     assert value == [["shared"], 1]
-    assert value[0] is mine  # type: ignore[index]
+    assert value[0] is mine
     assert freezer.thaw(data)[0] is mine  # type: ignore[index]
     assert freezer.to_portable(data) == form
