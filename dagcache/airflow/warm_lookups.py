@@ -170,17 +170,24 @@ class WarmLookups:
         self, store: WarmStore, key: UUID, session: Any
     ) -> tuple[Confirmed | None, Sequence[tuple[UUID, Confirmed]]]:
         """The current content of a version in the store, and that of versions that were stored after it."""
-        view = snapshots.view(session)
-        transaction = session.get_transaction()
-        seen = self._views.get(transaction)
-        if seen is None or key not in seen or time.monotonic() - seen[key].since >= self._fresh:
-            near = store.versions_near(key, _TOGETHER if self._fresh > 0 else 1)
+        seen = self._seen(session)
+        if key not in seen or not self._is_fresh(seen[key].since):
+            view = snapshots.view(session)
+            near = store.versions_near(key, _TOGETHER if self._is_fresh(view.since) else 1)
             if key not in near:
                 return None, ()
             found = rows.identities(near, session)
             seen = {other: Confirmed(*found[other], view.since) for other in near if other in found}
-            self._views[transaction] = seen
+            self._views[session.get_transaction()] = seen
         return seen.get(key), tuple(seen.items())
+
+    def _seen(self, session: Any) -> Mapping[UUID, Confirmed]:
+        """The answers in the session's present transaction."""
+        transaction = session.get_transaction()
+        return {} if transaction is None else self._views.get(transaction, {})
+
+    def _is_fresh(self, since: float) -> bool:
+        return time.monotonic() - since < self._fresh
 
     # ---- reading ----
 

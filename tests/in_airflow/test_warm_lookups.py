@@ -18,20 +18,21 @@ from dagcache.airflow.allow_list import allow_list
 from dagcache.airflow.component import Component
 from dagcache.airflow.hook import settings_of
 from dagcache.freezing.pickle_freezer import PickleFreezer
+from dagcache.freezing.portable import PortableForm
 from dagcache.freezing.zdict import VALUES
-from dagcache.warm_start.store import WarmKey
+from dagcache.warm_start.store import WarmKey, WarmStore
 from tests.in_airflow.conftest import Clock, MakeDatabase
 from tests.in_airflow.support import scheduler_bag, statements_of, write
 from tests.in_airflow.test_private_copies import write_dag
 from tests.in_airflow.zoo import SHAPES
 from tests.support.warm_store import MemoryStore
 
-MakeBag = Callable[[], Any]
+MakeBag = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def engine(make_database: MakeDatabase) -> Iterator[Any]:
-    """What is asked of the database does not depend on the backend."""
+    """The statements do not depend on the backend."""
     made = create_engine(make_database("sqlite"))
     yield made
     made.dispose()
@@ -49,14 +50,13 @@ def make_bag(store: MemoryStore, tmp_path: Path) -> Iterator[MakeBag]:
     made: list[Any] = []
     kind: Any = type(scheduler_bag())
 
-    def component() -> Component:
-        return Component(settings_of("scheduler"), home=tmp_path, serves=True, open_store=lambda _: store)
+    def make(open_store: Callable[[], WarmStore] = lambda: store, *, load_op_links: bool = False) -> Any:
+        def component() -> Component:
+            return Component(settings_of("scheduler"), home=tmp_path, serves=True, open_store=lambda _: open_store())
 
-    def make(**arguments: Any) -> Any:
         warm = type("WarmBag", (kind,), {"make_component": staticmethod(component)})
-        others = {"cache_size": 512, "cache_ttl": 0, "stats_prefix": "scheduler.dag_bag"}
-        wanted = others if "stats_prefix" in kind.__init__.__code__.co_names or _is_cached(kind) else {}
-        made.append(warm(load_op_links=False, **wanted, **arguments))
+        others = {"cache_size": 512, "cache_ttl": 0, "stats_prefix": "scheduler.dag_bag"} if _is_cached(kind) else {}
+        made.append(warm(load_op_links=load_op_links, **others))
         return made[-1]
 
     yield make
@@ -66,6 +66,15 @@ def make_bag(store: MemoryStore, tmp_path: Path) -> Iterator[MakeBag]:
 
 def _is_cached(kind: Any) -> bool:
     return any(base.__name__ == "CachedDBDagBag" for base in kind.__mro__)
+
+
+@pytest.fixture
+def still_clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """For the lookups in the store as well."""
+    from dagcache.airflow import warm_lookups
+
+    monkeypatch.setattr(warm_lookups, "time", clock)
+    return clock
 
 
 def counts(bag: Any) -> dict[str, int]:
@@ -121,6 +130,7 @@ def test_what_was_thawed_is_frozen_without_pickling(
     assert bag.dagcache.stats().hits_frozen == 1
 
 
+@pytest.mark.usefixtures("still_clock")
 def test_neighbours_are_confirmed_by_one_statement_and_read_ahead(
     make_bag: MakeBag, store: MemoryStore, session: Any, engine: Any
 ) -> None:
@@ -133,7 +143,6 @@ def test_neighbours_are_confirmed_by_one_statement_and_read_ahead(
     session.expunge_all()
     store.reads.clear()
     second = make_bag()
-    second._component.warm._fresh = 600  # seconds: the machine may be busy
     with statements_of(engine) as heard:
         names = [second._get_dag(version, session).dag_id for version in versions]
     assert names == [f"neighbour_{number:02}" for number in range(30)]
@@ -159,19 +168,16 @@ def test_the_answer_about_a_neighbour_serves_one_transaction_only(
 
 
 def test_the_answer_about_a_neighbour_is_asked_again_after_a_second(
-    make_bag: MakeBag, session: Any, engine: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    make_bag: MakeBag, session: Any, engine: Any, still_clock: Clock
 ) -> None:
     """In the same transaction, too."""
-    from dagcache.airflow import warm_lookups
-
-    monkeypatch.setattr(warm_lookups, "time", clock)
     versions = [write(session, f"second_{number}") for number in range(3)]
     first = make_bag()
     for version in versions:
         first._get_dag(version, session)
     second, asked = make_bag(), []
     for version, seconds in zip(versions, (0.0, 0.9, 0.2), strict=True):
-        clock.now += seconds
+        still_clock.now += seconds
         with statements_of(engine) as heard:
             second._get_dag(version, session)
         asked.append(len(heard.texts))
@@ -342,13 +348,10 @@ class Failing(MemoryStore):
         raise ValueError("no place")
 
 
-def test_a_store_that_raises_is_covered_by_airflows_own_load(
-    make_bag: MakeBag, store: MemoryStore, session: Any
-) -> None:
+def test_a_store_that_raises_is_covered_by_airflows_own_load(make_bag: MakeBag, session: Any) -> None:
     """At each step."""
     version = write(session, "covered")
-    bag = make_bag()
-    bag._component.warm._store = Failing()
+    bag = make_bag(Failing)
     assert bag._get_dag(version, session).dag_id == "covered"
     assert counts(bag) == {}
 
@@ -361,8 +364,7 @@ def test_a_store_that_does_not_open_is_off(make_bag: MakeBag, session: Any) -> N
         tries.append(1)
         raise OSError("no folder")
 
-    bag = make_bag()
-    bag._component.warm._open_store = refuse
+    bag = make_bag(refuse)
     for name in ("first", "next"):
         assert bag._get_dag(write(session, name), session).dag_id == name
     assert len(tries) == 1
@@ -377,8 +379,7 @@ def test_a_version_that_needs_the_deployments_own_code_is_not_stored(
 ) -> None:
     """Nor one with any other name that is not on the list."""
     version = write_dag(SHAPES[shape].dag(), session)
-    bag = make_bag()
-    bag.load_op_links = True
+    bag = make_bag(load_op_links=True)
     assert bag._get_dag(version, session) is not None
     assert counts(bag) == {"misses": 1, "not_portable": 1}
     assert not store.records
@@ -415,7 +416,8 @@ def test_a_dictionary_is_stored_once_and_found_by_its_name(make_bag: MakeBag, st
     second = make_bag()
     assert second._get_dag(versions[-1], session).dag_id == f"wordy_{VALUES + 1}"
     assert counts(second) == {"hits": 1}
-    assert second._component.warm._freezer._dictionaries.own.words == store.records[dictionaries[0]].data
+    second._get_dag(later := write(session, "later"), session)
+    assert PortableForm.of(store.records[store.key_of(later)].data).words == dictionaries[0].version_id.bytes
     del store.records[dictionaries[0]]
     third = make_bag()
     assert third._get_dag(versions[-1], session).dag_id == f"wordy_{VALUES + 1}"

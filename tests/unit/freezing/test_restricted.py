@@ -59,7 +59,7 @@ def read(value: object) -> Any:
 
 
 def names(module: str, name: str) -> bytes:
-    """A pickle that looks a name up, whatever it is, and nothing more."""
+    """A pickle that looks a name up and does nothing more."""
     text = b"".join(b"\x8c" + bytes([len(part)]) + part for part in (module.encode(), name.encode()))
     return b"\x80\x05" + text + b"\x93."
 
