@@ -56,7 +56,7 @@ class Dictionary:
             # The most common text comes last: a reference to near text takes fewer bits.
             self._learned = (piece + self._learned)[:LONGEST]
         self._seen += 1
-        if not self.words and (self._seen >= VALUES or len(self._learned) >= LONGEST):
+        if self._seen >= VALUES or len(self._learned) >= LONGEST:
             self.words = self._learned
 
 
