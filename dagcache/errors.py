@@ -75,6 +75,10 @@ class ThawError(DagCacheError):
     """Frozen bytes that do not give their value back; the entry is dropped and loaded again."""
 
 
+class NotAllowedError(ThawError):
+    """Frozen bytes from outside the process that refer to a name beyond the allow-list."""
+
+
 class LoadError(DagCacheError):
     """A metadata database, or a serialised DAG in it, that cannot be read; the message never shows a password."""
 

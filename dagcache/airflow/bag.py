@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Hashable, MutableMapping
 from contextvars import ContextVar
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import UUID
 
 from dagcache.airflow import foreign, operator_links, row_property, rows, snapshots
@@ -39,6 +39,9 @@ from dagcache.core.loaded import Fetched, Loaded
 from dagcache.errors import RecursiveLoadError
 from dagcache.log_limits import report
 from dagcache.reclaim.gc_pause import gc_relaxed
+
+if TYPE_CHECKING:
+    from dagcache.airflow.warm_lookups import WarmDag
 
 _log = logging.getLogger("dagcache")
 T = TypeVar("T")
@@ -88,6 +91,7 @@ class CachedLookups:
         self.dagcache = cache
         self._row_reader = RowReader(cache, self._confirmed, load_op_links=self.load_op_links)  # type: ignore[attr-defined]
         self._unkept = Unkept()
+        self._warm = self._component.warm_lookups(load_op_links=self.load_op_links)  # type: ignore[attr-defined]
         if self._component.serves:
             row_property.serve(self)
 
@@ -153,7 +157,10 @@ class CachedLookups:
     def _guarded(self, load: _Load, look_up: Callable[[_Load], Any]) -> Any:
         """Look up; Airflow's errors pass, and any other error leads to Airflow's own load."""
         try:
-            return look_up(load)
+            dag = look_up(load)
+            if self._warm is not None and load.loaded is not None:
+                self._warm.publish(load.key, load.loaded)
+            return dag
         except RecursiveLoadError:
             # Two tasks of one thread: greenlets, as SQLAlchemy's asynchronous sessions use them.
             return self._load_as_airflow(load)
@@ -262,6 +269,17 @@ class CachedLookups:
             load.reader = None
             _current.reset(outer)
 
+    def _load_warm(self, load: _Load) -> Loaded[Any] | None:
+        """Get the DAG of an earlier process from the store; None if Airflow is to load it."""
+        if self._warm is None:
+            return None
+        known = None if load.newest is None else (str(load.dag_id), load.newest.content, load.since)
+        found = self._warm.look_up(load.key, load.session, known)
+        if found is None:
+            return None
+        self._component.loaded()
+        return load.found_warm(found)
+
     def _load_as_airflow(self, load: _Load) -> Any:
         load.ran = True
         session = load.session if load.reader is None else load.reader
@@ -341,6 +359,7 @@ class _Load:
         "dag_id",
         "error",
         "key",
+        "loaded",
         "newest",
         "ran",
         "reader",
@@ -379,6 +398,8 @@ class _Load:
         self.serialized_bytes = 0
         self.version: tuple[str, int] | None = None
         """The DAG's id and the number of the version; None: unknown."""
+        self.loaded: Content | None = None
+        """The content that Airflow's own load has read for a sound DAG; None: not loaded."""
         self._is_sound = False
         self._found: Content | None = None
         self._read_since = snapshots.UNKNOWN
@@ -399,6 +420,9 @@ class _Load:
             return None
         if self.renew or not self.private:
             self._read_since = snapshots.view(self.session).since
+        warm = bag._load_warm(self)  # noqa: SLF001
+        if warm is not None:
+            return warm
         dag = bag._load(self)  # noqa: SLF001
         if dag is None:
             return None
@@ -410,12 +434,28 @@ class _Load:
             keep_if=self._is_to_be_kept,
         )
 
+    def found_warm(self, found: WarmDag) -> Loaded[Any]:
+        """Take the facts of a DAG from the store."""
+        self._found = found.confirmed.content
+        self._is_sound = True
+        if not self.private:
+            self._read_since = found.confirmed.since
+        return Loaded(
+            found.dag,
+            serialized_bytes=found.serialized_bytes,
+            content=self._found,
+            version=(found.confirmed.dag_id, found.order),
+            keep_if=self._is_to_be_kept,
+            prepared=found.prepared,
+        )
+
     def note(self, serdag: Any) -> None:
         """Take the version number, the size and the content from the row of a sound DAG."""
         _noted(serdag, self._note_version)
         _noted(serdag, self._note_size)
         self._found = rows.content_of(serdag)
         self._is_sound = _as_uuid(serdag.dag_version_id) == self.key and not rows.has_unwritten(self.session)
+        self.loaded = self._found if self._is_sound else None
 
     def _is_to_be_kept(self) -> bool:
         """Confirm the content that was loaded, unless a newer one is known. Runs under the cache's lock."""

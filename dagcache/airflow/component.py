@@ -24,6 +24,7 @@ from dagcache.concurrency.time_limit import try_for
 from dagcache.config import CacheConfig
 from dagcache.core.cache import DagCache
 from dagcache.forks import after_fork_in_child
+from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.inspection.server import AttributionServer
 from dagcache.log_limits import report
 from dagcache.metrics.endpoint import MetricsEndpoint
@@ -38,7 +39,9 @@ from dagcache.traces.recording import Recording, new_file_in, record
 
 if TYPE_CHECKING:
     from dagcache.airflow.warm import Fingerprint
+    from dagcache.airflow.warm_lookups import WarmLookups
     from dagcache.warm_start.disk import DiskStore
+    from dagcache.warm_start.store import WarmStore
 
 _log = logging.getLogger("dagcache")
 
@@ -56,8 +59,19 @@ def withdraw() -> None:
 class Component:
     """The cache of one of Airflow's components, and the parts beside it. Thread-safe."""
 
-    def __init__(self, settings: Settings, *, home: Path, serves: bool, without_effect: Sequence[str] = ()) -> None:
-        freezer, shared = graphs.freezer()
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        home: Path,
+        serves: bool,
+        without_effect: Sequence[str] = (),
+        open_store: Callable[[Fingerprint], WarmStore | None] | None = None,
+    ) -> None:
+        opener = open_store or (self.open_warm_store if settings.warm_start else None)
+        self._open_store = opener if serves and settings.cache.frozen else None
+        freezer, shared, self._described = _freezer(portable=self._open_store is not None)
+        self._freezer = freezer
         self.cache: DagCache[UUID, Any] = DagCache(
             replace(settings.cache, unproven_share=UNPROVEN_SHARE),
             freezer=freezer,
@@ -73,6 +87,7 @@ class Component:
         self._counting = Lock()
         self._without_effect = without_effect
         self._targets = Path(settings.metrics_targets) if settings.metrics_targets else default_directory(home)
+        self.warm: WarmLookups | None = None
         self.serves = serves
         """Whether this process is the component itself."""
         self._starting = Lock()
@@ -99,12 +114,31 @@ class Component:
 
     def open_warm_store(self, fingerprint: Fingerprint) -> DiskStore | None:
         """Make the warm store by the settings. None if it is off, or cannot be made: then the log has a line."""
-        if not self._settings.warm_start:
-            return None
         from dagcache.airflow.warm import store_for
 
         self.warm_store = store_for(self._settings, fingerprint, home=self._home)
         return self.warm_store
+
+    def warm_lookups(self, *, load_op_links: bool) -> WarmLookups | None:
+        """Lookups of a bag in a store of its fingerprint; None if there is no store.
+
+        ``load_op_links``: whether the bag loads operator links.
+        """
+        open_store = self._open_store
+        if open_store is None:
+            return None
+        from airflow.configuration import conf
+
+        from dagcache.airflow import fingerprint
+        from dagcache.airflow.warm_lookups import WarmLookups
+
+        self.warm = WarmLookups(
+            lambda: open_store(fingerprint.Fingerprint(self._described, load_op_links=load_op_links)),
+            self._freezer,
+            self.cache,
+            window=float(conf.getint("core", "min_serialized_dag_update_interval")),
+        )
+        return self.warm
 
     def count_fault(self) -> None:
         """Count a fault of this package that was logged, and that Airflow's own code has covered."""
@@ -123,6 +157,8 @@ class Component:
 
     def close(self) -> None:
         """Stop the parts beside the cache."""
+        if self.warm is not None:
+            self.warm.close()
         self.attribution.close()
         if self.exposition is not None:
             self.exposition.close()
@@ -237,6 +273,17 @@ class Component:
         self._starting, self._counting = Lock(), Lock()
         self._heap = None
         self.exposition = self.pressure = self.recording = self.reporting = None
+
+
+def _freezer(*, portable: bool) -> tuple[PickleFreezer, list[object], list[str]]:
+    """The freezer, the objects it shares, and their description for a fingerprint."""
+    if not portable:
+        return *graphs.freezer(), []
+    from dagcache.airflow.allow_list import allow_list
+    from dagcache.airflow.fingerprint import described_objects
+
+    described = described_objects()
+    return *graphs.freezer(allow_list()), described
 
 
 def _origin(config: CacheConfig) -> str:

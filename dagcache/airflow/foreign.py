@@ -111,7 +111,7 @@ def _is_what_it_says(kind: type) -> bool:
 
 def _reduce_link(instance: Any) -> tuple[Any, ...]:
     kind = type(instance)
-    for position, link in enumerate(_registered_links()):
+    for position, link in enumerate(registered_links()):
         if link is instance:
             return registered_link, (position, kind)
     raise FreezeError(
@@ -126,13 +126,14 @@ def registered_link(position: int, kind: type) -> object:
         LookupError: the registry has another link at this position.
 
     """
-    link = _registered_links()[position]
+    link = registered_links()[position]
     if type(link) is not kind:
         raise LookupError(f"link {position} of the plugins is not a {_full_name(kind)}")
     return link
 
 
-def _registered_links() -> list[Any]:
+def registered_links() -> list[Any]:
+    """The links that plugins have registered."""
     plugins = importlib.import_module("airflow.plugins_manager")
     if hasattr(plugins, "get_operator_extra_links"):
         return list(plugins.get_operator_extra_links())

@@ -9,6 +9,7 @@ import datetime as dt
 import importlib
 import sys
 import types
+import zoneinfo
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -19,6 +20,7 @@ from typing import Any, cast
 from dagcache.airflow import foreign
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.freezing.reducers import Reducer, dict_reducer
+from dagcache.freezing.restricted import AllowList
 
 _DEFINITIONS = (
     "airflow.serialization.definitions.param",
@@ -38,45 +40,59 @@ _CONNECTIONS = ("airflow.models.connection",)
 _OPERATORS = ("SerializedBaseOperator",)  # the class of a task
 _PARAMETERS = ("SerializedParam", "SerializedParamsDict")  # several per task
 _SETS = ("tags", "upstream_task_ids", "downstream_task_ids", "deps", "upstream_group_ids", "downstream_group_ids")
+_SET_AT_WORK = ("_const_fields", "_json_schema", "_load_operator_extra_links")
+"""Class attributes that Airflow's serialisation changes while it works. No graph refers to them."""
 _SHAREABLE = (list, dict, set, frozenset, tuple, dt.timedelta, dt.tzinfo)
 
 
 def shared_objects() -> list[object]:
-    """Objects that exist once per process, and to which the graphs of all DAGs refer.
+    """The objects of `named_objects`, in the order of their names: the same in all processes with the same Airflow."""
+    return list({id(item): item for _, item in named_objects()}.values())
+
+
+def named_objects() -> list[tuple[str, object]]:
+    """Objects that exist once per process, and to which the graphs of all DAGs refer, with their names, sorted.
 
     These are the defaults of Airflow's serialised classes (class attributes, defaults of arguments) with their parts,
     the time zone UTC, the sentinel NOTSET, and SQLAlchemy's manager of connections, which leads to all of its tables.
     An object that is missing here is copied with each DAG, as pickle does.
     """
-    found: dict[int, object] = {}
+    found: list[tuple[str, object]] = []
+    for kind in serialised_classes():
+        for name, default in defaults_of(kind):
+            found += _named(f"{kind.__module__}.{kind.__qualname__}.{name}", default)
+    for module in _first(_TIMEZONES):
+        found += _named(f"{module.__name__}.utc", module.utc)
+    found += ((f"{module.__name__}.NOTSET", module.NOTSET) for module in _first(_SENTINELS))
+    for module in _modules(_CONNECTIONS):
+        manager = getattr(module.Connection, "_sa_class_manager", None)
+        found.append((f"{module.__name__}.Connection._sa_class_manager", manager))
+    return sorted(found, key=lambda named: named[0])
+
+
+def serialised_classes() -> Iterator[type]:
+    """The classes that Airflow's serialisation defines."""
     for module in _modules(_DEFINITIONS):
         for kind in vars(module).values():
             if isinstance(kind, type) and kind.__module__ == module.__name__:
-                for default in _defaults(kind):
-                    _add(found, default)
-    for module in _first(_TIMEZONES):
-        _add(found, module.utc)
-    for module in _first(_SENTINELS):
-        found[id(module.NOTSET)] = module.NOTSET
-    for module in _modules(_CONNECTIONS):
-        manager = getattr(module.Connection, "_sa_class_manager", None)
-        found[id(manager)] = manager
-    return list(found.values())
+                yield kind
 
 
-def freezer() -> tuple[PickleFreezer, list[object]]:
-    """A freezer for DAG graphs, and the objects it shares: `shared_objects`, and the attribute names of tasks."""
+def freezer(allowed: AllowList | None = None) -> tuple[PickleFreezer, list[object]]:
+    """A freezer for DAG graphs, and the objects it shares: `shared_objects`, and the attribute names of tasks.
+
+    With an allow-list (`dagcache.airflow.allow_list`) the freezer has portable forms.
+    """
     shared = shared_objects()
-    reducers = _fixed_zones()
-    operators, parameters = _found(_OPERATORS), classes_of_parameters()
+    reducers = _zones()
+    operators, parameters = classes_of_tasks(), classes_of_parameters()
     for kind in parameters:  # not as `alike`: with so few attributes, thawing takes a twentieth longer
         found = dict_reducer(kind)
         if found is not None:
             reducers[kind], set_dict = found
             shared.append(set_dict)
     for kind in operators + parameters:
-        names = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
-        shared += map(sys.intern, sorted(names))
+        shared += map(sys.intern, attribute_names(kind))
     made = PickleFreezer(
         shared,
         reducers,
@@ -85,23 +101,58 @@ def freezer() -> tuple[PickleFreezer, list[object]]:
         rebuilt=foreign.rebuilt,
         sets=sets_of,
         hubs=partial(hubs_of, leaves=frozenset(operators)),
+        allowed=allowed,
+        adding=added_by_tasks,
     )
     return made, shared
 
 
-def _fixed_zones() -> dict[type, Reducer]:
-    """The reducer of time zones with a fixed offset: pendulum keeps one for each offset, and a load takes that one."""
+def attribute_names(kind: type) -> list[str]:
+    """The names of the annotated attributes of a class, sorted."""
+    return sorted({name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())})
+
+
+def _zones() -> dict[type, Reducer]:
+    """The reducers of time zones.
+
+    pendulum keeps one zone for each fixed offset, and one for each name. A load takes these.
+    """
+    reducers: dict[type, Reducer] = {zoneinfo.ZoneInfo: _reduce_zone}
     pendulum = next(iter(_modules(("pendulum.tz",))), None)
     kind = getattr(pendulum, "FixedTimezone", None)
     registered: Any = getattr(pendulum, "fixed_timezone", None)
+    named = getattr(pendulum, "Timezone", None)
+    if isinstance(named, type) and issubclass(named, zoneinfo.ZoneInfo):
+        reducers[named] = _reduce_zone
     if kind is None or registered is None:
-        return {}
+        return reducers
 
     def reduce(zone: Any) -> tuple[Any, ...]:
         offset = zone.offset
         return (registered, (offset,)) if registered(offset) is zone else (kind, (offset, zone.name))
 
-    return {kind: reduce}
+    reducers[kind] = reduce
+    return reducers
+
+
+def _reduce_zone(zone: Any) -> tuple[Any, ...]:
+    """As ``ZoneInfo.__reduce__``, but without a method, which pickle looks up by ``getattr``."""
+    kind = type(zone)
+    reduced: tuple[Any, ...] = zone.__reduce__()
+    is_by_name = reduced == (kind._unpickle, (zone.key, True))  # noqa: SLF001 - as in ZoneInfo
+    return (zone_by_name, (kind, zone.key)) if is_by_name else reduced
+
+
+def zone_by_name(kind: type[zoneinfo.ZoneInfo], name: str) -> zoneinfo.ZoneInfo:
+    """The process's own time zone of a class and a name.
+
+    Raises:
+        TypeError: the class is not one of time zones.
+
+    """
+    if not (isinstance(kind, type) and issubclass(kind, zoneinfo.ZoneInfo)):
+        raise TypeError(f"{kind!r} is not a class of time zones")
+    return kind(name)
 
 
 def hubs_of(dag: Any, leaves: AbstractSet[type]) -> Iterator[object]:
@@ -126,12 +177,28 @@ def sets_of(dag: Any) -> Iterator[AbstractSet[Any]]:
                 yield found
 
 
+def added_by_tasks(dag: Any) -> dict[int, list[Any]]:
+    """The sets that a load fills while it goes through the tasks, by id, with their elements in that order.
+
+    Other sets of a graph come from sorted lists.
+    """
+    tasks: Any = getattr(dag, "task_dict", {})
+    position = {task_id: at for at, task_id in enumerate(tasks)}
+    sets = (getattr(task, "upstream_task_ids", ()) for task in tasks.values())
+    return {id(found): sorted(found, key=position.__getitem__) for found in sets if len(found) > 1}
+
+
 def _groups(root: Any) -> Iterator[Any]:
     """A group of tasks and the groups within it."""
     groups = [] if root is None else [root]
     for group in groups:  # grows during the loop
         yield group
         groups += [child for child in getattr(group, "children", {}).values() if isinstance(child, type(root))]
+
+
+def classes_of_tasks() -> list[type]:
+    """Airflow's class of a task that is not mapped."""
+    return _found(_OPERATORS)
 
 
 def classes_of_parameters() -> list[type]:
@@ -159,22 +226,29 @@ def _first(names: tuple[str, ...]) -> list[Any]:
     return next((found for name in names if (found := _modules((name,)))), [])
 
 
-def _defaults(kind: type) -> Iterator[object]:
+def defaults_of(kind: type) -> Iterator[tuple[str, object]]:
+    """The attributes of a class, and the defaults of its functions' arguments and `attrs` attributes, with names."""
     for name, value in vars(kind).items():
         if isinstance(value, types.FunctionType):
-            yield from value.__defaults__ or ()
-            yield from (value.__kwdefaults__ or {}).values()
-        elif not name.startswith("__"):
-            yield value
+            yield from ((f"{name}({at})", default) for at, default in enumerate(value.__defaults__ or ()))
+            yield from ((f"{name}({key}=)", default) for key, default in (value.__kwdefaults__ or {}).items())
+        elif not name.startswith("__") and name not in _SET_AT_WORK:
+            yield name, value
     for attribute in getattr(kind, "__attrs_attrs__", ()):
-        yield attribute.default
+        yield f"{attribute.name}=", attribute.default
 
 
-def _add(found: dict[int, object], item: object) -> None:
+def _named(name: str, item: object) -> Iterator[tuple[str, object]]:
+    """An object to share, and the parts that stay shared with it."""
     if not isinstance(item, _SHAREABLE) or item == ():
         return
-    found[id(item)] = item
+    yield name, item
     if isinstance(item, (frozenset, tuple)):  # immutable: its parts stay shared
-        for part in item:
+        for at, part in enumerate(item):
             if not isinstance(part, (str, bytes, int, float, type, type(None))):
-                found[id(part)] = part
+                # A set has another order in each process.
+                yield f"{name}[{at if isinstance(item, tuple) else _full_name(type(part))}]", part
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"

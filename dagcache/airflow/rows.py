@@ -48,6 +48,13 @@ def current_contents(version_ids: Collection[UUID], session: Any) -> dict[UUID, 
     return {version_id: Content(*content) for version_id, *content in found}
 
 
+def identities(version_ids: Collection[UUID], session: Any) -> dict[UUID, tuple[str, Content]]:
+    """The DAG and the current content identity of each version; deleted versions are left out. Uses a unique index."""
+    columns = select(SerializedDagModel.dag_version_id, SerializedDagModel.dag_id, *_COLUMNS)
+    found = session.execute(columns.where(SerializedDagModel.dag_version_id.in_(version_ids)))
+    return {version_id: (dag_id, Content(*content)) for version_id, dag_id, *content in found}
+
+
 def newest(dag_id: str, session: Any) -> Newest | None:
     """The newest version of a DAG, in Airflow's own order; None if there is no version."""
     row = session.execute(_newest(session.get_bind().dialect.name), {"dag_id": dag_id}).first()

@@ -35,7 +35,7 @@ from dagcache.core.clock import SteadyClock
 from dagcache.core.counters import build_stats
 from dagcache.core.disposal import Disposer
 from dagcache.core.entry import Candidate, Entry
-from dagcache.core.loaded import Fetched, Loaded, refuse_single_use
+from dagcache.core.loaded import Fetched, Kept, Loaded, Prepared, refuse_single_use
 from dagcache.core.parts import Parts
 from dagcache.core.preparation import Preparer
 from dagcache.core.request import Request
@@ -343,6 +343,15 @@ class DagCache(MutableMapping[K, V], Generic[K, V], metaclass=_Shadowed):
         entry = self._store.entries.get(key)
         frozen = None if entry is None else entry.frozen
         return 0 if entry is None or frozen is None or self._store.expired(entry, self._clock()) else len(frozen.data)
+
+    def frozen_copy(self, key: K) -> Kept | None:
+        """The frozen copy under a key, with its facts; None = none. Counts as no lookup and no use. Takes no lock."""
+        entry = self._store.entries.get(key)
+        frozen = None if entry is None else entry.frozen
+        if entry is None or frozen is None or self._store.expired(entry, self._clock()):
+            return None
+        prepared = Prepared(frozen.data, entry.loaded_bytes, entry.load_seconds)
+        return Kept(prepared, entry.serialized_bytes, entry.content, entry.family, entry.order)
 
     def __len__(self) -> int:
         self._upkeep.for_view()

@@ -4,9 +4,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 V_co = TypeVar("V_co", covariant=True)
+
+
+class Prepared(NamedTuple):
+    """The results of an earlier load of the same content. With them a value is not frozen, and seldom walked."""
+
+    frozen: bytes
+    """The frozen form, as the cache's own freezer made it or accepted it."""
+    live_bytes: int
+    """The weight of the loaded value, bytes. That of a thawed copy is learned from it."""
+    load_seconds: float
+    """The time of that load, seconds: the cost of loading the value again."""
+
+
+class Kept(NamedTuple):
+    """The frozen copy of an entry, with its facts."""
+
+    prepared: Prepared
+    serialized_bytes: int
+    content: Hashable
+    family: Hashable | None
+    order: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +50,8 @@ class Loaded(Generic[V_co]):
     version: tuple[Hashable, float] | None = None
     """``(family, order)``: keys of one family are versions of one thing, and the greater order is the newer version.
     None: unknown. Only for orders that are certain: an older version is evicted before other entries."""
+    prepared: Prepared | None = None
+    """The results of an earlier load, if the value comes from its frozen form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ import logging
 import random
 from collections.abc import Callable, Hashable
 from typing import Any
+from uuid import UUID
 
 from dagcache.concurrency.lock import Lock
 from dagcache.core.entry import Candidate, Entry, LiveCopy
-from dagcache.core.loaded import Loaded
+from dagcache.core.loaded import Loaded, Prepared
 from dagcache.core.reweighing import Reweighing
 from dagcache.errors import FreezeError
 from dagcache.freezing.pickle_freezer import Freezer, Frozen
@@ -34,6 +35,7 @@ _MOST_LOGGED = 100  # causes without a frozen form that are logged as INFO; furt
 _ESTIMATED_AGAIN = 0.125  # of the thaws with an earlier estimate; an estimate takes a tenth of a small DAG's thaw
 _SAMPLE = 2048  # objects of one class (tasks, say) that a walk follows where a value has more
 _USUAL_KEY = 160  # bytes: a number, a UUID, its text, a pair of ids
+_LIGHT = frozenset({int, float, UUID})  # classes whose instances are never heavier than that, however many there are
 _MOST_NODES_OF_KEY = 10_000
 _WORTH_FREEZING = 0.5  # of the live weight: above that a frozen copy saves too little for holding both
 
@@ -87,11 +89,17 @@ class Preparer:
     def take(self, key: Hashable, loaded: Loaded[Any], load_seconds: float, budget: int) -> Candidate | None:
         """Prepare a value for admission; None if it cannot be weighed. Budget in bytes, 0 = unbounded."""
         self._reweighing.earn(load_seconds)
-        frozen = self._freeze(key, loaded.value)
-        live_bytes = self._weigh(key, loaded, frozen, load_seconds, budget)
+        prepared = self._usable(key, loaded)
+        if prepared is None:
+            frozen = self._freeze(key, loaded.value)
+            live_bytes = self._weigh(key, loaded, frozen, load_seconds, budget)
+            data = None if frozen is None else frozen.data
+        else:
+            data, recorded, earlier_seconds = prepared
+            live_bytes = self._weigh_thawed(key, recorded, loaded.value, data, load_seconds, budget).nbytes
+            load_seconds = earlier_seconds
         if live_bytes is None:
             return None
-        data = None if frozen is None else frozen.data
         if data is not None and len(data) > _WORTH_FREEZING * live_bytes:
             data = None
         family, order = self._version(key, loaded)
@@ -122,15 +130,21 @@ class Preparer:
         is_known = entry.thawed_bytes_are_exact or (entry.thawed_bytes and self._random() >= _ESTIMATED_AGAIN)
         if is_known or self._sizer is not None:
             return Sized(entry.thaws_to_bytes, entry.thawed_bytes_are_exact, 0.0)
+        return self._weigh_thawed(entry.key, entry.loaded_bytes, value, data, thaw_seconds, budget)
+
+    def _weigh_thawed(
+        self, key: Hashable, loaded_bytes: int, value: object, data: bytes, thaw_seconds: float, budget: int
+    ) -> Sized:
+        """Learn and predict how much heavier or lighter thawed copies are than loaded values."""
         try:
-            features = (float(entry.loaded_bytes), *self._features_of(data))
+            features = (float(loaded_bytes), *self._features_of(data))
             return self._learned_of_thawed.size(
                 value, features, load_seconds=thaw_seconds, budget=budget, pickled_bytes=features[1]
             )
         except Exception as error:
             message = "a thawed copy of %r could not be weighed: it counts as the loaded value did"
-            report("thawed weight", message, entry.key, error=error)
-            return Sized(entry.thaws_to_bytes, False, 0.0)
+            report("thawed weight", message, key, error=error)
+            return Sized(loaded_bytes, False, 0.0)
 
     def weigh_again(self, copy: LiveCopy, now: float) -> int | None:
         """The present weight of a live copy's value, bytes; None if it is not weighed this time. Never raises."""
@@ -160,6 +174,12 @@ class Preparer:
         self._unthawed[hash(key)] = None
         while len(self._unthawed) > _MOST_UNTHAWED:
             self._unthawed.pop(next(iter(self._unthawed)))
+
+    def _usable(self, key: Hashable, loaded: Loaded[Any]) -> Prepared | None:
+        """The results of an earlier load, if this preparer would get the same kind of results."""
+        if loaded.prepared is None or self._freezer is None or self._sizer is not None or hash(key) in self._unthawed:
+            return None
+        return loaded.prepared
 
     def _freeze(self, key: Hashable, value: object) -> Frozen | None:
         if self._freezer is None:
@@ -248,7 +268,7 @@ def _weigh_again(sizer: Sizer | None, walk: Callable[[object], Weight], value: o
 def _key_bytes(key: Hashable) -> int:
     """The weight of a key that is heavier than usual, bytes; 0 for others, and for a key that cannot be weighed."""
     try:
-        weight = 0 if type(key) in (int, float) else weigh(key, node_limit=_MOST_NODES_OF_KEY).nbytes
+        weight = 0 if type(key) in _LIGHT else weigh(key, node_limit=_MOST_NODES_OF_KEY).nbytes
     except Exception as error:
         report(
             "key",

@@ -30,7 +30,7 @@ class Filling:
 
     def reduce(self) -> tuple[Any, ...]:
         """The form that ``copyreg`` expects: the hub itself, with its state to be set."""
-        return _itself, (self._hub,), *self._state
+        return itself, (self._hub,), *self._state
 
 
 def emptied(
@@ -46,15 +46,15 @@ def emptied(
         kind = type(hub)
         reduced = reducer_of(kind)(hub)
         if reduced[:2] == (copyreg.__newobj__, (kind,)):  # type: ignore[attr-defined]
-            empty.append((hub, (_empty, (kind,))))
+            empty.append((hub, (empty_instance, (kind,))))
             fillings.append(Filling(hub, tuple(reduced[2:])))
     return empty, fillings
 
 
-def _empty(kind: Any) -> object:
+def empty_instance(kind: Any) -> object:
     # Not `copyreg.__newobj__`: the pickler compares its class with that of the stand-in.
     return kind.__new__(kind)
 
 
-def _itself(hub: object) -> object:
+def itself(hub: object) -> object:
     return hub

@@ -1,8 +1,10 @@
 """The freezer: turns a value into bytes and back into an equal graph, and refuses values that would not be equal.
 
-Frozen form: a CRC-32, the length of the pickle, its count of MEMOIZE bytes, a flag for the freezer's dictionary, the
-raw-deflated pickle. The bytes are valid only for the freezer that made them. Its checksum starts from a random number,
-so that damaged bytes, and those of another freezer, are refused before anything is unpickled.
+Frozen form: a CRC-32, the length of the pickle, its count of MEMOIZE bytes, the position of its dictionary, whether it
+is portable, the raw-deflated pickle. The bytes are valid only for the freezer that made them. Its checksum starts from
+a random number, so that damaged bytes, and those of another freezer, are refused before anything is unpickled.
+
+The portable form (`dagcache.freezing.portable`) has the same deflated pickle, so the two are converted by their heads.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ from typing import Any, Protocol
 
 from dagcache.errors import ConfigError, FreezeError, ThawError
 from dagcache.freezing.pickling import MEMOIZE, NEXT_BUFFER, Pickled, Pickling, StandIn
+from dagcache.freezing.portable import PortableForm
 from dagcache.freezing.proven_classes import Proven
 from dagcache.freezing.reducers import ClassRule, dict_setter
+from dagcache.freezing.restricted import AllowList, unpickled
 from dagcache.freezing.templates import COPY, INTERNED
-from dagcache.freezing.zdict import Dictionary
+from dagcache.freezing.zdict import Dictionaries
 from dagcache.reclaim.breaker import GenericBreaker
 from dagcache.reclaim.gc_pause import gc_paused, gc_relaxed
 
@@ -32,7 +36,7 @@ LEVEL = 3
 """Compression level of zlib. On DAGs it is as fast as level 1, gives 7 % fewer bytes, and inflates faster. Level 6
 takes 2.5 times as long and saves another 10 %."""
 _CHECKSUM = struct.Struct("<I")
-_HEAD = struct.Struct("<II?")
+_HEAD = struct.Struct("<IIB?")
 _RAW_DEFLATE = -zlib.MAX_WBITS
 
 
@@ -74,6 +78,10 @@ class PickleFreezer:
     ``rebuilt``: returns the parts of a value that a thaw gets by calling a function, each with the call.
     ``sets``: returns the sets in a value. The freezer finds all sets by itself. But if it has to rebuild the order of
     a set that this function did not return, it pickles the value a second time.
+    ``allowed``: the names that a portable pickle may refer to; without it, no value has a portable form. With it,
+    ``shared`` must be in the same order in all processes that exchange frozen bytes.
+    ``adding``: returns sets of a value, by id, with their elements in the order in which they were added. Without it, a
+    portable form takes it that sets of strings were added in sorted order.
     ``hubs``: returns the parts of a value that long paths of references lead through. If a value is nested too deeply
     for pickle, it is pickled again, with these parts one after the other instead of one within another.
 
@@ -90,19 +98,22 @@ class PickleFreezer:
         rebuilt: Callable[[Any], Iterable[StandIn]] | None = None,
         sets: Callable[[Any], Iterable[AbstractSet[Any]]] | None = None,
         hubs: Callable[[Any], Iterable[object]] | None = None,
+        allowed: AllowList | None = None,
+        adding: Callable[[Any], Mapping[int, list[Any]]] | None = None,
     ) -> None:
         if level not in range(1, 10):
             raise ConfigError("level", level, "a whole number from 1 to 9")
         setters = {kind: set_dict for kind in alike if (set_dict := dict_setter(kind)) is not None}
         by_reference = [*shared, *setters.values(), *([COPY, INTERNED] if setters else ())]
         distinct = {id(item): item for item in by_reference}
-        self._pickling = Pickling(distinct, dict(reducers), setters, rule, rebuilt, sets, hubs)
+        self._pickling = Pickling(distinct, dict(reducers), setters, rule, rebuilt, sets, hubs, allowed, adding)
+        self._allowed = allowed
         self._shared = tuple(distinct.values())
         self._prologue = (NEXT_BUFFER + MEMOIZE + pickle.POP) * len(self._shared)
         self._proven = Proven()
         self._breaker = GenericBreaker(distinct.values())
         self._level = level
-        self._dictionary = Dictionary()
+        self._dictionaries = Dictionaries()
         self._salt = int.from_bytes(os.urandom(4), "little")
 
     def freeze(self, value: object) -> Frozen:
@@ -114,8 +125,7 @@ class PickleFreezer:
         try:
             pickled = self._pickling.pickled(value)
             self._prove(value, pickled)
-            checked = self._deflate(pickled.data)
-            data = _CHECKSUM.pack(zlib.crc32(checked, self._salt)) + checked
+            data = self._local(self._deflate(pickled))
         except (MemoryError, FreezeError):
             raise
         except Exception as error:
@@ -124,7 +134,7 @@ class PickleFreezer:
 
     def features(self, data: bytes) -> tuple[float, ...]:
         """The `Frozen.features` of bytes that this freezer made."""
-        length, memoized, _ = _HEAD.unpack_from(data, _CHECKSUM.size)
+        length, memoized, *_ = _HEAD.unpack_from(data, _CHECKSUM.size)
         return float(length), float(memoized)
 
     def thaw(self, data: bytes) -> object:
@@ -139,6 +149,52 @@ class PickleFreezer:
                 raise
             except Exception as error:
                 raise ThawError(f"{len(data)} frozen bytes cannot be thawed: {error}") from error
+
+    def to_portable(self, data: bytes) -> bytes | None:
+        """The portable form of bytes that this freezer made; None if they have none. Pickles nothing."""
+        length, memoized, position, is_portable = _HEAD.unpack_from(data, _CHECKSUM.size)
+        if not is_portable:
+            return None
+        deflated = data[_CHECKSUM.size + _HEAD.size :]
+        return PortableForm(length, memoized, self._dictionaries.digest_at(position), deflated).packed()
+
+    def from_portable(self, data: bytes) -> tuple[object, bytes]:
+        """A new value from the portable form, and its frozen bytes for this freezer. Pickles and deflates nothing.
+
+        Only names on the allow-list are looked up. Raises ThawError if the bytes do not give a value; MemoryError and
+        BaseExceptions that are not Exceptions pass through.
+        """
+        with gc_relaxed():
+            try:
+                return self._from_portable(PortableForm.of(data))
+            except (MemoryError, ThawError):
+                raise
+            except Exception as error:
+                raise ThawError(f"{len(data)} portable bytes cannot be thawed: {error}") from error
+
+    def words_of(self, portable: bytes) -> tuple[bytes, bytes | None]:
+        """The digest of the dictionary of a portable form, and the dictionary itself; None if it is to be adopted.
+
+        Raises ThawError for other bytes.
+        """
+        digest = PortableForm.of(portable).words
+        position = self._dictionaries.find(digest)
+        return digest, None if position is None else self._dictionaries.at(position)
+
+    def adopt_words(self, words: bytes) -> bool:
+        """Add a dictionary that another process learned; False if it is unusable, or there are too many."""
+        return self._dictionaries.adopt(words)
+
+    def _from_portable(self, form: PortableForm) -> tuple[object, bytes]:
+        position = self._dictionaries.find(form.words)
+        if position is None or self._allowed is None:
+            raise ThawError("the zlib dictionary is unknown" if position is None else "this freezer has no allow-list")
+        pickled = self._inflate(form.deflated, position, form.pickled_bytes)
+        value = unpickled(self._prologue + pickled, self._shared, self._allowed)
+        return value, self._local(_HEAD.pack(form.pickled_bytes, form.memoized, position, True) + form.deflated)
+
+    def _local(self, checked: bytes) -> bytes:
+        return _CHECKSUM.pack(zlib.crc32(checked, self._salt)) + checked
 
     def _prove(self, value: object, pickled: Pickled) -> None:
         """Thaw a value with new classes once, to prove that it can be thawed."""
@@ -164,18 +220,25 @@ class PickleFreezer:
         checked = memoryview(data)[_CHECKSUM.size :]
         if _CHECKSUM.unpack_from(data) != (zlib.crc32(checked, self._salt),):
             raise ThawError(f"{len(data)} frozen bytes are damaged or come from another freezer: the checksum differs")
-        length, _, with_words = _HEAD.unpack_from(checked)
-        inflater = zlib.decompressobj(_RAW_DEFLATE, self._dictionary.words if with_words else b"")
-        pickled = inflater.decompress(checked[_HEAD.size :], length)
-        return self._unpickle(pickled)
+        length, _, position, _ = _HEAD.unpack_from(checked)
+        return self._unpickle(self._inflate(checked[_HEAD.size :], position, length))
+
+    def _inflate(self, deflated: bytes | memoryview, position: int, length: int) -> bytes:
+        inflater = zlib.decompressobj(_RAW_DEFLATE, self._dictionaries.at(position))
+        pickled = inflater.decompress(deflated, length)
+        if len(pickled) != length:
+            raise ThawError(f"{len(deflated)} deflated bytes give {len(pickled)} bytes, not {length}")
+        return pickled
 
     def _unpickle(self, pickled: bytes) -> object:
         # Buffers of a pickle may be any objects. The prologue puts the shared ones into the memo, at the same positions
         # as in the pickler's memo. (The unpickler's memo cannot be set: CPython's setter loses the items of a dict.)
         return pickle.loads(self._prologue + pickled, buffers=self._shared)
 
-    def _deflate(self, pickled: bytes) -> bytes:
-        words = self._dictionary.words_for(pickled)
+    def _deflate(self, pickled: Pickled) -> bytes:
+        data, dictionaries = pickled.data, self._dictionaries
+        words = dictionaries.own.words_for(data)
         deflater = zlib.compressobj(self._level, zlib.DEFLATED, _RAW_DEFLATE, zdict=words)
-        head = _HEAD.pack(len(pickled), pickled.count(MEMOIZE), bool(words))
-        return b"".join((head, deflater.compress(pickled), deflater.flush()))
+        position = dictionaries.position_of(words) if words else 0
+        head = _HEAD.pack(len(data), data.count(MEMOIZE), position, pickled.is_portable)
+        return b"".join((head, deflater.compress(data), deflater.flush()))

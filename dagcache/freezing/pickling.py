@@ -21,7 +21,8 @@ from typing import Any
 from dagcache.errors import FreezeError
 from dagcache.freezing.hubs import Filling, emptied
 from dagcache.freezing.reducers import ClassRule, Reducer, ReducerTable
-from dagcache.freezing.set_order import Recipe, comes_back, recipe_for
+from dagcache.freezing.restricted import AllowList
+from dagcache.freezing.set_order import Recipe, comes_back, has_one_order, recipe_elsewhere, recipe_for
 from dagcache.freezing.templates import Changed, Template, Templates
 
 __all__ = ["MEMOIZE", "NEXT_BUFFER", "PROTOCOL", "Pickled", "Pickling"]
@@ -45,6 +46,8 @@ class Pickled:
     """The classes of its parts without an opcode of pickle or a configured reducer, and those of stand-ins."""
     own_way: Mapping[type, Reducer]
     """The classes among these that the rule leaves to pickle, with their reducers."""
+    is_portable: bool = False
+    """Whether another process gets the same value from it; False if the freezer has no allow-list."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Pickling:
     rebuilt: Callable[[Any], Iterable[StandIn]] | None
     sets: Callable[[Any], Iterable[AbstractSet[Any]]] | None
     hubs: Callable[[Any], Iterable[object]] | None = None
+    allowed: AllowList | None = None
+    adding: Callable[[Any], Mapping[int, list[Any]]] | None = None
     proven: dict[type, Reducer] = field(default_factory=dict)
     """Classes that the rule has approved already, with their reducers."""
 
@@ -69,6 +74,11 @@ class Pickling:
         pickler = pickle.Pickler(io.BytesIO(), PROTOCOL)
         pickler.memo = {key: (index, item) for index, (key, item) in enumerate(self.shared.items())}
         return pickler.memo
+
+    @cached_property
+    def bases(self) -> tuple[frozenset[Any], ...]:
+        """The shared frozensets."""
+        return tuple(item for item in self.shared.values() if type(item) is frozenset and item)
 
     def pickled(self, value: object) -> Pickled:
         """Pickle a value that no thread changes meanwhile.
@@ -89,17 +99,39 @@ class Pickling:
 
     def _pickled(self, value: object, stand_ins: list[StandIn], hubs: Iterable[object] = ()) -> Pickled:
         looked_at = {} if self.sets is None else {id(part): part for part in self.sets(value)}
-        rebuilt_sets = self._rebuilt_sets(part for key, part in looked_at.items() if key not in self.shared)
+        bound: list[AbstractSet[Any]] = []
+        adding = self.adding(value) if self.allowed is not None and self.adding is not None else {}
+        own = (part for key, part in looked_at.items() if key not in self.shared)
+        rebuilt_sets = self._rebuilt_sets(own, adding, bound)
         dump = _Dump(self, value, [*stand_ins, *rebuilt_sets], hubs)
-        others = self._rebuilt_sets(dump.sets(looked_at.keys()))
+        others = self._rebuilt_sets(dump.sets(looked_at.keys()), adding, bound)
         if others:
             dump = _Dump(self, value, [*stand_ins, *rebuilt_sets, *others], hubs)
         self._refuse_dangling(value, dump.proxied)
-        return Pickled(dump.data, dump.kinds, {} if self.rule is None else dump.table.own_way())
+        own_way = {} if self.rule is None else dump.table.own_way()
+        is_portable = self.allowed is not None and not bound and all(map(self.allowed.allows, dump.named(self.shared)))
+        return Pickled(dump.data, dump.kinds, own_way, is_portable)
 
-    def _rebuilt_sets(self, parts: Iterable[AbstractSet[Any]]) -> list[StandIn]:
-        """The sets that plain pickling would bring back in another order, each with a call that keeps the order."""
-        return [(part, _recipe(part)) for part in parts if not comes_back(part) and not self._has_no_order(part)]
+    def _rebuilt_sets(
+        self, parts: Iterable[AbstractSet[Any]], adding: Mapping[int, list[Any]], bound: list[AbstractSet[Any]]
+    ) -> list[StandIn]:
+        """The sets that plain pickling would bring back in another order, each with a call that keeps the order.
+
+        With an allow-list, the call also gives the order of another process. Sets without such a call are added to
+        ``bound``: the pickle is then bound to this process.
+        """
+        found: list[StandIn] = []
+        for part in parts:
+            elsewhere = None
+            if self.allowed is not None and not has_one_order(part) and not self._has_no_order(part):
+                elsewhere = recipe_elsewhere(part, self.bases, adding.get(id(part)))
+                if elsewhere is None:
+                    bound.append(part)
+            if elsewhere is not None:
+                found.append((part, elsewhere))
+            elif not comes_back(part) and not self._has_no_order(part):
+                found.append((part, _recipe(part)))
+        return found
 
     def _has_no_order(self, part: AbstractSet[Any]) -> bool:
         """Whether elements hash by address and are other objects after a thaw."""
@@ -184,6 +216,15 @@ class _Dump:
     def kinds(self) -> set[type]:
         """The classes of the parts."""
         return self.table.met.union(map(type, self._parts))
+
+    def named(self, shared: Mapping[int, object]) -> Iterator[Any]:
+        """The classes and functions that the pickle refers to by their names."""
+        parts = _memoised(self._pickler)
+        kinds = list(map(type, parts))
+        metaclasses = [kind for kind in self.table.met if issubclass(kind, type)]
+        found = (parts[at] for kind in (*_BY_NAME, *metaclasses) for at in _positions(kinds, kind))
+        writes = self._out.write  # the pickler holds it
+        return (part for part in found if id(part) not in shared and part != writes)
 
     def sets(self, looked_at: AbstractSet[int]) -> list[AbstractSet[Any]]:
         """The sets with several elements among the parts, without those that are known by id."""
@@ -275,6 +316,7 @@ def _referent(proxy: Any) -> object:
 _LEAVES = frozenset({str, int, float, bool, bytes, type(None)})
 _CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
 _ONCE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type(None), type(...))
+_BY_NAME = (type, types.FunctionType, types.BuiltinFunctionType)
 _NEVER_ENTERED = (*_ONCE, types.CodeType)
 
 

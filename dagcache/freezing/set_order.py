@@ -7,7 +7,8 @@ same slots. Slots that only a removed element explains are kept occupied while t
 tried, and used only if the set that it builds has the order of the original. If CPython probed its tables in another
 way, no recipe would be found.
 
-Orders are valid within one process: strings hash differently in another.
+Orders are valid within one process: strings hash differently in another. `recipe_elsewhere` finds recipes for another
+process, where the set has another order.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from graphlib import CycleError, TopologicalSorter
 from operator import is_
 from typing import Any
 
-__all__ = ["Recipe", "comes_back", "recipe_for"]
+__all__ = ["Recipe", "comes_back", "has_one_order", "recipe_elsewhere", "recipe_for"]
 
 _LINEAR_PROBES = 9
 _PERTURB_SHIFT = 5
@@ -34,6 +35,7 @@ _DETOURS = 50  # layouts to reject because no order of adding leads to them
 _FEW = 6  # elements: with so many or fewer, all orders of adding are tried
 _TRIES = 300
 _LEAST_SLOTS = 8
+_HASHED_ALIKE = frozenset({int, float, complex, bool})
 _LEAST_GROWTH = 5  # elements for which the smallest table is too small
 _SET_BYTES = sys.getsizeof(frozenset())
 _SLOT_BYTES = struct.calcsize("nP")
@@ -68,6 +70,41 @@ def recipe_for(items: AbstractSet[Any]) -> Recipe | None:
         if second_best is None and _is_it(built, order, sys.getsizeof(built)):
             second_best = build, arguments
     return second_best
+
+
+def has_one_order(items: AbstractSet[Any]) -> bool:
+    """Whether the elements hash alike in every process, as numbers do and strings do not."""
+    return len(items) < 2 or all(type(item) in _HASHED_ALIKE for item in items)
+
+
+def recipe_elsewhere(
+    items: AbstractSet[Any], bases: Iterable[frozenset[Any]] = (), adding: list[Any] | None = None
+) -> Recipe | None:
+    """A recipe that gives the order of another process when it is called there; None if none is found.
+
+    The order of another process follows from the order in which the elements are added: that of ``adding``, else the
+    sorted one for strings. A frozenset may be the union of a process-wide one, one of ``bases``, and one more element.
+    The recipe is taken if it gives the present order here.
+    """
+    kind: Any = type(items)
+    order, nbytes = list(items), sys.getsizeof(items)
+    if kind not in (set, frozenset):
+        return None
+    if adding is None and all(isinstance(item, str) for item in order):
+        adding = sorted(order)
+    if adding is not None:
+        return (kind, (adding,)) if _is_it(kind(adding), order, nbytes) else None
+    for base in bases if kind is frozenset else ():
+        ids = set(map(id, base))
+        others = [item for item in order if id(item) not in ids]
+        if len(others) == 1 and len(order) == len(base) + 1 and _is_it(joined(base, *others), order, nbytes):
+            return joined, (base, *others)
+    return None
+
+
+def joined(base: frozenset[Any], other: Any) -> frozenset[Any]:
+    """A frozenset with one more element."""
+    return base | {other}
 
 
 def _is_it(built: AbstractSet[Any], order: list[Any], nbytes: int) -> bool:

@@ -10,7 +10,7 @@ offset       bytes   field
 12           8       time of storing, nanoseconds since 1970 in UTC
 20           16      version id
 36           16      content: the first 16 bytes of SHA-256 over version id, hash and time of change
-52           8       weight of a thawed copy, bytes
+52           8       weight of the loaded DAG, bytes
 60           8       size of the serialised DAG, bytes
 68           8       time of the load, seconds, as an IEEE 754 double
 76           8       number of the version, signed

@@ -24,7 +24,7 @@ class WarmRecord:
     data: bytes
     """The portable frozen form: valid in each process with the same fingerprint."""
     live_bytes: int
-    """The weight of a thawed copy, bytes."""
+    """The weight of the loaded DAG, bytes."""
     serialized_bytes: int
     """The size of the serialised DAG in the database, bytes."""
     load_seconds: float

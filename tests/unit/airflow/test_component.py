@@ -45,7 +45,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Make a component with these settings, which is closed afterwards; without settings it starts nothing."""
-    monkeypatch.setattr(graphs, "freezer", lambda: (PickleFreezer(), []))
+    monkeypatch.setattr(graphs, "freezer", lambda allowed=None: (PickleFreezer(allowed=allowed), []))
     made: list[Component] = []
 
     def make(*, serves: bool = True, workers: int = 1, **texts: str) -> Component:
@@ -238,7 +238,7 @@ def test_a_bound_of_airflows_own_bag_without_effect_is_one_more_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At INFO: an operator who has set it reads there which settings count."""
-    monkeypatch.setattr(graphs, "freezer", lambda: (PickleFreezer(), []))
+    monkeypatch.setattr(graphs, "freezer", lambda allowed=None: (PickleFreezer(allowed=allowed), []))
     texts = {**OFF, "max_bytes": "1MiB", "mode": "observe"}
     names = ["[scheduler] dag_cache_size", "[scheduler] dag_cache_ttl"]
     component = Component(read_settings(texts.get, "scheduler"), home=folder, serves=True, without_effect=names)

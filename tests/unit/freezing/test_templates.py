@@ -63,7 +63,7 @@ def thawed(value: object) -> Any:
 
 def opcodes(value: object, freezer: PickleFreezer) -> int:
     """How many steps it takes to unpickle the value's frozen form."""
-    pickled = zlib.decompress(freezer.freeze(value).data[13:], -15)
+    pickled = zlib.decompress(freezer.freeze(value).data[14:], -15)
     return sum(1 for _ in pickletools.genops(pickled))
 
 

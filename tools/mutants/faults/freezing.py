@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tools.mutants.fault import Fault, drop_branch, replace
 
+_RESTRICTED = "dagcache.freezing.restricted"
+_RESTRICTED_TESTS = "unit/freezing/test_restricted.py"
 _TEMPLATES = "dagcache.freezing.templates"
 _TEMPLATES_TESTS = "unit/freezing/test_templates.py"
 
@@ -56,6 +58,27 @@ FAULTS = (
         "Dictionary.learn",
         replace("if not self.words: A", "A"),
         ("unit/freezing/test_zdict.py",),
+    ),
+    Fault(
+        "a portable set has the order of the process that froze it",
+        "dagcache.freezing.set_order",
+        "recipe_elsewhere",
+        replace("sorted(A)", "list(A)"),
+        ("unit/freezing/test_portable.py",),
+    ),
+    Fault(
+        "a dotted name of a portable form leads through any object",
+        _RESTRICTED,
+        "AllowList._attribute",
+        drop_branch("not isinstance(A, type)"),
+        (_RESTRICTED_TESTS,),
+    ),
+    Fault(
+        "a portable form finds what an allowed module has imported",
+        _RESTRICTED,
+        "AllowList._look_up",
+        drop_branch("not A and not _is_class_of(B, C, D)"),
+        (_RESTRICTED_TESTS,),
     ),
     Fault(
         "parameters of different classes are shared",
