@@ -138,7 +138,8 @@ def _fit_verdict(text: str, aside: str, columns: int) -> str:
     """A verdict in one line. If it is too long, first the aside is cut, then the state; the remedy stays."""
     state, arrow, remedy = text.partition(ARROW)
     if len(text) <= columns or not arrow:
-        return _fit(f"{text}{aside}", columns)
+        whole = _fit(f"{text}{aside}", columns)
+        return whole if whole.startswith(text) else _fit(text, columns)
     return _fit(f"{_fit(state, max(_LEAST_STATE, columns - len(arrow + remedy)))}{arrow}{remedy}", columns)
 
 

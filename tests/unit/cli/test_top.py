@@ -654,7 +654,7 @@ def listed(drawn: list[Line], name: str = "dag_") -> int:
     return sum(line.text.startswith(name) for line in drawn)
 
 
-@pytest.mark.parametrize(("lines", "dags"), [(24, 9), (50, 35)])
+@pytest.mark.parametrize(("lines", "dags"), [(24, 10), (50, 36)])
 def test_dags_take_the_lines_that_are_left(lines: int, dags: int) -> None:
     drawn = layout([seen()], [report(1000)], [], columns=80, lines=lines)
     assert (len(drawn), listed(drawn)) == (lines, dags)
@@ -664,7 +664,7 @@ def test_dags_take_the_lines_that_are_left(lines: int, dags: int) -> None:
 def test_two_lists_of_dags_share_the_lines() -> None:
     """A short list leaves its part to the other one."""
     drawn = layout([seen()], [report(1000), report(4)], ["a note"], columns=200, lines=50)
-    assert (len(drawn), listed(drawn)) == (50, 30)
+    assert (len(drawn), listed(drawn)) == (50, 31)
     assert drawn[-1].text == "a note"
     assert [line.text for line in drawn if "DAGs by" in line.text][1].endswith("; 4 DAGs by bytes")
 
@@ -896,8 +896,10 @@ def test_a_socket_that_does_not_report_is_a_fault_line(
     (folder / "scheduler-7.sock").touch()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as ended:
         ended.bind(os.fspath(folder / "scheduler-8.sock"))
-    Targets(targets_directory()).add("scheduler", "127.0.0.1", server.port or 0)
+    targets = Targets(targets_directory())
+    targets.add("scheduler", "127.0.0.1", server.port or 0)
     assert main(["top", "--json", "--interval", "0.1", "--dags"]) == 0
+    targets.remove()
     told = json.loads(capsys.readouterr().out)
     assert told["dags"] == []
     assert told["dags_silent"] == [{"process": "scheduler-7", "why": "scheduler-7.sock is not a socket"}]
@@ -987,17 +989,16 @@ def odd_expositions() -> Iterator[str]:
 
 def test_no_change_of_one_line_ends_the_view_and_the_others_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """The exposition is shown, or refused with a reason; also beside an earlier one, for rates."""
-    expositions = iter(odd_expositions())
     sound = generate_latest(exposed(make_cache(name="scheduler")[0])).decode()
     texts = {"http://odd:1/metrics": "", "http://sound:1/metrics": sound}
     monkeypatch.setattr("dagcache.cli.top.polling.scrape", lambda url: parse(texts[url]))
     odd, good = (PolledEndpoint(Endpoint(url)) for url in texts)
     good._ask()
     history, refused = History(clock=iter(range(10**6)).__next__), set()
-    for number, exposition in enumerate(expositions):
-        texts[odd.url] = exposition if number % 2 else sound
-        odd._ask()
-        shown = history.update([odd, good])
+    for exposition in odd_expositions():
+        for texts[odd.url] in (sound, exposition):
+            odd._ask()
+            shown = history.update([odd, good])
         assert good.shown in {each.url for each in shown if each.is_up}
         for lines in (24, None):
             drawn = layout(shown, [], [odd.fault], columns=80, lines=lines)
