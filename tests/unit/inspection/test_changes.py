@@ -127,11 +127,12 @@ def test_a_copy_of_the_connection_in_a_forked_child_does_not_delay_the_answer(
 
 
 def test_zero_is_logged_with_its_meaning(cache: DagCache[Any, Any], caplog: pytest.LogCaptureFixture) -> None:
+    change(cache, {"max_bytes": "2MiB"})
     with caplog.at_level(logging.INFO, "dagcache"):
         change(cache, {"max_bytes": "0", "ttl": "0"})
         change(cache, {"max_bytes": "1MiB"})
     first, second = (record.getMessage().partition("restarts: ")[2] for record in caplog.records)
-    assert first.startswith("max_bytes = 0, unbounded (was ")
+    assert first.startswith("max_bytes = 0, unbounded (was 2MiB), ")
     assert first.endswith("ttl = 0, no expiry (was 10800)")
     assert second == "max_bytes = 1MiB (was 0, unbounded)"
 

@@ -310,8 +310,8 @@ def test_in_a_forked_child_the_socket_is_closed_and_the_server_can_start_again(
     assert server.start()
     inherited = server._listener
     assert inherited is not None
-    inherited.closed.set()
-    inherited._socket.shutdown(socket.SHUT_RDWR)  # a child has no thread
+    inherited.exchanges.close()  # a child has no thread
+    wait_until_gone()
     server._after_fork_in_child()
     assert (inherited._socket.fileno(), server.path) == (-1, None)
     assert server.start()
