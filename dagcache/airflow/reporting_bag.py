@@ -35,7 +35,7 @@ def reporting(bag: type, component: str, reason: str, *, later: bool = False) ->
             fault_endpoint.export(component, reason)
 
     names: dict[str, Any] = {"__module__": bag.__module__, "__qualname__": bag.__qualname__, "__doc__": bag.__doc__}
-    names |= {"__init__": construct_and_export, "at_loop_start": export, _REPLACED: bag}
+    names |= {"__init__": construct_and_export, _REPLACED: bag} | ({"at_loop_start": export} if later else {})
     return types.new_class(bag.__name__, (bag,), {}, lambda body: body.update(names))
 
 

@@ -13,7 +13,7 @@ _MOST = 256  # bytes at once: a paste
 
 
 class Keys:
-    """The keyboard of a terminal. Where ``stdin`` is no terminal, it stays closed."""
+    """The keyboard of a terminal. Where ``stdin`` is not a terminal, it stays closed."""
 
     def __init__(self, stdin: TextIO | None) -> None:
         self._stdin = stdin
@@ -26,7 +26,7 @@ class Keys:
 
     def open(self) -> None:
         """Have the terminal pass each key on at once."""
-        with suppress(Exception):  # a system without termios, or a stdin that is closed or no terminal
+        with suppress(Exception):  # a system without termios, or a stdin that is closed or not a terminal
             import termios
 
             assert self._stdin is not None

@@ -1,4 +1,4 @@
-"""The whole terminal of `dagcache top`: taken and given back, whatever ends the view."""
+"""The whole terminal of `dagcache top`: taken and given back, at every end of the view."""
 
 from __future__ import annotations
 

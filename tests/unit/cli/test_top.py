@@ -1123,7 +1123,7 @@ def test_without_a_screen_and_an_answer_the_view_ends(capsys: pytest.CaptureFixt
 def test_one_picture_has_the_width_of_the_terminal(
     terminal: bool, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And 120 columns in a pipe, whatever the terminal of the reader has. There, the time is the first line."""
+    """And 120 columns in a pipe, for any terminal of the reader. There, the time is the first line."""
     out = io.StringIO()
     monkeypatch.setattr(out, "isatty", lambda: terminal)
     monkeypatch.setattr("shutil.get_terminal_size", lambda _default: os.terminal_size((93, 30)))
