@@ -188,8 +188,9 @@ def test_a_terminal_without_a_cursor_gets_plain_lines(
 
 
 _INTERRUPTIBLE = """
-import signal, sys
+import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without it
+os.setpgid(0, 0)  # as a shell does: without its parent in another group, the kernel does not suspend it
 from dagcache.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -201,8 +202,7 @@ def running(terminal: Terminal, url: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-c", _INTERRUPTIBLE, "top", "--interval", "0.1", "--url", url]
     env = {**os.environ, "TERM": "xterm"}
     ends = terminal.theirs
-    # In a process group of its own, as a shell starts it: the kernel suspends no other.
-    with subprocess.Popen(command, stdin=ends, stdout=ends, stderr=ends, env=env, preexec_fn=os.setpgrp) as process:
+    with subprocess.Popen(command, stdin=ends, stdout=ends, stderr=ends, env=env) as process:
         try:
             terminal.read_until(b"verdict", 3)
             yield process

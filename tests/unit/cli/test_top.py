@@ -524,7 +524,7 @@ def seen(component: str = "scheduler", **changes: Any) -> Component:
 
 
 COSTS = {"loads": 61, "load_seconds": 7.3219, "thaws": 12345, "thaw_seconds": 1.5, "newer_versions": 59}
-DAGS = {
+DAGS: dict[str, Any] = {
     "component": "scheduler",
     "pid": 4711,
     "versions": 100,
@@ -690,7 +690,12 @@ def test_the_column_that_sorts_is_shown(columns: int, by: str) -> None:
 
 def test_the_worst_component_comes_first() -> None:
     """Where lines are few, the others are cut."""
-    levels = {"a": {}, "b": {"pressure": "shrinking"}, "c": {"quarantined": 1}, "d": {"pressure": "shrunk"}}
+    levels: dict[str, dict[str, Any]] = {
+        "a": {},
+        "b": {"pressure": "shrinking"},
+        "c": {"quarantined": 1},
+        "d": {"pressure": "shrunk"},
+    }
     drawn = layout([seen(name, **changes) for name, changes in levels.items()], [], [], columns=80, lines=24)
     assert [line.text[0] for line in drawn if line.kind == "title"] == ["c", "b", "d", "a"]
 
