@@ -245,3 +245,70 @@ def test_ctrl_z_shows_the_shells_screen_and_q_ends_the_view(terminal: Terminal, 
         terminal.read_until(LEFT, 2)
         assert process.wait(PATIENCE) == 0
     assert terminal.settings() == before
+
+
+def test_a_terminal_that_cannot_be_read_ends_the_wait(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a hang-up."""
+
+    def fail(*_: object) -> bytes:
+        raise OSError("Input/output error")
+
+    with os.fdopen(terminal.theirs, "r") as stdin:
+        keys = Keys(stdin)
+        keys.open()
+        os.write(terminal.ours, b"x\n")
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "read", fail)
+            assert keys.wait_for_quit(PATIENCE)
+        keys.close()
+
+
+def test_q_ends_the_view_of_a_screen(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the next picture is due."""
+    with os.fdopen(terminal.theirs, "r") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        screen = make_screen(monkeypatch)
+        os.write(terminal.ours, b"q")
+        assert screen.wait(PATIENCE, lambda _seconds: pytest.fail("it does not sleep"))
+        screen.draw([Line("a line")])
+        screen.close()
+
+
+def test_a_screen_that_cannot_be_taken_gives_the_keys_back(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terminal would not echo any more."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    with os.fdopen(terminal.theirs, "r") as stdin:
+        before = terminal.settings()
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr("rich.live.Live.start", fail)
+        with pytest.raises(OSError, match="no space left"):
+            make_screen(monkeypatch)
+        assert terminal.settings() == before
+
+
+def test_a_suspended_screen_is_left_and_taken_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the signal's own effect between the two."""
+    screen = make_screen(monkeypatch)
+    seen: list[tuple[int, object, str]] = []
+
+    def stop(_pid: int, number: int) -> None:
+        seen.append((number, signal.getsignal(number), capsys.readouterr().out))
+
+    monkeypatch.setattr(os, "kill", stop)
+    before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    try:
+        with suspended_in_order(screen):
+            signal.raise_signal(signal.SIGTSTP)
+            signal.raise_signal(signal.SIGTSTP)
+    finally:
+        signal.signal(signal.SIGTSTP, before)
+    screen.close()
+    assert [each[:2] for each in seen] == [(signal.SIGTSTP, signal.SIG_DFL)] * 2
+    for _, _, told in seen:
+        assert told.encode().rindex(LEFT) > told.encode().rindex(ENTERED)
+    assert capsys.readouterr().out.encode().startswith(ENTERED)

@@ -1124,6 +1124,18 @@ def test_without_a_screen_and_an_answer_the_view_ends(capsys: pytest.CaptureFixt
     assert told.err.startswith("dagcache: no endpoint answered: ")
 
 
+def test_a_view_that_the_user_ends_draws_no_more(server: MetricsServer) -> None:
+    """As by `q`."""
+
+    class Ended(Pictures):
+        def wait(self, seconds: float, sleep: object = None) -> bool:
+            return len(self.drawn) == 2
+
+    shown = Ended()
+    top.Top(parser().parse_args(["top", "--url", url_of(server)])).run(shown)
+    assert len(shown.drawn) == 2
+
+
 @pytest.mark.parametrize(("terminal", "columns"), [(True, 93), (False, 120)])
 def test_one_picture_has_the_width_of_the_terminal(
     terminal: bool, columns: int, monkeypatch: pytest.MonkeyPatch

@@ -152,6 +152,15 @@ def test_an_answer_has_known_fields_of_bounded_length_only() -> None:
     assert answer == {**SOUND, "dags": [{**DAG, "dag_id": "x" * 1000}], "entries": [ENTRY]}
 
 
+def test_an_answer_that_comes_in_drops_is_over_in_time() -> None:
+    """Each part of it comes soon enough, and the whole never."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"{")
+        with pytest.raises(TimeoutError, match="the time for this connection is over"):
+            protocol.read_answer(ours, time.monotonic() - 1)
+
+
 @pytest.mark.parametrize(
     ("name", "component", "pid"),
     [

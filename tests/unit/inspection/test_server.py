@@ -432,3 +432,25 @@ def test_a_client_that_leaves_before_it_is_known_is_no_other_user(
             assert connection.recv(1) == b""
     assert caplog.text == ""
     assert ask(path_of(server))["versions"] == 4
+
+
+@pytest.mark.parametrize("error", [BlockingIOError, ConnectionAbortedError, OSError])
+def test_a_connection_that_cannot_be_accepted_does_not_end_the_thread(
+    error: type[OSError], cache: DagCache[Any, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client left again, or no descriptor is left."""
+    monkeypatch.setattr("dagcache.inspection.exchanges._PAUSE_SECONDS", 0.0)
+    accept, failures = socket.socket.accept, iter([error("on purpose")])
+
+    def fail_once(self: socket.socket) -> Any:
+        failure = next(failures, None)
+        if failure is not None:
+            raise failure
+        return accept(self)
+
+    monkeypatch.setattr(socket.socket, "accept", fail_once)
+    server = AttributionServer(cache, folder=folder, timeout=PATIENCE)
+    assert server.start()
+    assert ask(path_of(server), timeout=PATIENCE / 2)["versions"] == 4
+    assert next(failures, None) is None
+    server.close()
