@@ -22,7 +22,8 @@ from prometheus_client.samples import Sample
 
 from dagcache.redaction import shown_url, split_http_url
 
-_MOST_BYTES = 64 * 1024 * 1024
+_MOST_BYTES = 16 * 1024 * 1024
+"""The largest response. A component of dagcache takes some 20 KiB."""
 
 
 class Scrape:
@@ -64,13 +65,13 @@ def parse(text: str) -> Scrape:
 
 
 def scrape(url: str, timeout: float = 2.0) -> Scrape:
-    """Fetch and parse; no proxy, no redirect. ``timeout`` is in seconds, for each step.
+    """Fetch and parse; no proxy, no redirect, no compression. ``timeout`` is in seconds, for each step.
 
     A user and a password in the URL are sent as Basic authentication. Errors never contain them.
 
     Raises:
         OSError: there is no connection, or the response is an error (urllib's errors are OSErrors).
-        ValueError: the URL is not valid, or the response is not in Prometheus' text format.
+        ValueError: the URL is not valid, or the response is too large, compressed, or not in Prometheus' text format.
 
     """
     parts = split_http_url(url)
@@ -81,13 +82,25 @@ def scrape(url: str, timeout: float = 2.0) -> Scrape:
     try:
         response = opener.open(_request(parts), timeout=timeout)
         with response:
-            body = response.read(_MOST_BYTES)
+            body = _whole_body(response)
     except HTTPError as error:
         error.close()  # it holds the connection
         raise
     except http.client.HTTPException as error:
         raise ConnectionError(f"{shown} did not answer in HTTP: {error!r}") from error
     return parse(body.decode("utf-8", errors="replace"))
+
+
+def _whole_body(response: http.client.HTTPResponse) -> bytes:
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise ValueError(f"a response in the encoding {encoding[:40]!r}, which was not requested")
+    body = response.read(_MOST_BYTES + 1)
+    if len(body) > _MOST_BYTES:
+        raise ValueError(f"a response of more than {_MOST_BYTES} bytes")
+    if response.length:  # the part that a read of a limited number of bytes leaves out without an error
+        raise ConnectionError(f"the response ends {response.length} bytes early")
+    return body
 
 
 def _request(parts: SplitResult) -> Request:

@@ -25,6 +25,9 @@ class Samples(Protocol):
 
 _MOST = 2.0**63
 """No count, number of bytes or time is larger."""
+_MOST_COMPONENTS = 20
+_MOST_LABELS = 200
+"""Samples of one metric of a component. Reading takes a time that grows with the square of their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +135,13 @@ def components(samples: Samples) -> list[str]:
     """The names of the components in a scrape, in alphabetical order.
 
     Raises:
-        ValueError: a sample has no name of a component.
+        ValueError: a sample has no name of a component, or there are more than twenty.
 
     """
-    return sorted({_label(labels, "component", "dagcache_info") for labels in samples.labels("dagcache_info")})
+    names = {_label(labels, "component", "dagcache_info") for labels in samples.labels("dagcache_info")}
+    if len(names) > _MOST_COMPONENTS:
+        raise ValueError(f"{len(names)} components")
+    return sorted(names)
 
 
 def snapshot(samples: Samples, component: str) -> Snapshot:
@@ -156,9 +162,7 @@ def snapshot(samples: Samples, component: str) -> Snapshot:
         return _possible(found, f"dagcache_{name}", least)
 
     def by(name: str, label: str) -> dict[str, int]:
-        names = [
-            _label(each, label, f"dagcache_{name}") for each in samples.labels(f"dagcache_{name}", component=component)
-        ]
+        names = _labels(samples, component, label, f"dagcache_{name}")
         return {each: value(name, **{label: each}) for each in names}
 
     loads, thaws = (_durations(samples, component, name) for name in ("load", "thaw"))
@@ -211,15 +215,22 @@ def snapshot(samples: Samples, component: str) -> Snapshot:
 
 def _durations(samples: Samples, component: str, name: str) -> Durations:
     family = f"dagcache_{name}_duration_seconds"
-    all_labels = samples.labels(f"{family}_bucket", component=component)
     buckets = []
-    for le in {_label(each, "le", family) for each in all_labels}:
+    for le in _labels(samples, component, "le", f"{family}_bucket"):
         count = samples.value(f"{family}_bucket", component=component, le=le) or 0.0
         bound = math.inf if le == "+Inf" else _possible(float(le), f"a bound of {family}")
         buckets.append((bound, _possible(count, family)))
     return Durations(
         tuple(sorted(buckets)), _possible(samples.value(f"{family}_sum", component=component) or 0.0, family)
     )
+
+
+def _labels(samples: Samples, component: str, name: str, metric: str) -> list[str]:
+    """The values of one label of a component's metric, each once."""
+    found = samples.labels(metric, component=component)
+    if len(found) > _MOST_LABELS:
+        raise ValueError(f"{metric} has {len(found)} samples")
+    return list(dict.fromkeys(_label(labels, name, metric) for labels in found))
 
 
 def _label(labels: Mapping[str, str], name: str, metric: str) -> str:

@@ -1,13 +1,12 @@
 """The status page of an endpoint: one HTML page per view, complete in itself, without scripts. It names no DAGs.
 
 The browser loads it again every few seconds. It shows the figures of the endpoint's own metrics, so it can show no more
-than Prometheus sees. Rates are between two views at most half a minute apart, else since the start of the process.
+than Prometheus sees. Rates are over the last half minute (`dagcache.metrics.window`); the first view has none.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from html import escape
 
@@ -17,11 +16,11 @@ from dagcache.metrics.delta import Delta
 from dagcache.metrics.scrape import Scrape
 from dagcache.metrics.snapshot import Snapshot, components, snapshot
 from dagcache.metrics.verdict import format_seconds, verdict
+from dagcache.metrics.window import Window
 from dagcache.sizing.limits import format_bytes, format_limit
 
 REFRESH_SECONDS = 5
 
-_KEPT_SECONDS = 30.0
 _Bar = list[tuple[str, float, str]]
 """The parts of a bar from left to right: a class of the style sheet, an amount, and the text of the legend."""
 
@@ -59,7 +58,7 @@ class StatusPage:
         self._registry = registry
         self._clock = clock
         self._started = clock()
-        self._kept: dict[str, deque[tuple[float, Snapshot]]] = {}
+        self._windows: dict[str, Window] = {}
 
     def html(self) -> str:
         """The page.
@@ -83,12 +82,9 @@ class StatusPage:
         )
 
     def _delta(self, name: str, now: float, figures: Snapshot) -> Delta:
-        kept = self._kept.setdefault(name, deque())
-        kept.append((now, figures))
-        while len(kept) > 1 and now - kept[0][0] > _KEPT_SECONDS:
-            kept.popleft()
-        then, before = kept[0]
-        return Delta(figures, before if len(kept) > 1 else None, now - then)
+        window = self._windows.setdefault(name, Window())
+        window.add(now, figures)
+        return window.delta
 
 
 def _section(name: str, delta: Delta) -> str:
@@ -118,7 +114,7 @@ def _lookups(delta: Delta) -> str:
         "missed": delta.grown(lambda each: each.misses),
     }
     whole = sum(counts.values())
-    span = f"in the last {delta.seconds:.0f} s" if delta.is_open else "since the start"
+    span = f"in the last {format_seconds(delta.seconds)}" if delta.is_open else "since the start"
     parts: _Bar = [(kind, count, f"{kind} {count / (whole or 1):.1%}") for kind, count in counts.items()]
     return _bar(f"Lookups {span}: {whole:.0f}", parts)
 

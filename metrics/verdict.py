@@ -12,6 +12,10 @@ from dagcache.sizing.limits import format_bytes
 
 Level = Literal["good", "info", "warning", "bad"]
 
+ARROW = " -> "
+"""Between the state and the remedy."""
+SEVERITY: tuple[Level, ...] = ("bad", "warning", "info", "good")
+"""The levels, the worst first."""
 YOUNG_SECONDS = 600.0
 """An entry that leaves so soon after its last use will be loaded again."""
 
@@ -24,7 +28,7 @@ _SMALL_PART = 0.25  # of the resident memory
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A level and one line of text."""
+    """A level and one line of text: the state, and behind `ARROW` the remedy, if there is one."""
 
     level: Level
     text: str
@@ -78,7 +82,7 @@ def _failing(delta: Delta) -> Verdict | None:
     failures = delta.grown(lambda each: each.load_failures)
     if not failures or not delta.is_open:
         return None
-    return Verdict("bad", f"loads fail, {failures:.0f} recently: check the database and the log of the component")
+    return Verdict("bad", f"loads fail, {failures:.0f} recently -> check the database and the component's log")
 
 
 def _unused(delta: Delta) -> Verdict | None:

@@ -95,6 +95,11 @@ class CachedLookups:
         if self._component.serves:
             row_property.serve(self)
 
+    def at_loop_start(self) -> None:
+        """Start the threads of the cache. The scheduler's loop starts, and its executor has forked its workers."""
+        if self.dagcache is not None:
+            self._component.start()
+
     # ---- Airflow's names ----
 
     def _get_dag(self, version_id: Any, session: Any) -> Any:

@@ -1,13 +1,15 @@
 """The cache behind a bag, with the endpoint, the memory pressure watch and the other parts of each process.
 
-Threads and sockets start where the bag is built, and at the first load in a process. A fork alone does not start them:
-the children of an executor inherit the bag and do not use it.
+Threads and sockets start in a scheduler with its loop (`dagcache.airflow.loop_start`), in an API server where the bag
+is built, and at the latest with the first load in a process. A fork alone does not start them: the children of an
+executor inherit the bag and do not use it.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,7 +34,7 @@ from dagcache.metrics.file_sd import bracketed, default_directory
 from dagcache.pressure import MemoryPressure
 from dagcache.reclaim.gc_freeze import HeapFreeze
 from dagcache.sizing.durations import exact_seconds
-from dagcache.sizing.limits import format_limit
+from dagcache.sizing.limits import format_bytes, format_limit
 from dagcache.sizing.memory import memory_limit
 from dagcache.stats import ComponentStats
 from dagcache.traces.recording import Recording, new_file_in, record
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dagcache")
 
+_WITH_AN_API = ("dag-processor", "triggerer")
+"""The commands of Airflow, beside its API server, that build the API's application for themselves."""
 _PATIENCE = 2.0  # seconds; the directory may be on another machine
 _components: weakref.WeakSet[Component] = weakref.WeakSet()
 
@@ -254,8 +258,8 @@ class Component:
         budget = self.cache.max_bytes
         port = None if self.exposition is None else self.exposition.port
         _log.info(
-            "dagcache serves the %s: max_bytes = %s%s, ttl = %s s, %s%s",
-            config.name,
+            "dagcache serves %s: max_bytes = %s%s, ttl = %s s, %s%s",
+            f"the {config.name}" if self.serves else f"the in-process API of {_this_process()}",
             format_limit(budget),
             _origin(config),
             exact_seconds(config.ttl),
@@ -291,5 +295,18 @@ def _origin(config: CacheConfig) -> str:
     if not config.max_bytes.is_relative:
         return ""
     shared = f", shared by {config.workers} workers" if config.workers > 1 else ""
-    whole = "memory_limit" if config.memory_limit else f"the {memory_limit().source}'s memory"
-    return f" ({config.max_bytes} of {whole}{shared})"
+    return f" ({config.max_bytes} of {_whole_memory(config)}{shared})"
+
+
+def _whole_memory(config: CacheConfig) -> str:
+    """The memory that percentages refer to, and where it comes from."""
+    if config.memory_limit:
+        return f"memory_limit, {format_bytes(config.memory_limit)}"
+    found = memory_limit()
+    name = "the machine's memory" if found.source == "machine" else "the container's memory limit"
+    return f"{name}, {format_bytes(found.bytes)}"
+
+
+def _this_process() -> str:
+    """The component that this process is, by its command line: others than the API server have its bag as well."""
+    return next((f"the {name.replace('-', '_')}" for name in _WITH_AN_API if name in sys.argv), "this process")

@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
-from dagcache.airflow import own_process
+from dagcache.airflow import loop_start, own_process
 from dagcache.airflow.ineffective import settings_without_effect
 from dagcache.airflow.provider_info import OPTIONS, SECTION, known_names, names_in_environment
 from dagcache.airflow.reporting_bag import original, reporting
@@ -101,7 +101,8 @@ def _install(module: ModuleType, base: Any, component: str, settings: Settings) 
     if fault:
         _log.error("dagcache is off in the %s: %s", component, fault)
         return False
-    setattr(module, bag_name(module), _bag_class(base, component, settings))
+    later = _starts_later(module, component)
+    setattr(module, bag_name(module), _bag_class(base, component, settings, later=later))
     if component == "scheduler":
         _serve_current_dags(module)
     return True
@@ -122,7 +123,9 @@ def _export(module: ModuleType, component: str, reason: str) -> bool:
     with suppress(Exception):  # the class refuses a subclass, or the module a new name
         base = bag_of(module)
         if inspect.isclass(base) and not hasattr(base, "make_component"):  # else it is cached already
-            setattr(module, bag_name(module), reporting(base, component, reason))
+            setattr(
+                module, bag_name(module), reporting(base, component, reason, later=_starts_later(module, component))
+            )
     return False
 
 
@@ -185,7 +188,12 @@ def _configured_workers() -> int:
     return 1
 
 
-def _bag_class(base: Any, component: str, settings: Settings) -> type:
+def _starts_later(module: ModuleType, component: str) -> bool:
+    """Whether the parts beside a cache start with the scheduler's loop, not where the bag is built."""
+    return component == "scheduler" and loop_start.is_watched(getattr(module, "SchedulerJobRunner", None))
+
+
+def _bag_class(base: Any, component: str, settings: Settings, *, later: bool) -> type:
     from dagcache.airflow.bag import cached_bag
     from dagcache.airflow.component import Component
 
@@ -196,8 +204,8 @@ def _bag_class(base: Any, component: str, settings: Settings) -> type:
             serves=own_process.serves(component),
             without_effect=settings_without_effect(component),
         )
-        if not own_process.is_master():
-            made.start()
+        if made.serves and not later and not own_process.is_master():
+            made.start()  # else with the loop or the first load: most DAG processors never load
         return made
 
     return cached_bag(base, component, make_component)

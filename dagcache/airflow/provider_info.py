@@ -206,6 +206,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "dagcache",
         "name": "dagcache",
         "description": "A byte-budgeted, memory-aware cache of deserialised DAG versions.",
+        "cli": ["dagcache.airflow.commands.get_commands"],
         "config": {
             SECTION: {
                 "description": "The cache of deserialised DAG versions in the scheduler and the API server.",

@@ -11,10 +11,10 @@ from typing import Any
 _REPLACED = "_dagcache_replaced"
 
 
-def reporting(bag: type, component: str, reason: str) -> type:
+def reporting(bag: type, component: str, reason: str, *, later: bool = False) -> type:
     """A subclass of a bag class that is stock in all respects, and exports a fault when a bag is built.
 
-    ``reason`` is one of `dagcache.metrics.definitions.FAULTS`.
+    ``reason`` is one of `dagcache.metrics.definitions.FAULTS`. ``later``: with the scheduler's loop instead.
 
     Raises:
         TypeError: the class refuses a subclass.
@@ -25,13 +25,17 @@ def reporting(bag: type, component: str, reason: str) -> type:
     @functools.wraps(construct)
     def construct_and_export(self: Any, *args: Any, **kwargs: Any) -> None:
         construct(self, *args, **kwargs)
+        if not later:
+            export(self)
+
+    def export(_self: Any) -> None:
         with suppress(Exception):  # the export may be what is broken; the log has the fault
             from dagcache.airflow import fault_endpoint
 
             fault_endpoint.export(component, reason)
 
     names: dict[str, Any] = {"__module__": bag.__module__, "__qualname__": bag.__qualname__, "__doc__": bag.__doc__}
-    names |= {"__init__": construct_and_export, _REPLACED: bag}
+    names |= {"__init__": construct_and_export, _REPLACED: bag} | ({"at_loop_start": export} if later else {})
     return types.new_class(bag.__name__, (bag,), {}, lambda body: body.update(names))
 
 

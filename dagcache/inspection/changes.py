@@ -24,6 +24,9 @@ SETTINGS: Mapping[str, Callable[[str], object]] = MappingProxyType(
 )
 """The settings that can be changed, each with its reader, which raises ConfigError."""
 
+OF_ZERO: Mapping[str, str] = MappingProxyType({"max_bytes": "unbounded", "ttl": "no expiry"})
+"""The meaning of 0, by setting."""
+
 
 def check(settings: Mapping[str, str]) -> None:
     """Read all values, and change nothing.
@@ -71,8 +74,14 @@ def _note(cache: DagCache[Any, Any], settings: Mapping[str, str]) -> str:
 
 def _log_changes(cache: DagCache[Any, Any], before: Mapping[str, str]) -> None:
     changed = [
-        f"{name} = {text} (was {before[name]})" for name, text in _in_force(cache).items() if text != before[name]
+        f"{name} = {_shown(name, text)} (was {_shown(name, before[name])})"
+        for name, text in _in_force(cache).items()
+        if text != before[name]
     ]
     with suppress(Exception):  # a handler of the host's
         message = "settings of the %s were changed over its socket, until it restarts: %s"
         _log.info(message, cache.config.name, ", ".join(changed) or "no value is different")
+
+
+def _shown(name: str, text: str) -> str:
+    return f"0, {OF_ZERO[name]}" if text == "0" else text

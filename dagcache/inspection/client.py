@@ -14,10 +14,23 @@ from typing import Any
 from dagcache.inspection import folders, protocol
 from dagcache.inspection.peers import peer_user
 
+_MOST_DIGITS = 12
+
 
 def sockets() -> list[Path]:
     """The sockets that this user may open, of processes in all environments; for root those of every user."""
     return sorted(path for folder in folders.searched() for path in folder.glob("*.sock"))
+
+
+def component_of(path: Path) -> str:
+    """The component of a socket, by its name: ``<component>-<pid>.sock``, or ``<component>-<pid>-<number>.sock``."""
+    return path.stem.partition("-")[0]
+
+
+def process_of(path: Path) -> int | None:
+    """The process id of a socket, by its name; None if the name has none."""
+    text = path.stem.partition("-")[2].partition("-")[0]
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS else None
 
 
 def ask(path: Path, top: int = 20, timeout: float = 3.0, *, by: str = "bytes") -> dict[str, Any]:

@@ -19,13 +19,25 @@ from dagcache.inspection.usage import ORDERS
 
 MOST = 1000
 """The limit on entries and on DAGs in one answer."""
+MOST_REQUEST = 1024
+"""The limit on the bytes of a request, with the end of its line."""
 
-_ANSWER = {"component": str, "pid": int, "versions": int, "bytes": int, "dags": list, "entries": list}
+_ANSWER = {
+    "component": str,
+    "pid": int,
+    "max_bytes": int,
+    "versions": int,
+    "bytes": int,
+    "by": str,
+    "dags": list,
+    "entries": list,
+}
 _DAG = {
     "dag_id": (str, type(None)),
     "versions": int,
     "live": int,
     "bytes": int,
+    "hits": int,
     "idle_seconds": (int, float, type(None)),
     "loads": int,
     "load_seconds": (int, float),
@@ -33,10 +45,29 @@ _DAG = {
     "thaw_seconds": (int, float),
     "newer_versions": int,
 }
+
+
+class _Order:
+    """The kind of a version's order: any number or none, also below 0."""
+
+
+_ENTRY = {
+    "key": str,
+    "dag_id": (str, type(None)),
+    "version": _Order,
+    "tier": str,
+    "bytes": int,
+    "live_bytes": int,
+    "frozen_bytes": int,
+    "serialized_bytes": int,
+    "idle_seconds": (int, float),
+    "hits": int,
+    "load_seconds": (int, float, type(None)),
+}
 _CHANGED = {"component": str, "pid": int, "settings": dict, "error": str, "note": str}
+_NO_REPORT = "the answer is not a usage report"
 _MOST_TEXT = 1000
 _MOST_NUMBER = 2**63
-_MOST_REQUEST = 1024
 _MOST_ANSWER = 8 * 1024 * 1024
 
 
@@ -69,18 +100,14 @@ class ChangeRequest:
     """The monotonic time at which the client stops waiting. A later change would surprise it."""
 
 
-def read_request(connection: socket.socket, end: float) -> UsageRequest | ChangeRequest:
-    """The request of a client; ``end`` is in monotonic seconds.
+def request_of(line: bytes) -> UsageRequest | ChangeRequest:
+    """The request in one line.
 
     Raises:
-        OSError: the client has left, or the time is over.
         ValueError: the line is not a request.
 
     """
-    line = b""
-    while b"\n" not in line and len(line) < _MOST_REQUEST and (more := _receive(connection, _MOST_REQUEST, end)):
-        line += more
-    request = json.loads(line)
+    request = _object_of(line)
     if not isinstance(request, dict):
         raise ValueError("no request")
     wanted = request.get("set")
@@ -96,31 +123,24 @@ def read_request(connection: socket.socket, end: float) -> UsageRequest | Change
     return UsageRequest(max(1, min(top, MOST)), by)
 
 
-def send_answer(connection: socket.socket, report: Mapping[str, Any], end: float) -> None:
-    """Send a usage report, or the answer to a change; ``end`` is in monotonic seconds.
-
-    Raises:
-        OSError: the client has left, or the time is over.
-
-    """
-    content = json.dumps(report).encode()
-    connection.settimeout(_left(end))
-    connection.sendall(content)
-    connection.shutdown(socket.SHUT_WR)  # a child that was forked meanwhile has a copy of the connection
+def answer_line(report: Mapping[str, Any]) -> bytes:
+    """A usage report, or the answer to a change, as the server sends it."""
+    return json.dumps(report).encode()
 
 
 def read_answer(connection: socket.socket, end: float) -> dict[str, Any]:
-    """The usage report that a server sends; ``end`` is in monotonic seconds.
+    """The usage report that a server sends, without unknown fields; ``end`` is in monotonic seconds.
 
     Raises:
         OSError: the connection fails, or the time is over.
         ValueError: the answer is not a usage report.
 
     """
-    answer = _read_object(connection, end)
-    if not _has(answer, _ANSWER) or len(answer["dags"]) > MOST or not all(_has(dag, _DAG) for dag in answer["dags"]):
-        raise ValueError("the answer is not a usage report")
-    return cast("dict[str, Any]", answer)
+    answer = _known(_read_object(connection, end), _ANSWER)
+    if answer["by"] not in ORDERS or len(answer["dags"]) > MOST or len(answer["entries"]) > MOST:
+        raise ValueError(_NO_REPORT)
+    dags = [_known(dag, _DAG) for dag in answer["dags"]]
+    return answer | {"dags": dags, "entries": [_known(entry, _ENTRY) for entry in answer["entries"]]}
 
 
 def read_change(connection: socket.socket, end: float) -> dict[str, Any]:
@@ -150,8 +170,12 @@ def _read_object(connection: socket.socket, end: float) -> Any:
         received += chunk
     if not received:
         raise ValueError("the process closed the connection without an answer; its log may have the reason")
+    return _object_of(received)
+
+
+def _object_of(text: bytes | bytearray) -> Any:
     try:
-        return json.loads(received)
+        return json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError("the answer is not JSON") from None
 
@@ -167,12 +191,30 @@ def _left(end: float) -> float:
     return max(0.01, end - time.monotonic())
 
 
+def _known(value: object, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The known fields of a part of a report; any other field could hold anything.
+
+    Raises:
+        ValueError: a field is missing, or is not possible.
+
+    """
+    if not isinstance(value, dict) or not _has(value, fields):
+        raise ValueError(_NO_REPORT)
+    return {name: _short(value[name]) for name in fields}
+
+
+def _short(value: object) -> object:
+    return value[:_MOST_TEXT] if isinstance(value, str) else value
+
+
 def _has(value: object, fields: Mapping[str, Any]) -> bool:
     return isinstance(value, dict) and all(_is(value.get(name), kind) for name, kind in fields.items())
 
 
 def _is(value: object, kind: Any) -> bool:
     """Whether a value has a type; a number must also be possible: a reader computes with it."""
+    if kind is _Order:
+        return value is None or (isinstance(value, (int, float)) and abs(value) <= _MOST_NUMBER)
     if not isinstance(value, kind):
         return False
     return not isinstance(value, (int, float)) or 0 <= value <= _MOST_NUMBER  # NaN is neither

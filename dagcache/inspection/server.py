@@ -2,7 +2,7 @@
 
 Metrics do not name DAGs: the number of DAGs has no bound, and any user can read a metrics port. A usage socket names
 them to the owner of the process only. One connection is one request and one answer (`dagcache.inspection.protocol`).
-Between requests a thread sleeps, and nothing is prepared or kept.
+One thread has all connections (`dagcache.inspection.exchanges`). Between requests it sleeps; nothing is prepared.
 
 The sockets are in a directory of mode 0700 (`dagcache.inspection.folders`), as ``<component>-<pid>.sock`` of mode 0600.
 A second cache of one name has ``<component>-<pid>-2.sock``.
@@ -12,13 +12,16 @@ On Linux the kernel also gives the user at the other end.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
+import secrets
 import socket
 import threading
 import time
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from dagcache.core.cache import DagCache
 from dagcache.forks import after_fork_in_child
 from dagcache.inspection import protocol
 from dagcache.inspection.changes import change
+from dagcache.inspection.exchanges import Exchanges
 from dagcache.inspection.folders import directory, make_private
 from dagcache.inspection.peers import peer_user
 from dagcache.inspection.usage import usage
@@ -33,9 +37,8 @@ from dagcache.log_limits import report
 
 _log = logging.getLogger("dagcache")
 
-_PAUSE_SECONDS = 0.1
-_ANSWER_SECONDS = 2.0
-_MOST_NAMES = 100
+_BACKLOG = 64
+_MOST_CACHES = 100  # of one name in one process
 _UNAVAILABLE = "per-DAG usage socket for cache %r is unavailable: %s"
 
 
@@ -48,7 +51,7 @@ class AttributionServer:
     Args:
         cache: the cache to report; a weak reference is kept.
         folder: the directory of the socket; by default `dagcache.inspection.folders.directory`.
-        timeout: seconds for one connection; the next connection waits that long at most.
+        timeout: seconds for one connection. Other connections do not wait for it.
 
     """
 
@@ -74,16 +77,16 @@ class AttributionServer:
             folder = directory() if self._folder is None else self._folder
             make_private(folder)
             _remove_stale(folder)
-            listener = _Listener(_free_name(folder, f"{self._component}-{os.getpid()}"))
+            listener = _Listener(folder, f"{self._component}-{os.getpid()}", self._cache, self._timeout)
         except (OSError, AttributeError) as error:  # AttributeError: a system without Unix sockets or user ids
             _log.warning(_UNAVAILABLE, self._component, error)
             return False
         self._end = weakref.finalize(self, listener.end)
-        arguments = (listener, self._cache, self._timeout)
         try:
-            threading.Thread(target=_serve, args=arguments, name="dagcache-attribution", daemon=True).start()
+            threading.Thread(target=listener.exchanges.run, name="dagcache-attribution", daemon=True).start()
         except RuntimeError as error:  # no more threads, or the interpreter shuts down
             self._end()
+            listener.abandon()
             _log.warning(_UNAVAILABLE, self._component, error)
             return False
         self._listener = listener
@@ -102,93 +105,90 @@ class AttributionServer:
 
 
 class _Listener:
-    """A listening socket and its path."""
+    """A listening socket, its path, and its connections."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.closed = threading.Event()
+    def __init__(self, folder: Path, stem: str, cache: weakref.ref[DagCache[Any, Any]], timeout: float) -> None:
         self._pid = os.getpid()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._inode = self._listen()
+            self.path, self._inode = self._listen(folder, stem)
+            self.exchanges = Exchanges(
+                self._socket, partial(_may_ask, stem.partition("-")[0]), partial(_respond, cache), timeout
+            )
         except BaseException:
             self._socket.close()
             raise
 
-    def _listen(self) -> int:
+    def _listen(self, folder: Path, stem: str) -> tuple[Path, int]:
         # The socket gets its name after it listens: `_remove_stale` removes a name that refuses connections.
-        draft = self.path.with_suffix(".draft")
-        draft.unlink(missing_ok=True)
+        draft = folder / f"{stem}.{secrets.token_hex(4)}"  # no shorter than the name, so that both fit an address
         self._socket.bind(os.fspath(draft))
-        draft.chmod(0o600)
-        self._socket.listen(8)
-        inode = draft.stat().st_ino
-        draft.replace(self.path)
-        return inode
-
-    def accept(self) -> socket.socket | None:
-        """The next connection; None once the listener is closed."""
-        while not self.closed.is_set():
-            with contextlib.suppress(OSError):
-                return self._socket.accept()[0]
-            self.closed.wait(_PAUSE_SECONDS)  # the client left, or no more descriptors: no busy loop
-        return None
+        try:
+            draft.chmod(0o600)
+            self._socket.listen(_BACKLOG)
+            return _named(draft, folder, stem), draft.stat().st_ino
+        finally:
+            draft.unlink()
 
     def end(self) -> None:
         """Wake the thread and remove the name, in the process that created the socket."""
         if self._pid != os.getpid():
             return
-        self.closed.set()
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # close() alone does not wake accept()
-        self._socket.close()
+        self.exchanges.close()
         with contextlib.suppress(OSError):
             if self.path.stat().st_ino == self._inode:  # a later server may have taken the name
                 self.path.unlink()
 
     def abandon(self) -> None:
-        """Close this process's copy of the socket; the parent's copy stays open."""
-        self._socket.close()
+        """Close this process's copies of the sockets; the parent's copies stay open."""
+        self.exchanges.abandon()
 
 
-def _serve(listener: _Listener, reference: weakref.ref[DagCache[Any, Any]], timeout: float) -> None:
-    """Answer one connection after the other, in a thread."""
-    while (connection := listener.accept()) is not None:
-        with connection:
-            cache = reference()
-            if cache is not None:
-                _answer(connection, cache, time.monotonic() + timeout)
-            del cache
+def _named(draft: Path, folder: Path, stem: str) -> Path:
+    """Give a socket a name that no other has: ``<stem>.sock``, or with a number for a further cache of one name.
+
+    Another cache may be in this process, or in a container with the same process ids and the same folder.
+    """
+    for suffix in ("", *(f"-{number}" for number in range(2, _MOST_CACHES))):
+        path = folder / f"{stem}{suffix}.sock"
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)  # in one step, unlike a look and a rename
+            return path
+    raise OSError(errno.EEXIST, f"{_MOST_CACHES - 1} caches of this name have a socket")
 
 
-def _answer(connection: socket.socket, cache: DagCache[Any, Any], end: float) -> None:
+def _respond(reference: weakref.ref[DagCache[Any, Any]], line: bytes) -> bytes | None:
+    """The answer to a request; None if it is not one, or the cache has gone. Never raises."""
+    cache = reference()
+    if cache is None:
+        return None
     try:
-        if not _may_ask(connection):
-            message = "per-DAG usage of cache %r was refused to another user"
-            report("attribution, other user", message, cache.config.name, level=logging.WARNING)
-            return
-        request = protocol.read_request(connection, end)
-        if isinstance(request, protocol.ChangeRequest):
-            if time.monotonic() <= request.until:
-                answer = change(cache, request.settings)  # may take longer than a connection has
-                protocol.send_answer(connection, answer, max(end, time.monotonic() + _ANSWER_SECONDS))
-        else:
-            protocol.send_answer(connection, usage(cache, request.top, request.by), end)
-    except (OSError, ValueError):  # the client left, was too slow, or sent no request
-        pass
-    except Exception as error:
+        return _answer(cache, protocol.request_of(line))
+    except ValueError:  # not a request
+        return None
+    except BaseException as error:  # also what a listener raises while a change evicts: this thread is not its own
         report("attribution", "per-DAG usage of cache %r could not be reported", cache.config.name, error=error)
+        return None
 
 
-def _may_ask(connection: socket.socket) -> bool:
+def _answer(cache: DagCache[Any, Any], request: protocol.UsageRequest | protocol.ChangeRequest) -> bytes | None:
+    if isinstance(request, protocol.UsageRequest):
+        return protocol.answer_line(usage(cache, request.top, request.by))
+    if time.monotonic() > request.until:
+        return None
+    return protocol.answer_line(change(cache, request.settings))
+
+
+def _may_ask(name: str, connection: socket.socket) -> bool:
     """Whether the client runs as this user or as root. On systems other than Linux, only the file modes decide."""
-    return peer_user(connection) in (None, 0, os.geteuid())
-
-
-def _free_name(folder: Path, stem: str) -> Path:
-    """``<stem>.sock``, or with a number if a living server has that: of a cache of the same name, or in a container."""
-    names = (folder / f"{stem}{suffix}.sock" for suffix in ("", *(f"-{number}" for number in range(2, _MOST_NAMES))))
-    return next((path for path in names if not os.path.lexists(path)), folder / f"{stem}.sock")
+    try:
+        if peer_user(connection) in (None, 0, os.geteuid()):
+            return True
+    except OSError:  # the client left
+        return False
+    message = "per-DAG usage of cache %r was refused to another user"
+    report("attribution, other user", message, name, level=logging.WARNING)
+    return False
 
 
 def _remove_stale(folder: Path) -> None:

@@ -295,7 +295,10 @@ def scheduler_bag() -> Any:
     from airflow.jobs.job import Job
     from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 
-    return SchedulerJobRunner(job=Job()).scheduler_dag_bag
+    bag = SchedulerJobRunner(job=Job()).scheduler_dag_bag
+    if hasattr(bag, "at_loop_start"):  # not Airflow's own
+        bag.at_loop_start()
+    return bag
 
 
 def api_bag() -> Any:

@@ -101,7 +101,9 @@ _FORKING = """
 import os
 from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
-server = SchedulerJobRunner(job=Job()).scheduler_dag_bag._component.attribution
+bag = SchedulerJobRunner(job=Job()).scheduler_dag_bag
+bag.at_loop_start()
+server = bag._component.attribution
 path = server.path
 assert path.exists()
 child = os.fork()

@@ -77,6 +77,7 @@ from airflow.models.dag_version import DagVersion
 from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 bag = SchedulerJobRunner(job=Job()).scheduler_dag_bag
+bag.at_loop_start()
 with create_session() as session:
     versions = [row[0] for row in session.query(DagVersion.id).all()]
     for _ in range(4):

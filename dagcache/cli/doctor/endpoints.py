@@ -15,10 +15,12 @@ from dagcache.cli.shared.endpoint import Endpoint, parse_endpoint
 from dagcache.concurrency.time_limit import results_within
 from dagcache.metrics.listening import listen
 from dagcache.metrics.scrape import scrape
+from dagcache.metrics.snapshot import components, snapshot
 
 _SECONDS = 3.0  # for all queries of one kind
 MOST_FILES = 64
 _MOST_PORTS = 32
+_NOT_FROZEN = ("unfrozen", "thaw_failures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,11 @@ def query(url: str) -> Response:
     """The response of one endpoint."""
     try:
         found = scrape(url, timeout=_SECONDS)
-    except (OSError, ValueError) as error:
+        seen = {name: snapshot(found, name) for name in components(found)}
+    except Exception as error:  # also of an answer with impossible figures
         return Response(error=str(error)[:200] or type(error).__name__)
-    components = tuple(labels.get("component", "?") for labels in found.labels("dagcache_info"))
-    counts = (int(found.total(name)) for name in ("dagcache_unfrozen_total", "dagcache_thaw_failures_total"))
-    return Response(components, "", *counts)
+    unfrozen, thaw_failures = (sum(getattr(each, name) for each in seen.values()) for name in _NOT_FROZEN)
+    return Response(tuple(seen), "", unfrozen, thaw_failures)
 
 
 def check_ports(host: str, numbers: Sequence[int]) -> list[Port]:

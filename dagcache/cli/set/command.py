@@ -20,7 +20,7 @@ from dagcache.cli.shared.plain_text import plain
 from dagcache.concurrency.time_limit import results_within
 from dagcache.errors import ConfigError
 from dagcache.inspection import client
-from dagcache.inspection.changes import SETTINGS, check
+from dagcache.inspection.changes import OF_ZERO, SETTINGS, check
 
 _Answer = tuple[dict[str, Any], str]
 """The answer of a process and its fault; both are empty if no process listens."""
@@ -83,10 +83,8 @@ def _settings(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _is_chosen(path: Path, options: argparse.Namespace) -> bool:
-    """By the name of the socket: ``<component>-<pid>.sock``, and a number behind it for a further cache of one name."""
-    component, _, rest = path.stem.partition("-")
     wanted = options.component and options.component.lower().replace("-", "_")
-    return wanted in (None, component) and str(options.pid or "") in ("", rest.partition("-")[0])
+    return wanted in (None, client.component_of(path)) and options.pid in (None, client.process_of(path))
 
 
 def _change(paths: Sequence[Path], settings: dict[str, str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -117,6 +115,10 @@ def _answer_of(path: Path, settings: dict[str, str]) -> _Answer:
 
 
 def _line(answer: dict[str, Any]) -> str:
-    settings = ", ".join(f"{name} = {value}" for name, value in answer["settings"].items())
+    settings = ", ".join(f"{name} = {value}{_meaning(name, value)}" for name, value in answer["settings"].items())
     note = f" ({answer['note']})" if answer["note"] else ""
     return plain(f"{answer['component']}, process {answer['pid']}: {settings}{note}")
+
+
+def _meaning(name: str, value: str) -> str:
+    return f" ({OF_ZERO[name]})" if value == "0" and name in OF_ZERO else ""

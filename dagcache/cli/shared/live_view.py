@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TextIO
 
 from dagcache.metrics.snapshot import Snapshot
@@ -13,6 +15,7 @@ from dagcache.sizing.limits import format_bytes, format_limit
 
 _BAR = 40  # characters
 _EVERY_SECONDS = 5.0
+_COLUMNS_OF_A_FILE = 120
 
 
 def rows(now: Snapshot) -> list[tuple[str, str]]:
@@ -50,11 +53,26 @@ class Line:
     kind: str = ""
 
 
-class View:
-    """Plain lines, at most one block every five seconds: for files, pipes and CI."""
+def local_time() -> datetime:
+    """The time of day, with the zone of this machine."""
+    return datetime.now().astimezone()
 
-    def __init__(self, out: TextIO | None = None) -> None:
+
+class View:
+    """Plain lines, at most one block every five seconds: for files, pipes and CI.
+
+    Args:
+        out: the file to write to; by default stdout.
+        now: the time of a picture.
+
+    """
+
+    is_in_place = False
+    """Whether a picture replaces the one before."""
+
+    def __init__(self, out: TextIO | None = None, now: Callable[[], datetime] = local_time) -> None:
         self._out = out or sys.stdout
+        self._now = now
         self._next = 0.0
 
     def close(self) -> None:
@@ -70,8 +88,10 @@ class View:
 
     @property
     def columns(self) -> int:
-        """The width of a line."""
-        return 120
+        """The width of a line: that of the terminal, and 120 in a file or a pipe."""
+        if not self._out.isatty():
+            return _COLUMNS_OF_A_FILE
+        return shutil.get_terminal_size((_COLUMNS_OF_A_FILE, 24)).columns
 
     @property
     def lines(self) -> int | None:
@@ -79,9 +99,15 @@ class View:
         return None
 
     def draw(self, lines: Sequence[Line]) -> None:
-        """Show all lines; the next ones follow below an empty line."""
-        self._out.write("".join(f"{line.text}\n" for line in lines) + "\n")
+        """Show all lines; the next ones follow below an empty line. In a file or a pipe, the time is the first line."""
+        time_line = "" if self._out.isatty() else f"{self._now().isoformat(' ', 'seconds')}\n"
+        self._out.write("".join([time_line, *(f"{line.text}\n" for line in lines), "\n"]))
         self._out.flush()
+
+    def wait(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> bool:
+        """Wait until the next picture is due. Returns whether the user has ended the view."""
+        sleep(seconds)
+        return False
 
     def note(self, text: str) -> None:
         """Show a text once."""
@@ -102,7 +128,9 @@ STYLES = {
 
 
 class Screen(View):
-    """The newest rows, in place, on a terminal."""
+    """The newest rows, in place, on a terminal, below what was there before."""
+
+    is_in_place = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,20 +152,6 @@ class Screen(View):
         for name, text in content:
             grid.add_row(Text(name, style="bold"), Text(text))
         self._live.update(grid, refresh=True)
-
-    @property
-    def columns(self) -> int:
-        """The current width of the terminal."""
-        return int(self._live.console.width)
-
-    @property
-    def lines(self) -> int:
-        """The current height of the terminal, without the line of the cursor."""
-        return int(self._live.console.height) - 1
-
-    def draw(self, lines: Sequence[Line]) -> None:
-        """Draw all lines in place of the last ones."""
-        self._live.update(rendered(lines), refresh=True)
 
     def note(self, text: str) -> None:
         """Show a text once, above the rows."""

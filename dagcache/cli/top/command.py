@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
 import sys
 import time
@@ -21,7 +22,10 @@ from dagcache.cli.shared.arguments import number, whole_number
 from dagcache.cli.shared.broken_pipe import discard_output
 from dagcache.cli.shared.endpoint import Endpoint, announced, chosen, processes
 from dagcache.cli.shared.failure import CommandError, InputError
-from dagcache.cli.shared.live_view import View, view
+from dagcache.cli.shared.live_view import View
+from dagcache.cli.top import dag_reports
+from dagcache.cli.top.dag_reports import DagReports
+from dagcache.cli.top.full_screen import FullScreen, ended_in_order, suspended_in_order
 from dagcache.cli.top.history import Component, History
 from dagcache.cli.top.layout import layout
 from dagcache.cli.top.polling import Endpoints, PolledEndpoint, targets_directory
@@ -33,6 +37,11 @@ HELP = "live view of running caches, and of the DAGs that fill them"
 EXAMPLE = "dagcache top --url http://localhost:11780/metrics --dags"
 
 _DAGS = 10
+_AS_MANY_AS_FIT = 0
+_LOOKS = 2
+"""A view that is not on a screen ends if no endpoint has answered so often, as `--once` does."""
+_NO_SCREEN = ("dumb", "unknown")
+"""Terminals without a cursor that can be moved."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,10 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dags",
         type=whole_number(1, MOST),
         nargs="?",
-        const=_DAGS,
-        default=0,
+        const=_AS_MANY_AS_FIT,
         metavar="N",
-        help=f"also the N first DAGs in the chosen caches of this machine (default: {_DAGS})",
+        help=f"also the N first DAGs in the chosen caches of this machine (default: those that fit, else {_DAGS})",
     )
     parser.add_argument(
         "--sort",
@@ -70,18 +78,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Show until Ctrl-C, or once.
+    """Show until `q` or Ctrl-C, or once.
 
     Raises:
         InputError: a URL is not valid, or there are no endpoints.
         CommandError: no endpoint has answered.
+        SystemExit: SIGTERM or SIGHUP has ended the view.
 
     """
     top = Top(options)
     if options.json or options.once:
         top.once(as_json=options.json)
         return 0
-    with closing(_view()) as shown, suppress(KeyboardInterrupt):
+    with ended_in_order(), closing(_view()) as shown, suspended_in_order(shown), suppress(KeyboardInterrupt):
         try:
             top.run(shown)
         except BrokenPipeError:  # the reader has closed the pipe
@@ -96,7 +105,8 @@ class Top:
     def __init__(self, options: argparse.Namespace, sleep: Callable[[float], None] = time.sleep) -> None:
         self._sleep = sleep
         self._interval: float = options.interval
-        self._dags: int = options.dags
+        self._dags: int | None = options.dags
+        """The number of DAGs; `_AS_MANY_AS_FIT`; or None: no DAGs."""
         self._sort: str = options.sort
         self._endpoints = Endpoints(_listed(options))
         self._wanted, self._place = _chosen_processes(options)
@@ -105,10 +115,13 @@ class Top:
         self._asked: list[PolledEndpoint] = []
 
     def run(self, shown: View) -> None:
-        """Ask and draw, without end."""
-        while True:
+        """Ask and draw, until the user ends the view, or without a screen, if no endpoint answers at first."""
+        looks = 0
+        while shown.is_in_place or self._answered or looks < _LOOKS:
             shown.draw(self._layout(shown))
-            self._sleep(self._interval)
+            looks += 1
+            if shown.wait(self._interval, self._sleep):
+                return
 
     def once(self, *, as_json: bool) -> None:
         """Ask twice, for rates, and print the result.
@@ -120,9 +133,9 @@ class Top:
         self._look()
         self._sleep(self._interval)
         if as_json:
-            seen, dags = self._look(), self._ask_for_dags()
+            seen, dags = self._look(), self._ask_for_dags(None)
             self.check_answers()
-            sys.stdout.write(f"{json.dumps(_as_json(seen, self._silent(seen), dags, bool(self._dags)))}\n")
+            sys.stdout.write(f"{json.dumps(_as_json(seen, self._silent(seen), dags))}\n")
         else:
             shown = View()
             drawn = self._layout(shown)
@@ -141,11 +154,14 @@ class Top:
             raise CommandError(f"no endpoint answered: {silent or 'there are none'}")
 
     def _layout(self, shown: View) -> Any:
-        seen, dags = self._look(), self._ask_for_dags()
+        seen, dags = self._look(), self._ask_for_dags(shown.lines)
         notes = [f"{url}: {fault}" for url, fault in self._silent(seen)]
-        if self._dags and not dags:
-            notes.append(f"no process {self._place} reports the DAGs in its cache (see the setting attribution)")
-        return layout(seen, dags, notes, columns=shown.columns, lines=shown.lines)
+        if dags is not None:
+            notes += [f"{process}: {fault}" for process, fault in dags.faults.items()]
+            if not dags.reports:
+                notes.append(f"no process {self._place} reports the DAGs in its cache (see the setting attribution)")
+        reports = dags.reports if dags is not None else ()
+        return layout(seen, reports, notes, columns=shown.columns, lines=shown.lines)
 
     def _look(self) -> list[Component]:
         self._asked = self._endpoints.ask()
@@ -158,20 +174,17 @@ class Top:
         known = {each.url for each in seen}
         silent = [endpoint for endpoint in self._asked if endpoint.shown not in known]
         return [
-            (each.shown, each.fault if each.scrape is None else "the endpoint has no metrics of dagcache")
+            (each.shown, each.fault if each.snapshots is None else "the endpoint has no metrics of dagcache")
             for each in silent
         ]
 
-    def _ask_for_dags(self) -> list[dict[str, Any]]:
-        """The reports of the processes on this machine; those that do not answer are skipped."""
-        answers = []
-        for path in client.sockets() if self._dags else ():
-            with suppress(OSError, ValueError):
-                answers.append(client.ask(path, self._dags, by=self._sort))
-        wanted = self._wanted()
-        answers = [answer for answer in answers if wanted is None or answer["pid"] in wanted]
-        self._answered = self._answered or bool(answers)
-        return answers
+    def _ask_for_dags(self, lines: int | None) -> DagReports | None:
+        """The reports of the chosen processes on this machine; None without --dags. ``lines``: those of the view."""
+        if self._dags is None:
+            return None
+        found = dag_reports.ask(self._dags or min(lines or _DAGS, MOST), self._sort, self._wanted())
+        self._answered = self._answered or bool(found.reports)
+        return found
 
 
 def _listed(options: argparse.Namespace) -> Callable[[], Sequence[Endpoint]]:
@@ -185,7 +198,7 @@ def _listed(options: argparse.Namespace) -> Callable[[], Sequence[Endpoint]]:
         given = chosen(options.url)
         return lambda: given
     directory = options.targets or targets_directory()
-    if not announced(directory, here=True) and not (options.dags and client.sockets()):
+    if not announced(directory, here=True) and (options.dags is None or not client.sockets()):
         raise InputError(f"no process of this machine has announced itself in {directory}; name an endpoint with --url")
     return lambda: announced(directory, here=True)
 
@@ -217,18 +230,23 @@ def _machine_of(endpoint: Endpoint) -> str:
 
 
 def _view() -> View:
+    if not sys.stdout.isatty() or os.environ.get("TERM", "").lower() in _NO_SCREEN:
+        return View()
     try:
-        return view()
+        return FullScreen()
     except ImportError:
         raise InputError("a live view needs rich: pip install rich, or use --once") from None
 
 
 def _as_json(
-    seen: Sequence[Component], silent: Sequence[tuple[str, str]], dags: Sequence[dict[str, Any]], with_dags: bool
+    seen: Sequence[Component], silent: Sequence[tuple[str, str]], dags: DagReports | None = None
 ) -> dict[str, Any]:
     result: dict[str, Any] = {"components": [_component(each) for each in seen]}
     result["silent"] = [{"url": url, "why": fault} for url, fault in silent]
-    return result | ({"dags": list(dags)} if with_dags else {})
+    if dags is not None:
+        result["dags"] = dags.reports
+        result["dags_silent"] = [{"process": process, "why": fault} for process, fault in dags.faults.items()]
+    return result
 
 
 def _component(component: Component) -> dict[str, Any]:

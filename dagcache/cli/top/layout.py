@@ -1,4 +1,7 @@
-"""The layout of `top`: all rows of each component where there is room, else two lines per component."""
+"""The layout of `top`: all rows of each component where there is room, else two lines per component.
+
+The worst component comes first. The lists of DAGs take the lines that are left.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from dagcache.cli.shared.plain_text import plain
 from dagcache.cli.top.history import Component
 from dagcache.metrics.delta import Delta
 from dagcache.metrics.snapshot import Durations, Snapshot
-from dagcache.metrics.verdict import format_seconds, share_of_memory
+from dagcache.metrics.verdict import ARROW, SEVERITY, format_seconds, share_of_memory
 from dagcache.sizing.limits import format_bytes, format_limit
 
 _LABEL = 10
@@ -27,10 +30,15 @@ _DAG_WIDTHS = {
     "load s": 7,
     "thaws": 7,
     "thaw s": 7,
+    "newer": 6,
 }
-_DAG_HEADER = {name: name for name in _DAG_WIDTHS}
-_WIDE_ONLY = ("share", "idle")
+_WIDE_ONLY = {"share", "idle", "newer"}
+_COLUMN_OF = {"newer_versions": "newer"}
+"""The columns by the figure of `dagcache.inspection.usage.ORDERS`; the others are in each table."""
 _LEAST_NAME = 12
+_LEAST_DAGS = 3
+_DAG_HEAD = 2  # lines
+_LEAST_STATE = 8  # characters
 
 
 def layout(
@@ -41,18 +49,55 @@ def layout(
     columns: int,
     lines: int | None,
 ) -> list[Line]:
-    """Everything, in at most ``columns`` and, if possible without a cut, ``lines``. A cut is at the end."""
+    """Everything, in at most ``columns`` and, if possible without a cut, ``lines``. A cut is at the end.
+
+    ``dags``: usage reports, each with as many DAGs as may be shown. If they do not fit, each list is shorter.
+    """
+    drawn: list[Line] = []
     for block in (_full, _short):
-        blocks = [block(each, columns) for each in components]
-        blocks += [_dag_lines(answer, columns) for answer in dags]
-        blocks += [[Line(note, "dim")] for note in notes]
-        drawn = [line for number, block_ in enumerate(blocks) for line in ([Line("")] if number else []) + block_]
-        if lines is None or len(drawn) <= lines:
+        blocks = [block(each, columns) for each in _worst_first(components)]
+        written = [_note_lines(note, columns) for note in notes]
+        heads = [[Line("")] * _DAG_HEAD] * len(dags)
+        room = None if lines is None else lines - _height([*blocks, *heads, *written])
+        wanted = [len(answer["dags"]) for answer in dags]
+        lists = map(_dag_lines, dags, _shares(room, wanted), [columns] * len(dags))
+        drawn = _joined([*blocks, *lists, *written])
+        if room is None or room >= sum(min(_LEAST_DAGS, each) for each in wanted):
             break
     cut = [Line(plain(_fit(line.text, columns)), line.kind) for line in drawn[:lines]]
     if lines is not None and len(drawn) > lines:
-        cut[-1] = Line(f"... {len(drawn) - lines + 1} more lines: enlarge the terminal, or use --once", "dim")
+        left = f"... {len(drawn) - lines + 1} more lines: enlarge the terminal, or use --once"
+        cut[-1] = Line(_fit(left, columns), "dim")
     return cut
+
+
+def _worst_first(components: Sequence[Component]) -> list[Component]:
+    return sorted(components, key=lambda each: SEVERITY.index(each.verdict.level))
+
+
+def _joined(blocks: Sequence[Sequence[Line]]) -> list[Line]:
+    """The blocks, with an empty line between two."""
+    return [line for number, block in enumerate(blocks) for line in ([Line("")] if number else []) + [*block]]
+
+
+def _height(blocks: Sequence[Sequence[Line]]) -> int:
+    return sum(map(len, blocks)) + max(0, len(blocks) - 1)
+
+
+def _shares(room: int | None, wanted: Sequence[int]) -> list[int]:
+    """The number of DAGs of each list: all that are wanted, or an equal part of the lines that are left, but one."""
+    if room is None:
+        return list(wanted)
+    given = [min(1, each) for each in wanted]
+    while sum(given) < room and given != list(wanted):
+        for number, each in enumerate(wanted):
+            if given[number] < each and sum(given) < room:
+                given[number] += 1
+    return given
+
+
+def _note_lines(note: str, columns: int) -> list[Line]:
+    return [Line(text, "dim") for text in textwrap.wrap(plain(note), max(20, columns))]
 
 
 def rows(delta: Delta) -> list[tuple[str, str]]:
@@ -85,8 +130,17 @@ def _short(component: Component, columns: int) -> list[Line]:
     name = f"{component.name}{_mode(now)}"
     return [
         Line(plain(f"{name}  {urlsplit(component.url).netloc}  {_lookups(component.delta)}"), "title"),
-        Line(_fit(f"{judged.text} ({use})", columns), judged.level),
+        Line(_fit_verdict(plain(judged.text), f" ({use})", columns), judged.level),
     ]
+
+
+def _fit_verdict(text: str, aside: str, columns: int) -> str:
+    """A verdict in one line. If it is too long, first the aside is cut, then the state; the remedy stays."""
+    state, arrow, remedy = text.partition(ARROW)
+    if len(text) <= columns or not arrow:
+        whole = _fit(f"{text}{aside}", columns)
+        return whole if whole.startswith(text) else _fit(text, columns)
+    return _fit(f"{_fit(state, max(_LEAST_STATE, columns - len(arrow + remedy)))}{arrow}{remedy}", columns)
 
 
 def _title(component: Component) -> Line:
@@ -177,20 +231,31 @@ def _memory(now: Snapshot) -> str:
     return f"{format_bytes(now.rss_bytes)} resident{limit}, {share_of_memory(now):.0%} cache; pressure: {now.pressure}"
 
 
-def _dag_lines(answer: Mapping[str, Any], columns: int) -> list[Line]:
+def _dag_lines(answer: Mapping[str, Any], count: int, columns: int) -> list[Line]:
+    """A title, a header, and the first ``count`` DAGs of a report."""
+    by = str(answer["by"])
+    shown = _columns_of(by, columns)
+    name = max(_LEAST_NAME, min(60, columns - len(_cells({}, shown))))
     held = f"{answer['versions']} versions, {format_bytes(answer['bytes'])}"
-    is_wide = columns - len(_cells(_DAG_HEADER, is_wide=True)) >= 2 * _LEAST_NAME
-    name = max(_LEAST_NAME, min(60, columns - len(_cells(_DAG_HEADER, is_wide=is_wide))))
-    shown = [_dag_row(dag, answer["bytes"], is_wide=is_wide) for dag in answer["dags"]]
-    header = f"{'dag':<{name}}{_cells(_DAG_HEADER, is_wide=is_wide)}"
-    lines = [Line(plain(f"{answer['component']}, process {answer['pid']}: {held}"), "title"), Line(header, "dim")]
-    for dag, row in zip(answer["dags"], shown, strict=True):
-        lines.append(Line(f"{_fit(plain(dag['dag_id'] or '(unknown)'), name):<{name}}{row}"))
+    order = f"{min(count, len(answer['dags']))} DAGs by {by}"
+    title = f"{answer['component']}, process {answer['pid']}: {held}; {order}"
+    header = f"{'dag':<{name}}{_cells({each: each for each in shown}, shown)}"
+    lines = [Line(title, "title"), Line(header, "dim")]
+    for dag in answer["dags"][:count]:
+        label = _fit(dag["dag_id"] or "(unknown)", name)
+        lines.append(Line(f"{label:<{name}}{_cells(_dag_cells(dag, answer['bytes']), shown)}"))
     return lines
 
 
-def _dag_row(dag: Mapping[str, Any], whole: int, *, is_wide: bool) -> str:
-    cells = {
+def _columns_of(by: str, columns: int) -> list[str]:
+    """The columns of a list of DAGs: all if there is room for names, and always the one that it is sorted by."""
+    if columns - len(_cells({}, list(_DAG_WIDTHS))) >= 2 * _LEAST_NAME:
+        return list(_DAG_WIDTHS)
+    return [name for name in _DAG_WIDTHS if name not in _WIDE_ONLY or name == _COLUMN_OF.get(by)]
+
+
+def _dag_cells(dag: Mapping[str, Any], whole: int) -> dict[str, str]:
+    return {
         "versions": f"{dag['versions']}",
         "live": f"{dag['live']}",
         "bytes": format_bytes(dag["bytes"]),
@@ -200,16 +265,16 @@ def _dag_row(dag: Mapping[str, Any], whole: int, *, is_wide: bool) -> str:
         "load s": f"{dag['load_seconds']:.2f}",
         "thaws": f"{dag['thaws']}",
         "thaw s": f"{dag['thaw_seconds']:.2f}",
+        "newer": f"{dag['newer_versions']}",
     }
-    return _cells(cells, is_wide=is_wide)
 
 
-def _cells(cells: Mapping[str, str], *, is_wide: bool) -> str:
-    return "".join(f" {cells[name]:>{_DAG_WIDTHS[name]}}" for name in _DAG_WIDTHS if is_wide or name not in _WIDE_ONLY)
+def _cells(cells: Mapping[str, str], shown: Sequence[str]) -> str:
+    return "".join(f" {cells.get(name, ''):>{_DAG_WIDTHS[name]}}" for name in shown)
 
 
 def _fit(text: str, columns: int) -> str:
-    return text if len(text) <= columns else f"{text[: columns - 3]}..."
+    return text if len(text) <= columns else f"{text[: max(0, columns - 3)]}..."[:columns]
 
 
 def per_second(rate: float) -> str:

@@ -1,4 +1,4 @@
-"""The polling of endpoints: which ones, and their latest answers. An endpoint that hangs does not delay the others."""
+"""The polling of endpoints: which ones, and their latest answers. No endpoint delays the others, or ends the view."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dagcache.airflow.configuration_file import airflow_home, airflow_setting
 from dagcache.cli.shared.endpoint import Endpoint
 from dagcache.concurrency.time_limit import ended_within, start
 from dagcache.metrics.file_sd import default_directory
-from dagcache.metrics.scrape import Scrape, scrape
+from dagcache.metrics.scrape import scrape
+from dagcache.metrics.snapshot import Samples, Snapshot, components, snapshot
 
 _PATIENCE_SECONDS = 3.0
 _LONGEST_REASON = 200
@@ -23,13 +24,13 @@ def targets_directory() -> Path:
 
 
 class PolledEndpoint:
-    """An endpoint with its latest scrape, or the reason why there is none."""
+    """An endpoint with the snapshots of its latest answer, or the reason why there are none."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.url = endpoint.url
         self.shown = endpoint.shown
-        self.scrape: Scrape | None = None
-        """None: it did not answer the latest request."""
+        self.snapshots: dict[str, Snapshot] | None = None
+        """By component. None: it did not answer the latest request, or not with metrics that can be used."""
         self.fault = "no answer yet"
         self._request: threading.Thread | None = None
 
@@ -39,15 +40,23 @@ class PolledEndpoint:
             self._request = start(self._ask, "dagcache-top")
         return self._request
 
-    def give_up(self, reason: str = "no answer in time") -> None:
-        """Count the endpoint as silent: its answer is late, or of no use."""
-        self.scrape, self.fault = None, _shortened(reason)
+    def give_up(self) -> None:
+        """Count the endpoint as silent: its answer is late."""
+        self.snapshots, self.fault = None, "no answer in time"
+
+    def read(self, found: Samples) -> None:
+        """Take an answer. With impossible figures the endpoint counts as silent, with that as the reason."""
+        try:
+            self.snapshots = {name: snapshot(found, name) for name in components(found)}
+        except ValueError as error:
+            self.snapshots, self.fault = None, _shortened(f"its metrics are not those of dagcache: {error}")
 
     def _ask(self) -> None:
+        # In the thread of the request also the reading: an answer may be as long or as odd as its sender likes.
         try:
-            self.scrape = scrape(self.url)
-        except (OSError, ValueError) as error:
-            self.scrape, self.fault = None, _reason(error)
+            self.read(scrape(self.url))
+        except Exception as error:
+            self.snapshots, self.fault = None, _reason(error)
 
 
 def _reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from dagcache.inspection.client import ask
 from dagcache.metrics.definitions import WARM_ERRORS
 from dagcache.metrics.ports import parse_ports
 from dagcache.metrics.scrape import scrape
+from dagcache.sizing.memory import MemoryLimit
 from dagcache.warm_start.counts import ERRORS
 from tests.support.patience import PATIENCE
 from tests.support.warm import filled, key_of, record_of
@@ -218,9 +220,8 @@ def test_a_forked_child_has_no_part_until_its_first_load(make: Make, monkeypatch
     [
         ({"max_bytes": "1MiB"}, 1, "max_bytes = 1.0 MiB, ttl = 60 s, observe"),
         ({"max_bytes": "0"}, 1, "max_bytes = unbounded, ttl = 60 s"),
-        ({"max_bytes": "25%", "memory_limit": "4GiB"}, 1, "(25% of memory_limit)"),
-        ({"max_bytes": "25%", "memory_limit": "4GiB"}, 4, "(25% of memory_limit, shared by 4 workers)"),
-        ({"max_bytes": "25%"}, 1, "'s memory), ttl"),
+        ({"max_bytes": "25%", "memory_limit": "4GiB"}, 1, "(25% of memory_limit, 4.0 GiB)"),
+        ({"max_bytes": "25%", "memory_limit": "4GiB"}, 4, "(25% of memory_limit, 4.0 GiB, shared by 4 workers)"),
     ],
 )
 def test_the_start_is_one_line_with_the_limits(
@@ -232,6 +233,48 @@ def test_the_start_is_one_line_with_the_limits(
     [record] = caplog.records
     assert record.getMessage().startswith("dagcache serves the scheduler: ")
     assert line in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [("machine", "the machine's memory"), ("cgroup2", "the container's memory limit"), ("cgroup1", "the container's")],
+)
+def test_the_start_line_names_the_memory_that_a_percentage_is_of(
+    source: Any, named: str, make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The limit of a container and the memory of a machine are changed in different places."""
+    component = make(max_bytes="25%")
+    monkeypatch.setattr(module, "memory_limit", lambda: MemoryLimit(6 << 30, source))
+    with caplog.at_level(logging.INFO, "dagcache"):
+        component.start()
+    assert f"(25% of {named}" in caplog.text
+    assert ", 6.0 GiB), ttl" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["airflow", "dag-processor"], "the dag_processor"),
+        (["airflow", "triggerer"], "the triggerer"),
+        (["python"], "this process"),
+    ],
+)
+def test_a_process_with_an_api_of_its_own_does_not_call_itself_the_api_server(
+    arguments: list[str],
+    named: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A DAG processor builds the application of the API server as well."""
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(graphs, "freezer", lambda: (PickleFreezer(), []))
+    component = Component(read_settings(OFF.get, "api_server"), home=folder, serves=False)
+    with caplog.at_level(logging.INFO, "dagcache"):
+        component.start()
+    component.close()
+    assert f"dagcache serves the in-process API of {named}: " in caplog.text
+    assert "the api_server" not in caplog.text
 
 
 def test_a_bound_of_airflows_own_bag_without_effect_is_one_more_line(

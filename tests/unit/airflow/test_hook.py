@@ -235,7 +235,7 @@ class Component:
     ("component", "imported", "serves", "started"),
     [
         ("scheduler", [], True, True),
-        ("api_server", [], False, True),
+        ("api_server", [], False, False),
         ("api_server", ["airflow.api_fastapi.main"], True, True),
         ("api_server", ["airflow.api_fastapi.main", "gunicorn.arbiter"], True, False),
     ],
@@ -249,13 +249,38 @@ def test_a_component_serves_in_its_own_processes_and_starts_in_workers(
     conf: Conf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A triggerer builds the API server's bag, too, and gunicorn's master builds one before it forks."""
+    """A triggerer builds the API server's bag, too, and gunicorn's master builds one before it forks.
+
+    Both start with their first load, if there is one.
+    """
     monkeypatch.setattr(component_module, "Component", Component)
     for name in imported:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     assert hook.install(site, component)
     made = bag_of(site).make()
     assert (made.home, made.serves, made.started) == (Path("/opt/airflow"), serves, started)
+
+
+class Runner:
+    """As the class of a scheduler, with a bag."""
+
+    def __init__(self, bag: Any) -> None:
+        self.scheduler_dag_bag = bag
+
+    def _run_scheduler_loop(self) -> str:
+        return "the loop"
+
+
+def test_a_scheduler_starts_with_its_loop(site: Any, conf: Conf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its executor forks before that."""
+    monkeypatch.setattr(component_module, "Component", Component)
+    monkeypatch.setattr(site, "SchedulerJobRunner", type("Copy", (Runner,), dict(vars(Runner))), raising=False)
+    assert hook.install(site, "scheduler")
+    assert not bag_of(site).make().started
+    started: list[bool] = []
+    bag = SimpleNamespace(at_loop_start=lambda: started.append(True))
+    assert site.SchedulerJobRunner(bag)._run_scheduler_loop() == "the loop"
+    assert started == [True]
 
 
 # ---- misspelt settings ----
@@ -314,7 +339,7 @@ def fault_of(kind: str, site: Any, conf: Conf, monkeypatch: pytest.MonkeyPatch) 
     elif kind == "airflow":
         monkeypatch.setitem(hook._SHAPE, "no_such_method", ())
     else:
-        monkeypatch.setattr(hook, "_bag_class", lambda *_: 1 / 0)
+        monkeypatch.setattr(hook, "_bag_class", lambda *_, later: 1 / 0)
 
 
 @pytest.mark.parametrize("kind", FAULTS)
@@ -329,6 +354,19 @@ def test_a_bag_that_is_built_in_spite_of_a_fault_exports_the_reason(
     assert exported == []
     assert isinstance(bag_of(site)(), Bag)
     assert exported == [("scheduler", kind)]
+
+
+def test_a_scheduler_exports_a_fault_with_its_loop(
+    site: Any, conf: Conf, exported: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The endpoint of a fault has threads as well."""
+    monkeypatch.setattr(site, "SchedulerJobRunner", type("Copy", (Runner,), dict(vars(Runner))), raising=False)
+    conf.texts["ttl"] = "soon"
+    hook.install(site, "scheduler")
+    bag = bag_of(site)()
+    assert exported == []
+    site.SchedulerJobRunner(bag)._run_scheduler_loop()
+    assert exported == [("scheduler", "setting")]
 
 
 def test_a_cache_that_is_off_on_purpose_exports_no_fault(

@@ -26,6 +26,7 @@ from dagcache.cli.shared import installed
 from dagcache.cli.shared.endpoint import Endpoint, announced, parse_endpoint
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.metrics.endpoint import MetricsEndpoint
+from dagcache.metrics.scrape import parse
 from tests.stress.test_threads import until
 from tests.support.caches import make_cache
 from tests.support.patience import PATIENCE
@@ -379,6 +380,18 @@ def test_an_endpoint_tells_what_it_could_not_freeze(tmp_path: Path) -> None:
         assert endpoints.query(f"http://127.0.0.1:{made.port}/metrics") == Response(("scheduler",), unfrozen=1)
     finally:
         made.close()
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-1"])
+def test_an_endpoint_with_impossible_figures_is_named_with_the_reason(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not an endpoint that answers late."""
+    text = f'dagcache_info{{component="scheduler"}} 1\ndagcache_unfrozen_total{{component="scheduler"}} {value}\n'
+    monkeypatch.setattr(endpoints, "scrape", lambda _url, timeout: parse(text))
+    (response,) = endpoints.query_all([Endpoint("http://localhost:1/metrics")])
+    assert response.components == ()
+    assert response.error == f"dagcache_unfrozen_total is {float(value):g}"
 
 
 def test_an_endpoint_that_is_gone_is_told(listener: socket.socket) -> None:

@@ -48,6 +48,16 @@ def test_all_processes_are_changed_and_said_so(
     assert [cache.max_bytes for cache in caches.values()] == [2 * MIB, 2 * MIB]
 
 
+def test_zero_is_shown_with_its_meaning(
+    caches: dict[str, DagCache[Any, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is the opposite of a small limit."""
+    assert main(["set", "max_bytes=0", "ttl=0", "--component", "scheduler"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == (
+        f"scheduler, process {os.getpid()}: max_bytes = 0 (unbounded), ttl = 0 (no expiry)"
+    )
+
+
 @pytest.mark.parametrize("choice", [["--component", "scheduler"], ["--component", "scheduler", "--pid", "OWN"]])
 def test_one_component_or_process_can_be_chosen(
     caches: dict[str, DagCache[Any, Any]], choice: list[str], capsys: pytest.CaptureFixture[str]

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import fcntl
+import gzip
+import io
 import json
-import math
 import os
-import pty
-import select
+import re
 import shutil
-import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 
 from dagcache import DagCache
 from dagcache.cli.main import main, parser
 from dagcache.cli.shared.endpoint import Endpoint, announced, parse_endpoint
-from dagcache.cli.shared.live_view import Line, Screen, View
+from dagcache.cli.shared.live_view import Line, View
 from dagcache.cli.shared.plain_text import plain
 from dagcache.cli.top import command as top
+from dagcache.cli.top.dag_reports import DagReports
 from dagcache.cli.top.history import Component, History
 from dagcache.cli.top.layout import format_duration, layout, per_second, rows
 from dagcache.cli.top.polling import Endpoints, PolledEndpoint, targets_directory
@@ -357,8 +352,8 @@ def test_one_that_never_finishes_its_answer_does_not_hold_the_others_up(
     endpoints = Endpoints(lambda: [Endpoint(f"{url_of(server)}?slow"), Endpoint(url_of(server))])
     for _ in range(2):
         silent, good = endpoints.ask()
-        assert (silent.scrape, silent.fault) == (None, "no answer in time")
-        assert good.scrape is not None
+        assert (silent.snapshots, silent.fault) == (None, "no answer in time")
+        assert good.snapshots is not None
     release.set()
 
 
@@ -443,7 +438,7 @@ VERDICTS = {
         "no lookups yet",
     ),
     "idle": (delta(NOW, NOW), "info", "idle: no lookups in the last 10 s"),
-    "loads fail": (delta(replace(NOW, load_failures=4)), "bad", "loads fail, 4 recently: check the database"),
+    "loads fail": (delta(replace(NOW, load_failures=4)), "bad", "loads fail, 4 recently -> check the database"),
     "off by a fault": (
         delta(replace(NOW, off_because="airflow", pressure="floor")),
         "bad",
@@ -529,11 +524,12 @@ def seen(component: str = "scheduler", **changes: Any) -> Component:
 
 
 COSTS = {"loads": 61, "load_seconds": 7.3219, "thaws": 12345, "thaw_seconds": 1.5, "newer_versions": 59}
-DAGS = {
+DAGS: dict[str, Any] = {
     "component": "scheduler",
     "pid": 4711,
     "versions": 100,
     "bytes": 40 * MIB,
+    "by": "bytes",
     "dags": [
         {
             "dag_id": "etl_" + "x" * 80,
@@ -648,6 +644,81 @@ def test_a_wide_terminal_also_has_the_share_and_the_idle_time_of_dags() -> None:
     assert texts[-1].split()[3:7] == ["10.0", "MiB", "25.0%", "-"]
 
 
+def report(count: int, **changes: Any) -> dict[str, Any]:
+    """A usage report with so many DAGs."""
+    dags = [{**DAGS["dags"][1], "dag_id": f"dag_{number}"} for number in range(count)]
+    return {**DAGS, "dags": dags, **changes}
+
+
+def listed(drawn: list[Line], name: str = "dag_") -> int:
+    """The number of DAGs in a picture."""
+    return sum(line.text.startswith(name) for line in drawn)
+
+
+@pytest.mark.parametrize(("lines", "dags"), [(24, 10), (50, 36)])
+def test_dags_take_the_lines_that_are_left(lines: int, dags: int) -> None:
+    drawn = layout([seen()], [report(1000)], [], columns=80, lines=lines)
+    assert (len(drawn), listed(drawn)) == (lines, dags)
+    assert drawn[11 + 1].text == f"scheduler, process 4711: 100 versions, 40.0 MiB; {dags} DAGs by bytes"
+
+
+def test_two_lists_of_dags_share_the_lines() -> None:
+    """A short list leaves its part to the other one."""
+    drawn = layout([seen()], [report(1000), report(4)], ["a note"], columns=200, lines=50)
+    assert (len(drawn), listed(drawn)) == (50, 31)
+    assert drawn[-1].text == "a note"
+    assert [line.text for line in drawn if "DAGs by" in line.text][1].endswith("; 4 DAGs by bytes")
+
+
+def test_more_lists_than_lines_still_have_a_dag_each_as_far_as_they_fit() -> None:
+    drawn = layout([seen()], [report(9, pid=number) for number in range(9)], [], columns=80, lines=24)
+    assert (len(drawn), drawn[0].text) == (
+        24,
+        "scheduler  127.0.0.1:11780  69.0/s: 72.5% live, 27.5% frozen, 0.0% missed",
+    )
+    assert "more lines" in drawn[-1].text
+
+
+@pytest.mark.parametrize(("columns", "by"), [(80, "newer_versions"), (120, "bytes")])
+def test_the_column_that_sorts_is_shown(columns: int, by: str) -> None:
+    """At 80 columns the one of newer versions has room only if it is asked for."""
+    drawn = layout([], [report(1, by=by)], [], columns=columns, lines=24)
+    assert drawn[0].text.endswith(f"; 1 DAGs by {by}")
+    assert (drawn[1].text.split()[-1], drawn[2].text.split()[-1]) == ("newer", "59")
+    assert "newer" not in layout([], [report(1)], [], columns=80, lines=24)[1].text
+
+
+def test_the_worst_component_comes_first() -> None:
+    """Where lines are few, the others are cut."""
+    levels: dict[str, dict[str, Any]] = {
+        "a": {},
+        "b": {"pressure": "shrinking"},
+        "c": {"quarantined": 1},
+        "d": {"pressure": "shrunk"},
+    }
+    drawn = layout([seen(name, **changes) for name, changes in levels.items()], [], [], columns=80, lines=24)
+    assert [line.text[0] for line in drawn if line.kind == "title"] == ["c", "b", "d", "a"]
+
+
+@pytest.mark.parametrize("case", [case for case, (_, _, text) in VERDICTS.items() if " -> " in text])
+@pytest.mark.parametrize("columns", [60, 80])
+def test_the_remedy_is_not_cut(case: str, columns: int) -> None:
+    """In one line per component the state is cut instead."""
+    delta_ = VERDICTS[case][0]
+    judged = verdict(delta_)
+    many = [Component("x", "http://127.0.0.1:11780/metrics", True, delta_, judged)] * 8
+    line = layout(many, [], [], columns=columns, lines=24)[1].text
+    assert judged.text.partition(" -> ")[2] in line
+    assert len(line) <= columns
+
+
+def test_a_long_note_is_wrapped() -> None:
+    """It is the reason for a fault."""
+    drawn = layout([], [], ["http://127.0.0.1:11780/metrics: " + "a reason " * 20], columns=80, lines=24)
+    assert len(drawn) == 3
+    assert {line.kind for line in drawn} == {"dim"}
+
+
 def test_a_long_verdict_is_wrapped() -> None:
     drawn = layout([seen(pressure="floor", rss_bytes=1900 * MIB)], [], [], columns=80, lines=24)
     assert [line.kind for line in drawn[:4]] == ["title", "bad", "bad", ""]
@@ -685,26 +756,16 @@ def test_units_suit_people() -> None:
     assert [format_seconds(each) for each in (0.42, 12.0, 300.0, 10800.0)] == ["0.4 s", "12 s", "5 min", "3 h"]
 
 
-def test_a_screen_draws_a_picture_in_colours(capsys: pytest.CaptureFixture[str]) -> None:
-    """All kinds of lines have a style."""
-    screen = Screen()
-    for kind in ("title", "good", "info", "warning", "bad", "dim", ""):
-        screen.draw([Line(f"[{kind}] is not markup", kind)])
-    assert screen.columns > 10
-    assert (screen.lines or 0) > 10
-    screen.close()
-    assert "[] is not markup" in capsys.readouterr().out
-
-
 # ---- the command ----
 
 
 def test_one_picture_of_a_real_endpoint(server: MetricsServer, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--once, by URL."""
     assert main(["top", "--once", "--interval", "0.1", "--url", url_of(server)]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith(f"scheduler  {url_of(server)}  dagcache")
-    assert "verdict   " in told
+    first, second, *rest = capsys.readouterr().out.splitlines()
+    assert datetime.fromisoformat(first).tzinfo is not None
+    assert second.startswith(f"scheduler  {url_of(server)}  dagcache")
+    assert rest[0].startswith("verdict   ")
 
 
 def test_the_processes_of_this_machine_are_shown_without_a_url(
@@ -800,8 +861,60 @@ def test_dags_that_nobody_tells_are_a_note(
     assert "no process at the given URLs that is announced on this machine reports the DAGs" in capsys.readouterr().out
 
 
+def interrupting_after(looks: int) -> Callable[[float], None]:
+    """A sleep that is Ctrl-C after so many looks."""
+    left = iter(range(looks - 1))
+
+    def sleep(_seconds: float) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    return sleep
+
+
+@pytest.mark.parametrize(("options", "wanted"), [([], 50), (["7"], 7)])
+def test_a_high_screen_asks_for_as_many_dags_as_it_has_lines(
+    options: list[str], wanted: int, server: MetricsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number is the most that are shown."""
+    asked: list[int] = []
+
+    def ask(count: int, *_: object) -> DagReports:
+        asked.append(count)
+        return DagReports([report(1)], {})
+
+    class High(Pictures):
+        lines = 50
+
+    monkeypatch.setattr("dagcache.cli.top.dag_reports.ask", ask)
+    view = top.Top(parser().parse_args(["top", "--url", url_of(server), "--dags", *options]), interrupting_after(1))
+    with pytest.raises(KeyboardInterrupt):
+        view.run(High())
+    assert asked == [wanted]
+
+
+def test_a_socket_that_does_not_report_is_a_fault_line(
+    server: MetricsServer, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reports of the others are shown."""
+    folder = here / f"dagcache-{os.geteuid()}"
+    folder.mkdir(mode=0o700)
+    (folder / "scheduler-7.sock").touch()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as ended:
+        ended.bind(os.fspath(folder / "scheduler-8.sock"))
+    targets = Targets(targets_directory())
+    targets.add("scheduler", "127.0.0.1", server.port or 0)
+    assert main(["top", "--json", "--interval", "0.1", "--dags"]) == 0
+    targets.remove()
+    told = json.loads(capsys.readouterr().out)
+    assert told["dags"] == []
+    assert told["dags_silent"] == [{"process": "scheduler-7", "why": "scheduler-7.sock is not a socket"}]
+
+
 class Pictures(View):
     """Keeps what it is to draw."""
+
+    is_in_place = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -848,50 +961,127 @@ def test_ctrl_c_ends_the_view_and_decides_nothing(server: MetricsServer, monkeyp
 def test_a_component_that_vanishes_from_a_living_endpoint_is_gone() -> None:
     """As after a restart without the cache."""
     endpoint = PolledEndpoint(Endpoint("http://localhost:1/metrics"))
-    endpoint.scrape = parse(generate_latest(exposed(make_cache(name="scheduler")[0])).decode())
+    endpoint.read(parse(generate_latest(exposed(make_cache(name="scheduler")[0])).decode()))
     history = History(clock=iter((100.0, 250.0)).__next__)
     assert history.update([endpoint])[0].is_up
-    endpoint.scrape = parse("up 1\n")
+    endpoint.read(parse("up 1\n"))
     (gone,) = history.update([endpoint])
     assert gone.verdict == Verdict(
         "bad", "gone, last seen 2 min ago: the endpoint answers, but no longer for this component"
     )
 
 
-def odd_scrapes() -> Iterator[Scrape]:
-    """The metrics of a cache, each time with one sample changed: its value, or its labels."""
+NUMBERS = ("NaN", "+Inf", "-Inf", "-1", "1e300", "1e18", "1" * 400, "0x1", "", "many")
+BUCKETS = re.compile(r'le="(0\.001|0\.1|\+Inf)"')
+"""Some of each histogram; the others are read in the same way."""
+
+
+def odd_lines(line: str) -> Iterator[str]:
+    """The changes of one line of an exposition."""
+    series, _, value = line.rpartition(" ")
+    yield from ("", line[: len(line) // 2], line.upper(), f"{line}\n{line}", f"{series}\x00 {value}")
+    if line.startswith("#"):
+        return
+    yield from (f"{series} {text}" for text in NUMBERS)
+    name, _, labels = series.partition("{")
+    pairs = labels.rstrip("}").split(",") if labels else []
+    yield from (f"{name} {value}", f"{series} 0\n{line}", f"{line} 1", f"{{{line}")
+    for number, pair in enumerate(pairs):
+        before, after = pairs[:number], pairs[number + 1 :]
+        yield f"{name}{{{','.join(before + after)}}} {value}"
+        changed = pair.partition("=")[0] + '="\\n\x1b"'
+        yield f"{name}{{{','.join([*before, changed, *after])}}} {value}"
+
+
+def odd_expositions() -> Iterator[str]:
+    """The metrics of a cache, each time with one line changed, doubled or left out."""
     cache, _ = make_cache(name="scheduler")
     fill(cache, range(9))
-    families = text_string_to_metric_families(generate_latest(exposed(cache)).decode())
-    samples = [sample for family in families for sample in family.samples]
-    for number, sample in enumerate(samples):
-        odd = [sample._replace(value=value) for value in (math.nan, math.inf, -1.0, 1e300, 1e18)]
-        for label in sample.labels:
-            odd.append(sample._replace(labels={name: text for name, text in sample.labels.items() if name != label}))
-            odd.append(sample._replace(labels={**sample.labels, label: "\n"}))
-        for each in odd:
-            yield Scrape([*samples[:number], each, *samples[number + 1 :]])
+    lines = generate_latest(exposed(cache)).decode().splitlines()
+    for number, line in enumerate(lines):
+        if "le=" not in line or BUCKETS.search(line):
+            for odd in odd_lines(line):
+                yield "\n".join([*lines[:number], odd, *lines[number + 1 :]]) + "\n"
 
 
-def test_an_odd_endpoint_is_a_line_with_the_reason_and_the_others_are_shown() -> None:
-    """Each sample of it in turn has an impossible value or lacks a label."""
-    sound = PolledEndpoint(Endpoint("http://localhost:1/metrics"))
-    sound.scrape = parse(generate_latest(exposed(make_cache(name="scheduler")[0])).decode())
-    refused = set()
-    for found in odd_scrapes():
-        odd: Any = PolledEndpoint(Endpoint("http://localhost:2/metrics"))
-        odd.scrape = found
-        shown = History(clock=lambda: 1.0).update([odd, sound])
-        assert sound.shown in {each.url for each in shown if each.is_up}
-        assert all("\n" not in line.text for line in layout(shown, [], [], columns=80, lines=24))
-        json.dumps(top._as_json(shown, [], [], False), allow_nan=False)
-        if odd.scrape is None:
+def test_no_change_of_one_line_ends_the_view_and_the_others_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exposition is shown, or refused with a reason; also beside an earlier one, for rates."""
+    sound = parse(generate_latest(exposed(make_cache(name="scheduler")[0])).decode())
+    odd, good = (PolledEndpoint(Endpoint(f"http://{name}:1/metrics")) for name in ("odd", "sound"))
+    good.read(sound)
+    history, refused = History(clock=iter(range(10**6)).__next__), set()
+    for exposition in odd_expositions():
+        odd.read(sound)
+        history.update([odd, good])
+        monkeypatch.setattr("dagcache.cli.top.polling.scrape", lambda _url, text=exposition: parse(text))
+        odd._ask()
+        shown = history.update([odd, good])
+        assert good.shown in {each.url for each in shown if each.is_up}
+        drawn = layout(shown, [], [odd.fault], columns=80, lines=24)
+        assert all(line.text.isprintable() and len(line.text) <= 80 for line in drawn)
+        json.dumps(top._as_json(shown, []), allow_nan=False)
+        if odd.snapshots is None:
             refused.add(odd.fault)
     beginning = "its metrics are not those of dagcache: "
     assert f"{beginning}dagcache_misses_total is nan" in refused
     assert f"{beginning}dagcache_max_bytes is inf" in refused
     assert f"{beginning}a sample of dagcache_info has no label component" in refused
     assert f"{beginning}a sample of dagcache_evictions_total has no label cause" in refused
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+ODD_ANSWERS = {
+    "nothing": (b"", "closed connection without response"),
+    "an empty body": (ok(b""), "the endpoint has no metrics of dagcache"),
+    "other metrics": (ok(b"up 1\n"), "the endpoint has no metrics of dagcache"),
+    "HTML": (ok(b"<!doctype html><html>sign in</html>"), "not in Prometheus' text format"),
+    "a redirect": (b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n", "HTTP Error 302"),
+    "an error": (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "HTTP Error 503"),
+    "gzip": (HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"up 1\n"), "in the encoding 'gzip'"),
+    "UTF-16": (ok("dagcache_info 1\n".encode("utf-16")), "not in Prometheus' text format"),
+    "binary": (ok(bytes(range(256))), "not in Prometheus' text format"),
+    "half of the body": (HEAD + b"Content-Length: 999\r\n\r\nup 1\n", "the response ends 994 bytes early"),
+    "half of a chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n99\r\nup", "did not answer in HTTP"),
+    "another protocol": (b"SSH-2.0-OpenSSH_9.2\r\n", "did not answer in HTTP"),
+    "a long header": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, "did not answer in HTTP"),
+    "many components": (
+        ok(b"".join(b'dagcache_info{component="%d"} 1\n' % number for number in range(21))),
+        "21 components",
+    ),
+    "many labels": (
+        ok(b'dagcache_info{component="x"} 1\n' + b'dagcache_evictions_total{component="x",cause="y"} 1\n' * 201),
+        "dagcache_evictions_total has 201 samples",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD_ANSWERS)
+def test_an_odd_answer_is_a_fault_line(case: str, proxy: Callable[[bytes], Proxy]) -> None:
+    """The view goes on."""
+    answer, reason = ODD_ANSWERS[case]
+    shown, url = Pictures(), f"http://127.0.0.1:{proxy(answer).port}"
+    view = top.Top(parser().parse_args(["top", "--url", url]), interrupting_after(1))
+    with pytest.raises(KeyboardInterrupt):
+        view.run(shown)
+    told = " ".join(line.text for line in shown.drawn[-1])
+    assert url in told
+    assert reason in told
+
+
+def test_a_response_without_an_end_is_refused(proxy: Callable[[bytes], Proxy], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A complete one of that size would be read in part, as if it were whole."""
+    monkeypatch.setattr("dagcache.metrics.scrape._MOST_BYTES", 100)
+    asked = proxy(ok(b"up 1\n" * 21))
+    with pytest.raises(ValueError, match="more than 100 bytes"):
+        scrape(f"http://127.0.0.1:{asked.port}/metrics")
+
+
+def test_a_fault_of_the_reading_itself_is_a_fault_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any error stays in its endpoint's thread."""
+    monkeypatch.setattr("dagcache.cli.top.polling.scrape", lambda _url: 1 / 0)
+    polled = PolledEndpoint(Endpoint("http://localhost:1/metrics"))
+    polled._ask()
+    assert (polled.snapshots, polled.fault) == (None, "division by zero")
 
 
 def test_rates_are_of_the_last_half_minute_and_of_one_life_of_a_process() -> None:
@@ -901,7 +1091,7 @@ def test_rates_are_of_the_last_half_minute_and_of_one_life_of_a_process() -> Non
     history = History(clock=iter(range(0, 1000, 10)).__next__)
 
     def look() -> Delta:
-        endpoint.scrape = parse(generate_latest(exposed(cache)).decode())
+        endpoint.read(parse(generate_latest(exposed(cache)).decode()))
         return history.update([endpoint])[0].delta
 
     spans = []
@@ -913,58 +1103,51 @@ def test_rates_are_of_the_last_half_minute_and_of_one_life_of_a_process() -> Non
     assert look().before is None
 
 
-_INTERRUPTIBLE = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without it
-from dagcache.cli.main import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def test_on_a_terminal_the_view_stays_until_ctrl_c(server: MetricsServer) -> None:
-    """The real command on a pseudo-terminal of 80 columns by 24 lines: drawn, ended in good order, exit code 0."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = [sys.executable, "-c", _INTERRUPTIBLE, "top", "--interval", "0.1", "--url", url_of(server)]
-    env = {**os.environ, "TERM": "xterm"}
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
-        os.close(theirs)
-        drawn = b""
-        while drawn.count(b"verdict") < 3:
-            assert select.select([ours], [], [], PATIENCE)[0], drawn
-            drawn += os.read(ours, 65536)
-        process.send_signal(signal.SIGINT)
-        end = time.monotonic() + PATIENCE
-        with contextlib.suppress(OSError):  # the terminal goes with the process
-            while time.monotonic() < end and (more := os.read(ours, 65536)):
-                drawn += more
-        process.kill()  # if it has not ended yet: that is the fault to find, so do not wait forever
-        assert process.wait(PATIENCE) == 0
-    os.close(ours)
-    assert b"Traceback" not in drawn
-    assert b"\x1b[?25h" in drawn  # the cursor is shown again
-
-
 def test_a_reader_that_has_seen_enough_ends_the_view(server: MetricsServer) -> None:
     """As `dagcache top | head -1`: plain pictures, one below the other, and no complaint."""
     command = [sys.executable, "-m", "dagcache.cli", "top", "--interval", "0.1", "--url", url_of(server)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
+        assert datetime.fromisoformat(process.stdout.readline().strip()).tzinfo is not None
         assert process.stdout.readline().startswith("scheduler  http://")
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(PATIENCE) == 0
 
 
-def test_without_rich_it_says_what_to_install(
-    server: MetricsServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_without_a_screen_and_an_answer_the_view_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    """As `dagcache top --url DEAD | cat`: a script would wait forever."""
+    assert main(["top", "--interval", "0.1", "--url", nobody()]) == 1
+    told = capsys.readouterr()
+    assert told.out.count("Connection refused") == 2
+    assert told.err.startswith("dagcache: no endpoint answered: ")
+
+
+def test_a_view_that_the_user_ends_draws_no_more(server: MetricsServer) -> None:
+    """As by `q`."""
+
+    class Ended(Pictures):
+        def wait(self, seconds: float, sleep: object = None) -> bool:
+            return len(self.drawn) == 2
+
+    shown = Ended()
+    top.Top(parser().parse_args(["top", "--url", url_of(server)])).run(shown)
+    assert len(shown.drawn) == 2
+
+
+@pytest.mark.parametrize(("terminal", "columns"), [(True, 93), (False, 120)])
+def test_one_picture_has_the_width_of_the_terminal(
+    terminal: bool, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or to use what needs none."""
-    monkeypatch.setitem(sys.modules, "rich.live", None)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert main(["top", "--url", url_of(server)]) == 2
-    assert "pip install rich" in capsys.readouterr().err
+    """And 120 columns in a pipe, for any terminal of the reader. There, the time is the first line."""
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: terminal)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda _default: os.terminal_size((93, 30)))
+    shown = View(out, now=lambda: datetime(2026, 5, 4, 3, 2, 1, tzinfo=timezone.utc))
+    assert shown.columns == columns
+    shown.draw([Line("a line")])
+    assert out.getvalue() == f"{'' if terminal else '2026-05-04 03:02:01+00:00' + chr(10)}a line\n\n"
 
 
 def test_the_command_needs_neither_airflow_nor_rich_for_one_picture(server: MetricsServer) -> None:

@@ -12,10 +12,12 @@ import pytest
 
 from dagcache import ConfigError, DagCache
 from dagcache.inspection import client, protocol
+from dagcache.inspection import server as server_module
 from dagcache.inspection.changes import change, check
 from dagcache.inspection.server import AttributionServer
 from dagcache.sizing.durations import parse_seconds
 from tests.support.caches import KIB, MIB, make_cache
+from tests.support.patience import PATIENCE
 from tests.unit.inspection.conftest import path_of
 
 
@@ -107,17 +109,32 @@ def test_a_request_that_its_client_no_longer_waits_for_changes_nothing(
     assert cache.changed_settings == {}
 
 
-def test_a_copy_of_the_connection_in_a_forked_child_does_not_delay_the_answer() -> None:
+def test_a_copy_of_the_connection_in_a_forked_child_does_not_delay_the_answer(
+    server: AttributionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The end of the answer is an event of its own."""
-    ours, theirs = socket.socketpair()
-    copy = theirs.dup()
-    protocol.send_answer(theirs, {"component": "c"}, time.monotonic() + 20)
-    theirs.close()
-    ours.settimeout(20)
-    assert ours.recv(1000) == b'{"component": "c"}'
-    assert ours.recv(1000) == b""
-    copy.close()
-    ours.close()
+    copies: list[socket.socket] = []
+
+    def copied(*arguments: Any) -> dict[str, Any]:
+        assert server._listener is not None
+        copies.extend(each.dup() for each in server._listener.exchanges._connections)
+        return change(*arguments)
+
+    monkeypatch.setattr(server_module, "change", copied)
+    assert client.change(path_of(server), {"ttl": "5"}, timeout=PATIENCE / 2)["error"] == ""
+    assert len(copies) == 1
+    copies[0].close()
+
+
+def test_zero_is_logged_with_its_meaning(cache: DagCache[Any, Any], caplog: pytest.LogCaptureFixture) -> None:
+    change(cache, {"max_bytes": "2MiB"})
+    with caplog.at_level(logging.INFO, "dagcache"):
+        change(cache, {"max_bytes": "0", "ttl": "0"})
+        change(cache, {"max_bytes": "1MiB"})
+    first, second = (record.getMessage().partition("restarts: ")[2] for record in caplog.records)
+    assert first.startswith("max_bytes = 0, unbounded (was 2MiB), ")
+    assert first.endswith("ttl = 0, no expiry (was 10800)")
+    assert second == "max_bytes = 1MiB (was 0, unbounded)"
 
 
 @pytest.mark.parametrize("ttl", ["30d", "1234567.5", "0.000001", "0"])

@@ -7,13 +7,15 @@ import os
 import socket
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dagcache import DagCache
-from dagcache.inspection.client import ask, sockets
+from dagcache.inspection import protocol
+from dagcache.inspection.client import ask, component_of, process_of, sockets
 from dagcache.inspection.server import AttributionServer
 from tests.support.patience import PATIENCE
 from tests.unit.inspection.conftest import path_of
@@ -64,13 +66,40 @@ def test_an_open_directory_is_not_searched(folder: Path, monkeypatch: pytest.Mon
 FLAWED = {"component": "x", "pid": 1, "versions": 1, "bytes": 1, "entries": [], "dags": [{"dag_id": 7}]}
 
 
-SOUND: dict[str, Any] = {"component": "x", "pid": 1, "versions": 1, "bytes": 1, "entries": [], "dags": []}
-DAG: dict[str, Any] = {"dag_id": "x", "versions": 1, "live": 1, "bytes": 1, "idle_seconds": 1.0}
+SOUND: dict[str, Any] = {
+    "component": "x",
+    "pid": 1,
+    "max_bytes": 0,
+    "versions": 1,
+    "bytes": 1,
+    "by": "bytes",
+    "entries": [],
+    "dags": [],
+}
+DAG: dict[str, Any] = {"dag_id": "x", "versions": 1, "live": 1, "bytes": 1, "hits": 1, "idle_seconds": 1.0} | {
+    "loads": 1,
+    "load_seconds": 1.0,
+    "thaws": 1,
+    "thaw_seconds": 1.0,
+    "newer_versions": 1,
+}
+ENTRY: dict[str, Any] = {"key": "x", "dag_id": None, "version": -1.5, "tier": "live", "bytes": 1, "live_bytes": 1} | {
+    "frozen_bytes": 1,
+    "serialized_bytes": 1,
+    "idle_seconds": 1,
+    "hits": 1,
+    "load_seconds": 1,
+}
 IMPOSSIBLE = (10**400, -1, float("nan"), float("inf"), 2**64)
 HOSTILE = [
     *({**SOUND, name: value} for name in ("versions", "bytes") for value in IMPOSSIBLE),
     *({**SOUND, "dags": [{**DAG, name: value}]} for name in list(DAG)[1:] for value in IMPOSSIBLE),
+    *({**SOUND, "entries": [{**ENTRY, name: value}]} for name in ("bytes", "idle_seconds") for value in IMPOSSIBLE),
+    *({**SOUND, "entries": [{**ENTRY, "version": value}]} for value in (10**400, float("nan"), float("-inf"), "1")),
     {**SOUND, "dags": [DAG] * 1001},
+    {**SOUND, "entries": [ENTRY] * 1001},
+    {**SOUND, "by": "dag_id"},
+    {**SOUND, "dags": [[]]},
 ]
 """Reports of a process that root asks, with numbers that a reader cannot compute with."""
 
@@ -105,6 +134,47 @@ def test_an_invalid_answer_is_an_error(folder: Path, answer: bytes) -> None:
         with pytest.raises(ValueError, match=r"x.sock: (the answer is not|the process closed)"):
             ask(folder / "x.sock")
         thread.join(PATIENCE)
+
+
+def test_an_answer_has_known_fields_of_bounded_length_only() -> None:
+    """Others may be as deep as a reader can parse, and deeper than it can write."""
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    odd = {"more": deep, "infinite": float("inf")}
+    dags = [{**DAG, **odd, "dag_id": "x" * 5000}]
+    sent = {**SOUND, **odd, "dags": dags, "entries": [{**ENTRY, **odd}]}
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(json.dumps(sent).encode())
+        theirs.shutdown(socket.SHUT_WR)
+        answer = protocol.read_answer(ours, time.monotonic() + PATIENCE)
+    assert answer == {**SOUND, "dags": [{**DAG, "dag_id": "x" * 1000}], "entries": [ENTRY]}
+
+
+def test_an_answer_that_comes_in_drops_is_over_in_time() -> None:
+    """Each part of it comes soon enough, and the whole never."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"{")
+        with pytest.raises(TimeoutError, match="the time for this connection is over"):
+            protocol.read_answer(ours, time.monotonic() - 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "component", "pid"),
+    [
+        ("scheduler-7.sock", "scheduler", 7),
+        ("scheduler-7-2.sock", "scheduler", 7),
+        ("api_server-x.sock", "api_server", None),
+        ("x.sock", "x", None),
+        (f"x-{'9' * 40}.sock", "x", None),
+    ],
+)
+def test_the_name_of_a_socket_has_its_component_and_its_process(name: str, component: str, pid: int | None) -> None:
+    """Other processes may have put anything there."""
+    path = Path("/run") / name
+    assert (component_of(path), process_of(path)) == (component, pid)
 
 
 def test_a_socket_without_an_answer_is_an_error_in_time(folder: Path) -> None:

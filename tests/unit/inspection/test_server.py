@@ -19,12 +19,13 @@ import pytest
 from dagcache import DagCache, Loaded
 from dagcache.inspection import server as server_module
 from dagcache.inspection.client import ask
+from dagcache.inspection.client import change as change_settings
 from dagcache.inspection.protocol import MOST
 from dagcache.inspection.server import AttributionServer
 from tests.support.caches import Weighted, make_cache
 from tests.support.patience import PATIENCE
 from tests.unit.inspection.conftest import path_of
-from tests.unit.inspection.test_client import FLAWED
+from tests.unit.inspection.test_client import SOUND
 
 
 def wait_until_gone(name: str = "dagcache-attribution") -> None:
@@ -49,7 +50,7 @@ def test_the_number_of_entries_is_bounded(
 
     def noted(_cache: object, top: int, _by: str) -> dict[str, Any]:
         tops.append(top)
-        return {**FLAWED, "dags": []}
+        return SOUND
 
     monkeypatch.setattr(server_module, "usage", noted)
     ask(path_of(server), asked)
@@ -123,7 +124,9 @@ def test_where_the_kernel_gives_no_user_the_modes_decide(
     assert ask(path_of(server))["versions"] == 4
 
 
-@pytest.mark.parametrize("request_", [b"", b"\n", b"GET / HTTP/1.1\n", b'{"top": "all"}\n', b"[1]\n", b"1" * 5000])
+@pytest.mark.parametrize(
+    "request_", [b"", b"\n", b"GET / HTTP/1.1\n", b'{"top": "all"}\n', b"[1]\n", b"1" * 5000, b"[" * 1000]
+)
 def test_an_invalid_request_gets_no_answer(server: AttributionServer, request_: bytes) -> None:
     """And does not disturb the next one."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -137,7 +140,7 @@ def test_an_invalid_request_gets_no_answer(server: AttributionServer, request_: 
 
 
 def test_a_slow_client_is_disconnected(cache: DagCache[Any, Any], folder: Path) -> None:
-    """The next client waits no longer than the time that a connection has."""
+    """After the time that a connection has."""
     server = AttributionServer(cache, folder=folder, timeout=0.0)
     assert server.start()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -268,6 +271,7 @@ import os, sys
 from pathlib import Path
 from dagcache import DagCache
 from dagcache.inspection.client import ask
+from dagcache.inspection.client import change as change_settings
 from dagcache.inspection.server import AttributionServer
 cache = DagCache(name="scheduler")
 server = AttributionServer(cache, folder=Path(sys.argv[1]))
@@ -306,8 +310,8 @@ def test_in_a_forked_child_the_socket_is_closed_and_the_server_can_start_again(
     assert server.start()
     inherited = server._listener
     assert inherited is not None
-    inherited.closed.set()
-    inherited._socket.shutdown(socket.SHUT_RDWR)  # a child has no thread
+    inherited.exchanges.close()  # a child has no thread
+    wait_until_gone()
     server._after_fork_in_child()
     assert (inherited._socket.fileno(), server.path) == (-1, None)
     assert server.start()
@@ -319,3 +323,134 @@ def test_a_fork_does_not_disturb_a_server_that_does_not_listen(cache: DagCache[A
     server = AttributionServer(cache)
     server._after_fork_in_child()
     assert server.path is None
+
+
+def connected(server: AttributionServer) -> socket.socket:
+    """A client that has sent nothing."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(PATIENCE)
+    connection.connect(os.fspath(path_of(server)))
+    return connection
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"top": 1'], ids=["silent", "half of a request"])
+def test_silent_clients_delay_no_other(server: AttributionServer, sent: bytes) -> None:
+    """Each of them has its own time; a server that served one after the other would wait for it."""
+    with contextlib.ExitStack() as silent:
+        for _ in range(8):
+            silent.enter_context(connected(server)).sendall(sent)
+        assert ask(path_of(server), timeout=PATIENCE / 2)["versions"] == 4  # of the time that each of the eight has
+
+
+def test_a_client_that_does_not_read_delays_no_other(
+    server: AttributionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer is longer than the buffer of a socket."""
+    with monkeypatch.context() as patched, connected(server) as deaf:
+        patched.setattr(server_module, "usage", lambda *_: {"padding": "x" * 4_000_000})
+        deaf.sendall(b'{"top": 1}\n')
+        assert deaf.recv(1)  # the answer is on its way
+        patched.undo()
+        assert ask(path_of(server), timeout=PATIENCE / 2)["versions"] == 4
+        received = 1
+        while more := deaf.recv(1 << 20):
+            received += len(more)
+        assert received > 4_000_000
+
+
+def test_beyond_the_most_connections_the_oldest_is_dropped(
+    server: AttributionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dagcache.inspection.exchanges._MOST_CONNECTIONS", 3)
+    with contextlib.ExitStack() as silent:
+        oldest, *_, newest = [silent.enter_context(connected(server)) for _ in range(4)]
+        assert oldest.recv(1) == b""
+        newest.sendall(b'{"top": 1}\n')
+        assert newest.recv(1) == b"{"
+
+
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
+def test_nothing_that_a_listener_raises_ends_the_thread(
+    raised: type[BaseException], cache: DagCache[Any, Any], server: AttributionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change evicts, and calls the listeners of the host."""
+
+    def fail(*_: object) -> None:
+        raise raised
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server_module, "change", fail)
+        with pytest.raises(ValueError, match="without an answer"):
+            change_settings(path_of(server), {"ttl": "5"})
+    assert ask(path_of(server))["versions"] == 4
+
+
+def test_caches_that_start_at_the_same_time_have_a_name_each(folder: Path) -> None:
+    """A look for a free name, and then the taking of it, would give several the same."""
+    servers = [AttributionServer(make_cache(name="scheduler")[0], folder=folder) for _ in range(8)]
+    ready = threading.Barrier(len(servers))
+
+    def start(server: AttributionServer) -> None:
+        ready.wait(PATIENCE)
+        server.start()
+
+    threads = [threading.Thread(target=start, args=(server,)) for server in servers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len({server.path for server in servers} - {None}) == len(servers)
+    assert {path.suffix for path in folder.iterdir()} == {".sock"}
+    for server in servers:
+        server.close()
+    assert list(folder.iterdir()) == []
+
+
+def test_without_a_free_name_there_is_no_socket(
+    server: AttributionServer,
+    cache: DagCache[Any, Any],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The sockets of others stay."""
+    monkeypatch.setattr(server_module, "_MOST_CACHES", 2)
+    assert not AttributionServer(cache, folder=folder).start()
+    assert "1 caches of this name have a socket" in caplog.text
+    assert list(folder.iterdir()) == [path_of(server)]
+
+
+def test_a_client_that_leaves_before_it_is_known_is_no_other_user(
+    server: AttributionServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_connection: object) -> int:
+        raise OSError("not connected")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server_module, "peer_user", fail)
+        with connected(server) as connection:
+            assert connection.recv(1) == b""
+    assert caplog.text == ""
+    assert ask(path_of(server))["versions"] == 4
+
+
+@pytest.mark.parametrize("error", [BlockingIOError, ConnectionAbortedError, OSError])
+def test_a_connection_that_cannot_be_accepted_does_not_end_the_thread(
+    error: type[OSError], cache: DagCache[Any, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client left again, or no descriptor is left."""
+    monkeypatch.setattr("dagcache.inspection.exchanges._PAUSE_SECONDS", 0.0)
+    accept, failures = socket.socket.accept, iter([error("on purpose")])
+
+    def fail_once(self: socket.socket) -> Any:
+        failure = next(failures, None)
+        if failure is not None:
+            raise failure
+        return accept(self)
+
+    monkeypatch.setattr(socket.socket, "accept", fail_once)
+    server = AttributionServer(cache, folder=folder, timeout=PATIENCE)
+    assert server.start()
+    assert ask(path_of(server), timeout=PATIENCE / 2)["versions"] == 4
+    assert next(failures, None) is None
+    server.close()
