@@ -23,7 +23,7 @@ from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 
 _PAGE = (ROOT / "docs" / "metrics.md").read_text()
-SECTION = _PAGE[_PAGE.index("## TLS and a password") : _PAGE.index("## How Prometheus finds")]
+SECTION = _PAGE.partition("## TLS and a password")[2].partition("\n## ")[0]
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 pytestmark = [

@@ -1,7 +1,8 @@
 """The Grafana dashboard, as JSON. ``python -m tools.monitoring`` writes the file.
 
 Each row of panels answers a question. The description of each panel names the decision that it supports. Grafana 10 or
-newer imports the file; the data source is a variable.
+newer imports the file, and asks for the data source; it stays a variable. Labels that an installation does not have
+(``cluster``, ``namespace``, ``pod``) are empty, and match.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Panel:
     """Red below the first value, green from the second one on."""
     most: float | None = None
     """The upper end of the scale."""
+    without: str = ""
+    """The text of a stat without a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,23 @@ def _by(labels: str, expression: str, operator: str = "sum") -> str:
 
 def _quantiles(metric: str) -> tuple[Query, ...]:
     buckets = _by("component, le", _rate(f"{metric}_bucket"))
+    none = f"0 * {_by('component', _rate(f'{metric}_count'))}"
     return tuple(
-        Query(f"histogram_quantile({share}, {buckets})", f"{{{{component}}}} {name}")
+        Query(f"histogram_quantile({share}, {buckets}) >= 0 or {none}", f"{{{{component}}}} {name}")
         for share, name in ((0.5, "p50"), (0.99, "p99"))
     )
 
 
-_CHOSEN = 'component=~"$component",instance=~"$instance"'
+_VARIABLES = {
+    "cluster": "Cluster",
+    "namespace": "Namespace",
+    "component": "Component",
+    "pod": "Pod",
+    "instance": "Process",
+}
+"""The labels to choose by, from the widest to the narrowest, and their names on the dashboard."""
+_CHOSEN = ",".join(f'{label}=~"${label}"' for label in _VARIABLES)
+_EACH = ", ".join(_VARIABLES)
 _HITS = _by("component", _rate("dagcache_hits_total"))
 _MISSES = _by("component", _rate("dagcache_misses_total"))
 _RESIDENT = f'dagcache_bytes{{{_CHOSEN},tier!="waiting"}}'
@@ -81,7 +94,8 @@ _UNBROKEN = _by("component", _rate("dagcache_unbroken_cycles_total"))
 _GIVEN_UP = (
     f"({_by('component', _rate('dagcache_evictions_total'))} + {_by('component', _rate('dagcache_demotions_total'))})"
 )
-_PROCESS = "{{component}} {{instance}}"
+_PROCESS = "{{component}} {{pod}} {{instance}}"
+_STARTED = "dagcache_process_start_time_seconds"
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -95,6 +109,7 @@ ROWS: tuple[Row, ...] = (
                 kind="stat",
                 thresholds=(0.5, 0.9),
                 most=1,
+                without="no lookups",
             ),
             Panel(
                 "Lookups by tier",
@@ -106,6 +121,12 @@ ROWS: tuple[Row, ...] = (
                     Query(_MISSES, "{{component}} missed"),
                 ),
                 stacked=True,
+            ),
+            Panel(
+                "Time since the start",
+                "A start empties the cache, and misses follow. A saw-tooth: the process is restarted again and again.",
+                "s",
+                (Query(f"time() - {_c(_STARTED)}", _PROCESS),),
             ),
             Panel(
                 "Misses without a successful load",
@@ -130,7 +151,7 @@ ROWS: tuple[Row, ...] = (
                 " only: raise it. Waiting: evicted DAGs that callers hold. Memory pressure lowers the budget itself.",
                 "bytes",
                 (
-                    Query(_by("component, instance, tier", _c("dagcache_bytes")), f"{_PROCESS} {{{{tier}}}}"),
+                    Query(_by(f"{_EACH}, tier", _c("dagcache_bytes")), f"{_PROCESS} {{{{tier}}}}"),
                     Query(_c("dagcache_max_bytes"), f"{_PROCESS} budget"),
                 ),
             ),
@@ -175,7 +196,8 @@ ROWS: tuple[Row, ...] = (
                 "bytes",
                 tuple(
                     Query(
-                        f"histogram_quantile({share}, {_by('component, le', _c('dagcache_entry_bytes_bucket'))})",
+                        f"histogram_quantile({share}, {_by('component, le', _c('dagcache_entry_bytes_bucket'))})"
+                        f" >= 0 or 0 * {_by('component', _c('dagcache_entry_bytes_count'))}",
                         f"{{{{component}}}} {name}",
                     )
                     for share, name in ((0.5, "p50"), (0.99, "p99"))
@@ -188,7 +210,8 @@ ROWS: tuple[Row, ...] = (
                 "short",
                 (
                     Query(
-                        f"{_by('component', _RESIDENT)} / ({_by('component', _c('dagcache_serialized_bytes'))} > 0)",
+                        f"{_by('component', _RESIDENT)} / ({_by('component', _c('dagcache_serialized_bytes'))} > 0)"
+                        f" or 0 * {_by('component', _RESIDENT)}",
                         "{{component}}",
                     ),
                 ),
@@ -230,14 +253,26 @@ ROWS: tuple[Row, ...] = (
         "Where is the memory?",
         (
             Panel(
-                "Resident memory and its limit",
+                "Resident memory, and the cache in it",
                 "The resident memory grows and the cache does not: the leak is elsewhere.",
                 "bytes",
                 (
                     Query(_c("dagcache_process_resident_bytes"), f"{_PROCESS} resident"),
-                    Query(_by("component, instance", _c("dagcache_bytes")), f"{_PROCESS} cache"),
-                    Query(_c("dagcache_memory_limit_bytes"), f"{_PROCESS} limit ({{{{source}}}})"),
+                    Query(_by(_EACH, _c("dagcache_bytes")), f"{_PROCESS} cache"),
                 ),
+            ),
+            Panel(
+                "Resident memory, as a share of its limit",
+                "Near 1: raise the limit of the container, or lower max_bytes. Machine: the container has no limit.",
+                "percentunit",
+                (
+                    Query(
+                        f"{_c('dagcache_process_resident_bytes')} / on ({_EACH}) group_right"
+                        f" {_c('dagcache_memory_limit_bytes')}",
+                        f"{_PROCESS} ({{{{source}}}})",
+                    ),
+                ),
+                most=1,
             ),
             Panel(
                 "Share of the cache in the resident memory",
@@ -245,8 +280,7 @@ ROWS: tuple[Row, ...] = (
                 "percentunit",
                 (
                     Query(
-                        f"{_by('component, instance', _c('dagcache_bytes'))}"
-                        f" / {_by('component, instance', _c('dagcache_process_resident_bytes'))}",
+                        f"{_by(_EACH, _c('dagcache_bytes'))} / {_by(_EACH, _c('dagcache_process_resident_bytes'))}",
                         _PROCESS,
                     ),
                 ),
@@ -259,7 +293,7 @@ ROWS: tuple[Row, ...] = (
                 (
                     Query(
                         _by(
-                            "component, instance, state",
+                            f"{_EACH}, state",
                             _c("dagcache_pressure_state", 'state!~"off|calm"'),
                             "max",
                         ),
@@ -314,14 +348,14 @@ ROWS: tuple[Row, ...] = (
                 "Off because of a fault",
                 "1: Airflow's own cache serves in this process, without a byte limit. Its log has the reason.",
                 "short",
-                (Query(f"{_c('dagcache_off_by_fault')} == 1", f"{_PROCESS} {{{{reason}}}}"),),
+                (Query(_c("dagcache_off_by_fault"), f"{_PROCESS} {{{{reason}}}}"),),
                 most=1,
             ),
             Panel(
                 "Left to the garbage collector",
                 "The share of evicted live copies that cannot be taken apart. Their memory is freed later.",
                 "percentunit",
-                (Query(f"{_UNBROKEN} / ({_GIVEN_UP} > 0)", "{{component}}"),),
+                (Query(f"{_UNBROKEN} / ({_GIVEN_UP} > 0) or 0 * {_UNBROKEN}", "{{component}}"),),
                 most=1,
             ),
             Panel(
@@ -330,7 +364,7 @@ ROWS: tuple[Row, ...] = (
                 "short",
                 (
                     Query(
-                        _by("component, instance, version, mode", _c("dagcache_info")),
+                        _by(f"{_EACH}, version, mode", _c("dagcache_info")),
                         f"{_PROCESS} {{{{version}}}} {{{{mode}}}}",
                     ),
                 ),
@@ -348,9 +382,28 @@ ROWS: tuple[Row, ...] = (
 """The rows from top to bottom."""
 
 
+STARTS = f"{_c(_STARTED)} * 1000"
+"""The starts of the processes, in Unix milliseconds."""
+
+
 def dashboard() -> dict[str, Any]:
     """The dashboard as Grafana imports it."""
     return {
+        "__inputs": [
+            {
+                "name": "DS_PROMETHEUS",
+                "label": "Prometheus",
+                "description": "The Prometheus that scrapes the endpoints of dagcache.",
+                "type": "datasource",
+                "pluginId": "prometheus",
+                "pluginName": "Prometheus",
+            }
+        ],
+        "__requires": [
+            {"type": "grafana", "id": "grafana", "name": "Grafana", "version": "10.0.0"},
+            {"type": "datasource", "id": "prometheus", "name": "Prometheus", "version": "1.0.0"},
+            *({"type": "panel", "id": kind, "name": kind, "version": ""} for kind in sorted(_OPTIONS)),
+        ],
         "uid": "dagcache",
         "title": "dagcache",
         "description": "A byte-budgeted cache of deserialised DAG versions.",
@@ -363,7 +416,7 @@ def dashboard() -> dict[str, Any]:
         "time": {"from": "now-6h", "to": "now"},
         "timezone": "",
         "templating": {"list": _variables()},
-        "annotations": {"list": []},
+        "annotations": {"list": [_starts()]},
         "panels": list(_laid_out()),
     }
 
@@ -374,16 +427,42 @@ def expressions() -> list[str]:
 
 
 def concrete(expression: str, interval: str = "5m") -> str:
-    """An expression for Prometheus itself: of all components, over a stated interval."""
-    everything = expression.replace("$component", ".+").replace("$instance", ".+")
-    return everything.replace("$__rate_interval", interval)
+    """An expression for Prometheus itself: of all processes, over a stated interval."""
+    for label in _VARIABLES:
+        expression = expression.replace(f"${label}", ".*")
+    return expression.replace("$__rate_interval", interval)
+
+
+def _starts() -> dict[str, Any]:
+    """A mark at each start of a process, across all panels: the value is the time."""
+    return {
+        "name": "Starts",
+        "datasource": _SOURCE,
+        "enable": True,
+        "iconColor": "blue",
+        "expr": STARTS,
+        "useValueForTime": "on",
+        "titleFormat": "{{component}} started",
+        "textFormat": "{{pod}} {{instance}}",
+        "tagKeys": "component",
+    }
 
 
 def _variables() -> list[dict[str, Any]]:
-    source = {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
-    component = ("component", "Component", "label_values(dagcache_info, component)")
-    instance = ("instance", "Process", 'label_values(dagcache_info{component=~"$component"}, instance)')
-    return [source, *(_labels(*each) for each in (component, instance))]
+    source = {
+        "name": "datasource",
+        "label": "Data source",
+        "type": "datasource",
+        "query": "prometheus",
+        "current": {"selected": True, "text": "Prometheus", "value": "${DS_PROMETHEUS}"},
+    }
+    wider: list[str] = []
+    variables = [source]
+    for label, shown in _VARIABLES.items():
+        chosen = f"{{{','.join(wider)}}}" if wider else ""
+        variables.append(_labels(label, shown, f"label_values(dagcache_info{chosen}, {label})"))
+        wider.append(f'{label}=~"${label}"')
+    return variables
 
 
 def _labels(name: str, label: str, query: str) -> dict[str, Any]:
@@ -398,7 +477,7 @@ def _labels(name: str, label: str, query: str) -> dict[str, Any]:
         "sort": 1,
         "multi": True,
         "includeAll": True,
-        "allValue": ".+",
+        "allValue": ".*",
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
     }
 
@@ -474,6 +553,8 @@ def _defaults(panel: Panel) -> dict[str, Any]:
         settings["custom"] = {"fillOpacity": 20 if panel.stacked else 0, "showPoints": "never", "stacking": mode}
     if panel.most is not None:
         settings |= {"min": 0, "max": panel.most}
+    if panel.without:
+        settings["noValue"] = panel.without
     if panel.thresholds is not None:
         settings["thresholds"] = {"mode": "absolute", "steps": _steps(panel.thresholds)}
     return {name: value for name, value in settings.items() if value is not None}
