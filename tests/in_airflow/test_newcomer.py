@@ -40,7 +40,7 @@ def documented_limit() -> dict[str, str]:
 
 
 def shell(commands: str, folder: Path, env: dict[str, str]) -> str:
-    """What commands write, with this environment's programs on the path."""
+    """The output of commands, with this environment's programs on the path."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     command = ["bash", "-ec", commands]
     done = subprocess.run(

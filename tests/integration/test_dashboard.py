@@ -177,7 +177,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 
 def drawn(prometheus: Prometheus, panel: Panel, cluster: str) -> list[tuple[Query, dict[str, str], float]]:
-    """What a panel shows where some clusters are chosen: a query, the labels of a series, and its value."""
+    """The content of a panel where some clusters are chosen: a query, the labels of a series, and its value."""
     return [
         (query, each["metric"], value)
         for query in panel.queries
