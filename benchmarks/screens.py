@@ -41,6 +41,8 @@ _RATE = "20s"
 _COLUMNS = 4
 _GAP_SECONDS = 5 * _SCRAPE_SECONDS
 _LOOKS = 8
+_MOST_NAMES = 8
+_COLOURS = 96
 _DAGS = 8
 _UNITS = {
     "bytes": (1 << 20, "MiB"),
@@ -142,22 +144,34 @@ def _legend(template: str, labels: dict[str, str]) -> str:
 
 
 def draw(address: str, start: float, end: float, path: Path) -> None:
-    """All panels of the dashboard, on one sheet, with a mark at each start."""
+    """The panels of the dashboard that have more than zeros, on one sheet, with a mark at each start.
+
+    Raises:
+        RuntimeError: there are none.
+
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    lines = [
-        (row.question if not first else "", row.panels[first : first + _COLUMNS])
+    filled = [
+        (row.question, [(panel, _shown(panel, queried(address, panel, start, end))) for panel in row.panels])
         for row in ROWS
-        for first in range(0, len(row.panels), _COLUMNS)
     ]
+    kept = [(question, [each for each in panels if each[1]]) for question, panels in filled]
+    lines = [
+        ("" if first else question, panels[first : first + _COLUMNS])
+        for question, panels in kept
+        for first in range(0, len(panels), _COLUMNS)
+    ]
+    if not lines:
+        raise RuntimeError(f"{address} has nothing to show")
     marks = started(address, start, end)
     figure, grid = plt.subplots(len(lines), _COLUMNS, figsize=(17, 2.5 * len(lines)), squeeze=False)
     for (question, panels), places in zip(lines, grid, strict=True):
-        for panel, axes in zip(panels, places, strict=False):
-            _draw_panel(axes, panel, queried(address, panel, start, end))
+        for (panel, series), axes in zip(panels, places, strict=False):
+            _draw_panel(axes, panel, series)
             for minute in marks:
                 axes.axvline(minute, color="tab:blue", linestyle=":", linewidth=1)
         for axes in places[len(panels) :]:
@@ -168,15 +182,28 @@ def draw(address: str, start: float, end: float, path: Path) -> None:
     figure.tight_layout(h_pad=1.6)
     figure.savefig(path, dpi=68)
     plt.close(figure)
+    _with_few_colours(path)
 
 
-def _draw_panel(axes: Any, panel: Panel, series: Sequence[Series]) -> None:
+def _shown(panel: Panel, series: Sequence[Series]) -> list[Series]:
+    """The series with any value but 0; none of a table."""
+    return [each for each in series if panel.kind != "table" and any(value > 0 or value < 0 for value in each[2])]
+
+
+def _with_few_colours(path: Path) -> None:
+    """A third of the bytes, without a difference that one sees."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(_COLOURS).save(path, optimize=True)
+
+
+def _draw_panel(axes: Any, panel: Panel, shown: Sequence[Series]) -> None:
     scale, unit = _UNITS[panel.unit]
     axes.set_title(f"{panel.title}{f' [{unit}]' if unit else ''}", fontsize=9, loc="left")
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)
-    shown = [each for each in series if any(each[2])] or list(series[:1])
-    if panel.stacked and shown:
+    if panel.stacked:
         places = sorted({minute for each in shown for minute in each[1]})
         by_time = [dict(zip(minutes, values, strict=True)) for _, minutes, values in shown]
         values = [[each.get(minute, 0.0) / scale for minute in places] for each in by_time]
@@ -188,7 +215,7 @@ def _draw_panel(axes: Any, panel: Panel, series: Sequence[Series]) -> None:
         axes.set_ylim(0, panel.most / scale * 1.05)
     elif panel.unit != "percentunit":
         axes.set_ylim(bottom=0)
-    if shown:
+    if len(shown) <= _MOST_NAMES:
         axes.legend(fontsize=5.5, loc="best", framealpha=0.6)
 
 

@@ -222,19 +222,28 @@ def test_the_limit_of_the_machine_does_not_flatten_the_memory(prometheus: Promet
 
 
 def test_the_panels_can_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the documents, also where there is nothing to show, on one sheet."""
+    """For the documents, on one sheet, without those that have nothing to show."""
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    asked = []
+    asked, drawn_titles = [], []
+    contents = [[], [("zero", [0.0], [0.0]), ("gap", [1.0], [math.nan])], [("some", [0.0, 1.0], [3.0, 4.0])]]
+    draw_panel = screens._draw_panel
 
-    def queried(address: str, panel: Any, start: float, end: float) -> list[screens.Series]:
+    def queried(address: str, panel: Panel, start: float, end: float) -> list[screens.Series]:
         asked.append((address, panel.title, start, end))
-        return [("some", [0.0, 1.0], [3.0, 4.0]), ("more", [0.0], [1.0])] if len(asked) > 1 else []
+        return contents[min(len(asked), len(contents)) - 1]
+
+    def noted(axes: Any, panel: Panel, series: Any) -> None:
+        drawn_titles.append(panel.title)
+        draw_panel(axes, panel, series)
 
     monkeypatch.setattr(screens, "queried", queried)
     monkeypatch.setattr(screens, "started", lambda *_: [0.5])
+    monkeypatch.setattr(screens, "_draw_panel", noted)
     monkeypatch.setattr(screens, "ROWS", ROWS[:1])  # all of them take seconds
     screens.draw("http://prometheus", 0.0, 60.0, tmp_path / "sheet.png")
-    assert [title for _, title, *_ in asked] == [panel.title for panel in ROWS[0].panels]
+    titles = [panel.title for panel in ROWS[0].panels]
+    assert [title for _, title, *_ in asked] == titles
+    assert drawn_titles == titles[2:]
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
