@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dagcache.metrics import file_sd as module
+from dagcache.metrics import process_age as process_age_module
 from dagcache.metrics.file_sd import STALE_SECONDS, Targets, address, announced, announcer
 from dagcache.metrics.process_age import process_age
 
@@ -100,6 +101,12 @@ def test_the_age_of_a_process_is_its_own() -> None:
     assert (young is None) == (old is None) == (sys.platform != "linux")
     assert young is None or old is None or 0 <= young <= old
     assert process_age(GONE) is None
+
+
+def test_without_a_clock_since_the_boot_the_age_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on other systems than Linux, where a process id that is in use counts as alive."""
+    monkeypatch.setattr(process_age_module, "_BOOT_CLOCK", None)
+    assert process_age(os.getpid()) is None
 
 
 def test_a_process_that_may_not_be_asked_counts_as_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
