@@ -441,7 +441,7 @@ def _starts() -> dict[str, Any]:
         "enable": True,
         "iconColor": "blue",
         "expr": STARTS,
-        "useValueForTime": "on",
+        "useValueForTime": True,
         "titleFormat": "{{component}} started",
         "textFormat": "{{pod}} {{instance}}",
         "tagKeys": "component",
