@@ -272,7 +272,6 @@ ROWS: tuple[Row, ...] = (
                         f"{_PROCESS} ({{{{source}}}})",
                     ),
                 ),
-                most=1,
             ),
             Panel(
                 "Share of the cache in the resident memory",
