@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.dark_mode import with_dark_mode
+
 _LABEL, _PANEL, _GAP, _BAR, _TOP = 210, 330, 60, 30, 46
 _COLOURS = {"theirs": "#8a94a6", "ours": "#1f7a5c"}
 _FONT = 'font-family="system-ui, sans-serif" font-size="13"'
@@ -41,4 +43,4 @@ def bars(titles: tuple[str, str], rows: Sequence[Row]) -> str:
                 parts.append(f'<text x="{_LABEL - 12}" y="{middle}" text-anchor="end" {_FONT}>{row.label}</text>')
             parts.append(f'<rect x="{left}" y="{top}" width="{length:.1f}" height="18" rx="2" fill="{colour}"/>')
             parts.append(f'<text x="{left + length + 6:.1f}" y="{middle}" {_FONT}>{row.texts[panel]}</text>')
-    return "\n".join([*parts, "</svg>", ""])
+    return with_dark_mode("\n".join([*parts, "</svg>", ""]))

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.dark_mode import with_dark_mode
+
 GREENS = ("#7cc4a4", "#2f9a6f", "#0d5c3f")
 GREYS = ("#5f6b7d", "#8a94a6", "#b4bbc7")
 
@@ -64,4 +66,5 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
             axes.set_ylim(bottom=0)
     figure.legend(*several[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     figure.savefig(path, metadata={"Date": None})
+    path.write_text(with_dark_mode(path.read_text(encoding="utf-8")), encoding="utf-8")
     plt.close(figure)

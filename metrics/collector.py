@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import accumulate
@@ -16,6 +18,7 @@ from dagcache.core.cache import DagCache
 from dagcache.errors import ConfigError
 from dagcache.log_limits import report
 from dagcache.metrics.definitions import FAULTS, METRICS, WARM_ERRORS, Metric
+from dagcache.metrics.process_age import process_age
 from dagcache.own_version import own_version
 from dagcache.pressure import MemoryPressure, PressureState
 from dagcache.sizing.memory import memory_limit, resident_bytes
@@ -123,6 +126,7 @@ class CacheCollector(Collector):
                 raise ConfigError("name", name, "a name of its own for each cache of a collector")
         modes = {cache.config.name: cache.config.mode for cache in self._caches}
         figures = partial(_component, beside)
+        started = process_start()
         # No bound methods: a cycle would keep a dropped cache until a collection.
         self._samples: dict[str, Callable[[CacheStats], list[Sample]]] = {
             **_SAMPLES,
@@ -133,6 +137,7 @@ class CacheCollector(Collector):
                 ((), stats.internal_errors + figures(stats).internal_errors)
             ],
             **{name: partial(_warm, figures, samples) for name, samples in _WARM_SAMPLES.items()},
+            "dagcache_process_start_time_seconds": _plain(lambda _: started),
             "dagcache_pressure_state": partial(_pressure_state, pressures),
             "dagcache_info": partial(_info, modes),
         }
@@ -188,17 +193,23 @@ class FaultCollector(Collector):
         self._component = component
         self._samples: dict[str, list[Sample]] = {
             "dagcache_off_by_fault": fault_samples(reason),
+            "dagcache_process_start_time_seconds": [((), process_start())],
             "dagcache_info": [((own_version(), "off"), 1)],
         }
 
     def collect(self) -> Iterator[Family]:
-        """The two families that such a process has."""
+        """The families that such a process has."""
         for metric in METRICS:
             if metric.name in self._samples:
                 family = family_of(metric)
                 for labels, value in self._samples[metric.name]:
-                    family.add_metric((self._component, *labels), value)
+                    _add(family, (self._component, *labels), value)
                 yield family
+
+
+def process_start() -> float:
+    """The time at which this process started, in Unix seconds; where that is unknown, the time of the call."""
+    return time.time() - (process_age(os.getpid()) or 0.0)
 
 
 def fault_samples(reason: str) -> list[Sample]:

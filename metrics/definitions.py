@@ -306,6 +306,13 @@ METRICS: tuple[Metric, ...] = (
         "The growth of the process, compared with that of the cache.",
     ),
     Metric(
+        "dagcache_process_start_time_seconds",
+        "gauge",
+        (),
+        "The time at which the process started, in Unix seconds.",
+        "A start empties the cache: misses after it are normal.",
+    ),
+    Metric(
         "dagcache_memory_limit_bytes",
         "gauge",
         ("source",),

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dagcache.metrics.process_age import process_age
+
 T = TypeVar("T")
 
 _log = logging.getLogger("dagcache")
@@ -21,6 +23,9 @@ RENEWAL_SECONDS = 30.0
 """The time between two renewals of a process's files."""
 STALE_SECONDS = 150.0
 """A file that was not renewed for so long has no process. Well below the ten minutes of the alert on dead endpoints."""
+
+_CLOCK_STEP = 1.0
+"""More than the coarsest step of the clocks of files and processes, in seconds."""
 
 _ALL_ADDRESSES = {"", "0.0.0.0", "::", "[::]"}
 _ANNOUNCEMENT = re.compile(r"([A-Za-z0-9_.]+)-[A-Za-z0-9_.]+-[0-9]+\.json")
@@ -35,9 +40,10 @@ class Targets:
 
     The name contains the machine because containers that share a directory have process ids in common. A process may
     end without a farewell, and a machine with all of its processes. So each process calls `renew` every
-    `RENEWAL_SECONDS`: it renews the times of its own files, and removes the files of dead processes of this machine
-    and all files without a renewal for `STALE_SECONDS`. Never raises: a directory that cannot be written is one
-    warning. `add`, `register` and `renew` are for one thread at a time; `remove` is for any thread.
+    `RENEWAL_SECONDS`: it renews the times of its own files, and removes the files of dead processes of this machine,
+    of process ids that belong to another program by now, and all files without a renewal for `STALE_SECONDS`. Never
+    raises: a directory that cannot be written is one warning. `add`, `register` and `renew` are for one thread at a
+    time; `remove` is for any thread.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -198,8 +204,17 @@ def _is_dead(path: Path, now: float) -> bool:
     pid = announcer(path)
     if pid is not None and not _is_alive(pid):
         return True
-    # A process of another machine cannot be asked, and the id may belong to another program by now.
-    return path.stat().st_mtime < now - STALE_SECONDS and _is_announcement(path)
+    age = now - path.stat().st_mtime
+    if pid is not None and _is_younger(pid, age):
+        return True
+    # A process of another machine cannot be asked. One of this machine renews its file, unless it hangs.
+    return age > STALE_SECONDS and _is_announcement(path)
+
+
+def _is_younger(pid: int, seconds: float) -> bool:
+    """Whether a process started after a file was last renewed, so many seconds ago: another program has its id now."""
+    age = process_age(pid)
+    return age is not None and age < seconds - _CLOCK_STEP
 
 
 def _is_announcement(path: Path) -> bool:

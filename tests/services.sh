@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs the servers of some tests (PostgreSQL, PgBouncer, MariaDB, MySQL, Prometheus) and a browser (Chromium) from
-# Debian's packages, and MySQL's driver into the virtual environment of the first argument, on a machine of CI only.
+# Installs the servers of some tests (PostgreSQL, PgBouncer, MariaDB, MySQL, Prometheus, nginx), Compose and a browser
+# (Chromium) from Debian's packages, and MySQL's driver into the virtual environment of the first argument, on a machine
+# of CI only.
 # Elsewhere it does nothing, and tests of missing servers are skipped, by name.
 set -u
 
@@ -14,6 +15,8 @@ have pgbouncer || wanted="$wanted pgbouncer"
 have mariadbd || wanted="$wanted mariadb-server-core"
 have mariadb_config || wanted="$wanted libmariadb-dev" # mysqlclient is built from source
 have chromium || wanted="$wanted chromium"
+have nginx || wanted="$wanted nginx-light"
+have docker-compose || wanted="$wanted docker-compose"
 
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 # 1: nothing is started
 if [ -n "$wanted" ]; then

@@ -10,12 +10,12 @@ from pathlib import Path
 
 def airflow_home() -> Path:
     """Airflow's home directory, by the environment of this process."""
-    return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
+    return _expanded(os.environ.get("AIRFLOW_HOME") or "~/airflow")
 
 
 def airflow_cfg() -> Path:
     """The configuration file, by the environment of this process. It may not exist."""
-    return Path(os.environ.get("AIRFLOW_CONFIG") or airflow_home() / "airflow.cfg").expanduser()
+    return _expanded(os.environ.get("AIRFLOW_CONFIG") or str(airflow_home() / "airflow.cfg"))
 
 
 def airflow_setting(section: str, option: str) -> str:
@@ -27,6 +27,11 @@ def airflow_setting(section: str, option: str) -> str:
     if chosen is None:
         chosen = _in_file(section, option)
     return chosen.strip()
+
+
+def _expanded(path: str) -> Path:
+    """A path with the user's home for ``~``. Without a home, the path stays as it is, as in Airflow."""
+    return Path(os.path.expanduser(path))  # Path.expanduser raises for a user id without an entry
 
 
 def _in_file(section: str, option: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from dagcache.airflow.settings import Settings, read_settings
 from dagcache.metrics.endpoint import FaultEndpoint, MetricsEndpoint
 from dagcache.metrics.ports import parse_ports
 from tests.integration.test_promtool import Prometheus, needs_prometheus
-from tests.support.caches import make_cache
+from tests.support.caches import MIB, make_cache
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 from tools.monitoring.alerts import RULES, text
@@ -25,6 +27,8 @@ from tools.monitoring.alerts import RULES, text
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
 PREFIX = "AIRFLOW__DAGCACHE__"
+WITHOUT_THE_CACHE = 400 * MIB
+"""More than a scheduler or a worker of the API server needs beside its cache."""
 
 
 def blocks(page: str, language: str = "yaml") -> list[str]:
@@ -37,7 +41,52 @@ def parsed(page: str) -> list[Any]:
     return [yaml.safe_load(block) for block in blocks(page)]
 
 
-VALUES, POD_MONITOR, POLICY = parsed("kubernetes.md")
+def composer() -> list[str]:
+    """The command of Compose: Docker's plugin, or the separate program; empty if there is none."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]) and not subprocess.run([*command, "version"], capture_output=True).returncode:
+            return command
+    return []
+
+
+def names(values: dict[str, Any], *above: str) -> set[str]:
+    """The names of all values that are not mappings, with dots."""
+    found: set[str] = set()
+    for key, value in values.items():
+        found |= names(value, *above, key) if isinstance(value, dict) else {".".join((*above, key))}
+    return found
+
+
+COMPOSER = composer()
+RENDERED = {
+    "env",
+    "images.airflow.repository",
+    "images.airflow.tag",
+    "networkPolicies.enabled",
+    "securityContexts.pod.runAsNonRoot",
+    "scheduler.logGroomerSidecar.securityContexts.container",
+    "scheduler.replicas",
+    "apiServer.args",
+    "apiServer.hpa.enabled",
+    "apiServer.hpa.maxReplicaCount",
+    "apiServer.hpa.minReplicaCount",
+    "apiServer.networkPolicy.ingress.from",
+    *(
+        f"{component}.{name}"
+        for component in ("scheduler", "apiServer")
+        for name in (
+            "extraVolumeMounts",
+            "extraVolumes",
+            "resources.limits.memory",
+            "resources.requests.cpu",
+            "resources.requests.memory",
+            "securityContexts.container",
+            "waitForMigrations.securityContexts.container",
+        )
+    ),
+}
+"""The values with which `test_chart.py` has rendered the chart. Run it with the chart before you add one."""
+VALUES, LOCKED, POD_MONITOR, POLICY, PEERS = parsed("kubernetes.md")
 COMPOSE, CONFIGURATION = parsed("compose.md")
 ENDPOINTS: list[dict[str, Any]] = POD_MONITOR["spec"]["podMetricsEndpoints"]
 
@@ -61,6 +110,89 @@ def test_the_values_set_existing_settings_and_a_port_for_each_endpoint() -> None
     assert settings.metrics_ports == parse_ports(f"{opened['port']}-{opened['endPort']}")
 
 
+def test_the_page_has_only_values_with_which_the_chart_was_rendered() -> None:
+    """The chart ignores a value that it does not know, and is not installed everywhere."""
+    found = {re.sub(r"(container)\..*", r"\1", name) for each in (VALUES, LOCKED, PEERS) for name in names(each)}
+    assert found == RENDERED
+
+
+def test_the_budgets_on_the_page_are_those_of_the_values() -> None:
+    """Half a gibibyte in the scheduler; in each worker of the API server its share of a larger container."""
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    share = settings_in({each["name"]: each["value"] for each in VALUES["env"]}).cache.max_bytes
+    assert "`25%` of 2 GiB are 512 MiB in the scheduler, and 25 % of 3 GiB\nare 384 MiB in each of two workers" in page
+    for component, workers, budget in (("scheduler", 1, 512 * MIB), ("apiServer", 2, 384 * MIB)):
+        resources = VALUES[component]["resources"]
+        assert resources["requests"]["memory"] == resources["limits"]["memory"]
+        limit = int(resources["limits"]["memory"].removesuffix("Gi")) * 1024 * MIB
+        assert share.resolve(limit, workers) == budget
+        assert (WITHOUT_THE_CACHE + budget) * workers / 0.75 <= limit
+
+
+def test_what_the_cache_writes_is_below_a_mounted_folder() -> None:
+    """Both containers have a read-only root, and the files of targets and the socket are in a volume."""
+    settings = settings_in({each["name"]: each["value"] for each in VALUES["env"]})
+    for component in ("scheduler", "apiServer"):
+        values = LOCKED[component]
+        assert values["securityContexts"]["container"]["readOnlyRootFilesystem"]
+        (mount,) = values["extraVolumeMounts"]
+        assert Path(settings.metrics_targets).is_relative_to(mount["mountPath"])
+        assert Path(mount["mountPath"]) == Path("/tmp")  # of the socket, without XDG_RUNTIME_DIR
+        assert [volume["name"] for volume in values["extraVolumes"]] == [mount["name"]]
+
+
+def test_the_policy_admits_prometheus_to_the_pods_that_are_scraped() -> None:
+    (selected,) = POLICY["spec"]["podSelector"]["matchExpressions"]
+    scraped = {name for each in ENDPOINTS for name in each["relabelings"][0]["regex"].split("|")}
+    assert set(selected["values"]) == scraped
+    assert PEERS["networkPolicies"]["enabled"]
+    assert PEERS["apiServer"]["networkPolicy"]["ingress"]["from"]
+
+
+AS_ANY_USER = """
+import os, sys
+from pathlib import Path
+from dagcache.airflow.configuration_file import airflow_home
+from dagcache.inspection.server import AttributionServer
+from dagcache.metrics.endpoint import MetricsEndpoint
+from dagcache.metrics.scrape import scrape
+from tests.support.caches import make_cache
+
+def started(targets):
+    cache = make_cache(name="scheduler")[0]
+    endpoint = MetricsEndpoint(cache, None, host="127.0.0.1", ports=(0,), targets=Path(targets))
+    socket = AttributionServer(cache)
+    socket.start()
+    scrape(f"http://127.0.0.1:{endpoint.port}/metrics").value("dagcache_max_bytes")
+    return socket.path
+
+started(sys.argv[1])  # all imports are done before this user may no longer read them
+os.setgroups([])
+os.setgid(0)
+os.setuid(54321)
+home = airflow_home()  # its folder is known to no user database
+print(started(sys.argv[2]))
+started(sys.argv[3])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root takes another user id")
+def test_any_user_id_and_a_folder_that_cannot_be_written_are_one_warning() -> None:
+    """A user id without an entry in the user database, without a home, and with one folder to write in."""
+    with tempfile.TemporaryDirectory() as volume, tempfile.TemporaryDirectory() as closed:
+        os.chmod(volume, 0o1777)
+        command = [sys.executable, "-c", AS_ANY_USER, closed, f"{volume}/targets", closed]
+        environment = {"PATH": os.environ["PATH"], "TMPDIR": volume, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr
+        socket_path = Path(done.stdout.strip())
+        assert socket_path.parent == Path(volume) / "dagcache-54321"
+        assert socket_path.parent.stat().st_mode & 0o777 == 0o700
+    assert re.findall("could not announce this process to Prometheus in .*", done.stderr) == [
+        f"could not announce this process to Prometheus in {closed}: Permission denied"
+    ]
+
+
 def test_compose_shares_the_directory_of_targets_with_prometheus() -> None:
     services = COMPOSE["services"]
     for name in ("scheduler", "api-server"):
@@ -71,6 +203,18 @@ def test_compose_shares_the_directory_of_targets_with_prometheus() -> None:
     folder = scraped["file_sd_configs"][0]["files"][0].removesuffix("/*.json")
     assert f"targets:{folder}:ro" in services["prometheus"]["volumes"]
     assert set(COMPOSE["volumes"]) == {"targets"}
+
+
+@pytest.mark.skipif(not COMPOSER, reason="neither docker compose nor docker-compose is installed")
+def test_docker_compose_accepts_the_file(tmp_path: Path) -> None:
+    """Without a daemon: it reads the file, checks it against its schema and prints the result."""
+    (tmp_path / "compose.yaml").write_text(blocks("compose.md")[0])
+    command = [*COMPOSER, "--file", "compose.yaml", "config"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    assert set(services) == {"scheduler", "api-server", "prometheus"}
+    assert services["scheduler"]["environment"] == COMPOSE["x-airflow"]["environment"]
 
 
 def test_the_printed_rule_of_the_operator_has_all_alerts() -> None:

@@ -122,6 +122,14 @@ def test_the_readme_has_the_figures_of_the_page_of_benchmarks() -> None:
     assert f"<!-- {MARK} -->\n{table}\n<!-- /{MARK} -->" in (ROOT / "README.md").read_text()
 
 
+@pytest.mark.parametrize("page", ["README.md", "PYPI.md"])
+def test_code_on_the_first_pages_fits_a_narrow_column(page: str) -> None:
+    """A longer line is cut off, or has a scroll bar."""
+    blocks = re.findall(r"^```\w+\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    assert blocks
+    assert [line for block in blocks for line in block.splitlines() if len(line) > 80] == []
+
+
 @pytest.mark.parametrize("page", ["", "<!-- scaling -->\n| versions |\n<!-- /scaling -->"])
 def test_a_page_without_the_table_is_an_error(page: str) -> None:
     with pytest.raises(ValueError, match=r"scaling|not in list"):

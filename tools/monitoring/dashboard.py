@@ -1,13 +1,14 @@
 """The Grafana dashboard, as JSON. ``python -m tools.monitoring`` writes the file.
 
 Each row of panels answers a question. The description of each panel names the decision that it supports. Grafana 10 or
-newer imports the file; the data source is a variable.
+newer imports the file, and asks for the data source; it stays a variable. Labels that an installation does not have
+(``cluster``, ``namespace``, ``pod``) are empty, and match.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -42,6 +43,8 @@ class Panel:
     """Red below the first value, green from the second one on."""
     most: float | None = None
     """The upper end of the scale."""
+    without: str = ""
+    """The text of a stat without a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Row:
 
     question: str
     panels: tuple[Panel, ...]
+    is_collapsed: bool = False
+    """Whether the panels are hidden at first: for a part that is off by default."""
 
 
 def _c(metric: str, *labels: str) -> str:
@@ -67,13 +72,23 @@ def _by(labels: str, expression: str, operator: str = "sum") -> str:
 
 def _quantiles(metric: str) -> tuple[Query, ...]:
     buckets = _by("component, le", _rate(f"{metric}_bucket"))
+    none = f"0 * {_by('component', _rate(f'{metric}_count'))}"
     return tuple(
-        Query(f"histogram_quantile({share}, {buckets})", f"{{{{component}}}} {name}")
+        Query(f"histogram_quantile({share}, {buckets}) >= 0 or {none}", f"{{{{component}}}} {name}")
         for share, name in ((0.5, "p50"), (0.99, "p99"))
     )
 
 
-_CHOSEN = 'component=~"$component",instance=~"$instance"'
+_VARIABLES = {
+    "cluster": "Cluster",
+    "namespace": "Namespace",
+    "component": "Component",
+    "pod": "Pod",
+    "instance": "Process",
+}
+"""The labels to choose by, from the widest to the narrowest, and their names on the dashboard."""
+_CHOSEN = ",".join(f'{label}=~"${label}"' for label in _VARIABLES)
+_EACH = ", ".join(_VARIABLES)
 _HITS = _by("component", _rate("dagcache_hits_total"))
 _MISSES = _by("component", _rate("dagcache_misses_total"))
 _RESIDENT = f'dagcache_bytes{{{_CHOSEN},tier!="waiting"}}'
@@ -81,7 +96,8 @@ _UNBROKEN = _by("component", _rate("dagcache_unbroken_cycles_total"))
 _GIVEN_UP = (
     f"({_by('component', _rate('dagcache_evictions_total'))} + {_by('component', _rate('dagcache_demotions_total'))})"
 )
-_PROCESS = "{{component}} {{instance}}"
+_PROCESS = "{{component}} {{pod}} {{instance}}"
+_STARTED = "dagcache_process_start_time_seconds"
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -95,6 +111,7 @@ ROWS: tuple[Row, ...] = (
                 kind="stat",
                 thresholds=(0.5, 0.9),
                 most=1,
+                without="no lookups",
             ),
             Panel(
                 "Lookups by tier",
@@ -106,6 +123,12 @@ ROWS: tuple[Row, ...] = (
                     Query(_MISSES, "{{component}} missed"),
                 ),
                 stacked=True,
+            ),
+            Panel(
+                "Time since the start",
+                "A start empties the cache, and misses follow. A saw-tooth: the process is restarted again and again.",
+                "s",
+                (Query(f"time() - {_c(_STARTED)}", _PROCESS),),
             ),
             Panel(
                 "Misses without a successful load",
@@ -130,7 +153,7 @@ ROWS: tuple[Row, ...] = (
                 " only: raise it. Waiting: evicted DAGs that callers hold. Memory pressure lowers the budget itself.",
                 "bytes",
                 (
-                    Query(_by("component, instance, tier", _c("dagcache_bytes")), f"{_PROCESS} {{{{tier}}}}"),
+                    Query(_by(f"{_EACH}, tier", _c("dagcache_bytes")), f"{_PROCESS} {{{{tier}}}}"),
                     Query(_c("dagcache_max_bytes"), f"{_PROCESS} budget"),
                 ),
             ),
@@ -175,7 +198,8 @@ ROWS: tuple[Row, ...] = (
                 "bytes",
                 tuple(
                     Query(
-                        f"histogram_quantile({share}, {_by('component, le', _c('dagcache_entry_bytes_bucket'))})",
+                        f"histogram_quantile({share}, {_by('component, le', _c('dagcache_entry_bytes_bucket'))})"
+                        f" >= 0 or 0 * {_by('component', _c('dagcache_entry_bytes_count'))}",
                         f"{{{{component}}}} {name}",
                     )
                     for share, name in ((0.5, "p50"), (0.99, "p99"))
@@ -188,7 +212,8 @@ ROWS: tuple[Row, ...] = (
                 "short",
                 (
                     Query(
-                        f"{_by('component', _RESIDENT)} / ({_by('component', _c('dagcache_serialized_bytes'))} > 0)",
+                        f"{_by('component', _RESIDENT)} / ({_by('component', _c('dagcache_serialized_bytes'))} > 0)"
+                        f" or 0 * {_by('component', _RESIDENT)}",
                         "{{component}}",
                     ),
                 ),
@@ -223,6 +248,134 @@ ROWS: tuple[Row, ...] = (
                     )
                 ),
                 stacked=True,
+            ),
+        ),
+    ),
+    Row(
+        "Where is the memory?",
+        (
+            Panel(
+                "Resident memory, and the cache in it",
+                "The resident memory grows and the cache does not: the leak is elsewhere.",
+                "bytes",
+                (
+                    Query(_c("dagcache_process_resident_bytes"), f"{_PROCESS} resident"),
+                    Query(_by(_EACH, _c("dagcache_bytes")), f"{_PROCESS} cache"),
+                ),
+            ),
+            Panel(
+                "Resident memory, as a share of its limit",
+                "Near 1: raise the limit of the container, or lower max_bytes. Machine: the container has no limit.",
+                "percentunit",
+                (
+                    Query(
+                        f"{_c('dagcache_process_resident_bytes')} / on ({_EACH}) group_right"
+                        f" {_c('dagcache_memory_limit_bytes')}",
+                        f"{_PROCESS} ({{{{source}}}})",
+                    ),
+                ),
+            ),
+            Panel(
+                "Share of the cache in the resident memory",
+                "A small share of a full memory: look elsewhere.",
+                "percentunit",
+                (
+                    Query(
+                        f"{_by(_EACH, _c('dagcache_bytes'))} / {_by(_EACH, _c('dagcache_process_resident_bytes'))}",
+                        _PROCESS,
+                    ),
+                ),
+                most=1,
+            ),
+            Panel(
+                "Under memory pressure",
+                "floor: the memory is used elsewhere. shrunk for long: lower max_bytes, or raise the memory limit.",
+                "short",
+                (
+                    Query(
+                        _by(
+                            f"{_EACH}, state",
+                            _c("dagcache_pressure_state", 'state!~"off|calm"'),
+                            "max",
+                        ),
+                        f"{_PROCESS} {{{{state}}}}",
+                    ),
+                ),
+                most=1,
+            ),
+        ),
+    ),
+    Row(
+        "Are the figures right?",
+        (
+            Panel(
+                "Error of estimated bytes",
+                "Beyond a few per cent: do not trust the bytes, and report it.",
+                "percentunit",
+                (Query(_c("dagcache_sizing_error_ratio"), _PROCESS),),
+            ),
+            Panel(
+                "Values without a frozen form, and failed thaws",
+                "The log names the class that causes this. Failed thaws without such a line: memory is being damaged.",
+                "ops",
+                (
+                    Query(_by("component", _rate("dagcache_thaw_failures_total")), "{{component}}, failed"),
+                    Query(_by("component", _rate("dagcache_unfrozen_total")), "{{component}}, without"),
+                ),
+            ),
+            Panel(
+                "Faults",
+                "Anything but 0 is a bug to report, with the traceback in the log.",
+                "ops",
+                (
+                    Query(_by("component", _rate("dagcache_internal_errors_total")), "{{component}} of dagcache"),
+                    Query(_by("component", _rate("dagcache_listener_failures_total")), "{{component}} of a listener"),
+                ),
+            ),
+            Panel(
+                "Quarantine",
+                "Versions with unreadable content: Airflow fails their queued tasks. Serialise their DAGs again.",
+                "short",
+                (
+                    Query(_by("component", _c("dagcache_quarantined")), "{{component}} now"),
+                    Query(_by("component", _rate("dagcache_quarantines_total")), "{{component}} put in, per second"),
+                    Query(
+                        _by("component", _rate("dagcache_quarantine_misses_total")),
+                        "{{component}} lookups without a DAG, per second",
+                    ),
+                ),
+            ),
+            Panel(
+                "Off because of a fault",
+                "1: Airflow's own cache serves in this process, without a byte limit. Its log has the reason.",
+                "short",
+                (Query(_c("dagcache_off_by_fault"), f"{_PROCESS} {{{{reason}}}}"),),
+                most=1,
+            ),
+            Panel(
+                "Left to the garbage collector",
+                "The share of evicted live copies that cannot be taken apart. Their memory is freed later.",
+                "percentunit",
+                (Query(f"{_UNBROKEN} / ({_GIVEN_UP} > 0) or 0 * {_UNBROKEN}", "{{component}}"),),
+                most=1,
+            ),
+            Panel(
+                "Running versions",
+                "observe: evicts nothing. off: by a fault. A process that is missing is not scraped, or is off.",
+                "short",
+                (
+                    Query(
+                        _by(f"{_EACH}, version, mode", _c("dagcache_info")),
+                        f"{_PROCESS} {{{{version}}}} {{{{mode}}}}",
+                    ),
+                ),
+                kind="table",
+            ),
+            Panel(
+                "Settings changed at run time",
+                "By dagcache set. A restart takes the change back: put it into the configuration.",
+                "short",
+                (Query(_c("dagcache_changed_settings"), _PROCESS),),
             ),
         ),
     ),
@@ -292,132 +445,34 @@ ROWS: tuple[Row, ...] = (
                 most=1,
             ),
         ),
-    ),
-    Row(
-        "Where is the memory?",
-        (
-            Panel(
-                "Resident memory and its limit",
-                "The resident memory grows and the cache does not: the leak is elsewhere.",
-                "bytes",
-                (
-                    Query(_c("dagcache_process_resident_bytes"), f"{_PROCESS} resident"),
-                    Query(_by("component, instance", _c("dagcache_bytes")), f"{_PROCESS} cache"),
-                    Query(_c("dagcache_memory_limit_bytes"), f"{_PROCESS} limit ({{{{source}}}})"),
-                ),
-            ),
-            Panel(
-                "Share of the cache in the resident memory",
-                "A small share of a full memory: look elsewhere.",
-                "percentunit",
-                (
-                    Query(
-                        f"{_by('component, instance', _c('dagcache_bytes'))}"
-                        f" / {_by('component, instance', _c('dagcache_process_resident_bytes'))}",
-                        _PROCESS,
-                    ),
-                ),
-                most=1,
-            ),
-            Panel(
-                "Under memory pressure",
-                "floor: the memory is used elsewhere. shrunk for long: lower max_bytes, or raise the memory limit.",
-                "short",
-                (
-                    Query(
-                        _by(
-                            "component, instance, state",
-                            _c("dagcache_pressure_state", 'state!~"off|calm"'),
-                            "max",
-                        ),
-                        f"{_PROCESS} {{{{state}}}}",
-                    ),
-                ),
-                most=1,
-            ),
-        ),
-    ),
-    Row(
-        "Are the figures right?",
-        (
-            Panel(
-                "Error of estimated bytes",
-                "Beyond a few per cent: do not trust the bytes, and report it.",
-                "percentunit",
-                (Query(_c("dagcache_sizing_error_ratio"), _PROCESS),),
-            ),
-            Panel(
-                "Values without a frozen form, and failed thaws",
-                "The log names the class that causes this. Failed thaws without such a line: memory is being damaged.",
-                "ops",
-                (
-                    Query(_by("component", _rate("dagcache_thaw_failures_total")), "{{component}}, failed"),
-                    Query(_by("component", _rate("dagcache_unfrozen_total")), "{{component}}, without"),
-                ),
-            ),
-            Panel(
-                "Faults",
-                "Anything but 0 is a bug to report, with the traceback in the log.",
-                "ops",
-                (
-                    Query(_by("component", _rate("dagcache_internal_errors_total")), "{{component}} of dagcache"),
-                    Query(_by("component", _rate("dagcache_listener_failures_total")), "{{component}} of a listener"),
-                ),
-            ),
-            Panel(
-                "Quarantine",
-                "Versions with unreadable content: Airflow fails their queued tasks. Serialise their DAGs again.",
-                "short",
-                (
-                    Query(_by("component", _c("dagcache_quarantined")), "{{component}} now"),
-                    Query(_by("component", _rate("dagcache_quarantines_total")), "{{component}} put in, per second"),
-                    Query(
-                        _by("component", _rate("dagcache_quarantine_misses_total")),
-                        "{{component}} lookups without a DAG, per second",
-                    ),
-                ),
-            ),
-            Panel(
-                "Off because of a fault",
-                "1: Airflow's own cache serves in this process, without a byte limit. Its log has the reason.",
-                "short",
-                (Query(f"{_c('dagcache_off_by_fault')} == 1", f"{_PROCESS} {{{{reason}}}}"),),
-                most=1,
-            ),
-            Panel(
-                "Left to the garbage collector",
-                "The share of evicted live copies that cannot be taken apart. Their memory is freed later.",
-                "percentunit",
-                (Query(f"{_UNBROKEN} / ({_GIVEN_UP} > 0)", "{{component}}"),),
-                most=1,
-            ),
-            Panel(
-                "Running versions",
-                "observe: evicts nothing. off: by a fault. A process that is missing is not scraped, or is off.",
-                "short",
-                (
-                    Query(
-                        _by("component, instance, version, mode", _c("dagcache_info")),
-                        f"{_PROCESS} {{{{version}}}} {{{{mode}}}}",
-                    ),
-                ),
-                kind="table",
-            ),
-            Panel(
-                "Settings changed at run time",
-                "By dagcache set. A restart takes the change back: put it into the configuration.",
-                "short",
-                (Query(_c("dagcache_changed_settings"), _PROCESS),),
-            ),
-        ),
+        is_collapsed=True,
     ),
 )
 """The rows from top to bottom."""
 
 
+STARTS = f"{_c(_STARTED)} * 1000"
+"""The starts of the processes, in Unix milliseconds."""
+
+
 def dashboard() -> dict[str, Any]:
     """The dashboard as Grafana imports it."""
     return {
+        "__inputs": [
+            {
+                "name": "DS_PROMETHEUS",
+                "label": "Prometheus",
+                "description": "The Prometheus that scrapes the endpoints of dagcache.",
+                "type": "datasource",
+                "pluginId": "prometheus",
+                "pluginName": "Prometheus",
+            }
+        ],
+        "__requires": [
+            {"type": "grafana", "id": "grafana", "name": "Grafana", "version": "10.0.0"},
+            {"type": "datasource", "id": "prometheus", "name": "Prometheus", "version": "1.0.0"},
+            *({"type": "panel", "id": kind, "name": kind, "version": ""} for kind in sorted(_OPTIONS)),
+        ],
         "uid": "dagcache",
         "title": "dagcache",
         "description": "A byte-budgeted cache of deserialised DAG versions.",
@@ -430,7 +485,7 @@ def dashboard() -> dict[str, Any]:
         "time": {"from": "now-6h", "to": "now"},
         "timezone": "",
         "templating": {"list": _variables()},
-        "annotations": {"list": []},
+        "annotations": {"list": [_starts()]},
         "panels": list(_laid_out()),
     }
 
@@ -441,16 +496,42 @@ def expressions() -> list[str]:
 
 
 def concrete(expression: str, interval: str = "5m") -> str:
-    """An expression for Prometheus itself: of all components, over a stated interval."""
-    everything = expression.replace("$component", ".+").replace("$instance", ".+")
-    return everything.replace("$__rate_interval", interval)
+    """An expression for Prometheus itself: of all processes, over a stated interval."""
+    for label in _VARIABLES:
+        expression = expression.replace(f"${label}", ".*")
+    return expression.replace("$__rate_interval", interval)
+
+
+def _starts() -> dict[str, Any]:
+    """A mark at each start of a process, across all panels: the value is the time."""
+    return {
+        "name": "Starts",
+        "datasource": _SOURCE,
+        "enable": True,
+        "iconColor": "blue",
+        "expr": STARTS,
+        "useValueForTime": True,
+        "titleFormat": "{{component}} started",
+        "textFormat": "{{pod}} {{instance}}",
+        "tagKeys": "component",
+    }
 
 
 def _variables() -> list[dict[str, Any]]:
-    source = {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
-    component = ("component", "Component", "label_values(dagcache_info, component)")
-    instance = ("instance", "Process", 'label_values(dagcache_info{component=~"$component"}, instance)')
-    return [source, *(_labels(*each) for each in (component, instance))]
+    source = {
+        "name": "datasource",
+        "label": "Data source",
+        "type": "datasource",
+        "query": "prometheus",
+        "current": {"selected": True, "text": "Prometheus", "value": "${DS_PROMETHEUS}"},
+    }
+    wider: list[str] = []
+    variables = [source]
+    for label, shown in _VARIABLES.items():
+        chosen = f"{{{','.join(wider)}}}" if wider else ""
+        variables.append(_labels(label, shown, f"label_values(dagcache_info{chosen}, {label})"))
+        wider.append(f'{label}=~"${label}"')
+    return variables
 
 
 def _labels(name: str, label: str, query: str) -> dict[str, Any]:
@@ -465,7 +546,7 @@ def _labels(name: str, label: str, query: str) -> dict[str, Any]:
         "sort": 1,
         "multi": True,
         "includeAll": True,
-        "allValue": ".+",
+        "allValue": ".*",
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
     }
 
@@ -477,23 +558,32 @@ def _laid_out() -> Iterator[dict[str, Any]]:
     """The rows, with up to four panels in a line."""
     number, top = 1, 0
     for row in ROWS:
+        panels = list(_placed(row.panels, number + 1, top + 1))
         yield {
             "id": number,
             "type": "row",
             "title": row.question,
-            "collapsed": False,
-            "panels": [],
+            "collapsed": row.is_collapsed,
+            "panels": panels if row.is_collapsed else [],
             "gridPos": {"x": 0, "y": top, "w": _COLUMNS, "h": 1},
         }
-        number, top = number + 1, top + 1
-        per_line = 3 if len(row.panels) <= 3 else 4
-        for place, panel in enumerate(row.panels):
-            line, column = divmod(place, per_line)
-            width = _COLUMNS // per_line
-            grid = {"x": column * width, "y": top + line * _HEIGHT, "w": width, "h": _HEIGHT}
-            yield _panel(panel, number, grid)
-            number += 1
-        top += _HEIGHT * -(-len(row.panels) // per_line)
+        if not row.is_collapsed:
+            yield from panels
+        number += 1 + len(panels)
+        top += 1 + (0 if row.is_collapsed else _HEIGHT * -(-len(panels) // _per_line(panels)))
+
+
+def _placed(panels: Sequence[Panel], number: int, top: int) -> Iterator[dict[str, Any]]:
+    per_line = _per_line(panels)
+    width = _COLUMNS // per_line
+    for place, panel in enumerate(panels):
+        line, column = divmod(place, per_line)
+        grid = {"x": column * width, "y": top + line * _HEIGHT, "w": width, "h": _HEIGHT}
+        yield _panel(panel, number + place, grid)
+
+
+def _per_line(panels: Sequence[object]) -> int:
+    return 3 if len(panels) <= 3 else 4
 
 
 def _panel(panel: Panel, number: int, grid: dict[str, int]) -> dict[str, Any]:
@@ -541,6 +631,8 @@ def _defaults(panel: Panel) -> dict[str, Any]:
         settings["custom"] = {"fillOpacity": 20 if panel.stacked else 0, "showPoints": "never", "stacking": mode}
     if panel.most is not None:
         settings |= {"min": 0, "max": panel.most}
+    if panel.without:
+        settings["noValue"] = panel.without
     if panel.thresholds is not None:
         settings["thresholds"] = {"mode": "absolute", "steps": _steps(panel.thresholds)}
     return {name: value for name, value in settings.items() if value is not None}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from importlib.metadata import version
 from typing import Any
 
@@ -13,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dagcache import ConfigError, DagCache, Rejection, RemovalCause
 from dagcache.metrics.collector import CacheCollector
 from dagcache.metrics.definitions import METRICS
+from dagcache.metrics.process_age import process_age
 from dagcache.metrics.scrape import parse
 from dagcache.pressure import MemoryPressure, PressureState
 from tests.support.caches import MIB, Weighted, fill, make_cache
@@ -90,6 +93,19 @@ def test_the_samples_are_the_statistics() -> None:
     assert samples["dagcache_load_duration_seconds_count", (component,)] == stats.loads
     assert samples["dagcache_entry_bytes_count", (component,)] == 24
     assert samples["dagcache_process_resident_bytes", (component,)] > 10 * MIB
+
+
+def test_the_start_is_that_of_the_process_in_each_scrape() -> None:
+    """Not of the cache or of the scrape: two caches of a process have the same."""
+    before = time.time()
+    registry = CollectorRegistry()
+    registry.register(CacheCollector([make_cache(name="scheduler")[0]]))
+    name, labels = "dagcache_process_start_time_seconds", {"component": "scheduler"}
+    first, second = (registry.get_sample_value(name, labels) for _ in range(2))
+    assert first is not None
+    assert first == second
+    age = process_age(os.getpid())
+    assert age is None or abs(before - age - first) < 2
 
 
 def test_every_label_value_is_there_from_the_start() -> None:

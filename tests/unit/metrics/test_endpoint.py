@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -117,3 +118,20 @@ def test_a_fault_has_an_endpoint_with_its_reason_and_nothing_of_a_cache(reason: 
     assert found.value("dagcache_max_bytes") is None
     exposition.close()
     assert not file.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one address of loopback only")
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1"])
+def test_an_endpoint_on_one_address_is_announced_by_the_address_at_which_it_answers(host: str, tmp_path: Path) -> None:
+    """And at which no other does: the name of the machine, or localhost, may lead elsewhere."""
+    try:
+        socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        pytest.skip(f"{host} is not an address of this machine: {error.strerror}")
+    exposition = MetricsEndpoint(make_cache(name="scheduler")[0], None, host=host, ports=(0,), targets=tmp_path)
+    (file,) = tmp_path.glob("*.json")
+    (announced,) = json.loads(file.read_text())[0]["targets"]
+    assert scrape(f"http://{announced}/metrics").value("dagcache_max_bytes") is not None
+    with pytest.raises(OSError, match="refused"):
+        scrape(f"http://127.0.0.1:{exposition.port}/metrics")
+    exposition.close()

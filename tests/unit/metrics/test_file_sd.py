@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from dagcache.metrics import file_sd as module
+from dagcache.metrics import process_age as process_age_module
 from dagcache.metrics.file_sd import STALE_SECONDS, Targets, address, announced, announcer
+from dagcache.metrics.process_age import process_age
 from tests.support.patience import PATIENCE
 
 GONE = 2**31 - 2  # beyond Linux' largest process id
@@ -76,6 +78,36 @@ def test_the_files_of_dead_processes_of_this_machine_go(tmp_path: Path, machine:
     targets = Targets(tmp_path)
     targets.add("scheduler", "0.0.0.0", 11780)
     assert names(tmp_path) == {f"scheduler-{machine}-{os.getpid()}.json", alive, foreign, other}
+
+
+@pytest.mark.skipif(process_age(os.getpid()) is None, reason="the start of a process is unknown here")
+@pytest.mark.parametrize(("seconds_before_its_start", "stays"), [(-0.5, True), (60, False)])
+def test_a_process_id_that_belongs_to_another_program_by_now_is_not_alive(
+    seconds_before_its_start: float, stays: bool, tmp_path: Path
+) -> None:
+    """A file that was last renewed before the process of its id started is of an earlier process."""
+    file = tmp_path / f"api-box_1-{os.getppid()}.json"
+    file.touch()
+    age(file, (process_age(os.getppid()) or 0.0) + seconds_before_its_start)
+    targets = Targets(tmp_path)
+    targets.add("scheduler", "0.0.0.0", 11780)
+    assert file.exists() == stays
+    targets.remove()
+
+
+def test_the_age_of_a_process_is_its_own() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        young, old = process_age(child.pid), process_age(os.getpid())
+        child.kill()
+    assert (young is None) == (old is None) == (sys.platform != "linux")
+    assert young is None or old is None or 0 <= young <= old
+    assert process_age(GONE) is None
+
+
+def test_without_a_clock_since_the_boot_the_age_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on other systems than Linux, where a process id that is in use counts as alive."""
+    monkeypatch.setattr(process_age_module, "_BOOT_CLOCK", None)
+    assert process_age(os.getpid()) is None
 
 
 def test_a_process_that_may_not_be_asked_counts_as_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,8 +266,11 @@ OURS = '[{"targets": ["elsewhere:11780"], "labels": {"component": "api"}}]'
 
 
 @pytest.mark.parametrize("name", ["api-elsewhere-12.json", f"api-box_1-{os.getppid()}.json"])
-def test_a_file_without_renewals_is_removed_by_any_other_process(name: str, tmp_path: Path) -> None:
-    """That of a pod that is gone, on a shared home, and that of a process id that another program has by now."""
+def test_a_file_without_renewals_is_removed_by_any_other_process(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a pod that is gone, on a shared home, and that of a process that has hung for minutes."""
+    monkeypatch.setattr(module, "process_age", lambda _pid: 1e6)
     (tmp_path / name).write_text(OURS)
     targets = Targets(tmp_path)
     targets.add("scheduler", "0.0.0.0", 11780)

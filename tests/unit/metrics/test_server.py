@@ -451,13 +451,18 @@ def test_a_port_that_is_taken_is_passed_over(serve: Serve) -> None:
     assert scrape(url(second)).value("dagcache_max_bytes") == MIB
 
 
-def test_no_free_port_is_a_warning(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    """Which names the setting."""
+def test_no_free_port_is_one_warning_that_names_the_process(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Of several workers, only some may have got a port."""
     port = serve().port or 0
-    server = MetricsServer(CollectorRegistry(), host="127.0.0.1", ports=(port, port))
+    server = MetricsServer(CollectorRegistry(), host="127.0.0.1", ports=(port, port), owner="api_server")
     assert not server.start()
     assert server.port is None
-    assert f"metrics_port = {port}-{port} on 127.0.0.1" in caplog.text
+    (line,) = (record.getMessage() for record in caplog.records)
+    named = (
+        f"no metrics endpoint for the api_server, process {os.getpid()}: metrics_port = {port}-{port} on 127.0.0.1: "
+    )
+    assert line.startswith(named)
+    assert "in use" in line
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "not a host", "x" * 300, "a\x00b", "::ffff:192.0.2.1"])
