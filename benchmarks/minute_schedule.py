@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--dags", type=int, default=500)
     parser.add_argument("--tasks", type=int, default=20, help="of a DAG, on average (default: 20)")
     parser.add_argument("--budget", default="64MiB")
-    parser.add_argument("--runs", type=int, default=500, help="that count, of each process (default: 500)")
+    parser.add_argument("--runs", type=int, default=250, help="that count, of each process (default: 250)")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="40 DAGs, 40 runs, one round")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table between the marks of this page")

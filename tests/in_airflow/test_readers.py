@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dagcache.airflow import own_process, row_property, row_reader
+from dagcache.airflow import own_process, row_property
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.support import api_bag, scheduler_bag, statements_of, write
 
@@ -166,7 +166,6 @@ def test_a_reader_past_the_bag_gets_stocks_answer_by_thaws_alone(
     name: str, engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One thaw for each DAG that it builds, no load, and no statement more."""
-    monkeypatch.setattr(row_reader, "SMALL", 1)
     monkeypatch.setattr(own_process, "serves", lambda _: True)
     component, read, dags = BY_PROPERTY[name]
     row_property.stop()

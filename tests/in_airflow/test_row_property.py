@@ -36,12 +36,6 @@ def _give_it_back() -> Iterator[None]:
     row_property.stop()
 
 
-@pytest.fixture(autouse=True)
-def _of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The DAGs of these tests are small."""
-    monkeypatch.setattr(row_reader, "SMALL", 1)
-
-
 @pytest.fixture(scope="module")
 def engine(make_database: MakeDatabase) -> Iterator[Any]:
     """Of a database of this module: most of these tests do not depend on the backend."""
@@ -475,18 +469,6 @@ def test_a_row_that_was_changed_without_a_trace_reaches_no_other_reader(
     assert rows("poisoned").dag.description == "of the database"
     assert bag._get_dag(version, session).description == "of the database"
     session.expunge_all()
-
-
-def test_a_small_dag_is_airflows_load(
-    bag: Any, session: Any, rows: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is as fast."""
-    version = write(session, "small")
-    assert bag._get_dag(version, session) is not None
-    monkeypatch.setattr(row_reader, "SMALL", bag.dagcache.frozen_bytes(version) + 1)
-    before = counts(bag)
-    assert rows("small").dag.dag_id == "small"
-    assert counts(bag) == before
 
 
 def test_an_entry_that_leaves_in_the_middle_of_a_read_is_airflows_load(
