@@ -90,13 +90,13 @@ def _grid(name: str) -> Read:
 def _structure_data(session: Any) -> Any:
     from airflow.api_fastapi.core_api.routes.ui.structure import structure_data
 
-    return structure_data(session=session, dag_id=DAG_ID, readable_dags_filter=None, version_number=2)  # type: ignore[arg-type]
+    return structure_data(session=session, dag_id=DAG_ID, readable_dags_filter=None, version_number=2)
 
 
 def _partition_helper(session: Any) -> Any:
     from airflow.api_fastapi.common.partition_helpers import load_partitioned_timetable
 
-    return load_partitioned_timetable("partitioned", session).serialize()  # type: ignore[union-attr]
+    return load_partitioned_timetable("partitioned", session).serialize()
 
 
 def _partition_helpers(session: Any) -> Any:
