@@ -1,6 +1,6 @@
 """The runs that a scheduler creates, with Airflow's own reader of DAGs and with this cache, in turn.
 
-``python -m benchmarks.created_runs [--dags 250] [--tasks 8,20,75] [--page docs/benchmarks.md]``, some seven minutes;
+``python -m benchmarks.created_runs [--dags 200] [--tasks 8,20,75] [--page docs/benchmarks.md]``, some seven minutes;
 ``--quick`` for an impression. It builds a throw-away database with DAGs on a schedule of one minute, all of them due.
 Then a process of the scheduler's modules calls the step of its loop that creates runs, ten runs at a time, Airflow's
 default. Each process begins with a copy of the same database. Its first round, in which a cache loads, does not count.
@@ -139,7 +139,7 @@ def section(chosen: argparse.Namespace, body: str) -> str:
 def main() -> None:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.created_runs", description=__doc__)
-    parser.add_argument("--dags", type=int, default=250)
+    parser.add_argument("--dags", type=int, default=200)
     parser.add_argument("--tasks", default="8,20,75", help="of a DAG, comma-separated means (default: 8,20,75)")
     parser.add_argument("--budget", default="64MiB")
     parser.add_argument("--processes", type=int, default=2, help="of each contender (default: 2)")
