@@ -105,6 +105,7 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 	$(BIN)/python -m benchmarks.loop --page docs/benchmarks.md --readme README.md
 	$(BIN)/python -m benchmarks.loop --parts --databases sqlite --runs 700 --rounds 5 --page docs/benchmarks.md --mark loop-parts
 	$(BIN)/python -m benchmarks.created_runs --page docs/benchmarks.md
+	$(BIN)/python -m benchmarks.minute_schedule --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.accounting --page docs/benchmarks.md --chart docs/accounted.svg
 	$(BIN)/python -m benchmarks.accounting --typical --dags 3000 --page docs/benchmarks.md --mark accounted-typical
 	$(BIN)/python -m benchmarks.graphs --page docs/benchmarks.md

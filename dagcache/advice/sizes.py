@@ -10,7 +10,6 @@ tests them on the other half and on other kinds of DAGs.
 
 from __future__ import annotations
 
-import marshal
 import pickle
 import time
 from collections.abc import Callable, Mapping
@@ -241,7 +240,7 @@ def _task(fields: dict[str, Any], defaults: dict[str, Any], root: Shadow, once: 
     if fields.get("_is_sensor"):
         attributes["deps"] = frozenset({*_DEPENDENCIES, object()})
     if params := fields.get("params"):
-        attributes["params"] = _shared_params(params, once)
+        attributes["params"] = _params(params)
     if fields.get("_is_mapped"):
         return _Task(ShadowOfMapped(attributes), earlier, later)
     return _Task(_with(attributes), earlier, later)
@@ -252,14 +251,6 @@ def _with(attributes: Mapping[str, Any]) -> Shadow:
     shadow = Shadow()
     shadow.__dict__ = {name: value for name, value in attributes.items()}  # noqa: C416 - a copy would keep spare room
     return shadow
-
-
-def _shared_params(params: Any, once: Callable[[Any, Any], Any]) -> Any:
-    """The shadow of a task's parameters: one for all equal ones, as `dagcache.airflow.sharing` has it."""
-    shadow = _params(params)
-    if any(isinstance(part.get("default"), (list, dict)) for _, part in params):
-        return shadow
-    return once(marshal.dumps(params, 2), shadow)
 
 
 def _params(params: Any) -> Shadow:

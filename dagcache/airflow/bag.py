@@ -341,8 +341,8 @@ class CachedLookups:
         if is_live_only or self._unkept.holds(version, time.monotonic()):
             raise LookupError("this version has no frozen copy")
         dag = self._guarded(load, self._look_up_and_compare)
-        if load.ran and not cache.frozen_bytes(load.key):
-            self._unkept.add(version, time.monotonic())
+        if load.was_to_be_kept and not cache.frozen_bytes(load.key):
+            self._unkept.add(load.found_version, time.monotonic())
         return dag
 
     def dag_of_row(self, row: Any, stock: Callable[[Any], Any]) -> Any:
@@ -373,6 +373,7 @@ class _Load:
         "session",
         "since",
         "version",
+        "was_to_be_kept",
     )
 
     def __init__(
@@ -405,6 +406,8 @@ class _Load:
         """The DAG's id and the number of the version; None: unknown."""
         self.loaded: Content | None = None
         """The content that Airflow's own load has read for a sound DAG; None: not loaded."""
+        self.was_to_be_kept = False
+        """Whether its value was offered to the cache as current: if it is not there, then it cannot be kept."""
         self._is_sound = False
         self._found: Content | None = None
         self._read_since = snapshots.UNKNOWN
@@ -413,6 +416,11 @@ class _Load:
     def private(self) -> bool:
         """Whether Airflow gives the DAG to this caller only."""
         return self.dag_id is not None
+
+    @property
+    def found_version(self) -> tuple[UUID, Hashable]:
+        """The version with the content that it has loaded."""
+        return self.key, self._found
 
     def expect(self, content: Hashable, since: float) -> None:
         """Set the content that this or an earlier session found, and the start of that session's view."""
@@ -467,7 +475,9 @@ class _Load:
         cache = self.bag.dagcache
         if not self._is_sound or cache is None:
             return False
-        return self.bag._confirmed.confirm(self.key, self._found, self._read_since, cache)  # noqa: SLF001
+        confirmed = self.bag._confirmed  # noqa: SLF001
+        self.was_to_be_kept = confirmed.confirm(self.key, self._found, self._read_since, cache)
+        return self.was_to_be_kept
 
     def _note_version(self, serdag: Any) -> None:
         if serdag.dag_version_id == self.key:

@@ -20,11 +20,12 @@ _COLUMNS = ("dag_version_id", "dag_hash", "last_updated", "_data", "_data_compre
 PARSED = "_SerializedDagModel__data_cache"
 """The attribute in which a row object keeps its parsed content."""
 
-_served: _Served | None = None
+_servers: tuple[_Server, ...] = ()
+"""The newest one first. A bag that is gone leaves the property to the bag before it."""
 
 
-class _Served:
-    """The bag that serves the property, and the processes that it serves in."""
+class _Server:
+    """A bag that serves the property, and the processes that it serves in."""
 
     def __init__(self, bag: Any) -> None:
         self._bag = weakref.ref(bag)
@@ -36,16 +37,25 @@ class _Served:
         return self._bag() if self._pid in (0, os.getpid()) else None
 
 
+def serving() -> Any:
+    """The bag that serves the property in this process: the newest one that is alive. None if there is none."""
+    for server in _servers:
+        bag = server.bag()
+        if bag is not None:
+            return bag
+    return None
+
+
 def serve(bag: Any) -> bool:
     """Have a bag serve the property from now on; False, with one log line, if this property is not known."""
-    global _served
+    global _servers
     from airflow.models.serialized_dag import SerializedDagModel
 
     fault = unknown_property(SerializedDagModel)
     if fault:
         _log.warning("dagcache does not serve SerializedDagModel.dag: unsupported version of Airflow (%s)", fault)
         return False
-    _served = _Served(bag)
+    _servers = (_Server(bag), *(server for server in _servers if server.bag() is not None))
     replaced = vars(SerializedDagModel)["dag"]
     if not isinstance(replaced, _CachedProperty):
         _replace(SerializedDagModel, _CachedProperty(replaced))
@@ -85,7 +95,7 @@ class _CachedProperty(property):
 
 
 def _dag_of(row: Any, stock: Any) -> Any:
-    bag = None if _served is None else _served.bag()
+    bag = serving()
     return stock(row) if bag is None else bag.dag_of_row(row, stock)
 
 
@@ -95,10 +105,10 @@ def _replace(model: Any, dag: property) -> None:
 
 def stop() -> None:
     """Give the property back to Airflow; for tests and measurements."""
-    global _served
+    global _servers
     from airflow.models.serialized_dag import SerializedDagModel
 
-    _served = None
+    _servers = ()
     found = vars(SerializedDagModel)["dag"]
     if isinstance(found, _CachedProperty):
         _replace(SerializedDagModel, found.stock)

@@ -10,7 +10,6 @@ Rules:
   been changed, or be older than the columns.
 - Operator links follow the row's ``load_op_links``. With another setting than the bag's, a DAG is served only if it
   has no links at all.
-- Small DAGs are Airflow's own load, which is as fast.
 """
 
 from __future__ import annotations
@@ -31,8 +30,6 @@ Stock = Callable[[Any], Any]
 
 _PATIENCE = 0.1
 """Seconds that a reader waits for another thread's thaw of the same version before it loads by itself."""
-SMALL = 1536
-"""Bytes of a frozen copy of some eight tasks. Below that, a lookup and a thaw take as long as Airflow's own load."""
 
 
 class RowFacts(NamedTuple):
@@ -64,7 +61,7 @@ class RowReader:
 
     def _is_served(self, facts: RowFacts, row: Any) -> bool:
         known = self._confirmed.get(facts.key)
-        if known is None or known.content != facts.content or self._cache.frozen_bytes(facts.key) < SMALL:
+        if known is None or known.content != facts.content or not self._cache.frozen_bytes(facts.key):
             return False
         return facts.links == self._load_op_links or _has_no_links(row)
 

@@ -1,7 +1,7 @@
 """Versions without a frozen copy, remembered for a while: readers past the bag load them without the cache.
 
 A version may not be freezable, or the cache has no place for it. Freezing it at each read would cost more than
-Airflow's own load, and save nothing.
+Airflow's own load, and save nothing. A load that another change has overtaken is not marked: the next read may keep it.
 """
 
 from __future__ import annotations

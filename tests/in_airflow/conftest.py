@@ -146,7 +146,8 @@ def airflows_database(engine: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     from sqlalchemy.orm import sessionmaker
 
     monkeypatch.setattr(settings, "engine", engine)
-    monkeypatch.setattr(settings, "Session", sessionmaker(engine, expire_on_commit=False))
+    for name in ("Session", "NonScopedSession"):
+        monkeypatch.setattr(settings, name, sessionmaker(engine, expire_on_commit=False))
     return engine
 
 

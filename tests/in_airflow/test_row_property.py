@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -15,6 +16,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import make_transient
 
 from dagcache.airflow import row_property, row_reader
+from dagcache.airflow.confirmations import Confirmations
 from dagcache.core.loaded import Fetched
 from dagcache.errors import FreezeError, RecursiveLoadError
 from dagcache.freezing.pickle_freezer import PickleFreezer
@@ -32,12 +34,6 @@ def _give_it_back() -> Iterator[None]:
     """The property is the process's: other tests compare with Airflow's own."""
     yield
     row_property.stop()
-
-
-@pytest.fixture(autouse=True)
-def _of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The DAGs of these tests are small."""
-    monkeypatch.setattr(row_reader, "SMALL", 1)
 
 
 @pytest.fixture(scope="module")
@@ -475,18 +471,6 @@ def test_a_row_that_was_changed_without_a_trace_reaches_no_other_reader(
     session.expunge_all()
 
 
-def test_a_small_dag_is_airflows_load(
-    bag: Any, session: Any, rows: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is as fast."""
-    version = write(session, "small")
-    assert bag._get_dag(version, session) is not None
-    monkeypatch.setattr(row_reader, "SMALL", bag.dagcache.frozen_bytes(version) + 1)
-    before = counts(bag)
-    assert rows("small").dag.dag_id == "small"
-    assert counts(bag) == before
-
-
 def test_an_entry_that_leaves_in_the_middle_of_a_read_is_airflows_load(
     bag: Any, session: Any, rows: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -512,15 +496,31 @@ def test_a_forked_child_of_a_scheduler_has_airflows_own_property(
 def test_a_bag_that_is_gone_serves_nothing(session: Any, rows: Callable[..., Any]) -> None:
     """Then the property is Airflow's own."""
     write(session, "orphaned")
+    row_property.stop()
     bag = scheduler_bag()
+    assert row_property.serving() is bag
     bag._component.close()
     del bag
-    import gc
-
     gc.collect()
-    assert row_property._served is not None
-    assert row_property._served.bag() is None
+    assert row_property.serving() is None
     assert rows("orphaned").dag.dag_id == "orphaned"
+
+
+def test_a_second_bag_that_dies_leaves_the_property_to_the_first(
+    bag: Any, session: Any, rows: Callable[..., Any]
+) -> None:
+    """A plugin may build a bag for a moment in the component's process."""
+    version = write(session, "inherits")
+    assert bag._get_dag(version, session) is not None
+    second = scheduler_bag()
+    assert row_property.serving() is second
+    second._component.close()
+    del second
+    gc.collect()
+    assert row_property.serving() is bag
+    assert rows("inherits").dag.dag_id == "inherits"
+    assert bag.dagcache.stats().hits_frozen == 1
+    bag.dagcache.check_invariants()
 
 
 def _with(**parts: Any) -> Any:
@@ -621,6 +621,41 @@ def test_content_that_is_rolled_back_reaches_no_other_session(runner: Any, engin
         writer.rollback()
     with Session(engine) as reader:
         assert runner.scheduler_dag_bag._get_dag(version, reader).description == "committed"
+
+
+def test_a_load_that_was_overtaken_is_kept_by_the_next_run(
+    runner: Any, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing about the value: the next run tries again, and the run after it has a thaw."""
+    write(session, "overtaken", tasks=4)
+    cache = runner.scheduler_dag_bag.dagcache
+    with monkeypatch.context() as patch:
+        patch.setattr(Confirmations, "confirm", lambda *_: False)  # a later view has other content
+        assert runner._get_current_dag("overtaken", session) is not None
+    assert (cache.stats().loads, len(cache)) == (1, 0)
+    assert runner._get_current_dag("overtaken", session) is not None
+    assert (cache.stats().loads, len(cache)) == (2, 1)
+    assert runner._get_current_dag("overtaken", session) is not None
+    assert (cache.stats().loads, cache.stats().hits_frozen) == (2, 1)
+    cache.check_invariants()
+
+
+def test_a_version_that_the_cache_cannot_freeze_is_read_by_airflow_from_then_on(
+    runner: Any, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each further attempt would cost more than Airflow's own load."""
+    attempts: list[object] = []
+
+    def fail(value: object) -> None:
+        attempts.append(value)
+        raise FreezeError("not this one", type(value))
+
+    monkeypatch.setattr(PickleFreezer, "freeze", lambda _, value: fail(value))
+    write(session, "never_frozen")
+    for _ in range(3):
+        assert runner._get_current_dag("never_frozen", session).dag_id == "never_frozen"
+    assert len(attempts) == 1
+    assert runner.scheduler_dag_bag.dagcache.stats().loads == 1
 
 
 def test_an_unreadable_dag_of_a_new_run_is_logged_by_airflow_and_skipped(

@@ -1,4 +1,4 @@
-"""Sharing between the tasks of one DAG, and none between two DAGs."""
+"""Parameters of tasks: shared by no two tasks, because a caller may change them."""
 
 from __future__ import annotations
 
@@ -24,25 +24,19 @@ def params_of(bag: Any, version: Any, session: Any) -> list[Any]:
     return [task.params for task in bag._get_dag(version, session).tasks]
 
 
-def test_tasks_share_the_parameters_that_airflow_copied_into_each(bag: Any, session: Any) -> None:
-    """Loaded, and thawed again."""
-    version = write(session, "shared", params=PARAMS)
-    loaded = params_of(bag, version, session)
-    before = bag.dagcache.stats()
-    bag.dagcache.resize(before.live_bytes + before.frozen_bytes)  # less than is used: the live copy has to go
-    thawed = params_of(bag, version, session)
-    assert bag.dagcache.stats().hits_frozen == 1
-    for found in (loaded, thawed):
-        assert len(found) == 3
-        assert len({id(params) for params in found}) == 1
-        assert dict(found[0].dump()) == PARAMS
-    assert loaded[0] is not thawed[0]
-
-
-def test_two_dags_share_no_parameters(bag: Any, session: Any) -> None:
-    one, other = (params_of(bag, write(session, name, params=PARAMS), session)[0] for name in ("one", "other"))
-    one.get_param("limit").value = 7
-    assert other["limit"] == 100
+def test_a_change_of_one_tasks_parameter_shows_at_no_other_task(bag: Any, session: Any) -> None:
+    """Loaded, and thawed again: each task has parameters of its own, as Airflow builds them."""
+    version = write(session, "changed", params=PARAMS)
+    for frozen in (0, 1):
+        first, *others = params_of(bag, version, session)
+        assert bag.dagcache.stats().hits_frozen == frozen
+        first.get_param("limit").value = 7
+        first.get_param("limit").schema["maximum"] = 7
+        assert [dict(params.dump()) for params in others] == [PARAMS, PARAMS]
+        assert [params.get_param("limit").schema for params in others] == [{}, {}]
+        before = bag.dagcache.stats()
+        bag.dagcache.resize(before.live_bytes + before.frozen_bytes)  # less than is used: the live copy has to go
+        del first, others
 
 
 def test_merging_into_parameters_leaves_the_tasks_alone(bag: Any, session: Any) -> None:

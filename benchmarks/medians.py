@@ -1,0 +1,24 @@
+"""Medians over rounds, and ratios of rounds beside each other, as cells of a table."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+
+def middle(rounds: Sequence[object], name: str) -> float:
+    """The median of one figure over all rounds."""
+    return float(statistics.median(getattr(each, name) for each in rounds))
+
+
+def ratios(rounds: Sequence[object], base: Sequence[object], name: str) -> list[float]:
+    """Of one figure, round by round, in ascending order."""
+    return sorted(getattr(mine, name) / getattr(theirs, name) for mine, theirs in zip(rounds, base, strict=True))
+
+
+def ratio(rounds: Sequence[object], base: Sequence[object], name: str) -> str:
+    """The median of the ratios and their spread; 1 for the base itself."""
+    if rounds is base:
+        return "1"
+    found = ratios(rounds, base, name)
+    return f"**{statistics.median(found):.2f}** ({found[0]:.2f} - {found[-1]:.2f})"
