@@ -1,13 +1,14 @@
 """Changes max_bytes or ttl of running processes, without a restart.
 
-The processes are those of this machine that this user may ask, as in `dagcache top --dags`: in a container, run the
-command there. A restart restores the configured values: change the configuration as well.
+The processes are those of this user on this machine, as in `dagcache top --dags`: in a container, run the command
+there. Root changes processes of other users only by choice. A restart restores the configured values: change the configuration as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -39,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--component", help="only processes of this component, as scheduler or api_server")
     parser.add_argument("--pid", type=whole_number(1, 2**31), help="only this process")
+    parser.add_argument(
+        "--all-users", action="store_true", help="for root: processes of all users, not only those of root"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -51,12 +55,11 @@ def main(options: argparse.Namespace) -> int:
 
     """
     settings = _settings(options.settings)
-    answers, faults = _change([path for path in client.sockets() if _is_chosen(path, options)], settings)
+    chosen = [path for path in client.sockets() if _is_chosen(path, options)]
+    allowed = [path for path in chosen if options.all_users or options.pid or _is_own(path)]
+    answers, faults = _change(allowed, settings)
     if not answers and not faults:
-        raise InputError(
-            "no such process of this machine listens for changes; run this command in the container of the process, as"
-            " its user or root (see the setting attribution)"
-        )
+        raise InputError(_none_found(others=len(chosen) - len(allowed)))
     if options.json:
         sys.stdout.write(f"{json.dumps({'changed': answers, 'failed': faults})}\n")
     else:
@@ -66,6 +69,14 @@ def main(options: argparse.Namespace) -> int:
     if faults:
         raise CommandError(plain("; ".join(f"{name}: {fault}" for name, fault in faults.items())))
     return 0
+
+
+def _none_found(others: int) -> str:
+    text = (
+        "no such process of this machine listens for changes; run this command in the container of the process, as its"
+        " user or root (see the setting attribution)"
+    )
+    return f"{text}; processes of other users: {others}, choose them by --pid or --all-users" if others else text
 
 
 def _settings(texts: Sequence[str]) -> dict[str, str]:
@@ -85,6 +96,11 @@ def _settings(texts: Sequence[str]) -> dict[str, str]:
 def _is_chosen(path: Path, options: argparse.Namespace) -> bool:
     wanted = options.component and options.component.lower().replace("-", "_")
     return wanted in (None, client.component_of(path)) and options.pid in (None, client.process_of(path))
+
+
+def _is_own(path: Path) -> bool:
+    """Whether the socket is in a folder of this user. Root finds those of all users."""
+    return path.parent.stat().st_uid == os.geteuid()
 
 
 def _change(paths: Sequence[Path], settings: dict[str, str]) -> tuple[list[dict[str, Any]], dict[str, str]]:

@@ -70,6 +70,22 @@ def test_one_component_or_process_can_be_chosen(
     assert caches["api_server"].max_bytes == 8 * MIB
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root finds processes of other users")
+@pytest.mark.parametrize("choice", [["--all-users"], ["--pid", str(os.getpid())]])
+def test_root_changes_processes_of_other_users_by_choice_only(
+    caches: dict[str, DagCache[Any, Any]], choice: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They may belong to another installation. (Here the peers are root's own after all, which is found out.)"""
+    for path in client.sockets():
+        os.chown(path, 12345, -1)
+        os.chown(path.parent, 12345, -1)
+    assert main(["set", "max_bytes=2MiB"]) == 2
+    assert "processes of other users: 2, choose them by --pid or --all-users" in capsys.readouterr().err
+    assert {cache.max_bytes for cache in caches.values()} == {8 * MIB}
+    assert main(["set", "max_bytes=2MiB", *choice]) == 1
+    assert capsys.readouterr().err.count("its listener is not a process of the user 12345") == 2
+
+
 @pytest.mark.parametrize(
     "arguments", [["max_bytes"], ["max_bytes=much"], ["ttl=soon"], ["mode=off"], ["ttl=1h", "--component", "worker"]]
 )
