@@ -36,8 +36,12 @@ HASH_SEED = 4
 
 
 @pytest.mark.parametrize("which", ["shapes", pytest.param("examples", marks=pytest.mark.soak)])
-def test_what_another_process_froze_is_what_airflow_loads(which: str, tmp_path: Path) -> None:
+def test_what_another_process_froze_is_what_airflow_loads(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In lock-step, the order of sets included; exactly the bound shapes are left out."""
+    # The other process loads links. Here a scheduler's bag may have switched them off for the whole process.
+    monkeypatch.setattr(test_zoo.serialization(), "_load_operator_extra_links", True)
     path = tmp_path / "forms"
     subprocess.run(
         [sys.executable, "-m", exchange.__name__, which, str(path)],

@@ -1,7 +1,8 @@
 """Changes max_bytes or ttl of running processes, without a restart.
 
 The processes are those of this user on this machine, as in `dagcache top --dags`: in a container, run the command
-there. Root changes processes of other users only by choice. A restart restores the configured values: change the configuration as well.
+there. Root changes processes of other users only by choice. A restart restores the configured values: change the
+configuration as well.
 """
 
 from __future__ import annotations

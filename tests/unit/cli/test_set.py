@@ -75,7 +75,7 @@ def test_one_component_or_process_can_be_chosen(
 def test_root_changes_processes_of_other_users_by_choice_only(
     caches: dict[str, DagCache[Any, Any]], choice: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They may belong to another installation. (Here the peers are root's own after all, which is found out.)"""
+    """They may belong to another installation."""
     for path in client.sockets():
         os.chown(path, 12345, -1)
         os.chown(path.parent, 12345, -1)
@@ -83,6 +83,7 @@ def test_root_changes_processes_of_other_users_by_choice_only(
     assert "processes of other users: 2, choose them by --pid or --all-users" in capsys.readouterr().err
     assert {cache.max_bytes for cache in caches.values()} == {8 * MIB}
     assert main(["set", "max_bytes=2MiB", *choice]) == 1
+    # Asked, and refused: their sockets have another owner, but the listeners are root's own.
     assert capsys.readouterr().err.count("its listener is not a process of the user 12345") == 2
 
 
