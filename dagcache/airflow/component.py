@@ -282,7 +282,8 @@ class Component:
 def _freezer(*, portable: bool) -> tuple[PickleFreezer, list[object], list[str]]:
     """The freezer, the objects it shares, and their description for a fingerprint."""
     if not portable:
-        return *graphs.freezer(), []
+        nothing: list[str] = []
+        return *graphs.freezer(), nothing
     from dagcache.airflow.allow_list import allow_list
     from dagcache.airflow.fingerprint import described_objects
 

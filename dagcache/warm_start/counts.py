@@ -34,7 +34,7 @@ class WarmCounts:
         """Records that were hits, and that name a class that may not be unpickled."""
         self.stored = 0
         """Records written."""
-        self.errors = dict.fromkeys(ERRORS, 0)
+        self.errors: dict[str, int] = dict.fromkeys(ERRORS, 0)
         """By kind."""
         self.bytes_read = 0
         self.bytes_written = 0

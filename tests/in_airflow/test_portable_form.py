@@ -16,6 +16,7 @@ from dagcache.airflow import fingerprint, graphs
 from dagcache.airflow.allow_list import allow_list
 from dagcache.airflow.fingerprint import Fingerprint, described_objects
 from tests.in_airflow import exchange, test_zoo
+from tests.in_airflow.test_example_dags import serialization
 
 BOUND = {
     "connection_as_value",
@@ -41,7 +42,7 @@ def test_what_another_process_froze_is_what_airflow_loads(
 ) -> None:
     """In lock-step, the order of sets included; exactly the bound shapes are left out."""
     # The other process loads links. Here a scheduler's bag may have switched them off for the whole process.
-    monkeypatch.setattr(test_zoo.serialization(), "_load_operator_extra_links", True)
+    monkeypatch.setattr(serialization(), "_load_operator_extra_links", True)
     path = tmp_path / "forms"
     subprocess.run(
         [sys.executable, "-m", exchange.__name__, which, str(path)],
