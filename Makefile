@@ -112,6 +112,7 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 	$(BIN)/python -m benchmarks.density --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.scaling --page docs/benchmarks.md --chart docs/scaling.svg
 	$(BIN)/python -m benchmarks.api_pages --page docs/benchmarks.md
+	$(BIN)/python -m benchmarks.warm_start --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.readme
 
 bench: $(VENV)/ready ## the scoreboard, each figure as a ratio within one run

@@ -34,6 +34,8 @@ class Sweep:
     number: int
     lookups: int
     seconds: float
+    cpu_seconds: float
+    """Of all threads of the process."""
     rss_growth_bytes: int
     """The growth of resident memory from before the bag was built to after the sweep and a collection."""
     statements: int
@@ -104,18 +106,20 @@ def sweeps(count: int, limit: int | None = None, entries: int | None = None) -> 
     bag = scheduler_bag(entries)
     for number in range(1, count + 1):
         started, sql, payload, known = time.perf_counter(), statements.all, statements.payload, _hits(bag)
+        cpu = time.process_time()
         for first in range(0, len(versions), _PER_SESSION):
             with create_session() as session:
                 for version in versions[first : first + _PER_SESSION]:
                     if look_up(bag, version, session) is None:
                         raise LookupError(f"version {version} is in the database, but the bag does not find it")
-        seconds = time.perf_counter() - started
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         gc.collect()
         hits = [
             None if then is None or now is None else now - then for then, now in zip(known, _hits(bag), strict=True)
         ]
         growth = resident_bytes() - before
-        yield Sweep(number, len(versions), seconds, growth, statements.all - sql, statements.payload - payload, *hits)
+        counted = statements.all - sql, statements.payload - payload
+        yield Sweep(number, len(versions), seconds, cpu, growth, *counted, *hits)
 
 
 def _hits(bag: Any) -> tuple[int | None, int | None, int | None]:

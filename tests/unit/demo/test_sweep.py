@@ -11,8 +11,8 @@ import pytest
 from dagcache.demo import sweep
 from dagcache.demo.sweep import Sweep, main, scheduler_bag
 
-OURS = Sweep(2, 700, 0.5, 3 << 20, 90, 7, 600, 93, 7)
-STOCK = Sweep(1, 700, 12.25, -5, 2100, 700, None, None, None)
+OURS = Sweep(2, 700, 0.5, 0.4, 3 << 20, 90, 7, 600, 93, 7)
+STOCK = Sweep(1, 700, 12.25, 12.0, -5, 2100, 700, None, None, None)
 
 
 @pytest.mark.parametrize(

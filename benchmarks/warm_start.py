@@ -1,0 +1,131 @@
+"""The first sweep of a fresh process: Airflow's own cache, ours, ours with an empty warm store, and after a restart.
+
+``python -m benchmarks.warm_start [--databases sqlite,postgres] [--versions 700,3000] [--rounds 5] [--page FILE]``;
+``--quick`` for an impression. Each sweep is the only one of its process, of the scheduler's modules, over generated
+versions, twenty to a session. The process that writes begins with an empty store; the restarted process finds what that
+one has written. CPU seconds are of all threads of the process. They include the opening of the store, but not the start
+of the interpreter and the imports, which are the same for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.loop import DATABASES, built
+from benchmarks.scheduler import MIB, json_lines, output_of, write_between
+from dagcache.demo.playground import environment
+
+_SWEEP = "dagcache.demo.sweep"
+_STOCK = "stock"
+_KEY = "0123456789abcdef" * 2  # of a store that is thrown away
+CONTENDERS = {
+    _STOCK: "Airflow's own cache",
+    "cold": "dagcache, without a warm start",
+    "writing": "dagcache, an empty warm store",
+    "restarted": "dagcache, restarted with it",
+}
+
+
+def settings_of(contender: str, store: Path) -> dict[str, object]:
+    """Options of the section ``[dagcache]``."""
+    if contender == _STOCK:
+        return {"mode": "off"}
+    settings: dict[str, object] = {"max_bytes": "512MiB", "metrics_port": 0}
+    if contender != "cold":
+        settings |= {"warm_start": "disk", "warm_start_path": store, "warm_start_key": _KEY}
+    return settings
+
+
+def sweep(home: Path, url: str, contender: str, store: Path) -> dict[str, Any]:
+    """The only sweep of a process."""
+    env = environment(home, url, examples=False, **settings_of(contender, store))
+    (found,) = json_lines(output_of([sys.executable, "-m", _SWEEP, "--sweeps", "1", "--json"], env, _SWEEP))
+    return found
+
+
+def rounds(home: Path, url: str, number: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sweeps of all contenders, in turn."""
+    for turn in range(number):
+        with tempfile.TemporaryDirectory() as scratch:
+            for contender in CONTENDERS:
+                found = sweep(home, url, contender, Path(scratch) / "store")
+                seconds = f"{found['cpu_seconds']:.2f} CPU s, {found['seconds']:.2f} s"
+                print(f"round {turn + 1}, {contender}: {seconds}; load {os.getloadavg()[0]:.1f}", file=sys.stderr)
+                yield contender, found
+
+
+def line(database: str, contender: str, found: Mapping[str, list[dict[str, Any]]]) -> str:
+    """A line of the table: medians, and ratios within each round."""
+    own, stock = found[contender], found[_STOCK]
+    growth = statistics.median(each["rss_growth_bytes"] for each in own) / MIB
+    statements = statistics.median(each["statements"] for each in own)
+    return (
+        f"| {database} | {own[0]['lookups']} | {CONTENDERS[contender]} "
+        f"| {statistics.median(each['cpu_seconds'] for each in own):.2f} | {_ratio(own, stock, 'cpu_seconds')} "
+        f"| {_ratio(own, stock, 'seconds')} | {growth:.0f} MiB | {statements:.0f} |"
+    )
+
+
+def _ratio(own: list[dict[str, Any]], stock: list[dict[str, Any]], name: str) -> str:
+    ratios = sorted(mine[name] / its[name] for mine, its in zip(own, stock, strict=True))
+    return f"**{statistics.median(ratios):.2f}** ({ratios[0]:.2f} - {ratios[-1]:.2f})"
+
+
+def table(found: Mapping[tuple[str, int], Mapping[str, list[dict[str, Any]]]]) -> str:
+    """All databases and numbers of versions."""
+    lines = [
+        "| database | versions | | CPU s | of stock's (spread) | time, of stock's (spread) | RSS growth | statements |",
+        "|---" * 8 + "|",
+    ]
+    for (database, _), each in found.items():
+        lines += [line(database, contender, each) for contender in CONTENDERS]
+    return "\n".join(lines)
+
+
+def measure(databases: list[str], versions: int, number: int) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """The sweeps of each contender, by database."""
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    with ExitStack() as held:
+        scratch = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        for name, (home, url) in built(held, scratch, databases, versions).items():
+            found[name] = {contender: [] for contender in CONTENDERS}
+            for contender, swept in rounds(home, url, number):
+                found[name][contender].append(swept)
+    return found
+
+
+def main() -> None:
+    """Measure, print, and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.warm_start", description=__doc__)
+    parser.add_argument("--databases", default=",".join(DATABASES), help="comma-separated (default: %(default)s)")
+    parser.add_argument("--versions", default="700,3000", help="comma-separated (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="(default: 5)")
+    parser.add_argument("--quick", action="store_true", help="100 versions on SQLite, one round")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.databases, chosen.versions, chosen.rounds = "sqlite", "100", 1
+    found: dict[tuple[str, int], dict[str, list[dict[str, Any]]]] = {}
+    for versions in map(int, chosen.versions.split(",")):
+        measured = measure(chosen.databases.split(","), versions, chosen.rounds)
+        found |= {(DATABASES[name], versions): each for name, each in measured.items()}
+    print(table(found))
+    if chosen.page:
+        versions_of = f"apache-airflow {version('apache-airflow-core')}, CPython {platform.python_version()}"
+        machine = f"{os.cpu_count()} CPUs ({platform.machine()})"
+        made_by = f"Made by `make bench-airflow`: {versions_of}, {machine}. {chosen.rounds} rounds; medians."
+        write_between(chosen.page, "warm-start", f"{made_by}\n\n{table(found)}")
+
+
+if __name__ == "__main__":
+    main()
