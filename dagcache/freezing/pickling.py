@@ -219,7 +219,8 @@ class _Dump:
 
     def named(self, shared: Mapping[int, object]) -> Iterator[Any]:
         """The classes and functions that the pickle refers to by their names."""
-        parts = _memoised(self._pickler)
+        # From CPython 3.12 on, the pickler also refers to its own class.
+        parts = [part for part in _memoised(self._pickler) if part is not pickle.Pickler]
         kinds = list(map(type, parts))
         metaclasses = [kind for kind in self.table.met if issubclass(kind, type)]
         found = (parts[at] for kind in (*_BY_NAME, *metaclasses) for at in _positions(kinds, kind))

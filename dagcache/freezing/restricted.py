@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import io
 import pickle
-import struct
 from collections.abc import Iterable
 from typing import Any
 
 from dagcache.errors import NotAllowedError
 
 __all__ = ["AllowList", "unpickled"]
-
-_FRAME = struct.Struct("<cQ")
 
 
 class AllowList:
@@ -96,5 +93,4 @@ def unpickled(data: bytes, buffers: Iterable[Any], allowed: AllowList) -> Any:
         Exception: the bytes are not a pickle, or an error of the value's own parts.
 
     """
-    # One frame around everything: the unpickler reads it in one call, and not opcode by opcode.
-    return _Unpickler(_FRAME.pack(pickle.FRAME, len(data)) + data, buffers, allowed).load()
+    return _Unpickler(data, buffers, allowed).load()
