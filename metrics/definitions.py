@@ -126,7 +126,7 @@ METRICS: tuple[Metric, ...] = (
         "dagcache_warm_start_hits_total",
         "counter",
         (),
-        "Versions that the warm store had: they are thawed and not loaded.",
+        "Versions that the warm store had: thawed, not loaded by Airflow. Each is also a miss and a load of the cache.",
         "The loads that the warm start saves. None after a restart: the fingerprint has changed, see dagcache doctor.",
     ),
     Metric(

@@ -119,7 +119,10 @@ def diagnose(settings: Settings) -> dict[str, Any]:
             for each in inventory(folder_of(settings))
         ]
     except FileNotFoundError:
-        found["missing"] = True  # no process has stored a version yet
+        if folder_of(settings).parent.is_dir():
+            found["missing"] = True  # no process has stored a version yet
+        else:
+            found["error"] = "its parent directory does not exist, and is not created"
     except (ConfigError, NoKeyError) as error:
         found["error"] = str(error)
     except Exception as error:

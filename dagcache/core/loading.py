@@ -171,7 +171,7 @@ class Loads:
         self._counts.loads += 1
         self._counts.load_seconds.observe(seconds)
         if candidate is not None:
-            self._counts.families.loaded(candidate.family, candidate.order, candidate.load_seconds)
+            self._counts.families.loaded(candidate.family, candidate.order, seconds)
         self._watching.report(key, "miss", candidate, seconds)
 
     def _failed(self, key: Hashable, flight: Flight) -> None:

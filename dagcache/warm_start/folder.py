@@ -6,6 +6,7 @@ or mode, or a link, raises `UnsafeError`: another user may have put the content 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -80,6 +81,17 @@ class Folder:
         """Whether the folder has no name any more."""
         return self._opened.status().st_nlink == 0
 
+    def mark_as_used(self) -> bool:
+        """Hold a shared lock as long as this folder is open. False if an examination excludes it. Never waits."""
+        return self._lock(fcntl.LOCK_SH)
+
+    def is_used(self) -> bool:
+        """Whether another open folder holds the shared lock: of this process, or of another one. Never waits."""
+        if not self._lock(fcntl.LOCK_EX):
+            return True
+        self._lock(fcntl.LOCK_UN)
+        return False
+
     def modified(self) -> float:
         """The time of the last change of its list of names, seconds since 1970 in UTC."""
         return self._opened.status().st_mtime
@@ -122,6 +134,13 @@ class Folder:
     def status(self, name: str) -> os.stat_result:
         """The status of a name in it; links are not followed."""
         return os.stat(name, dir_fd=self._number, follow_symlinks=False)
+
+    def _lock(self, kind: int) -> bool:
+        try:
+            fcntl.flock(self._number, kind | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
     def _file(self, name: str, flags: int) -> Descriptor:
         path = self.path / name

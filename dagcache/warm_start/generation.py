@@ -43,7 +43,7 @@ class Generation:
     written_at: float
     """The time of the last write, seconds since 1970 in UTC."""
     is_in_use: bool
-    """Whether a process writes to it."""
+    """Whether a process reads it or writes to it."""
 
 
 def name_of(digest: str, signing: SigningKey) -> str:
@@ -109,7 +109,7 @@ def observe(folder: Folder, name: str) -> Generation:
         nbytes=sum(pack.size() for pack in packs),
         packs=len(packs),
         written_at=written_at(generation),
-        is_in_use=_is_in_use(packs),
+        is_in_use=_is_in_use(generation, packs),
     )
 
 
@@ -125,14 +125,15 @@ def written_at(generation: Folder) -> float:
 def remove_unused(store: Folder, current: str, now: float) -> list[str]:
     """Remove generations other than the current one that were not written to for 7 days. Returns their names.
 
-    A generation with a live writer stays, and so does one that cannot be examined. ``now``: seconds since 1970, UTC.
+    A generation in use stays, and so does one that cannot be examined. ``now``: seconds since 1970, UTC.
     """
     removed = []
     for name in filter(is_name, store.names()):
         if name != current:
             with suppress(OSError, UnsafeError):
                 generation = store.folder(name)
-                if now - written_at(generation) > UNUSED_SECONDS and not _is_in_use(list(packs_in(generation))):
+                is_old = now - written_at(generation) > UNUSED_SECONDS
+                if is_old and not _is_in_use(generation, list(packs_in(generation))):
                     remove(store, name)
                     removed.append(name)
     return removed
@@ -164,7 +165,11 @@ def remove_unfinished(generation: Folder) -> None:
                     generation.remove(name)
 
 
-def _is_in_use(packs: list[Pack]) -> bool:
+def _is_in_use(generation: Folder, packs: list[Pack]) -> bool:
+    return generation.is_used() or _has_live_writer(packs)
+
+
+def _has_live_writer(packs: list[Pack]) -> bool:
     free = [pack for pack in packs if pack.lock()]
     for pack in free:
         pack.unlock()

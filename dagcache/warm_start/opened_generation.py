@@ -65,6 +65,7 @@ class OpenedGeneration:
         with suppress(OSError):  # a folder that cannot be written can still be read
             generation.remove_unused(root, name, now() / _NANOSECONDS)
         self._folder = root.folder(name, create=True)
+        self._is_marked = False
         with suppress(OSError):
             generation.describe(self._folder, digest, {**parts, "key": signing.name})
             generation.remove_unfinished(self._folder)
@@ -141,6 +142,7 @@ class OpenedGeneration:
         self._leave_removed()
 
     def _refresh(self) -> None:
+        self._is_marked = self._is_marked or self._folder.mark_as_used()
         for _ in range(_MOST_LISTINGS):
             if self._open_new():
                 break

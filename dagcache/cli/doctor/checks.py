@@ -226,7 +226,7 @@ def warm_start(fact: Fact) -> Check:
     newest = details[0] if details else "no records"
     differing = differing_parts(generations[0]["parts"], generations[1]["parts"]) if generations[1:] else []
     change = f"; the generation before it differs in {', '.join(differing)}" if differing else ""
-    return Check(name, "ok", f"{fact['kind']} in {fact['path']}: {newest}{change}", "", details)
+    return Check(name, "ok", f"{fact['kind']} in {fact['path']}: {newest}{change}", "", details[1:] and details)
 
 
 def _no_warm_start(fact: Fact) -> Check:

@@ -1,4 +1,4 @@
-"""Checks an installation: the hook in Airflow, the settings, memory, ports, endpoints and the database.
+"""Checks an installation: the hook in Airflow, settings, memory, warm start, ports, endpoints and the database.
 
 A child process imports the same modules as a scheduler and an API server. Nothing is changed. The exit code is 1 if a
 check failed, or could not be made. With --no-strict, the default on a terminal, only a failed check counts.

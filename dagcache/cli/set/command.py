@@ -1,8 +1,8 @@
 """Changes max_bytes or ttl of running processes, without a restart.
 
 The processes are those of this user on this machine, as in `dagcache top --dags`: in a container, run the command
-there. Root changes processes of other users only by choice. A restart restores the configured values: change the
-configuration as well.
+there. Root changes processes of other users with --pid or --all-users. A restart restores the configured values:
+change the configuration as well.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "settings", metavar="NAME=VALUE", nargs="+", help=f"a setting and its new value: {' or '.join(SETTINGS)}"
     )
-    parser.add_argument("--component", help="only processes of this component, as scheduler or api_server")
+    parser.add_argument("--component", help="only processes of this component: scheduler or api_server")
     parser.add_argument("--pid", type=whole_number(1, 2**31), help="only this process")
     parser.add_argument(
         "--all-users", action="store_true", help="for root: processes of all users, not only those of root"

@@ -100,7 +100,8 @@ def _lines(path: Path, action: str, found: Sequence[Generation]) -> Iterator[str
         verb = "removed " if action == "clear" else ""
         written = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(each.written_at))
         state = "in use" if each.is_in_use else "not in use"
-        size = f"{each.records} records, {format_bytes(each.nbytes)} in {each.packs} packs"
+        packs = "1 pack" if each.packs == 1 else f"{each.packs} packs"
+        size = f"{each.records} records, {format_bytes(each.nbytes)} in {packs}"
         yield f"{verb}{each.name}: {size}, written at {written}, {state}"
         if place and action == "status":
             differing = ", ".join(differing_parts(found[0].parts, each.parts)) or "nothing that is described"

@@ -263,6 +263,29 @@ def test_the_warm_store_is_reported_with_its_content(conf: Conf, reporter: Repor
     assert SECRET not in str(fact)
 
 
+def test_a_warm_store_that_no_process_has_made_yet_is_missing(conf: Conf, reporter: Reporter, tmp_path: Path) -> None:
+    conf.settings = {
+        "warm_start": ("disk", "airflow.cfg"),
+        "warm_start_path": (str(tmp_path / "warm"), "airflow.cfg"),
+        "warm_start_key": ("k" * 16, "airflow.cfg"),
+    }
+    diagnosis.report_warm_start(reporter)
+    [fact] = reporter.facts
+    assert (fact["missing"], fact.get("error")) == (True, None)
+
+
+def test_a_warm_store_that_no_process_can_make_is_an_error(conf: Conf, reporter: Reporter, tmp_path: Path) -> None:
+    """The directory is created, and its parent is not."""
+    conf.settings = {
+        "warm_start": ("disk", "airflow.cfg"),
+        "warm_start_path": (str(tmp_path / "missing" / "warm"), "airflow.cfg"),
+        "warm_start_key": ("k" * 16, "airflow.cfg"),
+    }
+    diagnosis.report_warm_start(reporter)
+    [fact] = reporter.facts
+    assert (fact.get("missing"), fact["error"]) == (None, "its parent directory does not exist, and is not created")
+
+
 def test_no_fact_is_reported_of_a_warm_store_of_a_cache_that_is_off(conf: Conf, reporter: Reporter) -> None:
     conf.settings = {"mode": ("off", "airflow.cfg"), "warm_start": ("disk", "airflow.cfg")}
     diagnosis.report_warm_start(reporter)

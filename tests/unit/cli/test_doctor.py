@@ -228,6 +228,14 @@ def test_the_warm_store_is_on_with_its_content_or_off_with_the_reason(
     assert (found.status, found.message) == (status, message)
 
 
+def test_the_generations_of_a_warm_store_are_details_if_there_are_several() -> None:
+    """The line has a single one."""
+    several = concluded(AIRFLOW, SETTINGS, BOOTSTRAP, SCHEDULER, WARM | {"generations": GENERATIONS})["warm start"]
+    assert several.details == ("700 records, 1.0 MiB, in use", "600 records, 512.0 KiB, not in use")
+    one = concluded(AIRFLOW, SETTINGS, BOOTSTRAP, SCHEDULER, WARM | {"generations": GENERATIONS[:1]})["warm start"]
+    assert one.details == ()
+
+
 def test_a_database_that_does_not_answer_is_a_failure() -> None:
     found = concluded(AIRFLOW, {**DATABASE, "error": "OperationalError: refused"})["database"]
     assert (found.status, found.message) == ("failed", "postgresql airflow on db: OperationalError: refused")

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from dagcache import DagCache, Loaded
 from dagcache.core import family_costs
 from dagcache.core.family_costs import FamilyCosts
+from dagcache.core.loaded import Prepared
+from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.stats import FamilyCost
+from tests.support import probe
 from tests.support.caches import KIB, Weighted, make_cache
 
 FAMILIES = st.sampled_from(["a", "b", None])
@@ -41,6 +44,21 @@ def test_costs_add_up_by_family(steps: list[tuple[str, Hashable, int, int]]) -> 
         if step == "load":
             newest[family] = max(order, newest.get(family, order))
     assert costs.snapshot() == expected
+
+
+def test_a_prepared_value_costs_its_family_the_seconds_that_it_took() -> None:
+    """And not those of the earlier load, which this process has not made."""
+    cache, clock = make_cache(sizer=None)
+    probe.time_lookups(cache, clock)
+    prepared = Prepared(PickleFreezer().freeze({"a": 1}).data, 4 * KIB, 2.5)
+
+    def load(_: Hashable) -> Loaded[Any]:
+        clock.advance(0.25)
+        return Loaded({"a": 1}, version=("dag", 1), prepared=prepared)
+
+    cache.get_or_load("key", load)
+    cache.check_invariants()
+    assert cache.family_costs() == {"dag": FamilyCost(1, 0.25, 0, 0, 0)}
 
 
 def test_the_most_expensive_families_are_kept() -> None:

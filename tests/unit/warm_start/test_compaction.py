@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -237,6 +238,38 @@ def test_a_generation_with_a_live_writer_stays(path: Path) -> None:
     make_store(path, now=NanosecondClock(int(written * 10**9) + 2 * WEEK)).close()
     assert len(inventory(path)) == 2
     assert found_in(old, 3) == [0, 1, 2]
+
+
+def test_a_generation_that_a_process_only_reads_is_in_use_and_stays(path: Path) -> None:
+    """As after a restart in which the store has every version: nothing is written."""
+    filled(path, 3, digest="old").close()
+    reader = make_store(path, digest="old")
+    assert [each.is_in_use for each in inventory(path)] == [True]
+    written = max(each.stat().st_mtime for each in path.rglob("*"))
+    make_store(path, now=NanosecondClock(int(written * 10**9) + 2 * WEEK)).close()
+    assert {each.digest for each in inventory(path)} == {"old", "0123abcd"}
+    assert found_in(reader, 3) == [0, 1, 2]
+
+
+def test_a_generation_that_was_left_is_not_in_use(path: Path) -> None:
+    filled(path, 3).close()
+    make_store(path).close()
+    assert [each.is_in_use for each in inventory(path)] == [False]
+
+
+def test_a_process_that_opens_a_generation_while_it_is_examined_is_seen_after_the_next_refresh(path: Path) -> None:
+    """The examination excludes its lock for an instant."""
+    filled(path, 3).close()
+    [name] = [each.name for each in path.iterdir()]
+    examined = os.open(path / name, os.O_RDONLY)
+    fcntl.flock(examined, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    clock = ManualClock()
+    reader = make_store(path, clock=clock)
+    os.close(examined)
+    assert [each.is_in_use for each in inventory(path)] == [False]
+    clock.advance(REFRESH_SECONDS)
+    assert found_in(reader, 4) == [0, 1, 2]
+    assert [each.is_in_use for each in inventory(path)] == [True]
 
 
 def test_an_old_generation_with_a_foreign_file_keeps_it(path: Path) -> None:
