@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ DESCRIPTION: Final = "fingerprint.json"
 UNUSED_SECONDS: Final = 7 * 86_400
 """The age at which a generation of another fingerprint is removed: the time since its last write."""
 
+_COUNTING_SECONDS: Final = 5.0
 _NAME: Final = re.compile(r"[0-9a-f]{32}")
 _MOST_DESCRIPTION_BYTES: Final = 64 * 1024
 
@@ -37,7 +39,7 @@ class Generation:
     """Of its fingerprint; empty if its description cannot be read."""
     parts: Mapping[str, str]
     records: int
-    """With a complete head; not authenticated."""
+    """With a complete head; not authenticated. Those that are counted within 5 s."""
     nbytes: int
     packs: int
     written_at: float
@@ -99,17 +101,23 @@ def observe(folder: Folder, name: str) -> Generation:
 
     """
     generation = folder.folder(name)
-    packs = list(packs_in(generation))
+    packs, records, nbytes, in_use = 0, 0, 0, False
+    until = time.monotonic() + _COUNTING_SECONDS
+    for pack in packs_in(generation):  # one at a time: there may be more than a process can open
+        packs += 1
+        records += len(pack.scan(lambda: time.monotonic() >= until))
+        nbytes += pack.size()
+        in_use = in_use or _has_writer(pack)
     digest, parts = _description(generation)
     return Generation(
         name=name,
         digest=digest,
         parts=parts,
-        records=sum(len(pack.scan()) for pack in packs),
-        nbytes=sum(pack.size() for pack in packs),
-        packs=len(packs),
+        records=records,
+        nbytes=nbytes,
+        packs=packs,
         written_at=written_at(generation),
-        is_in_use=_is_in_use(packs),
+        is_in_use=in_use,
     )
 
 
@@ -132,7 +140,7 @@ def remove_unused(store: Folder, current: str, now: float) -> list[str]:
         if name != current:
             with suppress(OSError, UnsafeError):
                 generation = store.folder(name)
-                if now - written_at(generation) > UNUSED_SECONDS and not _is_in_use(list(packs_in(generation))):
+                if now - written_at(generation) > UNUSED_SECONDS and not any(map(_has_writer, packs_in(generation))):
                     remove(store, name)
                     removed.append(name)
     return removed
@@ -164,11 +172,11 @@ def remove_unfinished(generation: Folder) -> None:
                     generation.remove(name)
 
 
-def _is_in_use(packs: list[Pack]) -> bool:
-    free = [pack for pack in packs if pack.lock()]
-    for pack in free:
-        pack.unlock()
-    return len(free) < len(packs)
+def _has_writer(pack: Pack) -> bool:
+    if not pack.lock():
+        return True
+    pack.unlock()
+    return False
 
 
 def _description(generation: Folder) -> tuple[str, Mapping[str, str]]:
