@@ -26,6 +26,8 @@ UNUSED_SECONDS: Final = 7 * 86_400
 """The age at which a generation of another fingerprint is removed: the time since its last write."""
 
 _COUNTING_SECONDS: Final = 5.0
+_MOST_TRIES: Final = 5
+"""Removals of the files of a generation. A process that runs may create a pack between them and that of the folder."""
 _NAME: Final = re.compile(r"[0-9a-f]{32}")
 _MOST_DESCRIPTION_BYTES: Final = 64 * 1024
 
@@ -155,11 +157,18 @@ def remove(store: Folder, name: str) -> int:
     """
     generation = store.folder(name)
     nbytes = 0
-    for each in filter(is_own_file, generation.names()):
-        with suppress(FileNotFoundError):
-            nbytes += generation.status(each).st_size if each.endswith(SUFFIX) else 0
-            generation.remove(each)
-    store.remove_folder(name)
+    for left in range(_MOST_TRIES - 1, -1, -1):
+        for each in filter(is_own_file, generation.names()):
+            with suppress(FileNotFoundError):
+                nbytes += generation.status(each).st_size if each.endswith(SUFFIX) else 0
+                generation.remove(each)
+        try:
+            store.remove_folder(name)
+        except OSError:
+            if not left or not any(map(is_own_file, generation.names())):
+                raise
+        else:
+            break
     return nbytes
 
 

@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -334,3 +335,21 @@ def test_heads_of_records_in_any_number_take_a_bounded_memory(
     assert store.stats().records == COUNT - 2
     store.put(key_of(COUNT), record_of(COUNT))
     assert found_in(store, COUNT + 1) == [0, 1, 2, COUNT]
+
+
+@pytest.mark.parametrize(("packs", "is_cleared"), [(1, True), (3, True), (100, False)])
+def test_a_folder_is_cleared_while_processes_create_packs(
+    path: Path, pack: Path, packs: int, is_cleared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that comes between the removal of the files and that of the folder is removed, too; not without end."""
+    remove_folder, coming = Folder.remove_folder, iter(range(packs))
+
+    def remove_later(folder: Folder, name: str) -> None:
+        for number in itertools.islice(coming, 1):
+            pack.with_name(f"x{number}.pack").touch(0o600)
+        remove_folder(folder, name)
+
+    monkeypatch.setattr(Folder, "remove_folder", remove_later)
+    with nullcontext() if is_cleared else pytest.raises(OSError, match="not empty"):
+        clear(path)
+    assert path.joinpath(pack.parent.name).exists() is not is_cleared
