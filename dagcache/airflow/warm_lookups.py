@@ -252,6 +252,7 @@ class WarmLookups:
         try:
             if not self._has_words(store, record.data):
                 self.counts.undeciphered += 1
+                store.forget([key])  # so that a record with this process's dictionary takes its place
                 return None
             dag, data = self._freezer.from_portable(record.data)
             if {confirmed.dag_id} != {record.family, dag.dag_id}:  # type: ignore[attr-defined]

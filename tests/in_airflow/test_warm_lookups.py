@@ -464,6 +464,7 @@ def test_a_dictionary_is_stored_once_and_found_by_its_name(make_bag: MakeBag, st
     third = make_bag()
     assert third._get_dag(versions[-1], session).dag_id == f"wordy_{VALUES + 1}"
     assert counts(third) == {"undeciphered": 1, "misses": 1, "published": 1}
+    assert store.forgotten == [store.key_of(versions[-1])]  # else a store on disk would keep the useless record
 
 
 def test_the_store_is_closed_with_its_component(make_bag: MakeBag, store: MemoryStore, session: Any) -> None:
