@@ -137,7 +137,8 @@ class Component:
         from dagcache.airflow.warm_lookups import WarmLookups
 
         self.warm = WarmLookups(
-            lambda: open_store(fingerprint.Fingerprint(self._described, load_op_links=load_op_links)),
+            lambda: fingerprint.Fingerprint(self._described, load_op_links=load_op_links),
+            open_store,
             self._freezer,
             self.cache,
             window=float(conf.getint("core", "min_serialized_dag_update_interval")),

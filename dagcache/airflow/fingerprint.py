@@ -23,6 +23,7 @@ from typing import Any
 
 from dagcache.airflow import graphs
 from dagcache.airflow.allow_list import allow_list
+from dagcache.airflow.loading_code import described_code
 from dagcache.freezing.portable import FORMAT
 
 _DISTRIBUTIONS = ("apache-airflow-core", "apache-airflow-task-sdk", "pendulum", "python-dateutil", "dagcache")
@@ -56,6 +57,7 @@ class Fingerprint:
             **{f"source of {name}": _digest_of_source(name) for name in _sources()},
             "allow-list": _digest(_listed()),
             "shared objects": _digest(list(described)),
+            "code of loads": _digest(described_code()),
             "default time zone": _default_zone(),
             "operator links": _links() if load_op_links else "not loaded",
         }

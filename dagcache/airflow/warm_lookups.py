@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 from collections import OrderedDict
@@ -19,7 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from dagcache.airflow import rows, snapshots
@@ -27,6 +29,7 @@ from dagcache.airflow.quarantine import is_of_the_database
 from dagcache.airflow.reading import as_just_loaded
 from dagcache.airflow.rows import Content
 from dagcache.concurrency.lock import Lock
+from dagcache.concurrency.time_limit import try_for
 from dagcache.core.cache import DagCache
 from dagcache.core.loaded import Kept, Prepared
 from dagcache.errors import NotAllowedError, ThawError
@@ -35,6 +38,10 @@ from dagcache.freezing.portable import NO_WORDS, digest_of_words
 from dagcache.log_limits import report
 from dagcache.warm_start.store import WarmKey, WarmRecord, WarmStore
 
+if TYPE_CHECKING:
+    from dagcache.airflow.warm import Fingerprint
+
+_PATIENCE = 0.25  # seconds that the first lookup waits for the store
 _TOGETHER = 100  # versions per statement
 _LEAST, _MOST = 2, 20  # records per read of the store
 _FRESH = 1.0  # seconds for which the answer about a neighbour serves
@@ -84,17 +91,21 @@ class WarmCounts:
 class WarmLookups:
     """Lookups of one bag in a store. Thread-safe.
 
-    ``open_store`` is called at the first lookup, in one thread; meanwhile other threads do without. If it fails or
-    returns None, the store is off until the process ends.
+    ``describe`` is called at the first lookup, in its thread, because plugins load in the component's own threads.
+    ``open_store`` is then called with the result, in a thread of its own: the command that prints the key may hang. The
+    first lookup waits for it for 250 ms. Lookups do without a store as long as there is none. If one of the two calls
+    fails, or ``open_store`` returns None, the store is off until the process ends.
     """
 
     def __init__(
         self,
-        open_store: Callable[[], WarmStore | None],
+        describe: Callable[[], Fingerprint],
+        open_store: Callable[[Fingerprint], WarmStore | None],
         freezer: PickleFreezer,
         cache: DagCache[UUID, Any],
         window: float,
     ) -> None:
+        self._describe = describe
         self._open_store = open_store
         self._freezer = freezer
         self._cache = cache
@@ -102,6 +113,7 @@ class WarmLookups:
         self._store: WarmStore | None = None
         self._is_off = False
         self._opening = Lock()
+        self._opener = 0  # the process in which a thread opens the store, or has opened it
         self._views: weakref.WeakKeyDictionary[Any, Mapping[UUID, Confirmed]] = weakref.WeakKeyDictionary()
         self._buffer = _Buffer()
         self._missing_words: set[bytes] = set()
@@ -150,19 +162,33 @@ class WarmLookups:
     # ---- opening ----
 
     def _opened(self) -> WarmStore | None:
-        if self._store is None and not self._is_off:
-            self._opening.try_run(self._open)
+        if self._store is None and not self._is_off and self._opener != os.getpid():
+            self._opening.try_run(self._start_opening)
         return self._store
 
-    def _open(self) -> None:
-        if self._store is not None or self._is_off:
+    def _start_opening(self) -> None:
+        if self._store is not None or self._is_off or self._opener == os.getpid():
             return
+        self._opener = os.getpid()
         try:
-            self._store = self._open_store()
-            self._is_off = self._store is None
+            described = self._describe()
         except Exception as error:
             self._is_off = True
             self._fault("start", error)
+        else:
+            try_for(_PATIENCE, partial(self._open, described), "dagcache-warm-start")
+
+    def _open(self, described: Fingerprint) -> None:
+        try:
+            store = self._open_store(described)
+        except Exception as error:
+            self._fault("start", error)
+            store = None
+        self._store = store
+        if store is None:
+            self._is_off = True
+        elif self._is_off:  # closed meanwhile
+            self.close()
 
     def _fault(self, step: str, error: Exception) -> None:
         report(f"warm {step}", "warm start, %s: Airflow's own load serves", step, error=error)
@@ -226,6 +252,7 @@ class WarmLookups:
         try:
             if not self._has_words(store, record.data):
                 self.counts.undeciphered += 1
+                store.forget([key])  # so that a record with this process's dictionary takes its place
                 return None
             dag, data = self._freezer.from_portable(record.data)
             if {confirmed.dag_id} != {record.family, dag.dag_id}:  # type: ignore[attr-defined]

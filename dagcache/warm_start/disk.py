@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -192,6 +193,7 @@ class DiskStore:
             signing=self._signing,
             max_bytes=self._max_bytes,
             now=self._now,
+            clock=self._clock,
         )
         self._refreshed = self._clock()
         self._opened = opened
@@ -205,7 +207,7 @@ class DiskStore:
         opened = self._opened
         if opened is not None:
             self._try("write", opened.compact)
-            self._try("write", self._write_waiting)
+            self._try("write", self._write_waiting, math.inf)
 
     def _turn_off(self, error: UnsafeError) -> None:
         self._state = _State.OFF
@@ -300,13 +302,18 @@ class DiskStore:
             self._ready()
             self._write_waiting()
 
-    def _write_waiting(self) -> None:
-        """Write what waits, unless another thread does. Never waits for that thread."""
-        while self._waiting and self._opened is not None and self._writing.try_run(self._write_all):
-            pass
+    def _write_waiting(self, seconds: float = _LONGEST_BATCH_SECONDS) -> None:
+        """Write what waits, unless another thread does. Never waits for that thread.
 
-    def _write_all(self) -> None:
-        while self._waiting:
+        Ends after so many seconds, and one write more: the next call continues.
+        """
+        until = self._clock() + seconds
+        while self._waiting and self._opened is not None and self._clock() <= until:
+            if not self._writing.try_run(self._write_all, until):
+                break
+
+    def _write_all(self, until: float) -> None:
+        while self._waiting and self._clock() <= until:
             opened = self._opened
             if opened is None:
                 return

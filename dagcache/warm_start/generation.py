@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ DESCRIPTION: Final = "fingerprint.json"
 UNUSED_SECONDS: Final = 7 * 86_400
 """The age at which a generation of another fingerprint is removed: the time since its last write."""
 
+_COUNTING_SECONDS: Final = 5.0
+_MOST_TRIES: Final = 5
+"""Removals of the files of a generation. A process that runs may create a pack between them and that of the folder."""
 _NAME: Final = re.compile(r"[0-9a-f]{32}")
 _MOST_DESCRIPTION_BYTES: Final = 64 * 1024
 
@@ -37,7 +41,7 @@ class Generation:
     """Of its fingerprint; empty if its description cannot be read."""
     parts: Mapping[str, str]
     records: int
-    """With a complete head; not authenticated."""
+    """With a complete head; not authenticated. Those that are counted within 5 s."""
     nbytes: int
     packs: int
     written_at: float
@@ -99,17 +103,23 @@ def observe(folder: Folder, name: str) -> Generation:
 
     """
     generation = folder.folder(name)
-    packs = list(packs_in(generation))
+    packs, records, nbytes, in_use = 0, 0, 0, False
+    until = time.monotonic() + _COUNTING_SECONDS
+    for pack in packs_in(generation):  # one at a time: there may be more than a process can open
+        packs += 1
+        records += len(pack.scan(lambda: time.monotonic() >= until))
+        nbytes += pack.size()
+        in_use = in_use or _has_writer(pack)
     digest, parts = _description(generation)
     return Generation(
         name=name,
         digest=digest,
         parts=parts,
-        records=sum(len(pack.scan()) for pack in packs),
-        nbytes=sum(pack.size() for pack in packs),
-        packs=len(packs),
+        records=records,
+        nbytes=nbytes,
+        packs=packs,
         written_at=written_at(generation),
-        is_in_use=_is_in_use(generation, packs),
+        is_in_use=in_use or generation.is_used(),
     )
 
 
@@ -133,7 +143,7 @@ def remove_unused(store: Folder, current: str, now: float) -> list[str]:
             with suppress(OSError, UnsafeError):
                 generation = store.folder(name)
                 is_old = now - written_at(generation) > UNUSED_SECONDS
-                if is_old and not _is_in_use(generation, list(packs_in(generation))):
+                if is_old and not generation.is_used() and not any(map(_has_writer, packs_in(generation))):
                     remove(store, name)
                     removed.append(name)
     return removed
@@ -148,11 +158,18 @@ def remove(store: Folder, name: str) -> int:
     """
     generation = store.folder(name)
     nbytes = 0
-    for each in filter(is_own_file, generation.names()):
-        with suppress(FileNotFoundError):
-            nbytes += generation.status(each).st_size if each.endswith(SUFFIX) else 0
-            generation.remove(each)
-    store.remove_folder(name)
+    for left in range(_MOST_TRIES - 1, -1, -1):
+        for each in filter(is_own_file, generation.names()):
+            with suppress(FileNotFoundError):
+                nbytes += generation.status(each).st_size if each.endswith(SUFFIX) else 0
+                generation.remove(each)
+        try:
+            store.remove_folder(name)
+        except OSError:
+            if not left or not any(map(is_own_file, generation.names())):
+                raise
+        else:
+            break
     return nbytes
 
 
@@ -165,15 +182,11 @@ def remove_unfinished(generation: Folder) -> None:
                     generation.remove(name)
 
 
-def _is_in_use(generation: Folder, packs: list[Pack]) -> bool:
-    return generation.is_used() or _has_live_writer(packs)
-
-
-def _has_live_writer(packs: list[Pack]) -> bool:
-    free = [pack for pack in packs if pack.lock()]
-    for pack in free:
-        pack.unlock()
-    return len(free) < len(packs)
+def _has_writer(pack: Pack) -> bool:
+    if not pack.lock():
+        return True
+    pack.unlock()
+    return False
 
 
 def _description(generation: Folder) -> tuple[str, Mapping[str, str]]:

@@ -9,6 +9,9 @@ from dagcache.concurrency.lock import Lock
 from dagcache.warm_start.pack import Pack
 from dagcache.warm_start.record_format import Head
 
+MOST_VERSIONS: Final = 250_000
+"""Versions of other processes that are known, some 100 MB: heads are not authenticated, and cost a forger nothing."""
+
 _MOST_FORGOTTEN: Final = 10_000
 
 
@@ -95,6 +98,8 @@ class Index:
         for offset, head in found:
             stored_at = head.stored_at if head.stored_at <= now else 0
             known = self._found.get(head.version)
+            if known is None and len(self._found) >= MOST_VERSIONS:
+                continue
             if (known is None or stored_at >= known.stored_at) and (head.version, head.content) not in self._forgotten:
                 self._put(pack, offset, head, stored_at)
 

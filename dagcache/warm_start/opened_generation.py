@@ -17,7 +17,12 @@ from dagcache.warm_start.pack import SUFFIX, Pack
 from dagcache.warm_start.record_format import Head, content_of, decode_head, encode
 from dagcache.warm_start.store import WarmKey, WarmRecord
 
+MOST_PACKS: Final = 128
+"""Packs that are open at the same time: each takes a file descriptor, of which a process may have 1024 only."""
+
 _MOST_LISTINGS: Final = 3
+_OPENING_SECONDS: Final = 10.0  # in a thread of its own
+_REFRESH_SECONDS: Final = 0.05  # in the thread of a lookup
 _NANOSECONDS: Final = 10**9
 
 
@@ -35,6 +40,7 @@ class OpenedGeneration:
         signing: the key of the records.
         max_bytes: the limit of all packs together. The packs of other processes count as of the last refresh.
         now: nanoseconds since 1970 in UTC.
+        clock: monotonic seconds.
 
     Raises:
         UnsafeError: a folder or a file is not private.
@@ -51,11 +57,13 @@ class OpenedGeneration:
         signing: SigningKey,
         max_bytes: int,
         now: Callable[[], int],
+        clock: Callable[[], float],
     ) -> None:
         self.index = Index()
         self._signing = signing
         self._max_bytes = max_bytes
         self._now = now
+        self._clock = clock
         self._packs: dict[str, Pack] = {}
         self._own: Pack | None = None
         self._bytes_of_others = 0
@@ -69,15 +77,18 @@ class OpenedGeneration:
         with suppress(OSError):
             generation.describe(self._folder, digest, {**parts, "key": signing.name})
             generation.remove_unfinished(self._folder)
-        self.refresh()
+        self._refresh(_OPENING_SECONDS)
 
     def is_removed(self) -> bool:
         """Whether the folder was removed under this process."""
         return self._folder.is_removed()
 
     def refresh(self) -> None:
-        """Read the heads of records that other processes have written meanwhile. Returns if another thread does it."""
-        self._refreshing.try_run(self._refresh)
+        """Read the heads of records that other processes have written meanwhile. Returns if another thread does it.
+
+        Ends after 0.05 s, and a little more: the next call continues.
+        """
+        self._refreshing.try_run(self._refresh, _REFRESH_SECONDS)
 
     def find(self, version: bytes) -> Location | None:
         """The location of the newest content of a version. It follows a record to a compacted pack."""
@@ -141,13 +152,15 @@ class OpenedGeneration:
             self._packs[made.name] = made
         self._leave_removed()
 
-    def _refresh(self) -> None:
+    def _refresh(self, seconds: float) -> None:
         self._is_marked = self._is_marked or self._folder.mark_as_used()
+        until = self._clock() + seconds
         for _ in range(_MOST_LISTINGS):
             if self._open_new():
                 break
-        for pack in self._others():
-            self.index.add(pack, pack.scan(), self._now())
+        # The longest rest comes last: a sparse file must not keep the others from being read.
+        for pack in sorted(self._others(), key=lambda each: each.size() - each.scanned):
+            self.index.add(pack, pack.scan(lambda: self._clock() >= until), self._now())
         self._leave_removed()
 
     def _leave_removed(self) -> None:
@@ -162,9 +175,14 @@ class OpenedGeneration:
         return [pack for pack in list(self._packs.values()) if pack is not own]
 
     def _open_new(self) -> bool:
-        """Open the packs that are new. False if one was removed meanwhile: its records are in a newer one."""
+        """Open the packs that are new, and `MOST_PACKS` at most. False if one was removed meanwhile.
+
+        The records of a removed pack are in a newer one.
+        """
         is_complete = True
         for name in self._folder.names():
+            if len(self._packs) >= MOST_PACKS:
+                break
             if name.endswith(SUFFIX) and name not in self._packs:
                 try:
                     self._packs[name] = Pack.open(self._folder, name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -121,10 +122,11 @@ class Pack:
         self.scanned += written
         return offset
 
-    def scan(self) -> list[tuple[int, Head]]:
+    def scan(self, is_over: Callable[[], bool] = bool) -> list[tuple[int, Head]]:
         """The offset and the head of each record behind ``scanned``. Damaged parts are skipped.
 
-        An incomplete record at the end stays unread: its writer may be in the middle of it, or was killed.
+        An incomplete record at the end stays unread: its writer may be in the middle of it, or was killed. As soon as
+        ``is_over``, the scan ends; the next one continues from there. A sparse file may have any size.
 
         Raises:
             OSError: a read fails.
@@ -132,7 +134,7 @@ class Pack:
         """
         found: list[tuple[int, Head]] = []
         size, at, resyncs = self.size(), self.scanned, 0
-        while at + HEAD_BYTES <= size and resyncs < _MOST_RESYNCS:
+        while at + HEAD_BYTES <= size and resyncs < _MOST_RESYNCS and not is_over():
             head = decode_head(self.read(at, HEAD_BYTES))
             end = at + head.length if head else size + 1
             if head and end <= size:
@@ -140,7 +142,7 @@ class Pack:
             if end == size or self.read(end, len(MAGIC)) == MAGIC:
                 at = end
                 continue
-            following = self._next_magic(at + 1, size)
+            following = self._next_magic(at + 1, size, is_over)
             if following is None:
                 at = end if end <= size else at
                 break
@@ -148,8 +150,11 @@ class Pack:
         self.scanned = at
         return found
 
-    def _next_magic(self, start: int, size: int) -> int | None:
+    def _next_magic(self, start: int, size: int, is_over: Callable[[], bool]) -> int | None:
+        """The offset of the next magic number, or that of the rest if the scan is over; None: there is none."""
         while start + len(MAGIC) <= size:
+            if is_over():
+                return start
             chunk = self.read(start, _CHUNK)
             place = chunk.find(MAGIC)
             if place >= 0:

@@ -105,6 +105,29 @@ def test_a_changed_default_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert differing(before, parts()) == {"shared objects"}
 
 
+@pytest.mark.parametrize("kind", [lambda made: made, classmethod, staticmethod, property])
+def test_a_function_of_airflow_that_was_replaced_is_named(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin may have done it: DAGs of such a process are not those of the next one without the plugin."""
+    before = parts()
+
+    def replaced(*_: Any) -> str:
+        return "of a plugin"
+
+    monkeypatch.setattr(graphs.classes_of_tasks()[0], "leaves", kind(replaced))
+    assert differing(before, parts()) - {"shared objects"} == {"code of loads"}
+
+
+def test_a_decoder_of_airflow_that_was_replaced_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With code within it, and with constants that have no order."""
+    before = parts()
+
+    def replaced(*_: Any) -> Any:
+        return lambda name: name in {"one", "another"}
+
+    monkeypatch.setattr(f"{serialization().__module__}.decode_timetable", replaced)
+    assert differing(before, parts()) == {"code of loads"}
+
+
 def test_a_changed_source_is_named_and_its_time_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package with one module, and another one within it."""
     (tmp_path / "made_up" / "inner").mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -371,6 +372,46 @@ def test_a_store_that_does_not_open_is_off(make_bag: MakeBag, session: Any) -> N
     assert len(tries) == 1
 
 
+def test_a_lookup_does_not_wait_for_a_key_that_does_not_come(
+    make_bag: MakeBag, store: MemoryStore, session: Any
+) -> None:
+    """The command that prints the key may hang. The store serves as soon as it is open."""
+    versions = [write(session, f"keyless_{number}") for number in range(3)]
+    comes = threading.Event()
+
+    def open_late() -> WarmStore:
+        comes.wait()
+        return store
+
+    bag = make_bag(open_late)
+    try:
+        assert [bag._get_dag(version, session).dag_id for version in versions[:2]] == ["keyless_0", "keyless_1"]
+        assert counts(bag) == {}
+    finally:
+        comes.set()
+    for thread in threading.enumerate():
+        if thread.name == "dagcache-warm-start":
+            thread.join()
+    bag._get_dag(versions[2], session)
+    assert counts(bag) == {"misses": 1, "published": 1}
+
+
+def test_a_store_that_opens_after_its_bag_was_closed_is_closed(
+    make_bag: MakeBag, store: MemoryStore, session: Any
+) -> None:
+    """It would keep files open."""
+    bags: list[Any] = []
+
+    def open_late() -> WarmStore:
+        bags[0]._component.warm.close()
+        return store
+
+    bags.append(make_bag(open_late))
+    bags[0]._get_dag(write(session, "closed"), session)
+    assert store.is_closed
+    assert counts(bags[0]) == {}
+
+
 # ---- what is stored ----
 
 
@@ -423,6 +464,7 @@ def test_a_dictionary_is_stored_once_and_found_by_its_name(make_bag: MakeBag, st
     third = make_bag()
     assert third._get_dag(versions[-1], session).dag_id == f"wordy_{VALUES + 1}"
     assert counts(third) == {"undeciphered": 1, "misses": 1, "published": 1}
+    assert store.forgotten == [store.key_of(versions[-1])]  # else a store on disk would keep the useless record
 
 
 def test_the_store_is_closed_with_its_component(make_bag: MakeBag, store: MemoryStore, session: Any) -> None:

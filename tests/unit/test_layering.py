@@ -50,7 +50,14 @@ HOMES = {
 }
 """The modules, or folders, that may import a foreign library: one, but for SQLAlchemy, which Airflow wants as well."""
 
-MOVING = {"airflow.foreign", "airflow.graphs", "airflow.diagnosis", "airflow.reporting", "demo.sweep"}
+MOVING = {
+    "airflow.foreign",
+    "airflow.graphs",
+    "airflow.diagnosis",
+    "airflow.loading_code",
+    "airflow.reporting",
+    "demo.sweep",
+}
 """Modules that import by a computed name, because Airflow's modules have moved from one version to the next."""
 
 APART = {"sizing.audit": "cli.audit"}

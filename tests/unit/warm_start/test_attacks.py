@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import resource
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dagcache.warm_start import generation, index
+from dagcache.warm_start.circuit_breaker import SLOWEST_SECONDS
+from dagcache.warm_start.disk import REFRESH_SECONDS
+from dagcache.warm_start.folder import Folder
+from dagcache.warm_start.inventory import clear
+from dagcache.warm_start.opened_generation import MOST_PACKS
+from tests.support.clock import ManualClock
 from tests.support.warm import (
     NanosecondClock,
     errors_of,
@@ -224,9 +234,6 @@ def test_a_folder_or_file_that_others_may_have_written_turns_the_store_off(
 
 
 def test_a_pack_that_others_can_write_turns_a_running_store_off(path: Path, pack: Path) -> None:
-    from dagcache.warm_start.disk import REFRESH_SECONDS
-    from tests.support.clock import ManualClock
-
     clock = ManualClock()
     store = make_store(path, clock=clock)
     shutil.copy(pack, pack.with_name(f"x{pack.name}"))
@@ -245,3 +252,104 @@ def test_the_modes_of_new_files_are_private_whatever_the_umask(tmp_path: Path) -
     found = {each.stat().st_mode & 0o7777 for each in (tmp_path / "warm").rglob("*") if each.is_file()}
     assert found == {0o600}
     assert (tmp_path / "warm").stat().st_mode & 0o077 == 0
+
+
+# ---- files of any size and number ----
+
+
+class TickingClock:
+    """Seconds that pass with each look: a loop that looks at the clock ends, and one that does not never does."""
+
+    def __init__(self, tick: float = 0.001) -> None:
+        self.now = 1000.0
+        self.tick = tick
+
+    def __call__(self) -> float:
+        """The time."""
+        self.now += self.tick
+        return self.now
+
+
+def test_a_lookup_reads_a_sparse_file_of_any_size_for_a_moment_only(path: Path, pack: Path) -> None:
+    """And it reads the records of others first. A read per 64 KiB: the whole file takes 262,144 of them."""
+    clock = TickingClock()
+    store = make_store(path, clock=clock)
+    sparse = pack.with_name("0-sparse.pack")
+    sparse.touch(0o600)
+    os.truncate(sparse, 16 * 2**30)
+    behind = pack.with_name("1-behind.pack")
+    shutil.copy(pack, behind)
+    clock.now += REFRESH_SECONDS
+    before = clock.now
+    assert store.get_many([key_of(COUNT)]) == {}
+    assert clock.now - before < SLOWEST_SECONDS
+    opened = store._opened
+    assert opened is not None
+    assert 0 < opened._packs[sparse.name].scanned < 16 * 2**30
+    assert opened._packs[behind.name].scanned == behind.stat().st_size
+
+
+def test_a_scan_that_ended_early_is_continued(path: Path, pack: Path) -> None:
+    """At any of its steps, and with damage between the records: in the end all of them are found."""
+    whole = pack.read_bytes()
+    record = len(whole) // COUNT
+    pack.write_bytes(whole[:record] + b"x" * 200_000 + whole[record : 2 * record] + b"y" * 70_000 + whole[2 * record :])
+    [found] = generation.packs_in(Folder.at(path, create=False).folder(pack.parent.name))
+    offsets: list[int] = []
+    looks = itertools.cycle([False, False, False, True])
+    while found.scanned < found.size():
+        offsets += [offset for offset, _ in found.scan(lambda: next(looks))]
+    second = record + 200_000
+    assert offsets == [0, second, *(second + record + 70_000 + number * record for number in range(3))]
+
+
+def test_packs_in_any_number_take_few_file_descriptors(path: Path, pack: Path) -> None:
+    """A process that has no descriptor left cannot even talk to its database."""
+    for number in range(2 * MOST_PACKS):
+        pack.with_name(f"z{number}.pack").touch(0o600)
+    before = len(os.listdir("/proc/self/fd"))
+    store = make_store(path)
+    assert found_in(store, COUNT) == list(range(COUNT))
+    assert len(os.listdir("/proc/self/fd")) <= before + MOST_PACKS + 4
+
+
+def test_the_command_counts_and_clears_more_packs_than_a_process_can_open(path: Path, pack: Path) -> None:
+    for number in range(80):
+        pack.with_name(f"z{number}.pack").touch(0o600)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 40, limits[1]))
+    try:
+        [found] = clear(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (found.packs, found.records) == (81, COUNT)
+    assert list(path.iterdir()) == []
+
+
+def test_heads_of_records_in_any_number_take_a_bounded_memory(
+    path: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not signed. The process's own records are known all the same."""
+    monkeypatch.setattr(index, "MOST_VERSIONS", COUNT - 2)
+    store = make_store(path)
+    assert store.stats().records == COUNT - 2
+    store.put(key_of(COUNT), record_of(COUNT))
+    assert found_in(store, COUNT + 1) == [0, 1, 2, COUNT]
+
+
+@pytest.mark.parametrize(("packs", "is_cleared"), [(1, True), (3, True), (100, False)])
+def test_a_folder_is_cleared_while_processes_create_packs(
+    path: Path, pack: Path, packs: int, is_cleared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that comes between the removal of the files and that of the folder is removed, too; not without end."""
+    remove_folder, coming = Folder.remove_folder, iter(range(packs))
+
+    def remove_later(folder: Folder, name: str) -> None:
+        for number in itertools.islice(coming, 1):
+            pack.with_name(f"x{number}.pack").touch(0o600)
+        remove_folder(folder, name)
+
+    monkeypatch.setattr(Folder, "remove_folder", remove_later)
+    with nullcontext() if is_cleared else pytest.raises(OSError, match="not empty"):
+        clear(path)
+    assert path.joinpath(pack.parent.name).exists() is not is_cleared

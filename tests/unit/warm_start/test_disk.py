@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -234,7 +235,7 @@ def test_a_put_does_not_wait_for_one_that_hangs(path: Path) -> None:
 
     def write() -> None:
         _in_thread(hang)
-        store._write_all()
+        store._write_all(math.inf)
 
     store._writing.run(write)
     assert found_in(store, 3) == [1, 2]

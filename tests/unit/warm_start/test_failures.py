@@ -26,6 +26,7 @@ from dagcache.warm_start.index import Location
 from dagcache.warm_start.inventory import inventory
 from dagcache.warm_start.opened_generation import OpenedGeneration
 from dagcache.warm_start.pack import SUFFIX, UNFINISHED
+from dagcache.warm_start.store import WarmKey, WarmRecord
 from tests.support.children import fork, outcome
 from tests.support.clock import ManualClock
 from tests.support.warm import errors_of, filled, found_in, key_of, make_store, packs_of, record_of, settled
@@ -368,3 +369,32 @@ def test_a_folder_that_another_process_makes_at_the_same_time_is_used(
 
     monkeypatch.setattr(os, "mkdir", make_twice)
     assert found_in(filled(path, 1), 1) == [0]
+
+
+def test_a_thread_writes_what_others_have_left_for_a_moment_only(path: Path) -> None:
+    """On a disk that takes a fifth of a second for each write, which is not yet slow. The next calls write the rest."""
+    clock = ManualClock()
+    store = make_store(path, clock=clock)
+    opened = store._opened
+    assert opened is not None
+    write = opened.write
+
+    def write_slowly(key: WarmKey, record: WarmRecord) -> int:
+        clock.advance(0.2)
+        return write(key, record)
+
+    opened.write = write_slowly  # type: ignore[method-assign]
+
+    def leave() -> None:
+        for number in range(20):
+            store.put(key_of(number), record_of(number))
+
+    store._writing.run(leave)
+    assert store.stats().stored == 0
+    before = clock.now
+    store.put(key_of(20), record_of(20))
+    assert clock.now - before <= 2 * SLOWEST_SECONDS
+    for number in range(21, 41):
+        store.put(key_of(number), record_of(number))
+    assert 20 < store.stats().stored <= 41
+    assert errors_of(store.stats()) == {}
