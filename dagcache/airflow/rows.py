@@ -5,7 +5,7 @@ They only read, on the caller's session or connection. Database errors pass thro
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from airflow.models.dag_version import DagVersion
 from airflow.models.serialized_dag import SerializedDagModel
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, event, select
 from sqlalchemy.orm import Session, aliased
 
 
@@ -74,6 +74,16 @@ def _newest(_dialect: str) -> Any:
 def has_unwritten(session: Any) -> bool:
     """Whether a session has a new or changed serialised DAG that is not written yet."""
     return any(isinstance(row, SerializedDagModel) for rows in (session.dirty, session.new) for row in rows)
+
+
+def on_write(session: Any, action: Callable[[], object]) -> None:
+    """Call an action before each statement of a session's connection that may write, until its transaction ends."""
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.lstrip()[:6].upper() != "SELECT":
+            action()
+
+    event.listen(session.connection(), "before_cursor_execute", note)
 
 
 @contextmanager

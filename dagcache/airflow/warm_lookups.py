@@ -4,7 +4,7 @@ Rules:
 
 - A record is served only if the database has its content now, in the view of the caller's session. A statement asks for
   up to a hundred versions, because a sweep wants the neighbours next. Their answers serve the same transaction only,
-  and for a second at most.
+  until it writes, and for a second at most.
 - A record is thawed with an allow-list, and must be a DAG of the row's id.
 - A store that fails, or a record that is in doubt, leads to Airflow's own load.
 - A version is stored after Airflow's own load, if the cache has kept a portable frozen copy of it.
@@ -114,7 +114,7 @@ class WarmLookups:
         self._is_off = False
         self._opening = Lock()
         self._opener = 0  # the process in which a thread opens the store, or has opened it
-        self._views: weakref.WeakKeyDictionary[Any, Mapping[UUID, Confirmed]] = weakref.WeakKeyDictionary()
+        self._views: weakref.WeakKeyDictionary[Any, dict[UUID, Confirmed]] = weakref.WeakKeyDictionary()
         self._buffer = _Buffer()
         self._missing_words: set[bytes] = set()
         self._published_words = {NO_WORDS}
@@ -206,14 +206,24 @@ class WarmLookups:
             if key not in near:
                 return None, ()
             found = rows.identities(near, session)
-            seen = {other: Confirmed(*found[other], view.since) for other in near if other in found}
-            self._views[session.get_transaction()] = seen
+            seen = self._answers(session)
+            seen.clear()
+            seen.update({other: Confirmed(*found[other], view.since) for other in near if other in found})
         return seen.get(key), tuple(seen.items())
 
     def _seen(self, session: Any) -> Mapping[UUID, Confirmed]:
-        """The answers in the session's present transaction."""
+        """The answers in the session's present transaction, which has written nothing since."""
         transaction = session.get_transaction()
         return {} if transaction is None else self._views.get(transaction, {})
+
+    def _answers(self, session: Any) -> dict[UUID, Confirmed]:
+        """The answers of the session's transaction, to be filled. They are forgotten when it may write."""
+        transaction = session.get_transaction()
+        answers = self._views.get(transaction)
+        if answers is None:
+            answers = self._views[transaction] = {}
+            rows.on_write(session, answers.clear)
+        return answers
 
     def _is_fresh(self, since: float) -> bool:
         return time.monotonic() - since < self._fresh

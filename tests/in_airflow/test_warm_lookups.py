@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import create_engine, delete, update
+from sqlalchemy import create_engine, delete, select, update
 from sqlalchemy.orm import Session
 
 from dagcache.airflow import graphs
@@ -183,6 +185,31 @@ def test_the_answer_about_a_neighbour_is_asked_again_after_a_second(
             second._get_dag(version, session)
         asked.append(len(heard.texts))
     assert asked == [1, 0, 1]
+
+
+@pytest.mark.usefixtures("still_clock")
+def test_a_write_of_the_same_transaction_is_seen(make_bag: MakeBag, session: Any) -> None:
+    """Even if the neighbour was confirmed before it, and no row object knows of it."""
+    from airflow.models.serialized_dag import SerializedDagModel
+
+    versions = [write(session, name, text="as it was") for name in ("before", "after")]
+    first = make_bag()
+    for version in versions:
+        first._get_dag(version, session)
+    session.commit()
+    session.expunge_all()
+    second = make_bag()
+    second._get_dag(versions[0], session)
+    is_neighbour = SerializedDagModel.dag_version_id == versions[1]
+    data = copy.deepcopy(session.scalars(select(SerializedDagModel).where(is_neighbour)).one().data)
+    data["dag"]["description"] = "written now"
+    later = datetime(2100, 1, 1, tzinfo=timezone.utc)
+    session.execute(
+        update(SerializedDagModel).where(is_neighbour).values(_data=data, dag_hash="written now", last_updated=later)
+    )
+    session.expunge_all()
+    assert second._get_dag(versions[1], session).description == "written now"
+    session.rollback()
 
 
 # ---- never anything else ----
