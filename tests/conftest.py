@@ -202,3 +202,11 @@ def no_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_as_it_was() -> Iterator[None]:
+    """Restore the level of the root logger: a test may import Airflow, which sets it to INFO for all later tests."""
+    before = logging.root.level
+    yield
+    logging.root.setLevel(before)

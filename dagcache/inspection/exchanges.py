@@ -54,8 +54,7 @@ class Exchanges:
     def run(self) -> None:
         """Serve until closed."""
         try:
-            while not self._closed.is_set():
-                self._serve_once()
+            self._serve()
         finally:
             self.abandon()
 
@@ -70,6 +69,10 @@ class Exchanges:
         self._closed.set()
         for held in (self._listener, *list(self._connections)):
             held.close()
+
+    def _serve(self) -> None:
+        while not self._closed.is_set():
+            self._serve_once()
 
     def _serve_once(self) -> None:
         for key, _ in self._selector.select(self._seconds_to_next_end()):

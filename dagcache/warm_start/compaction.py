@@ -54,9 +54,7 @@ def compact(
         if not _is_worth_it(packs, ended, kept, max_bytes):
             return None
         made = _copy(folder, kept, index, signing, now) if kept else None
-        for pack in ended:
-            with suppress(FileNotFoundError):
-                folder.remove(pack.name)
+        _remove(folder, ended)
         index.drop(ended)
         return made
     finally:
@@ -94,12 +92,7 @@ def _is_worth_it(packs: Sequence[Pack], ended: Sequence[Pack], kept: Sequence[_F
 def _copy(folder: Folder, kept: Sequence[_Found], index: Index, signing: SigningKey, now: int) -> Pack:
     made = Pack.create(folder, now)
     try:
-        moved: list[tuple[bytes, Location, Pack, int]] = []
-        for batch in _batches(kept, signing):
-            offset = made.append(b"".join(data for _, _, data in batch))
-            for version, location, data in batch:
-                moved.append((version, location, made, offset))
-                offset += len(data)
+        moved = _write(made, kept, signing)
         made.publish(folder)
     except BaseException:
         with suppress(OSError):
@@ -109,6 +102,22 @@ def _copy(folder: Folder, kept: Sequence[_Found], index: Index, signing: Signing
         made.unlock()
     index.move(moved)
     return made
+
+
+def _write(made: Pack, kept: Sequence[_Found], signing: SigningKey) -> list[tuple[bytes, Location, Pack, int]]:
+    moved: list[tuple[bytes, Location, Pack, int]] = []
+    for batch in _batches(kept, signing):
+        offset = made.append(b"".join(data for _, _, data in batch))
+        for version, location, data in batch:
+            moved.append((version, location, made, offset))
+            offset += len(data)
+    return moved
+
+
+def _remove(folder: Folder, packs: Sequence[Pack]) -> None:
+    for pack in packs:
+        with suppress(FileNotFoundError):
+            folder.remove(pack.name)
 
 
 def _batches(kept: Sequence[_Found], signing: SigningKey) -> Iterator[list[tuple[bytes, Location, bytes]]]:

@@ -225,14 +225,19 @@ class DiskStore:
         began = self._clock()
         try:
             with self._reads.watch():
-                for key in keys:
-                    record = self._find(opened, key)
-                    if record is not None:
-                        found[key] = record
-                    if self._clock() - began > _LONGEST_BATCH_SECONDS:
-                        break
+                self._find_each(opened, keys, found, until=began + _LONGEST_BATCH_SECONDS)
         finally:
             self.counts.add(read_seconds=self._clock() - began)
+
+    def _find_each(
+        self, opened: OpenedGeneration, keys: Sequence[WarmKey], found: dict[WarmKey, WarmRecord], until: float
+    ) -> None:
+        for key in keys:
+            record = self._find(opened, key)
+            if record is not None:
+                found[key] = record
+            if self._clock() > until:
+                break
 
     def _find(self, opened: OpenedGeneration, key: WarmKey) -> WarmRecord | None:
         location = opened.find(key.version_id.bytes)

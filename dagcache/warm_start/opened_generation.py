@@ -150,21 +150,26 @@ class OpenedGeneration:
         made = compact(self._folder, self._others(), self.index, self._signing, self._max_bytes, self._now())
         if made is not None:
             self._packs[made.name] = made
-        self._leave_removed()
+        self._leave_removed(self._clock() + _OPENING_SECONDS)
 
     def _refresh(self, seconds: float) -> None:
         self._is_marked = self._is_marked or self._folder.mark_as_used()
         until = self._clock() + seconds
+        self._read_new(until)
+        self._leave_removed(until)
+
+    def _read_new(self, until: float) -> None:
         for _ in range(_MOST_LISTINGS):
             if self._open_new():
                 break
         # The longest rest comes last: a sparse file must not keep the others from being read.
         for pack in sorted(self._others(), key=lambda each: each.size() - each.scanned):
             self.index.add(pack, pack.scan(lambda: self._clock() >= until), self._now())
-        self._leave_removed()
 
-    def _leave_removed(self) -> None:
+    def _leave_removed(self, until: float) -> None:
         gone = {name: pack for name, pack in list(self._packs.items()) if pack.is_removed()}
+        if gone:  # by another process's compaction: their records are in a pack that has its name already
+            self._read_new(until)
         for name in gone:
             del self._packs[name]
         self.index.drop(gone.values())

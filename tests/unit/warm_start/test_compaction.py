@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from dagcache.warm_start import compaction
+from dagcache.warm_start import compaction, opened_generation
 from dagcache.warm_start.disk import REFRESH_SECONDS, DiskStore
 from dagcache.warm_start.generation import DESCRIPTION, UNUSED_SECONDS
 from dagcache.warm_start.inventory import ForeignError, clear, inventory
+from dagcache.warm_start.keys import SigningKey
+from dagcache.warm_start.opened_generation import OpenedGeneration
 from dagcache.warm_start.pack import UNFINISHED, Pack
 from tests.support.clock import ManualClock
 from tests.support.patience import PATIENCE
 from tests.support.warm import (
+    SECRET,
     NanosecondClock,
     errors_of,
     filled,
@@ -183,6 +186,26 @@ def test_two_processes_that_start_at_the_same_time_both_have_everything(path: Pa
         for each in starters:
             each.communicate()
     assert found_in(make_store(path), count) == list(range(count))
+
+
+def test_a_process_whose_packs_another_one_compacts_finds_their_records_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has opened them, and leaves the compaction to the other one. It does not wait for a refresh."""
+    count = many_packs(path)
+    late = OpenedGeneration(
+        path,
+        digest="0123abcd",
+        parts={},
+        signing=SigningKey(SECRET, "0123abcd"),
+        max_bytes=2**20,
+        now=NanosecondClock(),
+        clock=ManualClock(),
+    )
+    assert found_in(make_store(path), count) == list(range(count))
+    monkeypatch.setattr(opened_generation, "compact", lambda *_: None)  # the other one has the locks
+    late.compact()
+    assert len(late.index) == count
 
 
 def test_two_threads_compact_different_packs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
