@@ -112,7 +112,7 @@ def test_the_next_process_reads_no_content(make_bag: MakeBag, store: MemoryStore
     assert (dag.dag_id, dag.description, list(dag.task_dict)) == ("warm", "as it was", list(loaded.task_dict))
     assert dag.last_loaded > loaded.last_loaded
     stats, kept = second.dagcache.stats(), first.dagcache.frozen_copy(version)
-    assert stats.live_bytes == pytest.approx(kept.prepared.live_bytes, rel=0.1)  # a thawed copy has a weight of its own
+    assert stats.live_bytes == pytest.approx(kept.prepared.live_bytes, rel=0.25)  # another copy, another estimate
     assert second.dagcache.frozen_copy(version).prepared.load_seconds == kept.prepared.load_seconds
     assert second._get_dag(version, session) is dag
     second.dagcache.check_invariants()
