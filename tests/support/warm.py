@@ -66,11 +66,11 @@ def settled() -> None:
             thread.join(PATIENCE)
 
 
-def filled(path: Path, count: int, **changed: Any) -> DiskStore:
+def filled(path: Path, count: int, key: Callable[[int], WarmKey] = key_of, **changed: Any) -> DiskStore:
     """A store with the records 0, 1, ..."""
     store = make_store(path, **changed)
     for number in range(count):
-        store.put(key_of(number), record_of(number))
+        store.put(key(number), record_of(number))
     assert store.stats().stored == count
     return store
 
