@@ -17,7 +17,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import sqlite3
 import statistics
 import subprocess
@@ -29,12 +28,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.at_work import Scheduler, end_with_this_process, scheduler
 from benchmarks.loop import built, keep_running
-from benchmarks.scheduler import MIB, output_of, write_between
+from benchmarks.scheduler import MIB, made_with, output_of, write_between
 from benchmarks.typical import LARGE
 from dagcache.demo.playground import environment
 
@@ -260,8 +258,7 @@ def made_by(chosen: argparse.Namespace) -> str:
     """The command, the versions and the machine."""
     kind = "DAGs of the sizes that people have" if chosen.typical else "generated DAGs"
     return (
-        f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, SQLite, CPython "
-        f"{python_version(chosen.python)}, {os.cpu_count()} CPUs ({platform.machine()}). {chosen.dags:,} {kind}, "
+        f"Made by `make bench-airflow`: {made_with('SQLite', python_version(chosen.python))}. {chosen.dags:,} {kind}, "
         f"a run of each; real `airflow scheduler`s, {chosen.processes} for each budget."
     )
 

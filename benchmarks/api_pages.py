@@ -13,7 +13,6 @@ import argparse
 import http.client
 import json
 import os
-import platform
 import random
 import signal
 import statistics
@@ -24,14 +23,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.api_dags import KINDS, dag_id
 from benchmarks.at_work import cpu_seconds
 from benchmarks.loop import DATABASES, database
-from benchmarks.scheduler import MIB, json_lines, output_of, write_between
+from benchmarks.scheduler import MIB, json_lines, made_with, output_of, write_between
 from dagcache.demo.playground import environment
 
 PAGES = {
@@ -228,8 +226,7 @@ def section(body: str, facts: str, counts: Mapping[str, int], tasks: Mapping[str
     """The text between the marks of the page."""
     dags = " and ".join(f"{counts[kind]} {kind} DAGs of {tasks[kind]:.0f} tasks on average" for kind in KINDS)
     return (
-        f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, CPython "
-        f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()}). {dags}, each with a finished run; "
+        f"Made by `make bench-airflow`: {made_with()}. {dags}, each with a finished run; "
         f"two real `airflow api-server`s of one worker, without the cache and with it, asked in turn over HTTP by one "
         f"client; rounds with fresh servers: {rounds}; medians over them, and in brackets the ratios' spread.\n\n"
         f"{body}\n\n{facts}"

@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.medians import middle, ratio, ratios
-from benchmarks.scheduler import Contender, json_lines, output_of, with_budget, write_between
+from benchmarks.scheduler import Contender, json_lines, made_with, output_of, with_budget, write_between
 from dagcache.demo.playground import environment
 
 _CHILD = "benchmarks.creating_runs"
@@ -128,9 +126,8 @@ def bound(found: Sequence[tuple[float, Found]]) -> str:
 def section(chosen: argparse.Namespace, body: str) -> str:
     """The text between the marks of the page."""
     return (
-        f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, SQLite, CPython "
-        f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()}), load {os.getloadavg()[0]:.1f} in "
-        f"the end. {chosen.dags} DAGs with a schedule of one minute, a run of each in each round; processes of the "
+        f"Made by `make bench-airflow`: {made_with('SQLite')}, load {os.getloadavg()[0]:.1f} in the end. "
+        f"{chosen.dags} DAGs with a schedule of one minute, a run of each in each round; processes of the "
         f"scheduler's modules, {chosen.processes} each, in turn, with {chosen.rounds} rounds that count; medians.\n\n"
         f"{body}"
     )

@@ -13,19 +13,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
-import platform
 import random
 import re
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scheduler import playground, run_json, write_between
+from benchmarks.scheduler import made_with, playground, run_json, write_between
 from dagcache.core.cache import DagCache
 from dagcache.core.loaded import Loaded
 from dagcache.reclaim.gc_pause import gc_relaxed
@@ -159,10 +156,8 @@ def main() -> None:
     text = table(rows)
     print(text)
     if chosen.page:
-        versions = f"apache-airflow {version('apache-airflow-core')}, CPython {platform.python_version()}"
-        machine = f"{os.cpu_count()} CPUs ({platform.machine()})"
         made_by = (
-            f"Made by `make bench`: {versions}, {machine}. First loads of processes, {chosen.turns} of each; medians,"
+            f"Made by `make bench`: {made_with()}. First loads of processes, {chosen.turns} of each; medians,"
             " CPU seconds."
         )
         write_between(chosen.page, "giants", f"{made_by}\n\n{text}")

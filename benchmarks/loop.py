@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,11 +24,10 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.at_work import Loop, end_with_this_process, scheduler
-from benchmarks.scheduler import MIB, Contender, with_budget, write_between
+from benchmarks.scheduler import MIB, Contender, made_with, with_budget, write_between
 from benchmarks.statsd import percentile
 from dagcache.advice.curve import STOCK_ENTRIES
 from dagcache.demo.playground import WAITING, environment
@@ -274,9 +272,8 @@ def headline(found: Found) -> str:
 def made_by(rounds: int, loops: int) -> str:
     """The command, the versions, the machine, and how it was measured."""
     return (
-        f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, CPython "
-        f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()}), load {os.getloadavg()[0]:.1f} in "
-        f"the end. Real `airflow scheduler`s with LocalExecutor, one after the other; {RUNS_PER_LOOP} runs to a loop, "
+        f"Made by `make bench-airflow`: {made_with()}, load {os.getloadavg()[0]:.1f} in the end. "
+        f"Real `airflow scheduler`s with LocalExecutor, one after the other; {RUNS_PER_LOOP} runs to a loop, "
         f"no sleep between loops. {loops} loops of each process count, after a warm-up of two sweeps over all runs "
         f"(one from {_LARGE} runs on; Airflow's own: until it is full). Rounds: {rounds}, half as many from {_LARGE} "
         "runs on; medians over them, and in brackets the spread of the ratios."

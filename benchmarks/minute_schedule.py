@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sqlite3
 import statistics
 import sys
@@ -21,14 +20,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.at_work import Loop, Scheduler, end_with_this_process, scheduler
 from benchmarks.created_runs import STOCK, child
 from benchmarks.loop import RUNS_PER_LOOP
 from benchmarks.medians import middle, ratio
-from benchmarks.scheduler import Contender, with_budget, write_between
+from benchmarks.scheduler import Contender, made_with, with_budget, write_between
 
 _PATIENCE = 900.0  # seconds for one loop
 _MORE = {
@@ -123,9 +121,8 @@ def table(found: Found) -> str:
 def section(chosen: argparse.Namespace, tasks: float, body: str) -> str:
     """The text between the marks of the page."""
     return (
-        f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, SQLite, CPython "
-        f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()}), load {os.getloadavg()[0]:.1f} in "
-        f"the end. {chosen.dags} DAGs of {tasks:.0f} tasks on average with a schedule of one minute; real "
+        f"Made by `make bench-airflow`: {made_with('SQLite')}, load {os.getloadavg()[0]:.1f} in the end. "
+        f"{chosen.dags} DAGs of {tasks:.0f} tasks on average with a schedule of one minute; real "
         f"`airflow scheduler`s, one after the other, no sleep between loops. After a run of each DAG, at least "
         f"{chosen.runs} runs of each process count. Rounds: {chosen.rounds}; medians over them.\n\n{body}"
     )

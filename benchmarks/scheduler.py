@@ -169,12 +169,15 @@ def table(found: dict[str, list[dict[str, Any]]]) -> tuple[str, list[Row]]:
     return "\n".join(lines), rows
 
 
+def made_with(database: str = "", python: str = "") -> str:
+    """The versions and the machine, for a section of a page. ``python``: the version of another interpreter."""
+    airflow = f"apache-airflow {version('apache-airflow-core')}, {f'{database}, ' if database else ''}CPython"
+    return f"{airflow} {python or platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()})"
+
+
 def made_by() -> str:
     """The command, the versions and the machine."""
-    return (
-        f"Made by `make bench-airflow`: apache-airflow {version('apache-airflow-core')}, SQLite, CPython "
-        f"{platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()})."
-    )
+    return f"Made by `make bench-airflow`: {made_with('SQLite')}."
 
 
 def write_between(page: Path, mark: str, text: str) -> None:

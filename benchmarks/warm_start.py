@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.loop import DATABASES, built
-from benchmarks.scheduler import MIB, json_lines, output_of, write_between
+from benchmarks.scheduler import MIB, json_lines, made_with, output_of, write_between
 from dagcache.demo.playground import environment
 
 _SWEEP = "dagcache.demo.sweep"
@@ -121,9 +119,7 @@ def main() -> None:
         found |= {(DATABASES[name], versions): each for name, each in measured.items()}
     print(table(found))
     if chosen.page:
-        versions_of = f"apache-airflow {version('apache-airflow-core')}, CPython {platform.python_version()}"
-        machine = f"{os.cpu_count()} CPUs ({platform.machine()})"
-        made_by = f"Made by `make bench-airflow`: {versions_of}, {machine}. {chosen.rounds} rounds; medians."
+        made_by = f"Made by `make bench-airflow`: {made_with()}. {chosen.rounds} rounds; medians."
         write_between(chosen.page, "warm-start", f"{made_by}\n\n{table(found)}")
 
 

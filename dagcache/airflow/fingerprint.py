@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dagcache.airflow import graphs
+from dagcache.airflow import foreign, graphs
 from dagcache.airflow.allow_list import allow_list
 from dagcache.airflow.loading_code import described_code
 from dagcache.freezing.portable import FORMAT
@@ -85,7 +85,7 @@ def described_objects() -> list[str]:
         is_ambiguous = alias == name and list(first.values()).count(name) > 1
         lines.append(f"{name} {alias} {_described(item)}{os.urandom(16).hex() if is_ambiguous else ''}")
     for kind in graphs.serialised_classes():
-        full = f"{kind.__module__}.{kind.__qualname__}"
+        full = foreign.full_name(kind)
         lines.append(f"{full} {graphs.attribute_names(kind)} {[base.__qualname__ for base in kind.__mro__]}")
         lines += (f"{full}.{name} {_described(default)}" for name, default in graphs.defaults_of(kind))
     return lines
@@ -93,7 +93,7 @@ def described_objects() -> list[str]:
 
 def _described(item: Any) -> str:
     kind = type(item)
-    named = f"{kind.__module__}.{kind.__qualname__}"
+    named = foreign.full_name(kind)
     if kind in _PLAIN:
         return f"{named} {item!r}"
     if kind in (list, tuple):
@@ -167,11 +167,8 @@ def _default_zone() -> str:
 
 def _links() -> str:
     """The links that plugins add to operators."""
-    from dagcache.airflow.foreign import registered_links
-
     lines = []
-    for link in registered_links():
-        kind = type(link)
-        operators = sorted(f"{operator.__module__}.{operator.__qualname__}" for operator in link.operators)
-        lines.append(f"{kind.__module__}.{kind.__qualname__} {link.name} {operators}")
+    for link in foreign.registered_links():
+        operators = sorted(map(foreign.full_name, link.operators))
+        lines.append(f"{foreign.full_name(type(link))} {link.name} {operators}")
     return _digest(lines)

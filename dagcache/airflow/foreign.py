@@ -81,7 +81,7 @@ def rule(kind: type) -> Reducer | None:
     """The reducer for instances of a class; None stands for pickle's default."""
     if is_known(kind):
         return None
-    if any(_full_name(base) == _STRATEGIES for base in kind.__mro__):
+    if any(full_name(base) == _STRATEGIES for base in kind.__mro__):
         return lambda _: (kind, ())
     return _reduce_link
 
@@ -91,11 +91,12 @@ def is_known(kind: type) -> bool:
 
     An instance of ``object`` has only its identity, so it may not be copied.
     """
-    name = _full_name(kind)
+    name = full_name(kind)
     return (name in _PLAIN or name.startswith(_AIRFLOWS)) and kind is not object and _is_what_it_says(kind)
 
 
-def _full_name(kind: type) -> str:
+def full_name(kind: type) -> str:
+    """A class's module and name, with the classes that it stands in."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -115,7 +116,7 @@ def _reduce_link(instance: Any) -> tuple[Any, ...]:
         if link is instance:
             return registered_link, (position, kind)
     raise FreezeError(
-        f"a {_full_name(kind)} cannot be frozen: its class is not Airflow's, and its state may be shared", kind
+        f"a {full_name(kind)} cannot be frozen: its class is not Airflow's, and its state may be shared", kind
     )
 
 
@@ -128,7 +129,7 @@ def registered_link(position: int, kind: type) -> object:
     """
     link = registered_links()[position]
     if type(link) is not kind:
-        raise LookupError(f"link {position} of the plugins is not a {_full_name(kind)}")
+        raise LookupError(f"link {position} of the plugins is not a {full_name(kind)}")
     return link
 
 

@@ -60,7 +60,7 @@ def named_objects() -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = []
     for kind in serialised_classes():
         for name, default in defaults_of(kind):
-            found += _named(f"{kind.__module__}.{kind.__qualname__}.{name}", default)
+            found += _named(f"{foreign.full_name(kind)}.{name}", default)
     for module in _first(_TIMEZONES):
         found += _named(f"{module.__name__}.utc", module.utc)
     found += ((f"{module.__name__}.NOTSET", module.NOTSET) for module in _first(_SENTINELS))
@@ -247,8 +247,4 @@ def _named(name: str, item: object) -> Iterator[tuple[str, object]]:
         for at, part in enumerate(item):
             if not isinstance(part, (str, bytes, int, float, type, type(None))):
                 # A set has another order in each process.
-                yield f"{name}[{at if isinstance(item, tuple) else _full_name(type(part))}]", part
-
-
-def _full_name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+                yield f"{name}[{at if isinstance(item, tuple) else foreign.full_name(type(part))}]", part

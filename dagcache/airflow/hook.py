@@ -101,7 +101,7 @@ def _install(module: ModuleType, base: Any, component: str, settings: Settings) 
     if fault:
         _log.error("dagcache is off in the %s: %s", component, fault)
         return False
-    later = _starts_later(module, component)
+    later = _follow_loop(module, component)
     setattr(module, bag_name(module), _bag_class(base, component, settings, later=later))
     if component == "scheduler":
         _serve_current_dags(module)
@@ -123,9 +123,7 @@ def _export(module: ModuleType, component: str, reason: str) -> bool:
     with suppress(Exception):  # the class refuses a subclass, or the module a new name
         base = bag_of(module)
         if inspect.isclass(base) and not hasattr(base, "make_component"):  # else it is cached already
-            setattr(
-                module, bag_name(module), reporting(base, component, reason, later=_starts_later(module, component))
-            )
+            setattr(module, bag_name(module), reporting(base, component, reason, later=_follow_loop(module, component)))
     return False
 
 
@@ -188,9 +186,9 @@ def _configured_workers() -> int:
     return 1
 
 
-def _starts_later(module: ModuleType, component: str) -> bool:
-    """Whether the parts beside a cache start with the scheduler's loop, not where the bag is built."""
-    return component == "scheduler" and loop_start.is_watched(getattr(module, "SchedulerJobRunner", None))
+def _follow_loop(module: ModuleType, component: str) -> bool:
+    """Have the parts beside a scheduler's cache start with its loop; False if they start where the bag is built."""
+    return component == "scheduler" and loop_start.watch(getattr(module, "SchedulerJobRunner", None))
 
 
 def _bag_class(base: Any, component: str, settings: Settings, *, later: bool) -> type:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from dagcache.airflow import graphs
+from dagcache.airflow.foreign import full_name
 
 _MODULES = (
     "airflow.serialization.decoders",
@@ -32,7 +33,7 @@ def _named_code() -> Iterator[tuple[str, types.CodeType]]:
         with suppress(ImportError):  # another version of Airflow
             owners.append(importlib.import_module(name))
     for owner in owners:
-        prefix = f"{owner.__module__}.{owner.__qualname__}" if isinstance(owner, type) else owner.__name__
+        prefix = full_name(owner) if isinstance(owner, type) else owner.__name__
         for name, value in list(vars(owner).items()):
             code = _code_of(value)
             if code is not None:

@@ -14,7 +14,7 @@ from typing import Any
 _NAME = "_run_scheduler_loop"
 
 
-def is_watched(runner: Any) -> bool:
+def watch(runner: Any) -> bool:
     """Have a scheduler's class call ``at_loop_start`` of its bag; False if its method is not known. Idempotent."""
     stock: Any = None if runner is None else vars(runner).get(_NAME)
     if hasattr(stock, "stock"):

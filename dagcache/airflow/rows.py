@@ -43,16 +43,19 @@ def content_of(row: Any) -> Content:
 
 def current_contents(version_ids: Collection[UUID], session: Any) -> dict[UUID, Content]:
     """The current content identities of versions; deleted versions are left out. Uses a unique index."""
-    columns = select(SerializedDagModel.dag_version_id, *_COLUMNS)
-    found = session.execute(columns.where(SerializedDagModel.dag_version_id.in_(version_ids)))
-    return {version_id: Content(*content) for version_id, *content in found}
+    return {version_id: Content(*content) for version_id, *content in _of_versions(version_ids, session, *_COLUMNS)}
 
 
 def identities(version_ids: Collection[UUID], session: Any) -> dict[UUID, tuple[str, Content]]:
-    """The DAG and the current content identity of each version; deleted versions are left out. Uses a unique index."""
-    columns = select(SerializedDagModel.dag_version_id, SerializedDagModel.dag_id, *_COLUMNS)
-    found = session.execute(columns.where(SerializedDagModel.dag_version_id.in_(version_ids)))
+    """The DAG and the current content identity of each version, as `current_contents`."""
+    found = _of_versions(version_ids, session, SerializedDagModel.dag_id, *_COLUMNS)
     return {version_id: (dag_id, Content(*content)) for version_id, dag_id, *content in found}
+
+
+def _of_versions(version_ids: Collection[UUID], session: Any, *columns: Any) -> Any:
+    """The id of each version, and these columns of its row."""
+    rows = select(SerializedDagModel.dag_version_id, *columns)
+    return session.execute(rows.where(SerializedDagModel.dag_version_id.in_(version_ids)))
 
 
 def newest(dag_id: str, session: Any) -> Newest | None:

@@ -130,6 +130,16 @@ def engine(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Itera
     made.dispose()
 
 
+@pytest.fixture(scope="module")
+def sqlite_engine(make_database: MakeDatabase) -> Iterator[Any]:
+    """An engine of a module's own SQLite database, for a module that does not depend on the backend."""
+    from sqlalchemy import create_engine
+
+    made = create_engine(make_database("sqlite"))
+    yield made
+    made.dispose()
+
+
 @pytest.fixture
 def session(engine: Any) -> Iterator[Any]:
     """A session as Airflow makes them: rows outlive a commit."""

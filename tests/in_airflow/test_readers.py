@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timezone
 from importlib.metadata import version
 from types import SimpleNamespace
@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from dagcache.airflow import own_process, row_property
-from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.support import api_bag, scheduler_bag, statements_of, write
 
 pytestmark = [
@@ -27,13 +26,9 @@ Read = Callable[[Any], Any]
 
 
 @pytest.fixture(scope="module")
-def engine(make_database: MakeDatabase) -> Iterator[Any]:
+def engine(sqlite_engine: Any) -> Any:
     """The readers are the same on each backend."""
-    from sqlalchemy import create_engine
-
-    made = create_engine(make_database("sqlite"))
-    yield made
-    made.dispose()
+    return sqlite_engine
 
 
 @pytest.fixture(scope="module", autouse=True)

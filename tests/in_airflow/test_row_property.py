@@ -21,7 +21,6 @@ from dagcache.core.loaded import Fetched
 from dagcache.errors import FreezeError, RecursiveLoadError
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.stats import CacheStats
-from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.parts import mutable_parts, shared_parts
 from tests.in_airflow.support import install_anew, scheduler_bag, spoil, use_site, write
 from tests.in_airflow.test_private_copies import assert_is_stocks, write_dag
@@ -37,13 +36,21 @@ def _give_it_back() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def engine(make_database: MakeDatabase) -> Iterator[Any]:
+def engine(sqlite_engine: Any) -> Any:
     """Of a database of this module: most of these tests do not depend on the backend."""
-    from sqlalchemy import create_engine
+    return sqlite_engine
 
-    made = create_engine(make_database("sqlite"))
-    yield made
-    made.dispose()
+
+def failing_freezes(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Have each freeze fail; the values that were to be frozen."""
+    attempts: list[object] = []
+
+    def fail(value: object) -> None:
+        attempts.append(value)
+        raise FreezeError("not this one", type(value))
+
+    monkeypatch.setattr(PickleFreezer, "freeze", lambda _, value: fail(value))
+    return attempts
 
 
 @pytest.fixture
@@ -426,13 +433,7 @@ def test_a_version_that_has_no_frozen_form_is_loaded_without_the_cache(
     bag: Any, session: Any, rows: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader never freezes."""
-    attempts: list[object] = []
-
-    def fail(value: object) -> None:
-        attempts.append(value)
-        raise FreezeError("not this one", type(value))
-
-    monkeypatch.setattr(PickleFreezer, "freeze", lambda _, value: fail(value))
+    attempts = failing_freezes(monkeypatch)
     version = write(session, "unfreezable")
     assert rows("unfreezable").dag.dag_id == "unfreezable"
     assert len(attempts) == 0
@@ -644,13 +645,7 @@ def test_a_version_that_the_cache_cannot_freeze_is_read_by_airflow_from_then_on(
     runner: Any, session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each further attempt would cost more than Airflow's own load."""
-    attempts: list[object] = []
-
-    def fail(value: object) -> None:
-        attempts.append(value)
-        raise FreezeError("not this one", type(value))
-
-    monkeypatch.setattr(PickleFreezer, "freeze", lambda _, value: fail(value))
+    attempts = failing_freezes(monkeypatch)
     write(session, "never_frozen")
     for _ in range(3):
         assert runner._get_current_dag("never_frozen", session).dag_id == "never_frozen"

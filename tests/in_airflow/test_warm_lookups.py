@@ -24,7 +24,7 @@ from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.freezing.portable import PortableForm
 from dagcache.freezing.zdict import VALUES
 from dagcache.warm_start.store import WarmKey, WarmStore
-from tests.in_airflow.conftest import Clock, MakeDatabase
+from tests.in_airflow.conftest import Clock
 from tests.in_airflow.support import scheduler_bag, statements_of, write
 from tests.in_airflow.test_private_copies import write_dag
 from tests.in_airflow.zoo import SHAPES
@@ -34,11 +34,9 @@ MakeBag = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def engine(make_database: MakeDatabase) -> Iterator[Any]:
+def engine(sqlite_engine: Any) -> Any:
     """The statements do not depend on the backend."""
-    made = create_engine(make_database("sqlite"))
-    yield made
-    made.dispose()
+    return sqlite_engine
 
 
 @pytest.fixture
@@ -133,15 +131,20 @@ def test_what_was_thawed_is_frozen_without_pickling(
     assert bag.dagcache.stats().hits_frozen == 1
 
 
+def store_all(make_bag: MakeBag, versions: list[UUID], session: Any) -> None:
+    """As an earlier process, which has loaded these versions."""
+    first = make_bag()
+    for version in versions:
+        first._get_dag(version, session)
+
+
 @pytest.mark.usefixtures("still_clock")
 def test_neighbours_are_confirmed_by_one_statement_and_read_ahead(
     make_bag: MakeBag, store: MemoryStore, session: Any, engine: Any
 ) -> None:
     """A sweep of thirty versions in one transaction."""
     versions = [write(session, f"neighbour_{number:02}") for number in range(30)]
-    first = make_bag()
-    for version in versions:
-        first._get_dag(version, session)
+    store_all(make_bag, versions, session)
     session.commit()
     session.expunge_all()
     store.reads.clear()
@@ -159,9 +162,7 @@ def test_the_answer_about_a_neighbour_serves_one_transaction_only(
 ) -> None:
     """A row that is rewritten afterwards is read by the next transaction."""
     versions = [write(session, name, text="old") for name in ("one", "other")]
-    first = make_bag()
-    for version in versions:
-        first._get_dag(version, session)
+    store_all(make_bag, versions, session)
     session.commit()
     second = make_bag()
     second._get_dag(versions[0], session)
@@ -175,9 +176,7 @@ def test_the_answer_about_a_neighbour_is_asked_again_after_a_second(
 ) -> None:
     """In the same transaction, too."""
     versions = [write(session, f"second_{number}") for number in range(3)]
-    first = make_bag()
-    for version in versions:
-        first._get_dag(version, session)
+    store_all(make_bag, versions, session)
     second, asked = make_bag(), []
     for version, seconds in zip(versions, (0.0, 0.9, 0.2), strict=True):
         still_clock.now += seconds
@@ -193,9 +192,7 @@ def test_a_write_of_the_same_transaction_is_seen(make_bag: MakeBag, session: Any
     from airflow.models.serialized_dag import SerializedDagModel
 
     versions = [write(session, name, text="as it was") for name in ("before", "after")]
-    first = make_bag()
-    for version in versions:
-        first._get_dag(version, session)
+    store_all(make_bag, versions, session)
     session.commit()
     session.expunge_all()
     second = make_bag()
@@ -477,9 +474,7 @@ def test_the_newest_version_is_thawed_for_its_caller_alone(
 def test_a_dictionary_is_stored_once_and_found_by_its_name(make_bag: MakeBag, store: MemoryStore, session: Any) -> None:
     """The next process deflates with it as well; without it, a record is as good as none."""
     versions = [write(session, f"wordy_{number}", text=str(uuid4()) * 40) for number in range(VALUES + 2)]
-    first = make_bag()
-    for version in versions:
-        first._get_dag(version, session)
+    store_all(make_bag, versions, session)
     dictionaries = [key for key in store.records if not key.last_updated]
     assert len(dictionaries) == 1
     second = make_bag()

@@ -22,7 +22,6 @@ from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.reclaim.breaker import GenericBreaker, Outcome
 from dagcache.sizing.allocators import NoAccountError, bytes_per_copy
 from dagcache.sizing.walk import weigh
-from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.parts import mutable_parts, shared_parts
 from tests.in_airflow.stepping import ERROR, steps_of
 from tests.in_airflow.test_example_dags import in_common, serialization
@@ -334,13 +333,9 @@ def _is_here(name: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def engine(make_database: MakeDatabase) -> Iterator[Any]:
+def engine(sqlite_engine: Any) -> Any:
     """Of a database of this module's own: runs do not depend on the backend."""
-    from sqlalchemy import create_engine
-
-    made = create_engine(make_database("sqlite"))
-    yield made
-    made.dispose()
+    return sqlite_engine
 
 
 def written(name: str, session: Any) -> Any:

@@ -16,19 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dagcache.cli.shared.answers import answers_of
 from dagcache.cli.shared.arguments import whole_number
 from dagcache.cli.shared.failure import CommandError, InputError
 from dagcache.cli.shared.plain_text import plain
-from dagcache.concurrency.time_limit import results_within
 from dagcache.errors import ConfigError
 from dagcache.inspection import client
 from dagcache.inspection.changes import OF_ZERO, SETTINGS, check
 
-_Answer = tuple[dict[str, Any], str]
-"""The answer of a process and its fault; both are empty if no process listens."""
-
 _PATIENCE = 31.0  # seconds for all processes: a client gives up earlier
-_LATE: _Answer = {}, "it did not answer in 30 s, and will not change"
+_LATE = "it did not answer in 30 s, and will not change"
 
 HELP = "change max_bytes or ttl of running processes, until they restart"
 EXAMPLE = "dagcache set max_bytes=256MiB ttl=1h --component scheduler"
@@ -58,7 +55,8 @@ def main(options: argparse.Namespace) -> int:
     settings = _settings(options.settings)
     chosen = [path for path in client.sockets() if _is_chosen(path, options)]
     allowed = [path for path in chosen if options.all_users or options.pid or _is_own(path)]
-    answers, faults = _change(allowed, settings)
+    change = partial(_change, settings=settings)
+    answers, faults = answers_of(allowed, change, seconds=_PATIENCE, late=_LATE, thread="dagcache-set")
     if not answers and not faults:
         raise InputError(_none_found(others=len(chosen) - len(allowed)))
     if options.json:
@@ -104,31 +102,21 @@ def _is_own(path: Path) -> bool:
     return path.parent.stat().st_uid == os.geteuid()
 
 
-def _change(paths: Sequence[Path], settings: dict[str, str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The answers, and the fault of each process that did not change its settings. All are asked at the same time.
+def _change(path: Path, settings: dict[str, str]) -> dict[str, Any]:
+    """The answer of a process.
 
-    The socket of a killed process does not count.
+    Raises:
+        ValueError: it did not change its settings.
+        OSError: it did not answer.
+
     """
-    calls = [partial(_answer_of, path, settings) for path in paths]
-    answers, faults = [], {}
-    for path, (answer, fault) in zip(paths, results_within(_PATIENCE, calls, _LATE, "dagcache-set"), strict=True):
-        if fault:
-            faults[path.stem] = fault
-        elif answer:
-            answers.append(answer)
-    return answers, faults
-
-
-def _answer_of(path: Path, settings: dict[str, str]) -> _Answer:
     try:
         answer = client.change(path, settings)
-    except (ConnectionRefusedError, FileNotFoundError):
-        return {}, ""
     except TimeoutError:
-        return _LATE
-    except (OSError, ValueError) as error:
-        return {}, str(error).removeprefix(f"{path.name}: ")
-    return answer, answer["error"]
+        raise OSError(_LATE) from None
+    if answer["error"]:
+        raise ValueError(answer["error"])
+    return answer
 
 
 def _line(answer: dict[str, Any]) -> str:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 HELP = "show or clear the frozen copies on disk (warm start)"
 EXAMPLE = "dagcache warm status --json"
 
-_FOLDER = "dagcache-warm"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
@@ -57,7 +55,9 @@ def main(options: argparse.Namespace) -> int:
 
 def _configured() -> Path:
     """By the environment and airflow.cfg. Airflow is not imported."""
-    return Path(airflow_setting("dagcache", "warm_start_path") or airflow_home() / _FOLDER)
+    from dagcache.airflow.warm import FOLDER
+
+    return Path(airflow_setting("dagcache", "warm_start_path") or airflow_home() / FOLDER)
 
 
 def _within(path: Path, action: Callable[[Path], list[Generation]]) -> list[Generation]:

@@ -34,8 +34,8 @@ def test_the_loop_starts_what_the_bag_has_to_start_and_runs() -> None:
         def at_loop_start(self) -> None:
             started.append(self)
 
-    assert loop_start.is_watched(runner)
-    assert loop_start.is_watched(runner)
+    assert loop_start.watch(runner)
+    assert loop_start.watch(runner)
     bag = Bag()
     assert runner(bag)._run_scheduler_loop(1) == 2
     assert started == [bag]
@@ -53,7 +53,7 @@ class Failing:
 @pytest.mark.parametrize("bag", [object(), Failing()], ids=["stock", "a fault of our own"])
 def test_no_bag_stops_the_loop(bag: Any) -> None:
     runner = runner_class()
-    assert loop_start.is_watched(runner)
+    assert loop_start.watch(runner)
     assert runner(bag)._run_scheduler_loop(number=1) == 2
 
 
@@ -66,7 +66,7 @@ class Other:
 @pytest.mark.parametrize("runner", [None, object, Other])
 def test_without_a_loop_of_that_name_nothing_waits_for_it(runner: Any) -> None:
     """The threads then start where the bag is built."""
-    assert not loop_start.is_watched(runner)
+    assert not loop_start.watch(runner)
 
 
 @pytest.mark.parametrize("later", [False, True])
