@@ -26,7 +26,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,18 +113,19 @@ class Source:
     settings: Mapping[str, str]
     """Of the environment of a scheduler."""
     runs_per_loop: int = RUNS_PER_LOOP
-    creates_runs: bool = False
-    """Whether the scheduler has to create the runs first."""
 
 
 @contextmanager
 def typical(dags: int, largest: int, python: str) -> Iterator[Source]:
-    """DAGs of the sizes that people have; each is to be run once."""
+    """DAGs of the sizes that people have, and a run of each, which a scheduler without the cache has created."""
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         command = [python, "-m", "benchmarks.typical", "--dags", str(dags), "--largest", str(largest)]
         output_of(command, environment(home, examples=False, mode="off"), "benchmarks.typical")
-        yield Source(home / "airflow.db", dags, _MORE, _OF_TYPICAL_DAGS, creates_runs=True)
+        source = Source(home / "airflow.db", dags, _MORE, _OF_TYPICAL_DAGS)
+        with _at_work(source, home, source.file, {"mode": "off"}, python) as started:
+            _wait_for_runs(started, source.file, dags)
+        yield source
 
 
 @contextmanager
@@ -144,20 +145,10 @@ def one_process(source: Source, label: str, budget: int, python: str) -> Held:
         file = Path(scratch) / "airflow.db"
         with closing(sqlite3.connect(source.file)) as original, closing(sqlite3.connect(file)) as copy:
             original.backup(copy)
-        with scheduler(
-            Path(scratch),
-            f"sqlite:///{file}?timeout=60",
-            {"max_bytes": budget},
-            runs_per_loop=source.runs_per_loop,
-            more=source.settings,
-            python=python,
-        ) as started:
+        with _at_work(source, Path(scratch), file, {"max_bytes": budget}, python) as started:
             with accounted_all_the_time(started) as accounted:
-                if source.creates_runs:
-                    _wait_for_runs(started, file, source.dags)
-                warm = len(started.loops) + 2 * sweep
                 between_loops, anonymous = [], []
-                for loop in range(warm, warm + sweep):
+                for loop in range(2 * sweep, 3 * sweep):
                     started.wait_for(loop, _PATIENCE)
                     between_loops.append(started.metrics().total(_BYTES))
                     anonymous.append(started.loops[-1].memory.anonymous)
@@ -178,6 +169,20 @@ def one_process(source: Source, label: str, budget: int, python: str) -> Held:
         flush=True,
     )
     return held
+
+
+def _at_work(
+    source: Source, home: Path, database: Path, settings: Mapping[str, object], python: str
+) -> AbstractContextManager[Scheduler]:
+    """A scheduler on a database of a source."""
+    return scheduler(
+        home,
+        f"sqlite:///{database}?timeout=60",
+        settings,
+        runs_per_loop=source.runs_per_loop,
+        more=source.settings,
+        python=python,
+    )
 
 
 @contextmanager

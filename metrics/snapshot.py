@@ -67,6 +67,35 @@ class Durations:
 
 
 @dataclass(frozen=True, slots=True)
+class WarmFigures:
+    """The warm store of a component since its start. The defaults stand for no store."""
+
+    hits: int = 0
+    misses: int = 0
+    stored: int = 0
+    records: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """Records by reason."""
+    errors: int = 0
+    is_passed_over: bool = False
+
+    @property
+    def distrusted(self) -> int:
+        """Records that are damaged or forged, or name a class that may not be unpickled."""
+        return self.rejected.get("forged", 0) + self.rejected.get("refused", 0)
+
+    @property
+    def text(self) -> str:
+        """For people; empty without a store."""
+        if not (self.hits or self.misses or self.stored or self.records or self.errors or self.is_passed_over):
+            return ""
+        counts = {"rejected": sum(self.rejected.values()), "errors": self.errors}
+        faults = "".join(f", {count} {name}" for name, count in counts.items() if count)
+        state = "; passed over" if self.is_passed_over else ""
+        return f"{self.hits} hits, {self.misses} misses, {self.stored} stored, {self.records} records{faults}{state}"
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One scrape of one component; sizes in bytes, means in seconds."""
 
@@ -112,6 +141,7 @@ class Snapshot:
     internal_errors: int = 0
     listener_failures: int = 0
     unfrozen: int = 0
+    warm: WarmFigures = WarmFigures()
     loads: Durations = Durations()
     thaws: Durations = Durations()
 
@@ -208,6 +238,15 @@ def snapshot(samples: Samples, component: str) -> Snapshot:
         internal_errors=value("internal_errors_total"),
         listener_failures=value("listener_failures_total"),
         unfrozen=value("unfrozen_total"),
+        warm=WarmFigures(
+            hits=value("warm_start_hits_total"),
+            misses=value("warm_start_misses_total"),
+            stored=value("warm_start_stored_total"),
+            records=value("warm_start_records"),
+            rejected=by("warm_start_rejected_total", "reason"),
+            errors=sum(by("warm_start_errors_total", "kind").values()),
+            is_passed_over=bool(value("warm_start_passed_over")),
+        ),
         loads=loads,
         thaws=thaws,
     )

@@ -141,6 +141,8 @@ def _facts(delta: Delta) -> Iterator[tuple[str, str]]:
     yield "loads", _durations(now.loads.count, delta.loads.quantile) + f"; {now.load_failures} failed"
     yield "thaws", _durations(now.thaws.count, delta.thaws.quantile) + f"; {now.thaw_failures} failed"
     limit = f" of {format_bytes(now.limit_bytes)} ({now.limit_source})" if now.limit_bytes else ""
+    if now.warm.text:
+        yield "warm store", now.warm.text
     yield "memory", f"{format_bytes(now.rss_bytes)} resident{limit}"
     yield "pressure", now.pressure
     yield "faults", f"{now.internal_errors} internal, {now.listener_failures} of a listener"

@@ -85,6 +85,20 @@ def _failing(delta: Delta) -> Verdict | None:
     return Verdict("bad", f"loads fail, {failures:.0f} recently -> check the database and the component's log")
 
 
+def _distrusted(delta: Delta) -> Verdict | None:
+    records = delta.grown(lambda each: each.warm.distrusted)
+    if not records or not delta.is_open:
+        return None
+    text = f"records of the warm store are damaged or forged, {records:.0f} recently -> see the log"
+    return Verdict("warning", text)
+
+
+def _passed_over(delta: Delta) -> Verdict | None:
+    if not delta.now.warm.is_passed_over:
+        return None
+    return Verdict("warning", "the warm store is passed over after an error or a slow call -> see the log, or doctor")
+
+
 def _unused(delta: Delta) -> Verdict | None:
     return None if delta.now.lookups else Verdict("info", "no lookups yet")
 
@@ -161,6 +175,8 @@ _JUDGES: tuple[Callable[[Delta], Verdict | None], ...] = (
     _pressure,
     _failing,
     _faulty,
+    _distrusted,
+    _passed_over,
     _unused,
     _missing,
     _crowded,

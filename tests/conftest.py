@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dagcache import log_limits
+from dagcache.reclaim import gc_lap
 from tests.support.databases import Database
 from tests.support.patience import PATIENCE
 
@@ -160,6 +161,13 @@ def _no_thread_outlives_its_test() -> Iterator[None]:
 def _every_failure_is_a_first_one() -> None:
     """Forget the log lines of earlier tests, so that a later one has its own."""
     log_limits._process.forget()
+
+
+@pytest.fixture(autouse=True)
+def _no_lap_outlives_its_test() -> Iterator[None]:
+    """Loads of one test must not make collections rare in the next one."""
+    yield
+    gc_lap._lap.end()
 
 
 @pytest.fixture

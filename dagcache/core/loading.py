@@ -20,7 +20,7 @@ from dagcache.core.waits import leading
 from dagcache.core.watching import Watching
 from dagcache.errors import OversizeError
 from dagcache.log_limits import report
-from dagcache.reclaim.gc_pause import gc_relaxed
+from dagcache.reclaim.gc_lap import gc_relaxed_lap
 from dagcache.sizing.limits import format_bytes
 from dagcache.stats import Rejection
 
@@ -63,7 +63,7 @@ class Loads:
             OversizeError: the value cannot be kept, with ``oversize="raise"``.
 
         """
-        with gc_relaxed():
+        with gc_relaxed_lap():
             return self._load_and_offer(key, flight, request)
 
     def prepare(self, key: Hashable, facts: Loaded[Any], seconds: float) -> Candidate | None:
@@ -103,7 +103,7 @@ class Loads:
         except Exception:
             self._section.run(self._failed, key, flight)
             raise
-        with gc_relaxed():
+        with gc_relaxed_lap():
             return self._offer(key, flight, request, facts, self.timer() - started)
 
     def lead_many(
@@ -116,7 +116,7 @@ class Loads:
             OversizeError: as `lead`, after all values were offered.
 
         """
-        with gc_relaxed():
+        with gc_relaxed_lap():
             started = self.timer()
             try:
                 with leading(*flights.values()):

@@ -55,6 +55,10 @@ class _Switch(ABC):
         """End a block, unless it has ended already or was opened before a fork."""
         self._lock.run(self._close, block)
 
+    def try_close(self, block: _Block) -> bool:
+        """End a block, unless another one is opened or ended at this moment; whether it has ended. Never waits."""
+        return self._lock.try_run(self._close, block)
+
     # A block is noted before the switch and removed after it. If an interrupt strikes in between, the death of the
     # block finishes the job. A block that a signal handler opens and closes in between is always an inner one, which
     # switches nothing.
@@ -189,6 +193,12 @@ class _With:
         if self._noted is not None:
             self._switch.close(self._noted)
             self._noted = self._spare = None
+
+    def try_end(self) -> bool:
+        """End the block, unless another one is opened or ended at this moment; whether it has ended. Never waits."""
+        if self._noted is not None and self._switch.try_close(self._noted):
+            self._noted = self._spare = None
+        return self._noted is None
 
 
 class gc_paused(_With):  # noqa: N801 - used as a function is: `with gc_paused():`

@@ -111,6 +111,7 @@ def rows(delta: Delta) -> list[tuple[str, str]]:
         ("left", _left(delta)),
         ("loads", f"{_timed(delta, delta.loads, now.loads)}; {_loads(now)}"),
         ("thaws", f"{_timed(delta, delta.thaws, now.thaws)}"),
+        *([("warm", now.warm.text)] if now.warm.text else []),
         ("memory", _memory(now)),
         ("faults", _faults(now)),
     ]

@@ -39,7 +39,7 @@ from dagcache.metrics.delta import Delta
 from dagcache.metrics.file_sd import Targets, bracketed
 from dagcache.metrics.scrape import Scrape, parse, scrape
 from dagcache.metrics.server import MetricsServer
-from dagcache.metrics.snapshot import Durations, Snapshot, snapshot
+from dagcache.metrics.snapshot import Durations, Snapshot, WarmFigures, snapshot
 from dagcache.metrics.verdict import Verdict, format_seconds, verdict
 from dagcache.redaction import shown_url
 from tests.support.caches import KIB, fill, make_cache
@@ -403,6 +403,7 @@ def test_without_an_earlier_scrape_there_are_counts_and_no_rates() -> None:
 
 LOSING = replace(NOW, misses=300, evicted={"size": 200})
 
+FORGED = WarmFigures(rejected={"forged": 2})
 VERDICTS = {
     "working": (delta(), "good", "working: 100.0% of lookups need no load; thaws take 5.7% of a core"),
     "since the start": (
@@ -463,6 +464,21 @@ VERDICTS = {
         delta(replace(NOW, internal_errors=1, listener_failures=2)),
         "warning",
         "faults of dagcache or of a listener, 3 recently -> report the log's traceback",
+    ),
+    "forged records": (
+        delta(replace(NOW, warm=WarmFigures(rejected={"stale": 9, "forged": 2, "refused": 1}))),
+        "warning",
+        "records of the warm store are damaged or forged, 3 recently -> see the log",
+    ),
+    "old forged records": (
+        delta(replace(NOW, warm=FORGED), replace(BEFORE, warm=FORGED)),
+        "good",
+        "working",
+    ),
+    "a warm store that is passed over": (
+        delta(replace(NOW, warm=WarmFigures(is_passed_over=True))),
+        "warning",
+        "the warm store is passed over after an error or a slow call -> see the log, or doctor",
     ),
     "old faults": (delta(replace(NOW, internal_errors=4), replace(BEFORE, internal_errors=4)), "good", "working"),
     "old failures": (
@@ -600,6 +616,17 @@ def test_bytes_that_wait_are_shown_if_there_are_any() -> None:
     text = dict(rows(replace(delta(), now=figures)))
     assert text["by tier"] == "30.0 MiB live + 10.0 MiB frozen + 1.0 MiB overhead + 4.0 MiB waiting"
     assert "45.0 MiB of 80.0 MiB" in text["bytes"]
+
+
+def test_a_warm_store_is_shown_if_there_is_one() -> None:
+    """With its faults."""
+    assert "warm" not in dict(rows(delta()))
+    warm = WarmFigures(hits=412, misses=3, stored=4, records=415)
+    shown = seen(warm=warm)
+    assert dict(rows(shown.delta))["warm"] == "412 hits, 3 misses, 4 stored, 415 records"
+    faulty = replace(warm, rejected={"stale": 2, "forged": 1}, errors=5, is_passed_over=True)
+    text = "412 hits, 3 misses, 4 stored, 415 records, 3 rejected, 5 errors; passed over"
+    assert dict(rows(seen(warm=faulty).delta))["warm"] == text
 
 
 def test_without_rates_the_rows_show_counts() -> None:

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from dagcache.metrics.collector import CacheCollector, FaultCollector
 from dagcache.metrics.responses import Responder
 from dagcache.metrics.status_page import StatusPage
-from dagcache.stats import ComponentStats
+from dagcache.stats import ComponentStats, WarmStats
 from tests.support.caches import MIB, fill, make_cache
 from tests.support.clock import ManualClock
 
@@ -65,6 +65,16 @@ def test_the_page_has_the_figures_of_the_cache() -> None:
     assert "pressure off" in shown
     assert "faults 2 internal" in shown
     assert "in quarantine 3, with 8 lookups" in shown
+
+
+def test_the_page_has_the_figures_of_a_warm_store_if_there_is_one() -> None:
+    cache, _ = make_cache(max_bytes=MIB, name="scheduler")
+    figures = ComponentStats(warm=WarmStats(hits=412, misses=3, stored=4, records=415, forged=1, errors={"slow": 2}))
+    for beside, expected in (({}, False), ({"scheduler": lambda: figures}, True)):
+        shown = text_of(StatusPage(registry_of(CacheCollector([cache], beside=beside))).html())
+        text = "warm store 412 hits, 3 misses, 4 stored, 415 records, 1 rejected, 2 errors"
+        assert (text in shown) is expected
+        assert ("warm store" in shown) is expected
 
 
 def test_a_second_view_shows_the_lookups_since_the_first_one_or_of_half_a_minute() -> None:

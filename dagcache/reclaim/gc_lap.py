@@ -1,0 +1,74 @@
+"""Rare collections between loads that follow each other, as in the first lap over all versions.
+
+The objects of a load stay. With the host's thresholds, a collection of the youngest objects would follow each load, and
+ten of these a larger one, and so on: collections that free nothing. So the relaxed block of a load lasts beyond the
+load, until no load has ended for `LONGEST_WAIT` seconds. The first automatic collection after that time ends it. A due
+collection waits no longer than in `gc_pause`: `LONGEST_WAIT` while blocks open, or `SELDOM` new objects. This needs no
+thread.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dagcache.forks import after_fork_in_child
+from dagcache.reclaim.gc_pause import LONGEST_WAIT, gc_relaxed
+
+
+class _Lap:
+    """A relaxed block from one load to the next. Thread-safe: a race opens two blocks, and one of them ends at once."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._block: gc_relaxed | None = None
+        self._until = 0.0
+
+    def extend(self) -> None:
+        """Begin a lap, or continue it: a load ends."""
+        self._until = self.clock() + LONGEST_WAIT
+        if self._block is None:
+            # Stays there: a removal while the collector calls its callbacks would skip one of the host's.
+            if _after_collection not in gc.callbacks:
+                gc.callbacks.append(_after_collection)
+            block = gc_relaxed()
+            block.__enter__()
+            self._block = block
+
+    def end_if_over(self) -> None:
+        """End the lap if no load has ended for long. Never waits: if another block opens or ends, the lap stays."""
+        if self._block is not None and self.clock() >= self._until:
+            self.end()
+
+    def end(self) -> None:
+        """End the lap."""
+        block = self._block
+        if block is not None and block.try_end():
+            self._block = None
+
+    def restart_in_child(self) -> None:
+        """Forget the block: a child starts without any."""
+        self._block = None
+
+
+_lap = _Lap()
+
+
+class gc_relaxed_lap(gc_relaxed):  # noqa: N801 - as `gc_relaxed`
+    """A block of `gc_relaxed` around a load, after which collections stay rare for the loads that follow it."""
+
+    __slots__ = ()
+
+    def __exit__(self, *_: object) -> None:
+        _lap.extend()
+        super().__exit__()
+
+
+def _after_collection(phase: str, _: dict[str, Any]) -> None:
+    if phase == "stop":
+        _lap.end_if_over()
+
+
+after_fork_in_child(_lap.restart_in_child)

@@ -1,0 +1,313 @@
+"""Collections are rare from one load to the next, and the host has its own again soon after the last one."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dagcache.core.cache import DagCache
+from dagcache.reclaim import gc_lap, gc_pause
+from dagcache.reclaim.gc_lap import gc_relaxed_lap
+from dagcache.reclaim.gc_pause import LONGEST_WAIT, SELDOM, gc_relaxed
+from tests.support.builds import with_global_lock
+from tests.support.caches import automatic_gc_off
+from tests.support.clock import ManualClock
+from tests.support.strikes import Stop, strike_until_dead, without_reports
+
+_OF_A_LOAD = 5_000
+"""Objects of a DAG of some seventy tasks."""
+_DUE = 20_000
+"""Objects after which any host's thresholds call for a collection."""
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    """The clock of laps, and of the time for which a collection has been due."""
+    clock = ManualClock()
+    monkeypatch.setattr(gc_lap._lap, "clock", clock)
+    monkeypatch.setattr(gc_pause._turns, "clock", clock)
+    monkeypatch.setattr(gc_pause._turns, "_due_since", None)
+    return clock
+
+
+@pytest.fixture
+def collections() -> Iterator[list[int]]:
+    """The generations that were collected, one after the other, from an empty start."""
+    gc.collect()
+    seen: list[int] = []
+
+    def note(phase: str, facts: dict[str, Any]) -> None:
+        if phase == "stop":
+            seen.append(facts["generation"])
+
+    gc.callbacks.append(note)
+    yield seen
+    gc.callbacks.remove(note)
+
+
+def load(objects: int = 0) -> list[Any]:
+    """A load whose objects stay."""
+    with gc_relaxed_lap():
+        return [[] for _ in range(objects)]
+
+
+def is_over() -> bool:
+    """Whether the collector works as the host has it."""
+    return gc.get_threshold()[0] != SELDOM
+
+
+@with_global_lock
+@pytest.mark.usefixtures("clock")
+def test_no_collection_follows_each_load_of_a_lap(collections: list[int]) -> None:
+    """One for so many new objects."""
+    kept = [load(_OF_A_LOAD) for _ in range(100)]
+    assert len(collections) <= len(kept) * _OF_A_LOAD / SELDOM + 1
+    assert not is_over()
+
+
+@with_global_lock
+def test_the_first_collection_after_a_lap_ends_it(clock: ManualClock, collections: list[int]) -> None:
+    """Although no other block opens."""
+    kept = load(_OF_A_LOAD)
+    clock.advance(LONGEST_WAIT)
+    assert not is_over()
+    kept += [[] for _ in range(SELDOM)]
+    assert len(collections) >= 1
+    assert is_over()
+
+
+@with_global_lock
+def test_a_block_that_opens_after_a_lap_ends_it_once_a_collection_has_been_due_for_long(clock: ManualClock) -> None:
+    """A thaw, for instance."""
+    kept = load(_DUE)
+    for _ in range(2):
+        with gc_relaxed():
+            pass
+        clock.advance(LONGEST_WAIT)
+    with gc_relaxed():
+        pass
+    assert is_over()
+    assert kept
+
+
+@with_global_lock
+def test_a_collection_within_a_lap_does_not_end_it(clock: ManualClock, collections: list[int]) -> None:
+    """The next load is expected."""
+    kept = load(_OF_A_LOAD)
+    clock.advance(LONGEST_WAIT * 0.9)
+    kept += [[] for _ in range(SELDOM)]
+    assert len(collections) >= 1
+    assert not is_over()
+
+
+def test_the_next_load_continues_a_lap(clock: ManualClock) -> None:
+    """The time counts from the end of the last one."""
+    for _ in range(5):
+        load()
+        clock.advance(LONGEST_WAIT * 0.9)
+        gc.collect()
+    assert not is_over()
+    clock.advance(LONGEST_WAIT)
+    gc.collect()
+    assert is_over()
+
+
+def test_a_load_that_fails_is_a_load(clock: ManualClock) -> None:
+    """The collector is not left relaxed for longer."""
+    with pytest.raises(Stop), gc_relaxed_lap():
+        raise Stop
+    assert not is_over()
+    clock.advance(LONGEST_WAIT)
+    gc.collect()
+    assert is_over()
+
+
+def test_loads_of_a_cache_are_laps(clock: ManualClock) -> None:
+    """Also those of several keys."""
+    cache: DagCache[int, list[int]] = DagCache(max_bytes=2**20)
+    for look_up in (lambda: cache.get_or_load(1, lambda _: [1]), lambda: cache.get_or_load_many([2], lambda _: {2: []})):
+        look_up()
+        assert not is_over()
+        clock.advance(LONGEST_WAIT)
+        gc.collect()
+        assert is_over()
+    cache.get_or_load(1, lambda _: [1])
+    assert is_over()
+
+
+def test_a_threshold_that_the_host_sets_during_a_lap_survives_it(clock: ManualClock) -> None:
+    """As one that it sets in a block."""
+    usual = gc.get_threshold()
+    load()
+    gc.set_threshold(5_000, *usual[1:])
+    try:
+        load()
+        clock.advance(LONGEST_WAIT)
+        gc.collect()
+        assert gc.get_threshold() == (5_000, *usual[1:])
+    finally:
+        gc.set_threshold(*usual)
+
+
+def test_a_collector_that_the_host_has_switched_off_stays_off(clock: ManualClock) -> None:
+    """A lap does not switch it on."""
+    with automatic_gc_off():
+        load()
+        clock.advance(LONGEST_WAIT)
+        load()
+        assert not gc.isenabled()
+
+
+def test_a_collection_never_waits_for_a_block_that_is_being_opened(clock: ManualClock) -> None:
+    """The lap is left to the next collection. A wait in a collection may be a wait for this very thread."""
+    load()
+    clock.advance(LONGEST_WAIT)
+    gc_pause._seldom._lock.run(gc.collect)
+    assert not is_over()
+    gc.collect()
+    assert is_over()
+
+
+def test_a_child_starts_without_a_lap(clock: ManualClock) -> None:
+    """And can begin one."""
+    usual = gc.get_threshold()
+    load()
+    gc_pause._restart_in_child()
+    gc_lap._lap.restart_in_child()
+    assert gc.get_threshold() == usual
+    load()
+    assert not is_over()
+    clock.advance(LONGEST_WAIT)
+    gc.collect()
+    assert gc.get_threshold() == usual
+
+
+def test_laps_add_one_callback_to_the_collector(clock: ManualClock) -> None:
+    """However many there are, and also after other code has removed it."""
+    for _ in range(3):
+        load()
+        clock.advance(LONGEST_WAIT)
+        gc.collect()
+    assert gc.callbacks.count(gc_lap._after_collection) == 1
+    gc.callbacks.remove(gc_lap._after_collection)
+    load()
+    assert gc.callbacks.count(gc_lap._after_collection) == 1
+
+
+OPERATIONS = st.lists(
+    st.sampled_from(["load", "time", "collection", "block", "leave", "garbage", "child"]), min_size=1, max_size=40
+)
+
+
+@settings(max_examples=200)
+@given(OPERATIONS)
+def test_in_any_order_the_collector_is_the_hosts_after_the_last_load(operations: list[str]) -> None:
+    """Loads, other blocks, collections and time."""
+    usual, clock = gc.get_threshold(), ManualClock()
+    open_blocks: list[gc_relaxed] = []
+    previous = gc_lap._lap.clock, gc_pause._turns.clock
+    gc_lap._lap.clock = gc_pause._turns.clock = clock
+    try:
+        for name in operations:
+            if name == "load":
+                load(100)
+                assert not is_over()
+            elif name == "time":
+                clock.advance(LONGEST_WAIT / 2)
+            elif name == "collection":
+                gc.collect(0)
+            elif name == "block":
+                open_blocks.append(gc_relaxed())
+                open_blocks[-1].__enter__()
+            elif name == "leave" and open_blocks:
+                open_blocks.pop(0).__exit__()
+            elif name == "garbage":
+                load(_DUE)
+            elif name == "child":
+                gc_pause._restart_in_child()
+                gc_lap._lap.restart_in_child()
+        while open_blocks:
+            open_blocks.pop().__exit__()
+        clock.advance(LONGEST_WAIT)
+        gc.collect(0)
+        assert gc.get_threshold() == usual
+        assert not gc_pause._seldom._blocks
+    finally:
+        gc_lap._lap.clock, gc_pause._turns.clock = previous
+        gc.set_threshold(*usual)
+
+
+def use_a_lap(clock: ManualClock) -> None:
+    """A lap of two loads, and the collection that ends it."""
+    load()
+    load()
+    clock.advance(LONGEST_WAIT)
+    gc.collect(0)
+
+
+def test_an_interrupt_before_any_line_leaves_the_collector_to_the_next_lap(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lap that is struck may last until the next one has ended; that one ends as usual."""
+    without_reports(monkeypatch)
+    usual, number, struck = gc.get_threshold(), 0, True
+    files = {gc_lap.__file__, gc_pause.__file__}
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left, struck
+        if frame.f_code.co_filename not in files:
+            return None
+        if event == "line":
+            left -= 1
+            if not left:
+                struck = True
+                raise Stop
+        return trace
+
+    while struck:
+        number += 1
+        left, struck = number, False
+        previous = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            use_a_lap(clock)
+        except Stop:
+            pass
+        finally:
+            sys.settrace(previous)
+        use_a_lap(clock)
+        assert gc.get_threshold() == usual
+        assert not gc_pause._seldom._blocks
+    assert number > 40
+
+
+def test_interrupts_leave_the_collector_to_the_next_lap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thrown into threads that load."""
+    without_reports(monkeypatch)
+    usual = gc.get_threshold()
+
+    def work(act: Callable[[], object]) -> None:
+        try:
+            sys.settrace(None)
+            while True:
+                act()
+        except Stop:
+            pass
+
+    for _ in range(20):
+        threads = [threading.Thread(target=work, args=(load,), daemon=True) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        strike_until_dead(*threads)
+    clock = ManualClock()
+    monkeypatch.setattr(gc_lap._lap, "clock", clock)
+    use_a_lap(clock)
+    assert gc.get_threshold() == usual
