@@ -6,6 +6,7 @@ WHEEL_VENV := .venv-wheel
 AIRFLOW := tests/in_airflow/constraints.txt
 CORE_ROOMS := $(patsubst %,tests/unit/%,core freezing sizing eviction reclaim concurrency metrics)
 QUICK_PYTEST := $(BIN)/python -m pytest -q -m "not slow and not later and not soak" -p no:cacheprovider --hypothesis-profile=quick
+OF_AN_INSTALLATION := $(addprefix tests/unit/,cli metrics typing examples test_documentation.py test_own_version.py test_packaging.py)
 CODE := dagcache sizing metrics tests tools benchmarks examples
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -73,8 +74,9 @@ coverage: $(VENV)/ready ## both of these, side by side, and the branch coverage 
 	$(BIN)/coverage report --include='dagcache/airflow/*' --fail-under=98
 	$(BIN)/coverage report --include='dagcache/demo/*' --fail-under=95
 
-# Without the tests of a second and more: they check the code, of which the wheel has a copy, and not the packaging.
-wheel-check: $(VENV)/ready ## the contents of sdist and wheel, and the tests against the wheel, without the slow ones
+# The first check compares the wheel with the checkout, byte for byte. So the code is tested there, and what an
+# installation adds is tested here: commands, data files, types, a version, and the code of the documents.
+wheel-check: $(VENV)/ready ## the contents of sdist and wheel, and the tests of an installation, against the wheel
 	rm -rf build $(WHEEL_VENV)
 	mkdir -p build/elsewhere build/dist
 	$(BIN)/python -m build --outdir build/dist .
@@ -84,7 +86,7 @@ wheel-check: $(VENV)/ready ## the contents of sdist and wheel, and the tests aga
 	$(WHEEL_VENV)/bin/python -m pip install --quiet "$$(echo build/dist/dagcache-*.whl)[cli,png]" --group test
 	cp -R tests tools benchmarks docs examples *.md LICENSE pyproject.toml build/elsewhere
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -c "import dagcache; assert 'site-packages' in dagcache.__file__, dagcache.__file__"
-	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -m pytest -q -m "not slow and not soak"
+	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -m pytest -q -m "not slow and not soak" $(OF_AN_INSTALLATION)
 
 wheel: $(VENV)/ready ## the package, in dist
 	$(BIN)/python -m build --quiet --wheel --outdir dist .
