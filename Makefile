@@ -97,7 +97,7 @@ mutants: $(VENV)/ready ## seeded faults, each of which the tests must notice
 soak: $(VENV)/ready ## the long suites: one table of what was measured, against its limits
 	$(BIN)/python -m tools.scorecard --page docs/reliability.md
 
-matrix: ## the tests with a real Airflow, for each other version of it that is supported
+matrix: ## the tests with a real Airflow, for other supported versions of it and of Python
 	$(PYTHON) -m tools.matrix $(VERSIONS)
 
 bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an API server's pages, beside Airflow's own cache

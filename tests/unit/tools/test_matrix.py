@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from packaging.requirements import Requirement
 
-from tools.matrix import PINS, requirements
+from tools import matrix
+from tools.matrix import PINS, main, python_of, requirements
 
 
 def airflow(version: str) -> list[Requirement]:
@@ -13,14 +16,30 @@ def airflow(version: str) -> list[Requirement]:
     return [Requirement(text) for text in requirements(version) if text.startswith("apache-airflow")]
 
 
-@pytest.mark.parametrize("version", [version for version in PINS if version != "pre"])
+@pytest.mark.parametrize("version", [row for row in PINS if not row.startswith("pre")])
 def test_a_version_is_exactly_that_version(version: str) -> None:
+    release = version.partition("-")[0]
     for requirement in airflow(version):
-        assert list(requirement.specifier.filter([version, "3.4.0b2", "4.0"])) == [version]
+        assert list(requirement.specifier.filter([release, "3.4.0b2", "4.0"])) == [release]
 
 
-def test_the_row_of_pre_releases_takes_the_newest_pre_release_of_airflow_alone() -> None:
+@pytest.mark.parametrize("row", ["pre", "pre-py3.14"])
+def test_the_row_of_pre_releases_takes_the_newest_pre_release_of_airflow_alone(row: str) -> None:
     """Also one of a version that does not exist yet."""
-    for requirement in airflow("pre"):
+    for requirement in airflow(row):
         assert max(requirement.specifier.filter(["3.3.2", "3.4.0b2", "3.4.0", "3.5.0a1"])) == "3.5.0a1"
-    assert "--pre" not in requirements("pre")
+    assert "--pre" not in requirements(row)
+
+
+def test_a_row_runs_on_its_own_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "interpreter", lambda version: f"/python{version}")
+    assert python_of("3.3.2-py3.14") == "/python3.14"
+    assert python_of("3.3.1") == sys.executable
+
+
+def test_a_row_whose_python_is_not_installed_is_named_and_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(matrix, "interpreter", lambda _: None)
+    assert main(["pre-py3.14"]) == 1
+    assert "NOT RUN: Python 3.14 is not installed" in capsys.readouterr().out
