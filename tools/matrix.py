@@ -52,8 +52,8 @@ class Result(NamedTuple):
 
     row: str
     code: int
-    counts: Counter[str] = Counter()
-    seconds: float = 0.0
+    counts: Counter[str]
+    seconds: float
     reason: str = ""
     """Why the tests did not run; empty: they ran."""
 
@@ -82,7 +82,7 @@ def run(row: str, arguments: Sequence[str]) -> Result:
     """Run the tests of a row; their output goes to the terminal."""
     base = python_of(row)
     if base is None:
-        return Result(row, 1, reason=f"Python {row.partition(_ON)[2]} is not installed")
+        return Result(row, 1, Counter(), 0.0, reason=f"Python {row.partition(_ON)[2]} is not installed")
     python = environments.build(VENVS / row, base, requirements(row))
     report = VENVS / row / "report.xml"
     report.unlink(missing_ok=True)

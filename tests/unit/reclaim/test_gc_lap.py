@@ -133,7 +133,10 @@ def test_a_load_that_fails_is_a_load(clock: ManualClock) -> None:
 def test_loads_of_a_cache_are_laps(clock: ManualClock) -> None:
     """Also those of several keys."""
     cache: DagCache[int, list[int]] = DagCache(max_bytes=2**20)
-    for look_up in (lambda: cache.get_or_load(1, lambda _: [1]), lambda: cache.get_or_load_many([2], lambda _: {2: []})):
+    for look_up in (
+        lambda: cache.get_or_load(1, lambda _: [1]),
+        lambda: cache.get_or_load_many([2], lambda _: {2: []}),
+    ):
         look_up()
         assert not is_over()
         clock.advance(LONGEST_WAIT)
@@ -261,22 +264,27 @@ def test_an_interrupt_before_any_line_leaves_the_collector_to_the_next_lap(
     usual, number, struck = gc.get_threshold(), 0, True
     files = {gc_lap.__file__, gc_pause.__file__}
 
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left, struck
-        if frame.f_code.co_filename not in files:
-            return None
-        if event == "line":
-            left -= 1
-            if not left:
-                struck = True
-                raise Stop
+    def striking_at(line: int) -> Callable[[FrameType, str, Any], Any]:
+        left = line
+
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal left, struck
+            if frame.f_code.co_filename not in files:
+                return None
+            if event == "line":
+                left -= 1
+                if not left:
+                    struck = True
+                    raise Stop
+            return trace
+
         return trace
 
     while struck:
         number += 1
-        left, struck = number, False
+        struck = False
         previous = sys.gettrace()
-        sys.settrace(trace)
+        sys.settrace(striking_at(number))
         try:
             use_a_lap(clock)
         except Stop:
