@@ -57,12 +57,16 @@ _lap = _Lap()
 
 
 class gc_relaxed_lap(gc_relaxed):  # noqa: N801 - as `gc_relaxed`
-    """A block of `gc_relaxed` around a load, after which collections stay rare for the loads that follow it."""
+    """A block of `gc_relaxed` around a load, after which collections stay rare for the loads that follow it.
+
+    After an exception they do not: then there are no objects that stay.
+    """
 
     __slots__ = ()
 
-    def __exit__(self, *_: object) -> None:
-        _lap.extend()
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        if kind is None:
+            _lap.extend()
         super().__exit__()
 
 

@@ -13,6 +13,7 @@ import pytest
 from dagcache import DagCache, Loaded, RecursiveLoadError, Rejection, RemovalCause
 from dagcache.errors import ThawError
 from dagcache.freezing.pickle_freezer import PickleFreezer
+from dagcache.reclaim import gc_lap
 from dagcache.reclaim.breaker import GenericBreaker, Outcome
 from dagcache.reclaim.gc_pause import SELDOM
 from tests.support import probe
@@ -45,6 +46,7 @@ def test_the_collector_runs_seldom_while_a_value_is_loaded() -> None:
     assert during is not None
     assert during[0] > usual[0]
     assert gc.isenabled()
+    gc_lap._lap.end()
     assert gc.get_threshold() == usual
     cache.check_invariants()
 
@@ -423,6 +425,7 @@ def test_the_collector_rests_until_what_a_thaw_displaced_is_gone() -> None:
     breaker = _Watching()
     cache, clock = make_cache(max_bytes=MIB, breaker=breaker)
     fill(cache, range(20))
+    gc_lap._lap.end()
     breaker.thresholds.clear()
     for _ in range(3):
         clock.advance(10)
