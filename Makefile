@@ -58,7 +58,8 @@ pythons: ## the core's unit tests on every other Python that is installed here; 
 # Each suite has a data file of its own. Stale files, of an interrupted run, would count as reached.
 check: $(VENV)/ready ## the tests, against the checkout, with branch coverage of all but dagcache/airflow
 	$(BIN)/coverage erase --data-file=.coverage.check
-	$(BIN)/coverage run --data-file=.coverage.check -m pytest
+	$(BIN)/coverage run --data-file=.coverage.check -m pytest -m "not soak and not untraced"
+	$(BIN)/python -m pytest -m "not soak and untraced"
 	$(BIN)/coverage combine --quiet --data-file=.coverage.check
 	$(BIN)/coverage report --data-file=.coverage.check --omit='dagcache/airflow/*,dagcache/demo/*'
 	$(BIN)/coverage report --data-file=.coverage.check --include='dagcache/cli/*'

@@ -58,6 +58,29 @@ SLOW = (
 Here and not at the tests, so that the whole choice can be seen at once. A test compares the names with the files.
 """
 
+UNTRACED = (
+    "tests/unit/airflow/test_quarantine.py::test_many_corrupt_versions_do_not_fill_the_log",
+    "tests/unit/concurrency/test_lock.py::test_interrupts_leak_nothing",
+    "tests/unit/core/test_interrupts.py",
+    "tests/unit/core/test_mapping_protocol.py::TestLive::test_popitem",
+    "tests/unit/metrics/test_collector.py::test_the_number_of_series_does_not_depend_on_the_keys",
+    "tests/unit/metrics/test_many_dags.py",
+    "tests/unit/reclaim/test_gc_pause.py",
+    "tests/unit/reclaim/test_holders.py",
+    "tests/unit/reclaim/test_waiting_room.py",
+    "tests/unit/sizing/test_estimate.py::test_the_total_holds_whether_or_not_the_features_tell_the_weight",
+    "tests/unit/sizing/test_hidden_weights.py",
+    "tests/unit/sizing/test_instance_weights.py",
+    "tests/unit/sizing/test_sampled_walks.py",
+    "tests/unit/tools/test_mutants_runner.py::test_a_fault_is_noticed_if_a_test_fails_and_in_no_other_case",
+    "tests/unit/tools/test_mutants_runner.py::test_a_run_changes_nothing_in_the_checkout",
+    "tests/unit/tools/test_mutants_runner.py::test_the_tests_are_run_without_a_fault_too",
+    "tests/unit/tools/test_scorecard.py::test_tests_are_run_in_a_process_of_their_own",
+    "tests/unit/traces/test_replay.py::test_a_real_cache_makes_the_same_of_the_same_lookups",
+)
+"""The slow tests that `make check` runs without coverage, which doubles their time and more. Other tests reach the same
+lines."""
+
 LATER = (
     "tests/unit/advice/test_advice.py::test_a_report_says_what_is_in_use_and_what_to_set",
     "tests/unit/advice/test_advice.py::test_versions_that_were_sampled_before_there_was_a_dictionary_are_measured_again",
@@ -140,7 +163,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Before pytest chooses by marker."""
     for item in items:
         function = item.nodeid.partition("[")[0]
-        for names, marker in ((SLOW, pytest.mark.slow), (LATER, pytest.mark.later)):
+        for names, marker in ((SLOW, pytest.mark.slow), (LATER, pytest.mark.later), (UNTRACED, pytest.mark.untraced)):
             if function in names or function.partition("::")[0] in names:
                 item.add_marker(marker)
 

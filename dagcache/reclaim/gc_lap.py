@@ -64,8 +64,8 @@ class gc_relaxed_lap(gc_relaxed):  # noqa: N801 - as `gc_relaxed`
 
     __slots__ = ()
 
-    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
-        if kind is None:
+    def __exit__(self, *raised: object) -> None:
+        if not any(raised):
             _lap.extend()
         super().__exit__()
 

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from tests.conftest import LATER, SLOW
+from tests.conftest import LATER, SLOW, UNTRACED
 from tests.support.paths import ROOT
 
 
@@ -23,3 +23,7 @@ def test_a_slow_test_exists(name: str) -> None:
 def test_a_slow_test_has_the_marker(request: pytest.FixtureRequest) -> None:
     slow = {item.nodeid.partition("[")[0] for item in request.session.items if item.get_closest_marker("slow")}
     assert all(name in SLOW or name.partition("::")[0] in SLOW for name in slow)
+
+
+def test_the_tests_without_coverage_are_slow_ones() -> None:
+    assert set(UNTRACED) <= set(SLOW)
