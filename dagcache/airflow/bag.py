@@ -38,6 +38,7 @@ from dagcache.core.cache import DagCache
 from dagcache.core.loaded import Fetched, Loaded
 from dagcache.errors import RecursiveLoadError
 from dagcache.log_limits import report
+from dagcache.reclaim.gc_lap import end_lap_if_over
 from dagcache.reclaim.gc_pause import gc_relaxed
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class CachedLookups:
         """The DAG of a version, from the cache or by Airflow's own load; None if it is not in the database."""
         if self.dagcache is None or self._is_loading():
             return super()._get_dag(version_id=version_id, session=session)  # type: ignore[misc]
+        end_lap_if_over()
         key = version_id if type(version_id) is UUID else _as_uuid(version_id)
         if self._quarantine_answers(key):
             return None

@@ -17,6 +17,7 @@ from dagcache.core.watching import Watching
 from dagcache.errors import ThawError
 from dagcache.freezing.pickle_freezer import Freezer
 from dagcache.log_limits import report
+from dagcache.reclaim.gc_lap import end_lap_if_over
 from dagcache.reclaim.gc_pause import gc_relaxed
 from dagcache.reclaim.reference_counts import own_references
 from dagcache.stats import RemovalCause
@@ -56,6 +57,7 @@ class Thaws:
         if frozen is None or self._freezer is None:  # removed since, and its copies let go
             self._section.run(self._flights.retire, key, flight)
             return FlightResult(ABANDONED)
+        end_lap_if_over()
         # Until the victims are gone as well: then as many objects died as were born, and no collection is due.
         with gc_relaxed():
             return self._thaw_and_offer(key, flight, entry, frozen.data)
@@ -64,6 +66,7 @@ class Thaws:
         self, key: Hashable, entry: Entry | None, found: FlightResult, *, is_reported: bool = True
     ) -> FlightResult:
         """Thaw a copy for one caller; abandoned if the bytes are no good."""
+        end_lap_if_over()
         with gc_relaxed():
             copy = None if found.frozen is None else self._thaw(key, found.frozen)
             if copy is None:

@@ -16,6 +16,7 @@ from dagcache.core.clock import SteadyClock
 from dagcache.core.disposal import Disposer
 from dagcache.core.single_flight import Flights
 from dagcache.core.store import Store
+from dagcache.reclaim.gc_lap import end_lap_if_over
 
 _EXPIRY_SLICE = 8  # entries per turn under the lock, between two looks at the time
 _EXPIRY_BATCH = 256  # the same, where all entries are looked at
@@ -65,6 +66,7 @@ class Upkeep:
         """Expire and dispose for as long as a view may take, and look at the values that wait."""
         if self._section.entered():
             return
+        end_lap_if_over()
         allowance = Allowance(VIEW_SECONDS, self.timer)
         self._expire_within(allowance)
         if self._disposer.is_awaited:

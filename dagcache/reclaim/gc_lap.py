@@ -2,17 +2,19 @@
 
 The objects of a load stay. With the host's thresholds, a collection of the youngest objects would follow each load, and
 ten of these a larger one, and so on: collections that free nothing. So the relaxed block of a load lasts beyond the
-load, until no load has ended for `LONGEST_WAIT` seconds. The first automatic collection after that time ends it. A due
-collection waits no longer than in `gc_pause`: `LONGEST_WAIT` while blocks open, or `SELDOM` new objects. This needs no
-thread.
+load, until no load has ended for `LONGEST_WAIT` seconds. The next thaw, view or lookup of a bag after that time ends
+it. Meanwhile a due collection waits no longer than in `gc_pause`: `LONGEST_WAIT` while blocks open, or `SELDOM` new
+objects.
+
+This needs no thread, and no callback of the collector. Python code that runs within a collection is also where the
+handler of a signal runs that arrived meanwhile, and the interpreter drops the exception that it raises there, such as
+the `SystemExit` of a component that is to stop.
 """
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable
-from typing import Any
 
 from dagcache.forks import after_fork_in_child
 from dagcache.reclaim.gc_pause import LONGEST_WAIT, gc_relaxed
@@ -30,20 +32,17 @@ class _Lap:
         """Begin a lap, or continue it: a load ends."""
         self._until = self.clock() + LONGEST_WAIT
         if self._block is None:
-            # Stays there: a removal while the collector calls its callbacks would skip one of the host's.
-            if _after_collection not in gc.callbacks:
-                gc.callbacks.append(_after_collection)
             block = gc_relaxed()
             block.__enter__()
             self._block = block
 
     def end_if_over(self) -> None:
-        """End the lap if no load has ended for long. Never waits: if another block opens or ends, the lap stays."""
+        """End the lap if no load has ended for long."""
         if self._block is not None and self.clock() >= self._until:
             self.end()
 
     def end(self) -> None:
-        """End the lap."""
+        """End the lap. Never waits: while another block opens or ends, the lap stays."""
         block = self._block
         if block is not None and block.try_end():
             self._block = None
@@ -54,6 +53,7 @@ class _Lap:
 
 
 _lap = _Lap()
+after_fork_in_child(_lap.restart_in_child)
 
 
 class gc_relaxed_lap(gc_relaxed):  # noqa: N801 - as `gc_relaxed`
@@ -70,9 +70,6 @@ class gc_relaxed_lap(gc_relaxed):  # noqa: N801 - as `gc_relaxed`
         super().__exit__()
 
 
-def _after_collection(phase: str, _: dict[str, Any]) -> None:
-    if phase == "stop":
-        _lap.end_if_over()
-
-
-after_fork_in_child(_lap.restart_in_child)
+def end_lap_if_over() -> None:
+    """End the lap if no load has ended for `LONGEST_WAIT` seconds. Costs little, and never waits."""
+    _lap.end_if_over()

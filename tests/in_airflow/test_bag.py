@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from typing import Any
@@ -13,7 +14,10 @@ from dagcache.airflow import bag as bag_module
 from dagcache.airflow import bag as module
 from dagcache.airflow.bag import CachedLookups, cached_bag
 from dagcache.airflow.payload import PayloadSizes
+from dagcache.reclaim import gc_lap
+from dagcache.reclaim.gc_pause import LONGEST_WAIT
 from tests.in_airflow.support import install_anew, scheduler_bag, spoil, write
+from tests.support.clock import ManualClock
 
 
 @pytest.fixture
@@ -40,6 +44,21 @@ def test_a_bag_without_a_dictionary_stays_airflows_own(complaints: list[logging.
     assert made._get_dag("version", "session") == ("version", "session")
     assert [record.levelname for record in complaints] == ["ERROR"]
     assert "dagcache is off in this scheduler" in complaints[0].getMessage()
+
+
+def test_the_first_lookup_after_a_lap_of_loads_ends_it(
+    bag: Any, session: Any, version: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that hits: the collector is the scheduler's again."""
+    usual, clock = gc.get_threshold(), ManualClock()
+    monkeypatch.setattr(gc_lap._lap, "clock", clock)
+    bag._get_dag(version, session)
+    assert gc.get_threshold() != usual
+    bag._get_dag(version, session)
+    assert gc.get_threshold() != usual
+    clock.advance(LONGEST_WAIT)
+    bag._get_dag(version, session)
+    assert gc.get_threshold() == usual
 
 
 def test_a_lookup_that_finds_no_agreement_loads_as_airflow_does(
