@@ -5,6 +5,7 @@ A fault in these settings turns off the warm store and not the cache.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from dagcache.warm_start.store import CountedStore
 
 DISK = "disk"
-FORMS = f"{DISK}, or empty for none"
+DATABASE = "database"
+FORMS = f"{DISK}, {DATABASE}, or empty for none"
 FOLDER = "dagcache-warm"
 """Below AIRFLOW_HOME."""
 
@@ -87,7 +89,8 @@ def diagnose(settings: Settings) -> dict[str, Any]:
     try:
         _check_kind(settings)
         found["max_bytes"] = max_bytes_of(settings)
-        _examine_disk(settings, found)
+        examine = _examine_disk if settings.warm_start == DISK else _examine_database
+        examine(settings, found)
     except (DagCacheError, OffError) as error:
         found["error"] = str(error)
     except Exception as error:
@@ -112,6 +115,24 @@ def _examine_disk(settings: Settings, found: dict[str, Any]) -> None:
             found["error"] = "its parent directory does not exist, and is not created"
 
 
+def _examine_database(_: Settings, found: dict[str, Any]) -> None:
+    from dagcache.airflow.warm_database import warm_database
+    from dagcache.airflow.warm_key import separate_key
+    from dagcache.database.warm.inventory import NoTablesError, inventory
+
+    database = warm_database()
+    found["database"] = database.name
+    separate_key()
+    found["has_separate_key"] = True
+    try:
+        with database.load_errors():
+            found["generations"] = [_facts(each) for each in inventory(database, int(time.time()))]
+    except NoTablesError:
+        found["missing"] = True
+    finally:
+        database.close()
+
+
 def _facts(each: Generation) -> dict[str, Any]:
     return {"records": each.records, "bytes": each.nbytes, "is_in_use": each.is_in_use, "parts": dict(each.parts)}
 
@@ -123,6 +144,8 @@ def _store(settings: Settings, fingerprint: Fingerprint, home: Path | None) -> C
         "parts": fingerprint.parts(),
         "max_bytes": max_bytes_of(settings),
     }
+    if settings.warm_start == DATABASE:
+        return _in_database(common)
     return _on_disk(folder_of(settings, home), common)
 
 
@@ -133,6 +156,14 @@ def _on_disk(folder: Path, common: Mapping[str, Any]) -> CountedStore:
     return DiskStore(folder, secret=secret_key, **common)
 
 
+def _in_database(common: Mapping[str, Any]) -> CountedStore:
+    from dagcache.airflow.warm_database import warm_database
+    from dagcache.airflow.warm_key import separate_key
+    from dagcache.database.warm.store import DatabaseStore
+
+    return DatabaseStore(warm_database, secret=separate_key, **common)
+
+
 def _check_kind(settings: Settings) -> None:
-    if settings.warm_start != DISK:
+    if settings.warm_start not in (DISK, DATABASE):
         raise ConfigError("warm_start", settings.warm_start, FORMS)

@@ -113,7 +113,7 @@ def test_a_store_is_below_airflow_home_and_has_the_limit_of_the_setting(conf: Co
 @pytest.mark.parametrize(
     ("texts", "line"),
     [
-        ({"warm_start": "dsik"}, "warm_start = 'dsik' is not understood; accepted: disk, or empty for none"),
+        ({"warm_start": "dsik"}, "warm_start = 'dsik' is not understood; accepted: disk, database, or empty for none"),
         (
             {"warm_start_max_bytes": "10%"},
             "warm_start_max_bytes = '10%' is not understood;"
@@ -224,6 +224,73 @@ def test_the_facts_for_the_doctor(conf: Conf, texts: dict[str, str], expected: d
     assert expected["kind"] == found["kind"]
     assert expected.get("error", "") in found.get("error", "")
     assert expected.get("missing") == found.get("missing")
+
+
+# ---- in a database ----
+
+
+@pytest.mark.parametrize("key", ["", "too short"])
+def test_a_database_needs_a_separate_key(conf: Conf, key: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Task workers, which may reach the database, often have Airflow's own."""
+    conf.texts |= {
+        "dagcache.warm_start_url": "postgresql+psycopg2://u:s3cr3t@127.0.0.1:1/none",
+        "dagcache.warm_start_key": key,
+        "core.fernet_key": "fernet",
+    }
+    assert is_off(warm_start="database")
+    [(level, message)] = messages(caplog)
+    assert level == logging.WARNING
+    expected = "has fewer than 16 characters" if key else "needs [dagcache] warm_start_key, a key that task workers do"
+    assert expected in message
+    assert "s3cr3t" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("sqlite:////tmp/warm.db", "warm_start = database is refused on SQLite, where another writer can fail the"),
+        ("SQLite+pysqlite:///s3cr3t", "warm_start = database is refused on SQLite, where another writer can fail the"),
+        ("s3cr3t", "[dagcache] warm_start_url: the database URL is not understood; accepted: "),
+        ("postgresql+asyncpg://u:s3cr3t@host/db", "[dagcache] warm_start_url: postgresql+asyncpg is an asynchronous"),
+        ("postgresql+psycopg2://u:s3cr3t@x@host/db", "[dagcache] warm_start_url: the database URL has more than one @"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_one_line_without_the_password(
+    conf: Conf, url: str, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    conf.texts |= {"dagcache.warm_start_url": url, "dagcache.warm_start_key": KEY}
+    assert is_off(warm_start="database")
+    [(level, message)] = messages(caplog)
+    assert level == logging.ERROR
+    assert message.startswith(f"warm start is off: {line}")
+    assert "s3cr3t" not in caplog.text
+    fact = warm.diagnose(settings_of(warm_start="database"))
+    assert fact["error"].startswith(line)
+    assert "s3cr3t" not in str(fact)
+
+
+def test_a_database_that_refuses_connections_shows_no_password(conf: Conf, caplog: pytest.LogCaptureFixture) -> None:
+    url = "postgresql+psycopg2://user:s3cr3t@127.0.0.1:1/none"
+    conf.texts |= {"dagcache.warm_start_url": url, "dagcache.warm_start_key": KEY}
+    assert is_off(warm_start="database")
+    [(level, message)] = messages(caplog)
+    assert level == logging.WARNING
+    assert message.startswith("warm start passes over postgresql+psycopg2://user:***@127.0.0.1:1/none for 30 s: open")
+    fact = warm.diagnose(settings_of(warm_start="database"))
+    assert fact["database"] == "postgresql+psycopg2://user:***@127.0.0.1:1/none"
+    assert "refused" in fact["error"]
+    assert "s3cr3t" not in f"{fact} {caplog.text}"
+
+
+@pytest.mark.parametrize("name", ["WARM_START_URL_CMD", "WARM_START_URL_SECRET"])
+def test_the_metadata_database_does_not_stand_in_for_a_url_that_cannot_be_had(
+    conf: Conf, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    conf.texts["dagcache.warm_start_key"] = KEY
+    monkeypatch.setenv(f"AIRFLOW__DAGCACHE__{name}", "cat /nowhere")
+    assert is_off(warm_start="database")
+    [(_, message)] = messages(caplog)
+    assert message == f"warm start is off: [dagcache] {name.lower()} is set, and Airflow got no URL from it"
 
 
 OFF = """
