@@ -195,7 +195,13 @@ def test_a_warm_store_lives_here(url: str) -> None:
     live(lambda: database_at(url))
 
 
-def test_a_lock_on_the_table_of_a_warm_store_delays_no_lookup(url: str) -> None:
+@pytest.mark.parametrize("product", ["mysql", "mariadb"])
+def test_a_lock_on_the_table_of_a_warm_store_delays_no_lookup(
+    start_server: StartServer, product: mysql.Product
+) -> None:
+    server, name = start_server(product), f"locked_{uuid4().hex[:8]}"
+    server.run(f"CREATE DATABASE {name}")
+    url = server.url(name, "pymysql")
     engine = sa.create_engine(url)
 
     @contextmanager

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from dagcache.database.warm.database import WarmDatabase, database_at
 from dagcache.database.warm.store import DatabaseStore
 from dagcache.database.warm.tables import RECORDS
-from dagcache.warm_start.circuit_breaker import PAUSE_SECONDS
+from dagcache.warm_start.circuit_breaker import PAUSE_SECONDS, SLOWEST_SECONDS
 from dagcache.warm_start.store import WarmKey
 from tests.support.clock import ManualClock
+from tests.support.patience import PATIENCE
 from tests.support.warm import SECRET, NanosecondClock, errors_of, found_in, key_of, record_of, settled
 
 _made: list[DatabaseStore] = []
@@ -32,6 +33,7 @@ def new_store(connect: Callable[[], WarmDatabase], **changed: Any) -> DatabaseSt
         "clock": ManualClock(),
         "now": NanosecondClock(),
         "interval": NEVER,
+        "patience": PATIENCE,
     }
     chosen = settings | changed
     secret = chosen.pop("secret")
@@ -149,8 +151,10 @@ def wait_in_vain(connect: Callable[[], WarmDatabase], lock: Callable[[], Abstrac
             put(store, key_of(number), number)
         store._write_and_keep_up()
         with lock():
+            store._patience = SLOWEST_SECONDS
             for _ in range(3):
                 assert found_in(store, 3) == []
+            store._patience = PATIENCE
             put(store, key_of(4), 4)
             store._write_and_keep_up()
             settled()  # the server ends the read, although the lock lasts

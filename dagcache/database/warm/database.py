@@ -134,7 +134,7 @@ class WarmDatabase:
             took = time.monotonic() - began
             if self._has(table):  # another process was faster
                 return
-            if took > SLOWEST_SECONDS:  # a lock, or a busy server; a refusal comes at once
+            if took > SLOWEST_SECONDS / 2:  # a lock, or a busy server; a refusal comes at once
                 raise
             raise OffError(
                 f"{self.name} has no table {table.name}, and this user cannot create it ({self.reason(error)}):"

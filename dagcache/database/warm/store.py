@@ -43,7 +43,8 @@ WRITER: Final = "dagcache-warm-write"
 UPKEEP_SECONDS: Final = 3600.0
 WRITE_INTERVAL_SECONDS: Final = 1.0
 
-_LEAST_SLOW_SECONDS: Final = 0.8 * SLOWEST_SECONDS
+_SLOW_SHARE: Final = 0.8
+"""The share of a caller's patience that a read alone has to take before the database counts as slow."""
 _FAILURES: Final = (SQLAlchemyError, OSError)
 _MOST_WAITING: Final = 256
 _MOST_WAITING_BYTES: Final = 8 * 2**20
@@ -64,6 +65,7 @@ class DatabaseStore:
         clock: monotonic seconds.
         now: nanoseconds since 1970 in UTC.
         interval: seconds between two writes.
+        patience: seconds that a caller waits for a read.
 
     """
 
@@ -78,6 +80,7 @@ class DatabaseStore:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], int] = time.time_ns,
         interval: float = WRITE_INTERVAL_SECONDS,
+        patience: float = SLOWEST_SECONDS,
     ) -> None:
         self.counts = WarmCounts()
         self._connect = connect
@@ -88,6 +91,7 @@ class DatabaseStore:
         self._clock = clock
         self._now = now
         self._interval = interval
+        self._patience = patience
         self._database: WarmDatabase | None = None
         self._inherited: list[WarmDatabase] = []
         self._upkeep_due = 0.0
@@ -185,7 +189,7 @@ class DatabaseStore:
         """The opened rows, unless the store is passed over; and the seconds that the caller may still wait."""
         began = self._clock()
         opened = self._opening.ready()
-        left = SLOWEST_SECONDS - (self._clock() - began)
+        left = self._patience - (self._clock() - began)
         return (None, 0.0) if left <= 0 or self._reads.is_open() else (opened, left)
 
     def _open_rows(self) -> OpenedRows:
@@ -237,7 +241,7 @@ class DatabaseStore:
         if try_for(seconds, run, "dagcache-warm-read"):
             return results[0] if results else otherwise
         # Else other reads, or the opening, have taken the time: the breaker watches this read as well.
-        if began and time.monotonic() - began[0] >= _LEAST_SLOW_SECONDS:
+        if began and time.monotonic() - began[0] >= _SLOW_SHARE * self._patience:
             self._reads.trip()
             self._report_slow()
         return otherwise

@@ -287,6 +287,7 @@ def test_a_read_that_hangs_is_waited_for_once(
         return records(*args)
 
     monkeypatch.setattr(rows_module, "records", hang)
+    store._patience = SLOWEST_SECONDS
     for _ in range(3):
         assert found_in(store, 2) == []
     assert (len(asked), errors_of(store.stats())) == (1, {"slow": 1})
@@ -294,6 +295,7 @@ def test_a_read_that_hangs_is_waited_for_once(
     comes.set()
     settled()
     assert found_in(store, 2) == []
+    store._patience = PATIENCE
     clock.advance(PAUSE_SECONDS)
     assert found_in(store, 2) == [0, 1]
     store.close()
@@ -312,6 +314,7 @@ def test_a_look_for_new_rows_that_hangs_is_waited_for_once(
         return []
 
     monkeypatch.setattr(rows_module, "heads", hang)
+    store._patience = SLOWEST_SECONDS
     clock.advance(REFRESH_SECONDS)
     for _ in range(3):
         assert store.versions_near(key_of(9).version_id, 5) == []
@@ -321,46 +324,54 @@ def test_a_look_for_new_rows_that_hangs_is_waited_for_once(
     store.close()
 
 
-@pytest.fixture
-def silent() -> Iterator[tuple[str, list[socket.socket]]]:
-    """The URL of a server that accepts connections and never answers; and its connections."""
-    pytest.importorskip("psycopg2")
-    accepted: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
+class Silent:
+    """A server that accepts connections and never answers."""
 
-        def accept() -> None:
-            with suppress(OSError):  # at the end
-                while True:
-                    accepted.append(server.accept()[0])
-
-        thread = threading.Thread(target=accept)
-        thread.start()
+    def __init__(self, server: socket.socket) -> None:
         address = f"127.0.0.1:{server.getsockname()[1]}/none?sslmode=disable&gssencmode=disable"  # else it tries again
-        yield f"postgresql+psycopg2://user:s3cr3t@{address}", accepted
-        for connection in accepted:
-            connection.close()
+        self.url = f"postgresql+psycopg2://user:s3cr3t@{address}"
+        self.accepted: list[socket.socket] = []
+        self.came = threading.Event()
+        self._server = server
+
+    def accept(self) -> None:
+        """Accept connections until the server is shut down."""
+        with suppress(OSError):
+            while True:
+                self.accepted.append(self._server.accept()[0])
+                self.came.set()
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    """Such a server."""
+    pytest.importorskip("psycopg2")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = Silent(server)
+        thread = threading.Thread(target=found.accept)
+        thread.start()
+        yield found
         server.shutdown(socket.SHUT_RDWR)
         thread.join(PATIENCE)
+        for connection in found.accepted:
+            connection.close()
 
 
-def test_a_server_that_never_answers_is_waited_for_once(
-    silent: tuple[str, list[socket.socket]], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_server_that_never_answers_is_waited_for_once(silent: Silent, caplog: pytest.LogCaptureFixture) -> None:
     """While the connection is made: the lookups after the first one do not wait, and make no other connection."""
-    url, accepted = silent
-    clock = ManualClock()
-    store = new_store(lambda: database_at(url), clock=clock)
+    store = new_store(lambda: database_at(silent.url), clock=ManualClock())
     for number in range(5):
         assert store.get_many([key_of(number)]) == {}
         assert store.versions_near(key_of(number).version_id, 9) == []
         put(store, key_of(number), number)
-    assert len(accepted) == 1
-    accepted[0].close()
+    assert silent.came.wait(PATIENCE)
+    assert len(silent.accepted) == 1
+    silent.accepted[0].close()
     settled()
     assert errors_of(store.stats()) == {"open": 1}
     for number in range(5):
         assert store.get_many([key_of(number)]) == {}
-    assert len(accepted) == 1
+    assert len(silent.accepted) == 1
     [line] = messages(caplog)
     assert line.startswith("warm start passes over postgresql+psycopg2://user:***@127.0.0.1:")
     assert "s3cr3t" not in caplog.text
@@ -390,7 +401,7 @@ def test_a_lookup_that_has_waited_for_the_opening_does_not_wait_for_a_read_as_we
     def ready_late() -> Any:
         rows = ready()
         settled()
-        clock.advance(SLOWEST_SECONDS)
+        clock.advance(PATIENCE)
         return rows
 
     monkeypatch.setattr(store._opening, "ready", ready_late)
