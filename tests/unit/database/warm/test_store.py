@@ -21,7 +21,7 @@ from dagcache.database.warm import opened as opened_module
 from dagcache.database.warm.database import database_at
 from dagcache.database.warm.opened import MOST_RECORD_BYTES, REFRESH_SECONDS
 from dagcache.database.warm.store import WRITER, DatabaseStore
-from dagcache.database.warm.tables import GENERATIONS
+from dagcache.database.warm.tables import GENERATIONS, RECORDS
 from dagcache.warm_start.store import WarmKey, WarmRecord, WarmStore
 from tests.support import warm_database
 from tests.support.children import fork, outcome
@@ -200,6 +200,31 @@ def test_records_of_other_processes_are_found_within_seconds(make: Make, fill: M
     clock.advance(REFRESH_SECONDS)
     assert found_in(store, 4) == [1, 2, 3]
     assert len(store.get_many([key_of(0, "other")])) == 1
+
+
+def test_a_row_that_was_committed_later_than_its_number_says_is_found(url: str, make: Make, fill: Make) -> None:
+    """A transaction takes its numbers before it is committed, and others may overtake it."""
+    clock = ManualClock()
+    store = make(clock=clock)
+    other = fill(3)
+    execute(url, sa.update(RECORDS).values(sequence=RECORDS.c.sequence + 100))
+    clock.advance(REFRESH_SECONDS)
+    assert found_in(store, 4) == [0, 1, 2]
+    put(other, key_of(3), 3)
+    other._write_and_keep_up()
+    execute(url, sa.update(RECORDS).where(RECORDS.c.version == UUID(int=3)).values(sequence=50))
+    clock.advance(REFRESH_SECONDS)
+    assert found_in(store, 4) == [0, 1, 2, 3]
+
+
+def test_the_rows_of_a_generation_are_listed_in_parts(make: Make, fill: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No statement returns a hundred thousand rows."""
+    fill(20).close()
+    monkeypatch.setattr(opened_module, "_HEADS_TOGETHER", 7)
+    monkeypatch.setattr(opened_module, "_OVERLAP", 3)
+    store = make()
+    assert found_in(store, 20) == list(range(20))
+    assert store.versions_near(UUID(int=0), 100) == [UUID(int=number) for number in range(20)]
 
 
 def test_a_version_of_another_process_is_near_within_seconds(make: Make, fill: Make) -> None:
