@@ -1,10 +1,12 @@
 """The first sweep of a fresh process: Airflow's own cache, ours, ours with an empty warm store, and after a restart.
 
+The warm store is on disk, and on PostgreSQL also in the metadata database.
+
 ``python -m benchmarks.warm_start [--databases sqlite,postgres] [--versions 700,3000] [--rounds 5] [--page FILE]``;
 ``--quick`` for an impression. Each sweep is the only one of its process, of the scheduler's modules, over generated
 versions, twenty to a session. The process that writes begins with an empty store; the restarted process finds what that
 one has written. CPU seconds are of all threads of the process. They include the opening of the store, but not the start
-of the interpreter and the imports, which are the same for all.
+of the interpreter and the imports, which are the same for all. Statements are those on Airflow's own connections.
 """
 
 from __future__ import annotations
@@ -29,24 +31,34 @@ _KEY = "0123456789abcdef" * 2  # of a store that is thrown away
 CONTENDERS = {
     _STOCK: "Airflow's own cache",
     "cold": "dagcache, without a warm start",
-    "writing": "dagcache, an empty warm store",
+    "writing": "dagcache, an empty warm store on disk",
     "restarted": "dagcache, restarted with it",
+    "writing rows": "dagcache, an empty warm store in the database",
+    "restarted with rows": "dagcache, restarted with it",
 }
+_IN_DATABASE = ("writing rows", "restarted with rows")
 
 
-def settings_of(contender: str, store: Path) -> dict[str, object]:
-    """Options of the section ``[dagcache]``."""
+def contenders(url: str) -> list[str]:
+    """Those of a database: SQLite has no store in the database."""
+    return [each for each in CONTENDERS if each not in _IN_DATABASE or not url.startswith("sqlite")]
+
+
+def settings_of(contender: str, store: Path, turn: int) -> dict[str, object]:
+    """Options of the section ``[dagcache]``. With a key for each turn, a store in a database begins empty."""
     if contender == _STOCK:
         return {"mode": "off"}
     settings: dict[str, object] = {"max_bytes": "512MiB", "metrics_port": 0}
-    if contender != "cold":
+    if contender in _IN_DATABASE:
+        settings |= {"warm_start": "database", "warm_start_key": f"{_KEY}{turn}"}
+    elif contender != "cold":
         settings |= {"warm_start": "disk", "warm_start_path": store, "warm_start_key": _KEY}
     return settings
 
 
-def sweep(home: Path, url: str, contender: str, store: Path) -> dict[str, Any]:
+def sweep(home: Path, url: str, contender: str, store: Path, turn: int) -> dict[str, Any]:
     """The only sweep of a process."""
-    env = environment(home, url, examples=False, **settings_of(contender, store))
+    env = environment(home, url, examples=False, **settings_of(contender, store, turn))
     (found,) = json_lines(output_of([sys.executable, "-m", _SWEEP, "--sweeps", "1", "--json"], env, _SWEEP))
     return found
 
@@ -55,8 +67,8 @@ def rounds(home: Path, url: str, number: int) -> Iterator[tuple[str, dict[str, A
     """The sweeps of all contenders, in turn."""
     for turn in range(number):
         with tempfile.TemporaryDirectory() as scratch:
-            for contender in CONTENDERS:
-                found = sweep(home, url, contender, Path(scratch) / "store")
+            for contender in contenders(url):
+                found = sweep(home, url, contender, Path(scratch) / "store", turn)
                 seconds = f"{found['cpu_seconds']:.2f} CPU s, {found['seconds']:.2f} s"
                 print(f"round {turn + 1}, {contender}: {seconds}; load {os.getloadavg()[0]:.1f}", file=sys.stderr)
                 yield contender, found
@@ -86,7 +98,7 @@ def table(found: Mapping[tuple[str, int], Mapping[str, list[dict[str, Any]]]]) -
         "|---" * 8 + "|",
     ]
     for (database, _), each in found.items():
-        lines += [line(database, contender, each) for contender in CONTENDERS]
+        lines += [line(database, contender, each) for contender in each]
     return "\n".join(lines)
 
 
@@ -96,7 +108,7 @@ def measure(databases: list[str], versions: int, number: int) -> dict[str, dict[
     with ExitStack() as held:
         scratch = Path(held.enter_context(tempfile.TemporaryDirectory()))
         for name, (home, url) in built(held, scratch, databases, versions).items():
-            found[name] = {contender: [] for contender in CONTENDERS}
+            found[name] = {contender: [] for contender in contenders(url)}
             for contender, swept in rounds(home, url, number):
                 found[name][contender].append(swept)
     return found

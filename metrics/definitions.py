@@ -155,21 +155,22 @@ METRICS: tuple[Metric, ...] = (
         "counter",
         ("kind",),
         "Errors of the warm store, by kind; lookups were served without it.",
-        "full: raise warm_start_max_bytes. folder: the store is off. Others: check the disk; the log has the reason.",
+        "full: raise warm_start_max_bytes. folder: the store is off. Others: check the disk or the database; the log"
+        " has the reason.",
     ),
     Metric(
         "dagcache_warm_start_bytes_total",
         "counter",
         ("direction",),
         "Bytes read from the warm store and written to it.",
-        "The load on the disk.",
+        "The load on the disk or the database.",
     ),
     Metric(
         "dagcache_warm_start_seconds_total",
         "counter",
         ("direction",),
         "Time spent on reading the warm store and on writing to it.",
-        "Much per byte: the disk is slow.",
+        "Much per byte: the disk or the database is slow.",
     ),
     Metric(
         "dagcache_warm_start_records",
@@ -183,7 +184,7 @@ METRICS: tuple[Metric, ...] = (
         "gauge",
         (),
         "1 while the warm store is passed over or off, after an error or a slow call; else 0.",
-        "1 for long: check the disk; the log has the reason.",
+        "1 for long: check the disk or the database; the log has the reason.",
     ),
     Metric(
         "dagcache_listener_failures_total",

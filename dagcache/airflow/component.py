@@ -42,8 +42,7 @@ from dagcache.traces.recording import Recording, new_file_in, record
 if TYPE_CHECKING:
     from dagcache.airflow.warm import Fingerprint
     from dagcache.airflow.warm_lookups import WarmLookups
-    from dagcache.warm_start.disk import DiskStore
-    from dagcache.warm_start.store import WarmStore
+    from dagcache.warm_start.store import CountedStore, WarmStore
 
 _log = logging.getLogger("dagcache")
 
@@ -84,7 +83,7 @@ class Component:
         )
         self._settings = settings
         self.quarantine = Quarantine(settings.quarantine)
-        self.warm_store: DiskStore | None = None
+        self.warm_store: CountedStore | None = None
         """The warm store, after `open_warm_store` has made one."""
         self._home = home
         self._faults = 0
@@ -116,7 +115,7 @@ class Component:
         if self._heap is not None:
             self._heap.after_load()
 
-    def open_warm_store(self, fingerprint: Fingerprint) -> DiskStore | None:
+    def open_warm_store(self, fingerprint: Fingerprint) -> CountedStore | None:
         """Make the warm store by the settings. None if it is off, or cannot be made: then the log has a line."""
         from dagcache.airflow.warm import store_for
 

@@ -159,7 +159,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "",
         "disk",
         "disk: keep frozen copies on a local disk, from which a restarted process thaws DAG versions instead of loading"
-        " them. Empty: off.",
+        " them. database: keep them in tables of a PostgreSQL, MySQL or MariaDB database. Empty: off.",
     ),
     Option(
         "warm_start_path",
@@ -174,15 +174,25 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "string",
         "256MiB",
         "1GiB",
-        "The size of these copies on disk, of all processes together, at which no more are written. 0: no limit.",
+        "The size of these copies, of all processes together. On disk, no more are written then; in a database, the"
+        " oldest ones are removed. 0: no limit.",
+    ),
+    Option(
+        "warm_start_url",
+        "string",
+        "",
+        "postgresql+psycopg2://dagcache:password@host/warm",
+        "The database of these copies with warm_start = database, as a URL of SQLAlchemy. Empty: Airflow's metadata"
+        " database.",
+        sensitive=True,
     ),
     Option(
         "warm_start_key",
         "string",
         "",
         "a-long-random-text",
-        "The secret with which these copies are signed, 16 characters or more. Empty: a key derived from Airflow's own"
-        " secret, which task workers often have as well.",
+        "The secret with which these copies are signed, 16 characters or more. Required for warm_start = database."
+        " Empty: a key derived from Airflow's own secret, which task workers often have as well.",
         sensitive=True,
     ),
 )

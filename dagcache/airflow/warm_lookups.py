@@ -12,15 +12,12 @@ Rules:
 
 from __future__ import annotations
 
-import os
 import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -29,7 +26,6 @@ from dagcache.airflow.quarantine import is_of_the_database
 from dagcache.airflow.reading import as_just_loaded
 from dagcache.airflow.rows import Content
 from dagcache.concurrency.lock import Lock
-from dagcache.concurrency.time_limit import try_for
 from dagcache.core.cache import DagCache
 from dagcache.core.loaded import Kept, Prepared
 from dagcache.errors import NotAllowedError, ThawError
@@ -41,7 +37,6 @@ from dagcache.warm_start.store import WarmKey, WarmRecord, WarmStore
 if TYPE_CHECKING:
     from dagcache.airflow.warm import Fingerprint
 
-_PATIENCE = 0.25  # seconds that the first lookup waits for the store
 _TOGETHER = 100  # versions per statement
 _LEAST, _MOST = 2, 20  # records per read of the store
 _FRESH = 1.0  # seconds for which the answer about a neighbour serves
@@ -70,31 +65,13 @@ class WarmDag(NamedTuple):
     """The number of the version."""
 
 
-@dataclass(slots=True)
-class WarmCounts:
-    """Counts since the start. Written without a lock: a lost update costs one count."""
-
-    hits: int = 0
-    """DAGs that came from the store."""
-    misses: int = 0
-    """Lookups for which the store had no record of the current content."""
-    failed: int = 0
-    """Records that did not thaw, or were of another DAG."""
-    undeciphered: int = 0
-    """Records with a dictionary that the store does not have."""
-    published: int = 0
-    """Versions that were handed to the store."""
-    not_portable: int = 0
-    """Versions without a portable form."""
-
-
 class WarmLookups:
     """Lookups of one bag in a store. Thread-safe.
 
     ``describe`` is called at the first lookup, in its thread, because plugins load in the component's own threads.
-    ``open_store`` is then called with the result, in a thread of its own: the command that prints the key may hang. The
-    first lookup waits for it for 250 ms. Lookups do without a store as long as there is none. If one of the two calls
-    fails, or ``open_store`` returns None, the store is off until the process ends.
+    ``open_store`` is then called with the result, and returns at once: a store itself opens its files or connections,
+    in a thread of its own. If one of the two calls fails, or ``open_store`` returns None, the store is off until the
+    process ends.
     """
 
     def __init__(
@@ -113,12 +90,10 @@ class WarmLookups:
         self._store: WarmStore | None = None
         self._is_off = False
         self._opening = Lock()
-        self._opener = 0  # the process in which a thread opens the store, or has opened it
         self._views: weakref.WeakKeyDictionary[Any, dict[UUID, Confirmed]] = weakref.WeakKeyDictionary()
         self._buffer = _Buffer()
         self._missing_words: set[bytes] = set()
         self._published_words = {NO_WORDS}
-        self.counts = WarmCounts()
 
     def look_up(self, key: UUID, session: Any, known: tuple[str, Content, float] | None = None) -> WarmDag | None:
         """The DAG of a version, for this caller only; None if Airflow is to load it. Database errors pass.
@@ -130,17 +105,12 @@ class WarmLookups:
             return None
         try:
             confirmed, neighbours = (Confirmed(*known), ()) if known else self._confirm(store, key, session)
-            found = None if confirmed is None else self._find(store, key, confirmed, neighbours)
+            return None if confirmed is None else self._find(store, key, confirmed, neighbours)
         except Exception as error:
             if is_of_the_database(error):
                 raise
             self._fault("lookup", error)
             return None
-        if found is None:
-            self.counts.misses += 1
-        else:
-            self.counts.hits += 1
-        return found
 
     def publish(self, key: UUID, content: Content) -> None:
         """Store a version that Airflow's own load has read with this content. Never raises."""
@@ -162,28 +132,22 @@ class WarmLookups:
     # ---- opening ----
 
     def _opened(self) -> WarmStore | None:
-        if self._store is None and not self._is_off and self._opener != os.getpid():
-            self._opening.try_run(self._start_opening)
+        if self._store is None and not self._is_off:
+            self._opening.try_run(self._open)  # the other threads do without a store meanwhile
         return self._store
 
-    def _start_opening(self) -> None:
-        if self._store is not None or self._is_off or self._opener == os.getpid():
-            return
-        self._opener = os.getpid()
-        try:
-            described = self._describe()
-        except Exception as error:
-            self._is_off = True
-            self._fault("start", error)
-        else:
-            try_for(_PATIENCE, partial(self._open, described), "dagcache-warm-start")
+    def _open(self) -> None:
+        if self._store is None and not self._is_off:
+            self._use(self._made())
 
-    def _open(self, described: Fingerprint) -> None:
+    def _made(self) -> WarmStore | None:
         try:
-            store = self._open_store(described)
+            return self._open_store(self._describe())
         except Exception as error:
             self._fault("start", error)
-            store = None
+            return None
+
+    def _use(self, store: WarmStore | None) -> None:
         self._store = store
         if store is None:
             self._is_off = True
@@ -261,7 +225,6 @@ class WarmLookups:
     def _thaw(self, store: WarmStore, key: WarmKey, record: WarmRecord, confirmed: Confirmed) -> WarmDag | None:
         try:
             if not self._has_words(store, record.data):
-                self.counts.undeciphered += 1
                 store.forget([key])  # so that a record with this process's dictionary takes its place
                 return None
             dag, data = self._freezer.from_portable(record.data)
@@ -273,7 +236,6 @@ class WarmLookups:
             if isinstance(error, NotAllowedError):
                 store.refused(key)
             else:
-                self.counts.failed += 1
                 store.forget([key])
             self._fault("thaw", error)
             return None
@@ -301,7 +263,6 @@ class WarmLookups:
         warm_key = key_of(key, content)
         portable = self._freezer.to_portable(kept.prepared.frozen)
         if warm_key is None or portable is None or not isinstance(kept.family, str):
-            self.counts.not_portable += 1
             return
         digest, words = self._freezer.words_of(portable)
         if digest not in self._published_words and words is not None:
@@ -318,7 +279,6 @@ class WarmLookups:
                 int(kept.order),
             ),
         )
-        self.counts.published += 1
 
 
 class _Buffer:

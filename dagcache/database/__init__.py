@@ -1,4 +1,5 @@
-"""Airflow's metadata database, read-only: the connection, and the loader of serialised DAGs.
+"""Airflow's metadata database: the connection and the loader of serialised DAGs, both read-only; and a warm store.
 
-Imports only `dagcache.errors`, `dagcache.redaction` and SQLAlchemy.
+`dagcache.database.warm` alone writes, to tables of its own. It also imports `dagcache.warm_start` and lower levels. The
+other modules import `dagcache.errors`, `dagcache.redaction` and SQLAlchemy only.
 """

@@ -16,19 +16,16 @@ from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from dagcache.database.drivers import with_installed_driver
+from dagcache.database.address import Address, parsed_url
 from dagcache.errors import LoadError
-from dagcache.redaction import AMBIGUOUS, Secrets, is_ambiguous, is_secret_name
 
 Statement: TypeAlias = Any
 """A statement of `sqlalchemy.select`, of any number of columns: SQLAlchemy 2.0 and 2.1 write its type differently."""
 
-_FORMS = "postgresql+psycopg2://user:password@host/airflow, mysql+mysqldb://..., or sqlite:////path/to/airflow.db"
-_FILE = ("sqlite:///", "sqlite+pysqlite:///")  # no host and no user: an @ is a part of the path
 _CONNECT_SECONDS = 10
 _VARIABLES_ARE_SET = "dagcache: the variables of the session are set"
 _STEPS_BETWEEN_LOOKS = 100_000  # steps of SQLite's virtual machine: some milliseconds
@@ -36,12 +33,12 @@ _STEPS_BETWEEN_LOOKS = 100_000  # steps of SQLite's virtual machine: some millis
 _metadata = sa.MetaData()
 _Moment = sa.DateTime(timezone=True)
 # MariaDB's own type takes hexadecimal digits as well; a CHAR(32), which Airflow makes on MySQL, takes nothing else.
-_Id = sa.Uuid().with_variant(sa.Uuid(native_uuid=False), "mysql", "mariadb")
+VERSION_ID = sa.Uuid().with_variant(sa.Uuid(native_uuid=False), "mysql", "mariadb")
 
 DAG_VERSION = sa.Table(
     "dag_version",
     _metadata,
-    sa.Column("id", _Id, primary_key=True),
+    sa.Column("id", VERSION_ID, primary_key=True),
     sa.Column("dag_id", sa.String(250)),
     sa.Column("version_number", sa.Integer),
     sa.Column("created_at", _Moment),
@@ -49,7 +46,7 @@ DAG_VERSION = sa.Table(
 SERIALIZED_DAG = sa.Table(
     "serialized_dag",
     _metadata,
-    sa.Column("dag_version_id", _Id),
+    sa.Column("dag_version_id", VERSION_ID),
     sa.Column("data", sa.Text),  # JSON or JSONB, read as text: a driver's parser has no limits
     sa.Column("data_compressed", sa.LargeBinary),
     sa.Column("dag_hash", sa.String(32)),
@@ -64,7 +61,7 @@ DAG_RUN = sa.Table(
     sa.Column("end_date", _Moment),
     sa.Column("last_scheduling_decision", _Moment),
     sa.Column("bundle_version", sa.String(250)),
-    sa.Column("created_dag_version_id", _Id),
+    sa.Column("created_dag_version_id", VERSION_ID),
 )
 DAG = sa.Table(
     "dag",
@@ -101,27 +98,19 @@ class MetadataDatabase:
 
     def __init__(self, url_or_engine: str | URL | Engine, *, timeout: float = 30.0) -> None:
         self._timeout = timeout
-        self._secrets = Secrets()
         self._owned = not isinstance(url_or_engine, Engine)
         if isinstance(url_or_engine, Engine):
             self._engine = url_or_engine
-            self._url = url_or_engine.url
+            url = url_or_engine.url
         else:
-            self._url = _understood(url_or_engine)
-            self._engine = _engine(self._url, timeout)
-        for secret in _secrets_in(self._url):
-            self._secrets.add(secret)
+            url = parsed_url(url_or_engine)
+            self._engine = _engine(url, timeout)
+        self._address = Address(url)
 
     @property
     def name(self) -> str:
-        """The URL without its password and query; ``postgresql://***`` if its parts are ambiguous.
-
-        The URL of a given engine is checked as SQLAlchemy has parsed it, which may have dropped text.
-        """
-        named = f"{self._url.host}{self._url.database}{dict(self._url.query)}"
-        if "@" in named and self._url.get_backend_name() != "sqlite":
-            return f"{self._url.drivername}://***"
-        return self._url.set(query={}).render_as_string(hide_password=True)
+        """The URL as `Address.name` shows it: without its password."""
+        return self._address.name
 
     @property
     def dialect(self) -> str:
@@ -184,7 +173,7 @@ class MetadataDatabase:
             yield
         except (SQLAlchemyError, sqlite3.Error, ValueError, TypeError) as error:
             # "from None": the original error and its causes may show secrets.
-            raise LoadError(f"{self.name}: {self._secrets.mask(_first_line(error))}") from None
+            raise LoadError(f"{self.name}: {self._address.reason(error)}") from None
 
     def check(self) -> str:
         """Check that this is a database of Airflow 3, and return its version: ``"Airflow 3.3"``.
@@ -226,27 +215,6 @@ def seconds(moment: datetime | None) -> float | None:
     if moment is None:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
-
-
-def _understood(url: str | URL) -> URL:
-    """Parse a URL. An error shows no part of it, because the part may be a password."""
-    text = url.render_as_string(hide_password=False) if isinstance(url, URL) else url
-    try:
-        parsed = with_installed_driver(make_url(url))
-        dialect = parsed.get_dialect()
-    except (SQLAlchemyError, ValueError, TypeError, AttributeError):
-        problem = f"the database URL is not understood; accepted: {_FORMS}"
-    except ImportError as error:
-        problem = str(error)
-    else:
-        if not dialect.is_async and (text.startswith(_FILE) or not is_ambiguous(text)):
-            return parsed
-        problem = (
-            f"{parsed.drivername} is an asynchronous driver; accepted: {_FORMS}"
-            if dialect.is_async
-            else f"the database URL has {AMBIGUOUS}"
-        )
-    raise LoadError(problem)
 
 
 def _engine(url: URL, timeout: float) -> Engine:
@@ -319,19 +287,6 @@ def _borrowed_session(connection: Connection, timeout: float) -> Iterator[None]:
         yield
     finally:
         _set_variables(connection, dict(zip(variables, before, strict=True)))
-
-
-def _secrets_in(url: URL) -> Iterator[str]:
-    yield str(url.password or "")
-    for name, values in url.normalized_query.items():
-        if is_secret_name(name):
-            yield from values
-
-
-def _first_line(error: Exception) -> str:
-    said = getattr(error, "orig", None) or error
-    lines = str(said).strip().splitlines()
-    return lines[0] if lines else type(said).__name__
 
 
 def _some(names: set[str]) -> str:

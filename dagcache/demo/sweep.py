@@ -120,6 +120,8 @@ def sweeps(count: int, limit: int | None = None, entries: int | None = None) -> 
         growth = resident_bytes() - before
         counted = statements.all - sql, statements.payload - payload
         yield Sweep(number, len(versions), seconds, cpu, growth, *counted, *hits)
+    if hasattr(bag, "dagcache"):
+        bag._component.close()  # noqa: SLF001 - a warm store writes what waits
 
 
 def _hits(bag: Any) -> tuple[int | None, int | None, int | None]:

@@ -12,19 +12,26 @@ PAUSE_SECONDS: Final = 30.0
 
 
 class CircuitBreaker:
-    """Open for 30 s after a call that failed with an OSError or took longer than 250 ms. Thread-safe, without a lock.
+    """Open for 30 s after a call that failed or took longer than 250 ms. Thread-safe, without a lock.
 
     It is also open while such a slow call continues in another thread: the kernel does not end a call early.
 
     Args:
         clock: monotonic seconds.
         on_slow: called after a slow call.
+        failures: the errors of a call that open it.
 
     """
 
-    def __init__(self, clock: Callable[[], float], on_slow: Callable[[], object] = bool) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        on_slow: Callable[[], object] = bool,
+        failures: tuple[type[Exception], ...] = (OSError,),
+    ) -> None:
         self._clock = clock
         self._on_slow = on_slow
+        self._failures = failures
         self._until: float | None = None
         self._began: dict[int, float] = {}
 
@@ -41,12 +48,12 @@ class CircuitBreaker:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Run one call, and open it if it fails with an OSError or was slow."""
+        """Run one call, and open it if the call fails or was slow."""
         thread = get_ident()
         began = self._began[thread] = self._clock()
         try:
             yield
-        except OSError:
+        except self._failures:
             self.trip()
             raise
         finally:

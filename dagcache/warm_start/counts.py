@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from dagcache.concurrency.lock import Lock
+from dagcache.stats import WarmStats
 
 ERRORS: Final = ("folder", "open", "read", "write", "slow", "full", "dropped", "internal")
 """The kinds of errors, in the order of the metric:
 
 - folder: the folder or a file is unsafe, and the store is off;
-- open, read, write: an OSError of that step;
+- open, read, write: an error of the disk or the database in that step, or the store cannot be used and is off;
 - slow: a call took longer than 250 ms;
 - full: a record did not fit into ``warm_start_max_bytes``, or into the longest record;
-- dropped: a record was not written, because the store was passed over or another write had not ended;
+- dropped: a record was not written, because the store was passed over or earlier writes had not ended;
 - internal: a fault of dagcache.
 """
 
@@ -49,6 +50,24 @@ class WarmCounts:
     def add_error(self, kind: str) -> None:
         """Count an error of one of `ERRORS`."""
         self._counting.run(self._add_error, kind)
+
+    def snapshot(self, *, records: int, is_passed_over: bool) -> WarmStats:
+        """The numbers as the statistics of a store, with its number of records and its state."""
+        return WarmStats(
+            hits=self.hits,
+            misses=self.misses,
+            stale=self.stale,
+            forged=self.forged,
+            refused=self.refused,
+            stored=self.stored,
+            errors=dict(self.errors),
+            bytes_read=self.bytes_read,
+            bytes_written=self.bytes_written,
+            read_seconds=self.read_seconds,
+            write_seconds=self.write_seconds,
+            records=records,
+            is_passed_over=is_passed_over,
+        )
 
     def after_fork_in_child(self) -> None:
         """Replace the lock, which a thread of the parent may hold. The numbers stay."""

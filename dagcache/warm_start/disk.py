@@ -10,7 +10,6 @@ is passed over meanwhile and for 30 s after it, so that at most one call of each
 
 from __future__ import annotations
 
-import enum
 import logging
 import math
 import time
@@ -21,15 +20,15 @@ from typing import Final
 from uuid import UUID
 
 from dagcache.concurrency.lock import Lock
-from dagcache.concurrency.time_limit import start, try_for
+from dagcache.concurrency.time_limit import start
 from dagcache.forks import after_fork_in_child
 from dagcache.log_limits import report
 from dagcache.stats import WarmStats
 from dagcache.warm_start.circuit_breaker import PAUSE_SECONDS, SLOWEST_SECONDS, CircuitBreaker
 from dagcache.warm_start.counts import WarmCounts
-from dagcache.warm_start.folder import UnsafeError
 from dagcache.warm_start.keys import SigningKey
 from dagcache.warm_start.opened_generation import FullError, OpenedGeneration
+from dagcache.warm_start.opening import OffError, Opening
 from dagcache.warm_start.record_format import content_of, decode
 from dagcache.warm_start.store import WarmKey, WarmRecord
 
@@ -41,14 +40,6 @@ _MOST_WAITING: Final = 256
 _MOST_WAITING_BYTES: Final = 8 * 2**20
 
 
-class _State(enum.Enum):
-    NEW = "new"
-    OPENING = "opening"
-    OPEN = "open"
-    OFF = "off"
-    CLOSED = "closed"
-
-
 class DiskStore:
     """A `WarmStore` of one generation. Thread-safe, fork-safe; no method raises an Exception.
 
@@ -56,7 +47,8 @@ class DiskStore:
         path: the folder. It is created with mode 0700 (its parent must exist), and must belong to this user.
         digest: the fingerprint. Records of another one are not found.
         parts: the parts of the fingerprint by name. They are written beside the records, for people.
-        secret: the secret that the signing key is derived from.
+        secret: gives the secret that the signing key is derived from. It is called when the store is opened, in a
+            thread of its own, and may hang. An `OffError` turns the store off.
         max_bytes: the limit of all packs of the generation together, bytes.
         clock: monotonic seconds.
         now: nanoseconds since 1970 in UTC.
@@ -69,7 +61,7 @@ class DiskStore:
         *,
         digest: str,
         parts: Mapping[str, str],
-        secret: bytes,
+        secret: Callable[[], bytes],
         max_bytes: int,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], int] = time.time_ns,
@@ -78,14 +70,18 @@ class DiskStore:
         self.counts = WarmCounts()
         self._digest = digest
         self._parts = dict(parts)
-        self._signing = SigningKey(secret, digest)
+        self._secret = secret
         self._max_bytes = max_bytes
         self._clock = clock
         self._now = now
-        self._state = _State.NEW
-        self._opened: OpenedGeneration | None = None
         self._refreshed = clock()
         self._prepare()
+        self._opening = Opening(
+            self._open_generation,
+            then=lambda _: start(self._compact, "dagcache-warm-compact"),
+            failed=self._open_failed,
+            is_paused=lambda: self._reads.is_open(),
+        )
         after_fork_in_child(self._after_fork_in_child)
 
     def get_many(self, keys: Sequence[WarmKey]) -> Mapping[WarmKey, WarmRecord]:
@@ -124,84 +120,53 @@ class DiskStore:
 
     def close(self) -> None:
         """Release the files. Idempotent."""
-        self._state = _State.CLOSED
-        self._opened = None
+        self._opening.close()
         self._waiting.clear()
 
     def stats(self) -> WarmStats:
         """The counters, the number of records, and the state."""
-        counts, opened = self.counts, self._opened
-        return WarmStats(
-            hits=counts.hits,
-            misses=counts.misses,
-            stale=counts.stale,
-            forged=counts.forged,
-            refused=counts.refused,
-            stored=counts.stored,
-            errors=dict(counts.errors),
-            bytes_read=counts.bytes_read,
-            bytes_written=counts.bytes_written,
-            read_seconds=counts.read_seconds,
-            write_seconds=counts.write_seconds,
+        opened = self._opened
+        return self.counts.snapshot(
             records=0 if opened is None else len(opened.index),
-            is_passed_over=self._state is _State.OFF or self._reads.is_open() or self._writes.is_open(),
+            is_passed_over=self._opening.is_off or self._reads.is_open() or self._writes.is_open(),
         )
+
+    @property
+    def _opened(self) -> OpenedGeneration | None:
+        return self._opening.opened
 
     def _prepare(self) -> None:
         """Make the parts that a forked child needs for itself."""
         self._reads = CircuitBreaker(self._clock, self._report_slow)
         self._writes = CircuitBreaker(self._clock, self._report_slow)
-        self._starting, self._writing = Lock(), Lock()
+        self._writing = Lock()
         self._waiting: deque[tuple[WarmKey, WarmRecord]] = deque()
 
     def _try(self, kind: str, action: Callable[..., object], *args: object) -> None:
         """Run an action; its error is counted and logged."""
         try:
             action(*args)
-        except UnsafeError as error:
-            self._turn_off(error)
-        except OSError as error:
-            self._report_failure(kind, error)
         except Exception as error:
-            self.counts.add_error("internal")
-            report("warm start", "warm start failed, and the lookup is served without it", error=error)
+            self._fault(kind, error)
 
     # ---- opening ----
 
-    def _ready(self) -> OpenedGeneration | None:
-        """The opened generation; None as long as there is none. The first caller waits for it for 250 ms at most."""
-        if self._state is _State.NEW and not self._reads.is_open():
-            self._starting.try_run(self._start_opening)
-        return self._opened
-
-    def _start_opening(self) -> None:
-        if self._state is _State.NEW:
-            self._state = _State.OPENING
-            try_for(SLOWEST_SECONDS, self._open, "dagcache-warm-open")
-
-    def _open(self) -> None:
-        self._try("open", self._open_generation)
-        if self._state is _State.OPENING:  # it has failed
-            self._state = _State.NEW
-            self._reads.trip()
-
-    def _open_generation(self) -> None:
+    def _open_generation(self) -> OpenedGeneration:
         opened = OpenedGeneration(
             self.path,
             digest=self._digest,
             parts=self._parts,
-            signing=self._signing,
+            signing=SigningKey(self._secret(), self._digest),
             max_bytes=self._max_bytes,
             now=self._now,
             clock=self._clock,
         )
         self._refreshed = self._clock()
-        self._opened = opened
-        if self._state is not _State.OPENING:  # closed meanwhile
-            self._opened = None
-            return
-        self._state = _State.OPEN
-        start(self._compact, "dagcache-warm-compact")
+        return opened
+
+    def _open_failed(self, error: Exception) -> None:
+        self._reads.trip()
+        self._fault("open", error)
 
     def _compact(self) -> None:
         opened = self._opened
@@ -209,17 +174,10 @@ class DiskStore:
             self._try("write", opened.compact)
             self._try("write", self._write_waiting, math.inf)
 
-    def _turn_off(self, error: UnsafeError) -> None:
-        self._state = _State.OFF
-        self._opened = None
-        self._waiting.clear()
-        self.counts.add_error("folder")
-        report("warm start, folder", "warm start is off: %s", error)
-
     # ---- reading ----
 
     def _find_all(self, keys: Sequence[WarmKey], found: dict[WarmKey, WarmRecord]) -> None:
-        opened = self._ready()
+        opened = self._opening.ready()
         if opened is None or self._reads.is_open():
             return
         began = self._clock()
@@ -251,7 +209,7 @@ class DiskStore:
             return None
         data = opened.read(location)
         self.counts.add(bytes_read=len(data))
-        decoded = decode(data, self._signing)
+        decoded = decode(data, opened.signing)
         if decoded is None or decoded[0] != key:
             self.counts.add(forged=1)
             opened.index.discard(key.version_id.bytes, location.content)
@@ -261,7 +219,7 @@ class DiskStore:
         return decoded[1]
 
     def _find_near(self, version_id: UUID, limit: int, found: list[UUID]) -> None:
-        opened = self._ready()
+        opened = self._opening.ready()
         if opened is not None and not self._reads.is_open():
             if opened.index.get(version_id.bytes) is None and self._is_due():
                 self._refresh(opened)
@@ -286,25 +244,23 @@ class DiskStore:
         """Have the next call open the store again if its folder was removed, as by ``dagcache warm clear``."""
         if not opened.is_removed():
             return False
-        if self._opened is opened:
-            self._opened = None
-            self._state = _State.NEW
+        self._opening.lose(opened)
         return True
 
     # ---- writing ----
 
     def _put(self, key: WarmKey, record: WarmRecord) -> None:
-        if self._state in (_State.OFF, _State.CLOSED):
+        if self._opening.has_ended:
             return
         waiting = sum(len(each.data) for _, each in list(self._waiting))
         if self._writes.is_open() or len(self._waiting) >= _MOST_WAITING or waiting > _MOST_WAITING_BYTES:
             self.counts.add_error("dropped")
             return
         self._waiting.append((key, record))
-        self._ready()
+        self._opening.ready()
         self._write_waiting()
-        if self._waiting and self._state is _State.NEW:  # the folder was removed
-            self._ready()
+        if self._waiting and self._opening.is_new:  # the folder was removed
+            self._opening.ready()
             self._write_waiting()
 
     def _write_waiting(self, seconds: float = _LONGEST_BATCH_SECONDS) -> None:
@@ -346,6 +302,21 @@ class DiskStore:
 
     # ---- faults ----
 
+    def _fault(self, kind: str, error: Exception) -> None:
+        if isinstance(error, OffError):
+            self._turn_off(error)
+        elif isinstance(error, OSError):
+            self._report_failure(kind, error)
+        else:
+            self.counts.add_error("internal")
+            report("warm start", "warm start failed, and the lookup is served without it", error=error)
+
+    def _turn_off(self, error: OffError) -> None:
+        self._opening.turn_off()
+        self._waiting.clear()
+        self.counts.add_error(error.kind)
+        report("warm start, off", "warm start is off: %s", error, level=error.level)
+
     def _report_failure(self, kind: str, error: OSError) -> None:
         self.counts.add_error(kind)
         opened = self._opened
@@ -363,7 +334,6 @@ class DiskStore:
     def _after_fork_in_child(self) -> None:
         self._prepare()
         self.counts.after_fork_in_child()
-        if self._state is _State.OPENING:  # its thread does not exist here
-            self._state = _State.NEW
+        self._opening.after_fork_in_child()
         if self._opened is not None:
             self._opened.after_fork_in_child()

@@ -12,14 +12,19 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
+
+from dagcache.warm_start.opening import OffError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # the last one: a pipe does not block
 _OF_OTHERS = 0o077
 
 
-class UnsafeError(Exception):
+class UnsafeError(OffError):
     """A folder or a file that other users may have written. The message names the path and the cause."""
+
+    kind: ClassVar[str] = "folder"
 
 
 class Descriptor:

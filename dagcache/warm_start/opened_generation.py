@@ -60,7 +60,7 @@ class OpenedGeneration:
         clock: Callable[[], float],
     ) -> None:
         self.index = Index()
-        self._signing = signing
+        self.signing = signing
         self._max_bytes = max_bytes
         self._now = now
         self._clock = clock
@@ -115,7 +115,7 @@ class OpenedGeneration:
             return 0
         stored_at = max(self._now(), known.stored_at + 1 if known else 0)
         try:
-            data = encode(key, record, stored_at, self._signing)
+            data = encode(key, record, stored_at, self.signing)
         except ValueError as error:
             raise FullError(str(error)) from error
         own = self._own_pack()
@@ -147,7 +147,7 @@ class OpenedGeneration:
         return own
 
     def _compact(self) -> None:
-        made = compact(self._folder, self._others(), self.index, self._signing, self._max_bytes, self._now())
+        made = compact(self._folder, self._others(), self.index, self.signing, self._max_bytes, self._now())
         if made is not None:
             self._packs[made.name] = made
         self._leave_removed(self._clock() + _OPENING_SECONDS)

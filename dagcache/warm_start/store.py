@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from dagcache.stats import WarmStats
+
 
 class WarmKey(NamedTuple):
     """The identity of a version's content. A version id alone does not suffice: rows are rewritten in place."""
@@ -66,4 +68,12 @@ class WarmStore(Protocol):
 
     def close(self) -> None:
         """Release what the store holds. Idempotent; every other method does nothing afterwards."""
+        ...
+
+
+class CountedStore(WarmStore, Protocol):
+    """A store with statistics."""
+
+    def stats(self) -> WarmStats:
+        """The counters, the number of records, and the state."""
         ...

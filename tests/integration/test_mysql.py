@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,8 +18,14 @@ from dagcache import LoadError
 from dagcache.advice.report import advise
 from dagcache.database.connection import ALEMBIC_VERSION, DAG_RUN, DAG_VERSION, MetadataDatabase, seconds
 from dagcache.database.loader import SerializedDagLoader
+from dagcache.database.warm import cleaning
+from dagcache.database.warm.database import WarmDatabase, database_at
+from dagcache.database.warm.tables import RECORDS
 from tests.support import mysql
 from tests.support.databases import payload
+from tests.support.warm import key_of
+from tests.support.warm_database import filled, live, rows_in, wait_in_vain
+from tests.support.warm_database import stores_are_closed as stores_are_closed
 
 StartServer = Callable[[mysql.Product], mysql.Server]
 
@@ -180,3 +186,42 @@ def test_advise_reads_the_database(url: str, writer: Engine) -> None:
         report = advise(loader, days=7.0, workers=1, budgets=(), loop_seconds=1.0, progress=lambda *_: None)
     assert (report.airflow, report.versions, report.dags) == ("Airflow 3.3", 12, 12)
     assert report.as_of - BEGAN.timestamp() < timedelta(hours=1).total_seconds()
+
+
+# ---- the warm store ----
+
+
+def test_a_warm_store_lives_here(url: str) -> None:
+    live(lambda: database_at(url))
+
+
+@pytest.mark.parametrize("product", ["mysql", "mariadb"])
+def test_a_lock_on_the_table_of_a_warm_store_delays_no_lookup(
+    start_server: StartServer, product: mysql.Product
+) -> None:
+    server, name = start_server(product), f"locked_{uuid4().hex[:8]}"
+    server.run(f"CREATE DATABASE {name}")
+    url = server.url(name, "pymysql")
+    engine = sa.create_engine(url)
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"LOCK TABLES {RECORDS.name} WRITE")
+            yield
+            connection.exec_driver_sql("UNLOCK TABLES")
+
+    wait_in_vain(lambda: database_at(url), lock)
+    engine.dispose()
+
+
+def test_rows_of_versions_that_airflow_has_no_more_are_removed(url: str, writer: Engine) -> None:
+    """The ids of the two tables may have different types and collations."""
+    versions = [add_version(writer, f"kept_{number}") for number in range(3)]
+    ids = [*versions, *(uuid4() for _ in range(3))]
+    filled(url, 6, lambda number: key_of(number)._replace(version_id=ids[number])).close()
+    engine = sa.create_engine(url)
+    database = WarmDatabase(engine, is_airflows=True)
+    assert cleaning.remove_gone(database) == 3
+    database.close()
+    assert {row.version for row in rows_in(url)} == set(versions)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
+import signal
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import NamedTuple
 from uuid import UUID, uuid4
@@ -18,8 +23,14 @@ from dagcache import LoadError
 from dagcache.advice.report import advise
 from dagcache.database.connection import DAG_RUN, DAG_VERSION, MetadataDatabase, seconds
 from dagcache.database.loader import SerializedDagLoader
+from dagcache.database.warm import cleaning
+from dagcache.database.warm.database import WarmDatabase, database_at
+from dagcache.database.warm.tables import METADATA, RECORDS
 from tests.support import pgbouncer, postgres
 from tests.support.databases import payload
+from tests.support.warm import errors_of, found_in, key_of
+from tests.support.warm_database import execute, filled, live, make_store, new_store, opened, put, rows_in, wait_in_vain
+from tests.support.warm_database import stores_are_closed as stores_are_closed
 
 pytestmark = pytest.mark.skipif(bool(postgres.missing()), reason=postgres.missing())
 
@@ -160,3 +171,136 @@ def test_advise_reads_the_database(servers: Servers, url: str) -> None:
         report = advise(loader, days=7.0, workers=1, budgets=(), loop_seconds=1.0, progress=lambda *_: None)
     assert report.airflow == "Airflow 3.3"
     assert report.versions >= 12
+
+
+# ---- the warm store ----
+
+
+def new_database(servers: Servers) -> str:
+    """The name of an empty database."""
+    name = f"warm_{uuid4().hex[:8]}"
+    servers.cluster.create(name)
+    return name
+
+
+@pytest.mark.parametrize("where", ["direct", "pgbouncer"])
+def test_a_warm_store_lives_here(servers: Servers, driver: str, where: str) -> None:
+    name = new_database(servers)
+    if where == "direct":
+        url = postgres.url_of(name, servers.cluster.folder, driver)
+    elif servers.pooler is None:
+        pytest.skip(pgbouncer.missing())
+    else:
+        url = servers.pooler.url(name, driver)
+    live(lambda: database_at(url))
+
+
+def test_a_lock_on_the_table_of_a_warm_store_delays_no_lookup(servers: Servers, driver: str) -> None:
+    """Such as that of a migration that does not end."""
+    url = postgres.url_of(new_database(servers), servers.cluster.folder, driver)
+    engine = sa.create_engine(url)
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"LOCK TABLE {RECORDS.name} IN ACCESS EXCLUSIVE MODE")
+            yield
+
+    wait_in_vain(lambda: database_at(url), lock)
+    engine.dispose()
+
+
+def test_a_warm_store_survives_the_end_of_its_connections(servers: Servers, driver: str) -> None:
+    """As after a restart of the server."""
+    name = new_database(servers)
+    url = postgres.url_of(name, servers.cluster.folder, driver)
+    store = filled(url, 3)
+    with servers.engine.begin() as connection:
+        ended = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+        assert len(connection.execute(ended, {"name": name}).all()) > 0
+    assert found_in(store, 3) == [0, 1, 2]
+    assert errors_of(store.stats()) == {}
+    store.close()
+
+
+def test_a_warm_store_keeps_no_transaction_open(servers: Servers, driver: str) -> None:
+    """One would keep the server from cleaning up Airflow's tables."""
+    name = new_database(servers)
+    store = filled(postgres.url_of(name, servers.cluster.folder, driver), 3)
+    found_in(store, 3)
+    with servers.engine.begin() as connection:
+        state = sa.text("SELECT state FROM pg_stat_activity WHERE datname = :name")
+        assert set(connection.execute(state, {"name": name}).scalars()) == {"idle"}
+    store.close()
+
+
+def test_a_user_who_may_not_create_tables_gets_one_line(servers: Servers, caplog: pytest.LogCaptureFixture) -> None:
+    name = new_database(servers)
+    url = postgres.url_of(name, servers.cluster.folder)
+    for statement in ("CREATE ROLE reader LOGIN", "REVOKE ALL ON SCHEMA public FROM PUBLIC"):
+        execute(url, statement)
+    execute(url, "GRANT USAGE ON SCHEMA public TO reader")
+    store = new_store(lambda: database_at(url.replace("postgres@", "reader@")))
+    for _ in range(2):
+        opened(store)
+    assert (errors_of(store.stats()), store.stats().is_passed_over) == ({"open": 1}, True)
+    [line] = caplog.records
+    assert line.levelno == logging.ERROR
+    assert "this user cannot create it (permission denied for schema public)" in line.getMessage()
+    store.close()
+
+
+def test_the_tables_are_in_the_schema_of_airflow(servers: Servers) -> None:
+    url = postgres.url_of(new_database(servers), servers.cluster.folder)
+    execute(url, "CREATE SCHEMA other")
+    engine = sa.create_engine(url)
+    live(lambda: WarmDatabase(engine, schema="other"))
+    inspector = sa.inspect(engine)
+    assert set(inspector.get_table_names(schema="other")) == set(METADATA.tables)
+    assert inspector.get_table_names() == []
+    engine.dispose()
+
+
+KILLED = """
+import sys
+from uuid import UUID
+import sqlalchemy as sa
+from dagcache.database.warm.tables import RECORDS
+connection = sa.create_engine(sys.argv[1]).connect()
+row = {"generation": sys.argv[2], "version": UUID(sys.argv[3]), "content": b"x" * 16, "lasting": False}
+connection.execute(sa.insert(RECORDS), row | {"stored_at": 1, "nbytes": 1, "record": b"x"})
+print("written", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_writer_that_is_killed_in_a_transaction_blocks_no_other(servers: Servers) -> None:
+    """Its row is not there, and the version can be stored."""
+    url = postgres.url_of(new_database(servers), servers.cluster.folder)
+    store = filled(url, 1)
+    [row] = rows_in(url)
+    command = [sys.executable, "-c", KILLED, url, row.generation, str(key_of(1).version_id)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "written\n"
+        assert len(rows_in(url)) == 1
+        process.send_signal(signal.SIGKILL)
+    put(store, key_of(1), 1)
+    store._write_and_keep_up()
+    store.close()
+    again = make_store(url)
+    assert found_in(again, 2) == [0, 1]
+    again.close()
+
+
+def test_rows_of_versions_that_airflow_has_no_more_are_removed(servers: Servers) -> None:
+    url = postgres.url_of(new_database(servers), servers.cluster.folder)
+    execute(url, "CREATE TABLE dag_version (id UUID PRIMARY KEY)")
+    versions = [uuid4() for _ in range(6)]
+    for version in versions[:3]:
+        execute(url, "INSERT INTO dag_version VALUES (:id)", {"id": version})
+    filled(url, 6, lambda number: key_of(number)._replace(version_id=versions[number])).close()
+    database = WarmDatabase(sa.create_engine(url), is_airflows=True)
+    assert cleaning.remove_gone(database) == 3
+    database.close()
+    assert {row.version for row in rows_in(url)} == set(versions[:3])

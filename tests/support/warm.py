@@ -11,7 +11,7 @@ from uuid import UUID
 
 from dagcache.stats import WarmStats
 from dagcache.warm_start.disk import DiskStore
-from dagcache.warm_start.store import WarmKey, WarmRecord
+from dagcache.warm_start.store import WarmKey, WarmRecord, WarmStore
 from tests.support.clock import ManualClock
 from tests.support.patience import PATIENCE
 
@@ -53,17 +53,22 @@ def make_store(path: Path, **changed: Any) -> DiskStore:
         "clock": ManualClock(),
         "now": NanosecondClock(),
     }
-    store = DiskStore(path, **settings | changed)
+    chosen = settings | changed
+    secret = chosen.pop("secret")
+    store = DiskStore(path, secret=lambda: secret, **chosen)
     store.get_many([])  # opens it
     settled()
     return store
 
 
 def settled() -> None:
-    """Wait until opening and compaction have ended."""
-    for thread in threading.enumerate():
-        if thread.name.startswith("dagcache-warm"):
-            thread.join(PATIENCE)
+    """Wait until opening, and the work that follows it, have ended."""
+    while at_work := [each for each in threading.enumerate() if _is_at_work(each.name)]:
+        at_work[0].join(PATIENCE)
+
+
+def _is_at_work(thread: str) -> bool:
+    return thread.startswith("dagcache-warm") and thread != "dagcache-warm-write"
 
 
 def filled(path: Path, count: int, key: Callable[[int], WarmKey] = key_of, **changed: Any) -> DiskStore:
@@ -75,7 +80,7 @@ def filled(path: Path, count: int, key: Callable[[int], WarmKey] = key_of, **cha
     return store
 
 
-def found_in(store: DiskStore, count: int, key: Callable[[int], WarmKey] = key_of) -> list[int]:
+def found_in(store: WarmStore, count: int, key: Callable[[int], WarmKey] = key_of) -> list[int]:
     """The numbers below ``count`` that a store has, each with the right record."""
     records = store.get_many([key(number) for number in range(count)])
     numbers = [number for number in range(count) if key(number) in records]

@@ -385,7 +385,8 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Versions from the warm store",
                 "Few hits after a restart: the fingerprint has changed (dagcache doctor names the part), or"
-                " warm_start_max_bytes is too small. Stored: nothing, with misses, is a full or read-only disk.",
+                " warm_start_max_bytes is too small. Stored: nothing, with misses, is a full or read-only disk or"
+                " database.",
                 "ops",
                 (
                     Query(_by("component", _rate("dagcache_warm_start_hits_total")), "{{component}} hit"),
@@ -396,7 +397,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Records that were not used, and errors",
                 "stale: normal. forged: a damaged disk, or an attack. refused: an attack, or a bug. full: raise"
-                " warm_start_max_bytes. Others: check the disk.",
+                " warm_start_max_bytes. Others: check the disk or the database.",
                 "ops",
                 (
                     Query(
@@ -411,7 +412,7 @@ ROWS: tuple[Row, ...] = (
             ),
             Panel(
                 "Bytes of the warm store",
-                "The load on the disk.",
+                "The load on the disk or the database.",
                 "Bps",
                 (
                     Query(
@@ -422,7 +423,7 @@ ROWS: tuple[Row, ...] = (
             ),
             Panel(
                 "Time of the warm store, of one core",
-                "Much per byte: the disk is slow.",
+                "Much per byte: the disk or the database is slow.",
                 "percentunit",
                 (
                     Query(
@@ -439,7 +440,7 @@ ROWS: tuple[Row, ...] = (
             ),
             Panel(
                 "Warm store passed over",
-                "1 for long: check the disk; the log has the reason.",
+                "1 for long: check the disk or the database; the log has the reason.",
                 "short",
                 (Query(_c("dagcache_warm_start_passed_over"), _PROCESS),),
                 most=1,

@@ -24,6 +24,7 @@ COMPONENTS = ("scheduler", "api_server")
 
 _DEFAULTS = {option.name: option.default for option in OPTIONS}
 _MEMORY_FACTS = ("max_bytes", "budget", "workers", "memory_limit", "memory_source", "memory_file")
+_DERIVED_KEY = "a key derived from Airflow's own, which task workers often have: set warm_start_key"
 _SHARE_OF_MEMORY = 0.9  # a full cache above this share is shrunk at once, for memory pressure
 
 
@@ -210,14 +211,15 @@ def memory(components: str, max_bytes: str, budget: int, workers: int, limit: in
 
 
 def warm_start(fact: Fact) -> Check:
-    """Whether the warm store is on, where it is and what it has."""
+    """Whether the warm store is on, where it is, what it has, and whether its key is a separate one."""
     name = "warm start"
-    if not fact.get("kind"):
-        return Check(name, "ok", "off: warm_start is empty") if "error" not in fact else _no_warm_start(fact)
     if "error" in fact:
         return _no_warm_start(fact)
+    if not fact.get("kind"):
+        return Check(name, "ok", "off: warm_start is empty")
+    key = "a separate key" if fact["has_separate_key"] else _DERIVED_KEY
     if fact.get("missing"):
-        return Check(name, "ok", f"{fact['kind']}: no process has stored a version in {fact['path']} yet")
+        return Check(name, "ok", f"{fact['kind']}: no process has stored a version in {_place(fact)} yet; {key}")
     generations = fact["generations"]
     details = tuple(
         f"{each['records']} records, {format_bytes(each['bytes'])}, {'in use' if each['is_in_use'] else 'not in use'}"
@@ -226,11 +228,15 @@ def warm_start(fact: Fact) -> Check:
     newest = details[0] if details else "no records"
     differing = differing_parts(generations[0]["parts"], generations[1]["parts"]) if generations[1:] else []
     change = f"; the generation before it differs in {', '.join(differing)}" if differing else ""
-    return Check(name, "ok", f"{fact['kind']} in {fact['path']}: {newest}{change}", "", details[1:] and details)
+    return Check(name, "ok", f"{fact['kind']} in {_place(fact)}: {newest}{change}; {key}", "", details[1:] and details)
+
+
+def _place(fact: Fact) -> str:
+    return str(fact.get("path") or fact.get("database") or "")
 
 
 def _no_warm_start(fact: Fact) -> Check:
-    where = f" in {fact['path']}" if fact.get("path") else ""
+    where = f" in {_place(fact)}" if _place(fact) else ""
     remedy = "correct it, and restart: without it, a restarted process loads each version"
     return Check("warm start", "warning", f"off{where}: {fact['error']}", remedy)
 

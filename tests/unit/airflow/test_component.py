@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from dagcache.airflow import component as module
-from dagcache.airflow import graphs, warm
+from dagcache.airflow import graphs, warm_key
 from dagcache.airflow.component import Component
 from dagcache.airflow.settings import read_settings
 from dagcache.freezing.pickle_freezer import PickleFreezer
@@ -27,6 +27,7 @@ from dagcache.metrics.ports import parse_ports
 from dagcache.metrics.scrape import scrape
 from dagcache.sizing.memory import MemoryLimit
 from dagcache.warm_start.counts import ERRORS
+from dagcache.warm_start.disk import DiskStore
 from tests.support.patience import PATIENCE
 from tests.support.warm import filled, key_of, record_of
 
@@ -361,12 +362,13 @@ class OneFingerprint:
 def test_the_warm_store_is_made_by_the_settings_and_closed_with_the_component(
     make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warm, "secret_key", lambda: b"secret")
+    monkeypatch.setattr(warm_key, "secret_key", lambda: b"secret")
     assert make().open_warm_store(OneFingerprint()) is None
     component = make(warm_start="disk")
     store = component.open_warm_store(OneFingerprint())
     assert store is not None
     assert store is component.warm_store
+    assert isinstance(store, DiskStore)
     assert store.path == folder / "dagcache-warm"
     assert component.stats().warm == store.stats()
     component.close()

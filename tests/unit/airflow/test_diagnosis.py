@@ -260,6 +260,7 @@ def test_the_warm_store_is_reported_with_its_content(conf: Conf, reporter: Repor
     assert (fact["kind"], fact["path"]) == ("disk", str(tmp_path / "dagcache-warm"))
     [generation] = fact["generations"]
     assert (generation["records"], generation["is_in_use"], generation["parts"]["python"]) == (3, True, "3.11")
+    assert fact["has_separate_key"]
     assert SECRET not in str(fact)
 
 

@@ -91,7 +91,7 @@ def test_every_setting_is_read_and_every_one_read_is_offered() -> None:
         return None
 
     read_settings(get, "scheduler")
-    secrets = ["warm_start_key"]  # read where it is used
+    secrets = ["warm_start_url", "warm_start_key"]  # read where they are used
     assert asked == [option.name for option in OPTIONS if option.name not in secrets]
     shown: dict[str, Any] = get_provider_info()["config"]["dagcache"]["options"]
     assert list(shown) == [*asked, *secrets]

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from dagcache.airflow import warm
+from dagcache.airflow import warm, warm_key
 from dagcache.airflow.settings import Settings, read_settings
 from dagcache.warm_start.disk import DiskStore
+from dagcache.warm_start.store import CountedStore
 from tests.support.warm import key_of, record_of, settled
 
 KEY = "a key of sixteen characters or more"
@@ -63,9 +64,21 @@ def settings_of(**texts: str) -> Settings:
     return read_settings(({"warm_start": "disk"} | texts).get, "scheduler")
 
 
-def store_of(**texts: str) -> DiskStore | None:
-    """The store by these settings."""
+def store_of(**texts: str) -> CountedStore | None:
+    """The store by these settings, not opened yet."""
     return warm.store_for(settings_of(**texts), Fingerprint())
+
+
+def is_off(**texts: str) -> bool:
+    """Whether the store by these settings is off, or does not exist, once it was to be opened."""
+    store = store_of(**texts)
+    if store is None:
+        return True
+    store.get_many([])
+    settled()
+    found = store.stats().is_passed_over
+    store.close()
+    return found
 
 
 def stored_with(conf: Conf, **texts: str) -> int:
@@ -89,10 +102,10 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
 def test_a_store_is_below_airflow_home_and_has_the_limit_of_the_setting(conf: Conf, tmp_path: Path) -> None:
     conf.texts["core.fernet_key"] = "fernet"
     store = store_of()
-    assert store is not None
+    assert isinstance(store, DiskStore)
     assert (store.path, store._max_bytes) == (tmp_path / "dagcache-warm", 256 * 2**20)
     other = store_of(warm_start=" Disk ", warm_start_path=" /elsewhere ", warm_start_max_bytes="0")
-    assert other is not None
+    assert isinstance(other, DiskStore)
     assert (other.path, other._max_bytes) == (Path("/elsewhere"), 2**63 - 1)
     assert not (tmp_path / "dagcache-warm").exists()  # before its first use
 
@@ -100,11 +113,7 @@ def test_a_store_is_below_airflow_home_and_has_the_limit_of_the_setting(conf: Co
 @pytest.mark.parametrize(
     ("texts", "line"),
     [
-        (
-            {"warm_start": "database"},
-            "warm_start = 'database' is not understood; accepted: disk, or empty for none",
-        ),
-        ({"warm_start": "dsik"}, "warm_start = 'dsik' is not understood; accepted: disk, or empty for none"),
+        ({"warm_start": "dsik"}, "warm_start = 'dsik' is not understood; accepted: disk, database, or empty for none"),
         (
             {"warm_start_max_bytes": "10%"},
             "warm_start_max_bytes = '10%' is not understood;"
@@ -125,7 +134,7 @@ def test_a_wrong_setting_is_one_line_and_no_store(
 
 
 def test_without_any_secret_there_is_one_warning_and_no_store(conf: Conf, caplog: pytest.LogCaptureFixture) -> None:
-    assert store_of() is None
+    assert is_off()
     assert messages(caplog) == [
         (
             logging.WARNING,
@@ -158,9 +167,9 @@ def test_a_secret_of_airflows_that_is_set_stands_in_for_the_fernet_key(
 ) -> None:
     """Its default is not used: it may be another one in each process."""
     conf.texts["api_auth.jwt_secret"] = "a default"
-    assert store_of() is None
+    assert is_off()
     monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "secret")
-    assert warm.secret_key() == b"airflow\0secret"
+    assert warm_key.secret_key() == b"airflow\0secret"
 
 
 @pytest.mark.parametrize("name", ["WARM_START_KEY_CMD", "WARM_START_KEY_SECRET"])
@@ -170,7 +179,7 @@ def test_airflows_own_key_does_not_stand_in_for_one_that_cannot_be_had(
     """It is weaker: task workers may have it."""
     conf.texts["core.fernet_key"] = "fernet"
     monkeypatch.setenv(f"AIRFLOW__DAGCACHE__{name}", "cat /nowhere")
-    assert store_of() is None
+    assert is_off()
     [(_, message)] = messages(caplog)
     assert message == f"warm start is off: [dagcache] {name.lower()} is set, and Airflow got no key from it"
 
@@ -184,7 +193,7 @@ def test_airflows_own_key_does_not_stand_in_for_one_that_cannot_be_had(
 )
 def test_no_line_shows_a_key(conf: Conf, key: str | Exception, line: str, caplog: pytest.LogCaptureFixture) -> None:
     conf.texts |= {"dagcache.warm_start_key": key, "core.fernet_key": "fernet"}
-    assert store_of() is None
+    assert is_off()
     assert messages(caplog) == [(logging.WARNING, f"warm start is off: {line}")]
     assert "s3cr3t" not in caplog.text
 
@@ -204,7 +213,7 @@ def test_a_fault_of_the_fingerprint_is_one_line_and_no_store(conf: Conf, caplog:
     ("texts", "expected"),
     [
         ({"warm_start": ""}, {"kind": ""}),
-        ({"warm_start": "database"}, {"kind": "database", "error": "is not understood"}),
+        ({"warm_start": "dsik"}, {"kind": "dsik", "error": "is not understood"}),
         ({}, {"kind": "disk", "missing": True}),
         ({"warm_start_path": "/dev/null"}, {"kind": "disk", "error": "Not a directory"}),
     ],
@@ -217,6 +226,73 @@ def test_the_facts_for_the_doctor(conf: Conf, texts: dict[str, str], expected: d
     assert expected.get("missing") == found.get("missing")
 
 
+# ---- in a database ----
+
+
+@pytest.mark.parametrize("key", ["", "too short"])
+def test_a_database_needs_a_separate_key(conf: Conf, key: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Task workers, which may reach the database, often have Airflow's own."""
+    conf.texts |= {
+        "dagcache.warm_start_url": "postgresql+psycopg2://u:s3cr3t@127.0.0.1:1/none",
+        "dagcache.warm_start_key": key,
+        "core.fernet_key": "fernet",
+    }
+    assert is_off(warm_start="database")
+    [(level, message)] = messages(caplog)
+    assert level == logging.WARNING
+    expected = "has fewer than 16 characters" if key else "needs [dagcache] warm_start_key, a key that task workers do"
+    assert expected in message
+    assert "s3cr3t" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("sqlite:////tmp/warm.db", "warm_start = database is refused on SQLite, where another writer can fail the"),
+        ("SQLite+pysqlite:///s3cr3t", "warm_start = database is refused on SQLite, where another writer can fail the"),
+        ("s3cr3t", "[dagcache] warm_start_url: the database URL is not understood; accepted: "),
+        ("postgresql+asyncpg://u:s3cr3t@host/db", "[dagcache] warm_start_url: postgresql+asyncpg is an asynchronous"),
+        ("postgresql+psycopg2://u:s3cr3t@x@host/db", "[dagcache] warm_start_url: the database URL has more than one @"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_one_line_without_the_password(
+    conf: Conf, url: str, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    conf.texts |= {"dagcache.warm_start_url": url, "dagcache.warm_start_key": KEY}
+    assert is_off(warm_start="database")
+    [(level, message)] = messages(caplog)
+    assert level == logging.ERROR
+    assert message.startswith(f"warm start is off: {line}")
+    assert "s3cr3t" not in caplog.text
+    fact = warm.diagnose(settings_of(warm_start="database"))
+    assert fact["error"].startswith(line)
+    assert "s3cr3t" not in str(fact)
+
+
+def test_a_database_that_refuses_connections_shows_no_password(conf: Conf, caplog: pytest.LogCaptureFixture) -> None:
+    url = "postgresql+psycopg2://user:s3cr3t@127.0.0.1:1/none"
+    conf.texts |= {"dagcache.warm_start_url": url, "dagcache.warm_start_key": KEY}
+    assert is_off(warm_start="database")
+    [(level, message)] = messages(caplog)
+    assert level == logging.WARNING
+    assert message.startswith("warm start passes over postgresql+psycopg2://user:***@127.0.0.1:1/none for 30 s: open")
+    fact = warm.diagnose(settings_of(warm_start="database"))
+    assert fact["database"] == "postgresql+psycopg2://user:***@127.0.0.1:1/none"
+    assert "refused" in fact["error"]
+    assert "s3cr3t" not in f"{fact} {caplog.text}"
+
+
+@pytest.mark.parametrize("name", ["WARM_START_URL_CMD", "WARM_START_URL_SECRET"])
+def test_the_metadata_database_does_not_stand_in_for_a_url_that_cannot_be_had(
+    conf: Conf, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    conf.texts["dagcache.warm_start_key"] = KEY
+    monkeypatch.setenv(f"AIRFLOW__DAGCACHE__{name}", "cat /nowhere")
+    assert is_off(warm_start="database")
+    [(_, message)] = messages(caplog)
+    assert message == f"warm start is off: [dagcache] {name.lower()} is set, and Airflow got no URL from it"
+
+
 OFF = """
 import sys, threading
 from pathlib import Path
@@ -225,7 +301,8 @@ from dagcache.airflow.settings import read_settings
 from dagcache.airflow.warm import store_for
 settings = read_settings({"metrics_port": "0", "airflow_metrics": "0"}.get, "scheduler")
 assert store_for(settings, None) is None
-assert not [name for name in sys.modules if name.startswith("dagcache.warm_start")]
+loaded = ("dagcache.warm_start", "dagcache.database", "sqlalchemy")
+assert not [name for name in sys.modules if name.startswith(loaded)]
 assert len(threading.enumerate()) == 1
 assert not list(Path(sys.argv[1]).iterdir())
 """

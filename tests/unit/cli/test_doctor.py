@@ -198,7 +198,13 @@ def test_a_setting_that_airflow_cannot_read_is_a_failure() -> None:
     assert (found.status, found.message) == ("failed", "[dagcache] max_bytes: % is written %%")
 
 
-WARM = {"fact": "warm_start", "kind": "disk", "path": "/opt/airflow/dagcache-warm"}
+WARM = {"fact": "warm_start", "kind": "disk", "path": "/opt/airflow/dagcache-warm", "has_separate_key": True}
+IN_DATABASE = {
+    "fact": "warm_start",
+    "kind": "database",
+    "database": "postgresql://db/airflow",
+    "has_separate_key": True,
+}
 GENERATIONS = [
     {"records": 700, "bytes": 2**20, "is_in_use": True, "parts": {"airflow": "3.3.2", "python": "3.11"}},
     {"records": 600, "bytes": 2**19, "is_in_use": False, "parts": {"airflow": "3.3.1", "python": "3.11"}},
@@ -213,10 +219,21 @@ GENERATIONS = [
             WARM | {"generations": GENERATIONS},
             "ok",
             "disk in /opt/airflow/dagcache-warm: 700 records, 1.0 MiB, in use;"
-            " the generation before it differs in airflow",
+            " the generation before it differs in airflow; a separate key",
         ),
-        (WARM | {"generations": []}, "ok", "disk in /opt/airflow/dagcache-warm: no records"),
-        (WARM | {"missing": True}, "ok", "disk: no process has stored a version in /opt/airflow/dagcache-warm yet"),
+        (WARM | {"generations": []}, "ok", "disk in /opt/airflow/dagcache-warm: no records; a separate key"),
+        (
+            WARM | {"missing": True, "has_separate_key": False},
+            "ok",
+            "disk: no process has stored a version in /opt/airflow/dagcache-warm yet;"
+            " a key derived from Airflow's own, which task workers often have: set warm_start_key",
+        ),
+        (
+            IN_DATABASE | {"generations": GENERATIONS[:1]},
+            "ok",
+            "database in postgresql://db/airflow: 700 records, 1.0 MiB, in use; a separate key",
+        ),
+        (IN_DATABASE | {"error": "refused"}, "warning", "off in postgresql://db/airflow: refused"),
         (WARM | {"error": "there is no key"}, "warning", "off in /opt/airflow/dagcache-warm: there is no key"),
         ({"fact": "warm_start", "error": "no answer"}, "warning", "off: no answer"),
     ],

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagcache.warm_start import generation, index
+from dagcache.warm_start import generation, version_index
 from dagcache.warm_start.circuit_breaker import SLOWEST_SECONDS
 from dagcache.warm_start.disk import REFRESH_SECONDS
 from dagcache.warm_start.folder import Folder
@@ -346,7 +346,7 @@ def test_heads_of_records_in_any_number_take_a_bounded_memory(
     path: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are not signed. The process's own records are known all the same."""
-    monkeypatch.setattr(index, "MOST_VERSIONS", COUNT - 2)
+    monkeypatch.setattr(version_index, "MOST_VERSIONS", COUNT - 2)
     store = make_store(path)
     assert store.stats().records == COUNT - 2
     store.put(key_of(COUNT), record_of(COUNT))

@@ -27,6 +27,16 @@ def test_other_errors_do_not_open_it() -> None:
     assert not breaker.is_open()
 
 
+def test_a_caller_names_the_errors_that_open_it() -> None:
+    breaker = CircuitBreaker(ManualClock(), failures=(KeyError,))
+    with pytest.raises(OSError, match="disk"), breaker.watch():
+        raise OSError("disk")
+    assert not breaker.is_open()
+    with pytest.raises(KeyError), breaker.watch():
+        raise KeyError("x")
+    assert breaker.is_open()
+
+
 @pytest.mark.parametrize(("seconds", "is_open"), [(0.25, False), (0.26, True)])
 def test_a_slow_call_opens_it(seconds: float, is_open: bool) -> None:
     clock, slow = ManualClock(0.0), []

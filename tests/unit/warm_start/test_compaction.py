@@ -229,13 +229,13 @@ def test_two_threads_compact_different_packs(path: Path, monkeypatch: pytest.Mon
         path,
         digest="0123abcd",
         parts={},
-        secret=b"a secret of tests alone",
+        secret=lambda: SECRET,
         max_bytes=2**20,
         clock=ManualClock(),
         now=NanosecondClock(),
     )
-    second._state = type(second._state).OPENING
-    second._open()  # in this thread, without a time limit
+    second._opening._state = type(second._opening._state).OPENING
+    second._opening._open()  # in this thread, without a time limit
     assert found_in(second, count) == list(range(count))
     go_on.set()
     thread.join(PATIENCE)

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from dagcache.warm_start import index
+from dagcache.warm_start import version_index
 from dagcache.warm_start.circuit_breaker import SLOWEST_SECONDS
 from dagcache.warm_start.disk import REFRESH_SECONDS, DiskStore
 from dagcache.warm_start.generation import DESCRIPTION
@@ -59,6 +59,26 @@ def test_records_can_be_read_by_the_process_that_stored_them(path: Path) -> None
     store = filled(path, 3)
     assert found_in(store, 3) == [0, 1, 2]
     assert store.stats().bytes_written == packs_of(path)[0].stat().st_size
+
+
+def test_a_call_does_not_wait_for_a_key_that_does_not_come(path: Path) -> None:
+    """The command that prints the key may hang. The store serves as soon as it is open."""
+    filled(path, 2).close()
+    comes = threading.Event()
+
+    def secret() -> bytes:
+        comes.wait()
+        return SECRET
+
+    store = DiskStore(path, digest="0123abcd", parts={}, secret=secret, max_bytes=2**20)
+    try:
+        assert found_in(store, 2) == []
+        store.put(key_of(2), record_of(2))
+        assert errors_of(store.stats()) == {}
+    finally:
+        comes.set()
+    settled()
+    assert found_in(store, 3) == [0, 1, 2]
 
 
 def test_nothing_is_written_before_the_first_record(path: Path) -> None:
@@ -162,7 +182,9 @@ def test_a_generation_is_described_for_people_without_its_key(path: Path) -> Non
     [description] = path.glob(f"*/{DESCRIPTION}")
     assert '"python": "3.11"' in description.read_text()
     assert SECRET.decode() not in description.read_text()
-    assert make_store(path)._signing._key.hex() not in description.read_text()
+    opened = make_store(path)._opened
+    assert opened is not None
+    assert opened.signing._key.hex() not in description.read_text()
 
 
 def test_a_clock_that_was_ahead_once_does_not_hide_later_records(path: Path) -> None:
@@ -254,6 +276,14 @@ def test_what_waits_is_bounded(path: Path) -> None:
     assert errors_of(store.stats()) == {"dropped": 11}
 
 
+def being_opened(store: DiskStore) -> None:
+    """As a store is while another thread opens it."""
+    opened = store._opened
+    assert opened is not None
+    store._opening.lose(opened)
+    store._opening._state = type(store._opening._state).OPENING
+
+
 def _in_thread(action: object) -> None:
     thread = threading.Thread(target=action)  # type: ignore[arg-type]
     thread.start()
@@ -281,7 +311,7 @@ def test_a_forked_child_reads_on_and_writes_a_pack_of_its_own(path: Path) -> Non
 def test_a_child_of_a_busy_parent_is_not_blocked(path: Path) -> None:
     """Another thread of the parent holds each lock, and the store is being opened."""
     store, opening = filled(path, 2), make_store(path)
-    opening._opened, opening._state = None, type(opening._state).OPENING
+    being_opened(opening)
 
     def child() -> None:
         store.put(key_of(2), record_of(2))
@@ -297,7 +327,8 @@ def test_a_child_of_a_busy_parent_is_not_blocked(path: Path) -> None:
     forked: Callable[[], object] = fork_in_thread
     opened = store._opened
     assert opened is not None
-    for lock in (store._writing, store._starting, store.counts._counting, opened._refreshing, opened.index._lock):
+    of_store = (store._writing, store._opening._starting, store.counts._counting)
+    for lock in (*of_store, opened._refreshing, opened.index._lock):
         forked = functools.partial(lock.run, forked)
     forked()
     assert results == ["0"]
@@ -311,7 +342,7 @@ def test_the_steps_of_a_child_leave_the_pack_to_the_parent(path: Path) -> None:
     assert len(packs_of(path)) == 2
     assert found_in(store, 3) == [0, 1, 2]
     store._after_fork_in_child()
-    store._opened, store._state = None, type(store._state).OPENING
+    being_opened(store)
     store._after_fork_in_child()
     assert found_in(store, 0) == []
     settled()
@@ -319,7 +350,7 @@ def test_the_steps_of_a_child_leave_the_pack_to_the_parent(path: Path) -> None:
 
 
 def test_forgotten_records_take_little_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "_MOST_FORGOTTEN", 10)
+    monkeypatch.setattr(version_index, "_MOST_FORGOTTEN", 10)
     store = filled(path, 25)
     store.forget([key_of(number) for number in range(25)])
     assert found_in(store, 25) == []

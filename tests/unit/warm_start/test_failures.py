@@ -350,7 +350,7 @@ def test_a_store_that_is_closed_while_it_opens_stays_closed(path: Path, monkeypa
     monkeypatch.setattr(disk, "OpenedGeneration", close_meanwhile)
     shutil.rmtree(path)
     store.put(key_of(1), record_of(1))
-    store._opened, store._state = None, type(store._state).NEW
+    store._opening._state = type(store._opening._state).NEW
     assert found_in(store, 1) == []
     settled()
     store._compact()

@@ -13,7 +13,10 @@ _INDEX = "dagcache.warm_start.index"
 _KEYS = "dagcache.warm_start.keys"
 _OPENED = "dagcache.warm_start.opened_generation"
 _PACK = "dagcache.warm_start.pack"
-_WARM = "dagcache.airflow.warm"
+_ROWS = "dagcache.database.warm.opened"
+_STORE = "dagcache.database.warm.store"
+_CLEANING = "dagcache.database.warm.cleaning"
+_WARM_KEY = "dagcache.airflow.warm_key"
 
 _ATTACKS_TESTS = ("unit/warm_start/test_attacks.py",)
 _COMPACTION_TESTS = ("unit/warm_start/test_compaction.py",)
@@ -102,9 +105,44 @@ FAULTS = (
     ),
     Fault(
         "the weaker key stands in for one that cannot be had",
-        _WARM,
-        "_own_key",
+        _WARM_KEY,
+        "_sensitive",
         replace("airflow_setting(...)", "''"),
+        ("unit/airflow/test_warm.py",),
+    ),
+    Fault(
+        "a row with the record of another version is served",
+        _ROWS,
+        "OpenedRows._authentic",
+        replace("A is not None and A[0] == B", "A is not None"),
+        ("unit/database/warm/test_attacks.py",),
+    ),
+    Fault(
+        "a database that hangs is waited for again and again",
+        _STORE,
+        "DatabaseStore._within",
+        drop("self._reads.trip()"),
+        ("unit/database/warm/test_failures.py",),
+    ),
+    Fault(
+        "a forked child talks on the connections of its parent",
+        _STORE,
+        "DatabaseStore._after_fork_in_child",
+        drop("self._database = None"),
+        ("unit/database/warm/test_store.py",),
+    ),
+    Fault(
+        "the generation of an idle process is removed",
+        _CLEANING,
+        "remove_unused",
+        replace("max(A, B.used_at)", "A"),
+        ("unit/database/warm/test_cleaning.py",),
+    ),
+    Fault(
+        "Airflow's own key is good enough for a database",
+        _WARM_KEY,
+        "separate_key",
+        drop_branch("not A"),
         ("unit/airflow/test_warm.py",),
     ),
 )

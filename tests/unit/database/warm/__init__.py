@@ -1,0 +1,1 @@
+"""Tests of the warm store in a database."""
