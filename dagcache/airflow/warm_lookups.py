@@ -3,8 +3,8 @@
 Rules:
 
 - A record is served only if the database has its content now, in the view of the caller's session. A statement asks for
-  up to a hundred versions, because a sweep wants the neighbours next. Their answers serve the same transaction only,
-  until it writes, and for a second at most.
+  up to a hundred versions, because a sweep wants the neighbours next: for twice as many as the last transaction looked up.
+  Their answers serve the same transaction only, until it writes, and for a second at most.
 - A record is thawed with an allow-list, and must be a DAG of the row's id.
 - A store that fails, or a record that is in doubt, leads to Airflow's own load.
 - A version is stored after Airflow's own load, if the cache has kept a portable frozen copy of it.
@@ -37,7 +37,7 @@ from dagcache.warm_start.store import WarmKey, WarmRecord, WarmStore
 if TYPE_CHECKING:
     from dagcache.airflow.warm import Fingerprint
 
-_TOGETHER = 100  # versions per statement
+_FEWEST, _TOGETHER = 10, 100  # versions per statement
 _LEAST, _MOST = 2, 20  # records per read of the store
 _FRESH = 1.0  # seconds for which the answer about a neighbour serves
 _BUFFER_BYTES = 4 * 1024 * 1024
@@ -91,6 +91,8 @@ class WarmLookups:
         self._is_off = False
         self._opening = Lock()
         self._views: weakref.WeakKeyDictionary[Any, dict[UUID, Confirmed]] = weakref.WeakKeyDictionary()
+        self._together = _TOGETHER
+        self._used = 0  # lookups of a transaction; a race costs a larger or smaller statement
         self._buffer = _Buffer()
         self._missing_words: set[bytes] = set()
         self._published_words = {NO_WORDS}
@@ -166,14 +168,24 @@ class WarmLookups:
         seen = self._seen(session)
         if key not in seen or not self._is_fresh(seen[key].since):
             view = snapshots.view(session)
-            near = store.versions_near(key, _TOGETHER if self._is_fresh(view.since) else 1)
+            near = store.versions_near(key, self._number_to_ask(is_first=not seen) if self._is_fresh(view.since) else 1)
             if key not in near:
                 return None, ()
             found = rows.identities(near, session)
             seen = self._answers(session)
             seen.clear()
             seen.update({other: Confirmed(*found[other], view.since) for other in near if other in found})
+        self._used += 1
         return seen.get(key), tuple(seen.items())
+
+    def _number_to_ask(self, *, is_first: bool) -> int:
+        """Twice as many versions as the last transaction, or this one, has asked for: it may end before the rest."""
+        if self._used:
+            wanted = min(_TOGETHER, max(_FEWEST, 2 * self._used))
+            self._together = wanted if is_first else max(self._together, wanted)
+        if is_first:
+            self._used = 0
+        return self._together
 
     def _seen(self, session: Any) -> Mapping[UUID, Confirmed]:
         """The answers in the session's present transaction, which has written nothing since."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -154,6 +154,28 @@ def test_neighbours_are_confirmed_by_one_statement_and_read_ahead(
     assert (len(heard.texts), heard.payloads) == (1, 0)
     assert len(store.reads) < 8
     assert counts(store) == {"hits": 30}
+
+
+def test_a_statement_asks_for_twice_as_many_versions_as_the_last_transaction_looked_up(
+    make_bag: MakeBag, store: MemoryStore, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between ten and a hundred: the rows of the others would be read in vain."""
+    versions = [write(session, f"asked_{number:02}") for number in range(60)]
+    store_all(make_bag, versions, session)
+    second, asked = make_bag(), []
+    near = store.versions_near
+
+    def versions_near(version: UUID, limit: int) -> Sequence[UUID]:
+        asked.append(limit)
+        return near(version, limit)
+
+    monkeypatch.setattr(store, "versions_near", versions_near)
+    for first, last in ((0, 2), (2, 14), (14, 34), (34, 60)):
+        session.commit()
+        session.expunge_all()
+        for version in versions[first:last]:
+            second._get_dag(version, session)
+    assert asked == [100, 10, 20, 24, 40]
 
 
 def test_the_answer_about_a_neighbour_serves_one_transaction_only(
