@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the servers of some tests (PostgreSQL, PgBouncer, MariaDB, MySQL, Prometheus, nginx), Compose and a browser
-# (Chromium) from Debian's packages, and MySQL's driver into the virtual environment of the first argument, on a machine
+# (Chromium) and tmux from Debian's packages, and MySQL's driver into the virtual environment of the first argument, on a machine
 # of CI only.
 # Elsewhere it does nothing, and tests of missing servers are skipped, by name.
 set -u
@@ -17,6 +17,7 @@ have mariadb_config || wanted="$wanted libmariadb-dev" # mysqlclient is built fr
 have chromium || wanted="$wanted chromium"
 have nginx || wanted="$wanted nginx-light"
 have docker-compose || wanted="$wanted docker-compose"
+have tmux || wanted="$wanted tmux"
 
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 # 1: nothing is started
 if [ -n "$wanted" ]; then
