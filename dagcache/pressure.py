@@ -31,6 +31,7 @@ from dagcache.config import CacheConfig
 from dagcache.core.cache import DagCache
 from dagcache.errors import ConfigError
 from dagcache.log_limits import report
+from dagcache.reclaim.gc_lap import end_lap_if_over
 from dagcache.sizing.cgroups import Stall
 from dagcache.sizing.durations import MAX_SECONDS
 from dagcache.sizing.limits import format_bytes
@@ -159,7 +160,11 @@ class MemoryPressure:
         return self._configured
 
     def step(self) -> PressureState:
-        """Compare memory with its limits once and act. Returns the current action."""
+        """Compare memory with its limits once and act. Returns the current action.
+
+        Its thread also ends a lap of rare garbage collections that is over: `dagcache.reclaim.gc_lap`.
+        """
+        end_lap_if_over()
         try:
             self.state = self._step()
         except Exception as error:
@@ -177,12 +182,17 @@ class MemoryPressure:
         """
         if not _is_number(interval) or not SHORTEST_INTERVAL <= interval <= MAX_SECONDS:
             raise ConfigError("interval", interval, _INTERVALS)
-        if self._repetition is not None and self._repetition.is_here:
+        if self.is_watching:
             return
         try:
             self._repetition = repeat(MemoryPressure.step, self, interval, "dagcache-pressure")
         except RuntimeError as error:  # no more threads, or the interpreter is ending
             _log.warning("memory pressure of cache %r is not monitored: %s", self._name, error)
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether the thread runs in this process."""
+        return self._repetition is not None and self._repetition.is_here
 
     def stop(self) -> None:
         """End the thread; the budget stays as it is."""

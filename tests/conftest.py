@@ -194,7 +194,7 @@ def _every_failure_is_a_first_one() -> None:
 def _no_lap_outlives_its_test() -> Iterator[None]:
     """Loads of one test must not make collections rare in the next one."""
     yield
-    gc_lap._lap.end()
+    gc_lap.forbid_laps()
 
 
 @pytest.fixture

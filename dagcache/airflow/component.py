@@ -33,6 +33,7 @@ from dagcache.metrics.endpoint import MetricsEndpoint
 from dagcache.metrics.file_sd import bracketed, default_directory
 from dagcache.pressure import MemoryPressure
 from dagcache.reclaim.gc_freeze import HeapFreeze
+from dagcache.reclaim.gc_lap import allow_laps, forbid_laps
 from dagcache.sizing.durations import exact_seconds
 from dagcache.sizing.limits import format_bytes, format_limit
 from dagcache.sizing.memory import memory_limit
@@ -167,6 +168,7 @@ class Component:
         if self.exposition is not None:
             self.exposition.close()
         if self.pressure is not None:
+            forbid_laps()
             self.pressure.stop()
         if self.recording is not None:
             self.recording.close()
@@ -212,6 +214,8 @@ class Component:
         settings = self._settings
         self.pressure = MemoryPressure(self.cache, high=settings.high_watermark, low=settings.low_watermark)
         self.pressure.watch()
+        if self.pressure.is_watching:
+            allow_laps()
 
     def _expose(self) -> None:
         settings = self._settings

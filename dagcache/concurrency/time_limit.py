@@ -40,6 +40,19 @@ def try_for(seconds: float, action: Callable[[], object], name: str) -> bool:
     return ended_within(seconds, [start(action, name)])[0]
 
 
+def try_elsewhere(seconds: float, action: Callable[[], object], name: str) -> bool | None:
+    """As `try_for`, but None where no thread can be started: the action does not run.
+
+    For actions that the caller can do without: in its own thread they would have no limit.
+    """
+    thread = threading.Thread(target=action, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads, or the interpreter is ending
+        return None
+    return ended_within(seconds, [thread])[0]
+
+
 def results_within(seconds: float, calls: Sequence[Callable[[], R]], late: R, name: str) -> list[R]:
     """The results of calls that run at the same time; ``late`` for each that has no result after so many seconds."""
     results: dict[int, R] = {}

@@ -18,7 +18,7 @@ LONGEST = 32 * 1024
 """The longest dictionary in bytes: the window of deflate."""
 PIECE = 8 * 1024
 """Bytes that are taken from the beginning of each value. They are typical of all its parts."""
-MOST = 8
+MOST = 64
 """The number of dictionaries that one process takes from others: bounds memory to `MOST` times `LONGEST`."""
 VALUES = 64
 """The number of values to learn from, unless the dictionary is full earlier."""

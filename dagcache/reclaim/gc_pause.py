@@ -115,6 +115,10 @@ class _Seldom(_Switch):
     def __init__(self) -> None:
         super().__init__()
         self._hosts = gc.get_threshold()
+        self._is_ours = False
+        """Whether the threshold was ours when this was last seen to."""
+        self._stands_for = self._hosts[0]
+        """The host's threshold that ours has replaced: the host may have read ours in its place, and set it later."""
 
     @property
     def hosts_youngest(self) -> int:
@@ -125,12 +129,16 @@ class _Seldom(_Switch):
     def set(self, on: bool) -> None:
         youngest, *older = now = gc.get_threshold()
         if youngest == SELDOM:
-            youngest = self._hosts[0]
+            youngest = self._hosts[0] if self._is_ours else self._stands_for
+        # Unless the host has changed it within a block: then ours still stands for the former one.
+        if now[0] == SELDOM or not self._is_ours:
+            self._stands_for = youngest
         # Read each time: a threshold that the host sets during a block must survive it.
         self._hosts = (youngest, *older)  # type: ignore[assignment]
         wanted = (max(youngest, SELDOM), *older) if on and youngest else self._hosts  # 0: never
         if now != wanted:
             gc.set_threshold(*wanted)
+        self._is_ours = wanted[0] == SELDOM
 
 
 class _Turns:
@@ -196,9 +204,11 @@ class _With:
 
     def try_end(self) -> bool:
         """End the block, unless another one is opened or ended at this moment; whether it has ended. Never waits."""
-        if self._noted is not None and self._switch.try_close(self._noted):
-            self._noted = self._spare = None
-        return self._noted is None
+        noted = self._noted  # read once: another thread may end the block as well
+        if noted is None or not self._switch.try_close(noted):
+            return noted is None
+        self._noted = self._spare = None
+        return True
 
 
 class gc_paused(_With):  # noqa: N801 - used as a function is: `with gc_paused():`

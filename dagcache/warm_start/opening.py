@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final, Generic, TypeVar
 
 from dagcache.concurrency.lock import Lock
-from dagcache.concurrency.time_limit import try_for
+from dagcache.concurrency.time_limit import try_elsewhere
 from dagcache.warm_start.circuit_breaker import SLOWEST_SECONDS
 
 T = TypeVar("T")
@@ -116,7 +116,8 @@ class Opening(Generic[T]):
     def _start(self) -> None:
         if self._state is _State.NEW:
             self._state = _State.OPENING
-            try_for(SLOWEST_SECONDS, self._open, THREAD)
+            if try_elsewhere(SLOWEST_SECONDS, self._open, THREAD) is None and self._state is _State.OPENING:
+                self._state = _State.NEW  # no thread: the next caller tries again
 
     def _open(self) -> None:
         try:

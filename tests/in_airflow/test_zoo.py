@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import json
+import subprocess
 import sys
-import types
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,6 @@ from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.errors import FreezeError
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.reclaim.breaker import GenericBreaker, Outcome
-from dagcache.sizing.allocators import NoAccountError, bytes_per_copy
 from dagcache.sizing.walk import weigh
 from tests.in_airflow.parts import mutable_parts, shared_parts
 from tests.in_airflow.stepping import ERROR, steps_of
@@ -31,8 +31,11 @@ from tests.in_airflow.test_private_copies import write_dag
 from tests.in_airflow.zoo import SHAPES
 from tests.in_airflow.zoo.depth import CHAINS, LEVELS, chain, chain_as_text
 from tests.in_airflow.zoo.shape import MissingShapeError, deep_calls
+from tests.support.accounts import assert_weighs_what_was_handed_out
 from tests.support.caches import MIB, make_cache
 from tests.support.lockstep import assert_same_graph
+from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 KEPT_LIVE_ONLY = {"connection_as_value": "sqlalchemy.orm.state.InstanceState"}
 """The shapes without a frozen form, each with the class that has none."""
@@ -48,9 +51,7 @@ NOT_TO_USE = {
     "airflow.timetables.trigger._TriggerTimetable",
 }
 """Base classes: a DAG has instances of their subclasses."""
-COPIES = 3
-SPREAD = 3 * 1024
-"""Bytes: dicts and tables of the process that grow while copies are made."""
+WEIGHTS = Path(__file__).with_name("zoo_weights.py")
 each_shape = pytest.mark.parametrize("name", SHAPES)
 each_frozen_shape = pytest.mark.parametrize("name", sorted(SHAPES.keys() - KEPT_LIVE_ONLY.keys()))
 
@@ -278,52 +279,12 @@ def test_the_rows_of_long_chains_are_what_airflow_writes() -> None:
 # ---- weights ----
 
 
-@each_shape
-def test_a_loaded_graph_weighs_what_the_allocators_handed_out(
-    name: str, shared: frozenset[int], no_collector: None
-) -> None:
-    """To within a hundredth, and the growth of the process's own tables."""
-    text = text_or_skip(name)
-    assert_weighs_what_was_handed_out(lambda: load_as_the_bag_does(text), shared)
-
-
-@each_frozen_shape
-def test_a_thawed_copy_weighs_what_the_allocators_handed_out(
-    name: str, freezer: PickleFreezer, shared: frozenset[int], no_collector: None
-) -> None:
-    """To within a hundredth, and the growth of the process's own tables."""
-    data = freezer.freeze(load_as_the_bag_does(text_or_skip(name))).data
-    assert_weighs_what_was_handed_out(lambda: freezer.thaw(data), shared)
-
-
-def assert_weighs_what_was_handed_out(make: Callable[[], object], shared: frozenset[int]) -> None:
-    """The exact walk of one graph beside the mean of some. A reading also counts what other threads do meanwhile.
-
-    Objects that all copies have in common, such as strings that the interpreter interns, are handed out once.
-    """
-    one, other = make(), make()
-    walked = weigh(one, shared=shared | (reachable(one).keys() & reachable(other).keys())).nbytes
-    readings: list[float] = []
-    try:
-        while len(readings) < READINGS:
-            readings.append(bytes_per_copy(make, COPIES))
-            if abs(walked - readings[-1]) < 0.01 * readings[-1] + SPREAD:
-                return
-    except NoAccountError as error:
-        pytest.skip(str(error))
-    pytest.fail(f"{walked} bytes walked, {readings} handed out")
-
-
-def reachable(root: object) -> dict[int, object]:
-    """All objects below one, by identity; without classes, modules and functions."""
-    found: dict[int, object] = {}
-    left = [root]
-    while left:
-        each = left.pop()
-        if id(each) not in found and not isinstance(each, (type, types.ModuleType, types.FunctionType)):
-            found[id(each)] = each
-            left += gc.get_referents(each)
-    return found
+def test_every_graph_weighs_what_the_allocators_handed_out() -> None:
+    """Loaded and thawed. In a process of its own: the work of other tests changes what a copy takes."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(WEIGHTS)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert f"{len(SHAPES)} shapes" in done.stdout
 
 
 def test_all_shapes_together_are_accounted_with_what_they_weigh(freezer: PickleFreezer) -> None:
@@ -389,7 +350,3 @@ def test_a_run_takes_the_same_steps_with_a_thawed_copy(name: str, bag: Any, sess
     assert len(expected) > 1, "the run makes no step: the test shows nothing"
     assert expected[-1][0] != ERROR or not is_of_this_release(), expected[-1]
     assert steps_of(served, shape.steps, session) == expected
-
-
-READINGS = 3
-"""At most: the first that agrees is enough."""

@@ -156,7 +156,7 @@ def _lines(content: Content, action: str) -> Iterator[str]:
         yield f"{content.place} has no records"
     for place, each in enumerate(found):
         verb = "removed " if action == "clear" else ""
-        written = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(each.written_at))
+        written = _time(each.written_at)
         state = "in use" if each.is_in_use else "not in use"
         size = f"{each.records} records, {format_bytes(each.nbytes)}"
         if content.kind == "path":
@@ -165,3 +165,11 @@ def _lines(content: Content, action: str) -> Iterator[str]:
         if place and action == "status":
             differing = ", ".join(differing_parts(found[0].parts, each.parts)) or "nothing that is described"
             yield f"  differs from the first one in: {differing}"
+
+
+def _time(seconds: float) -> str:
+    """For people. A table may have any number."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
+    except (OverflowError, OSError, ValueError):
+        return "an impossible time"

@@ -186,6 +186,8 @@ class OpenedRows:
         while True:
             with self._database.transaction(seconds) as connection:
                 found = rows.heads(connection, self._generation, self._last - _OVERLAP, _HEADS_TOGETHER)
+            if not found:  # the numbers may have begun again, in a table that was dropped
+                self._last = 0
             self.index.add(found)
             is_complete = len(found) < _HEADS_TOGETHER or len(self.index) >= version_index.MOST_VERSIONS
             self._last = max(self._last, *(head.sequence for head in found)) if found else self._last

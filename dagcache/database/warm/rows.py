@@ -15,6 +15,10 @@ from dagcache.database.warm.tables import GENERATIONS, RECORDS
 TOGETHER: Final = 200
 """Rows that one statement reads or deletes by their numbers."""
 
+_CONTENT_BYTES: Final = 16
+_LONGEST_PARTS: Final = 64 * 1024
+"""Characters. A fingerprint has some ten thousand; the column may have any content."""
+
 _C: Final = RECORDS.c
 _G: Final = GENERATIONS.c
 
@@ -49,7 +53,11 @@ class Described(NamedTuple):
 # Built once: building takes longer than executing.
 _HEADS: Final = (
     sa.select(_C.sequence, _C.version, _C.content, _C.nbytes)
-    .where(_C.generation == sa.bindparam("generation"), _C.sequence > sa.bindparam("after"))
+    .where(
+        _C.generation == sa.bindparam("generation"),
+        _C.sequence > sa.bindparam("after"),
+        sa.func.length(_C.content) == _CONTENT_BYTES,
+    )
     .order_by(_C.sequence)
     .limit(sa.bindparam("most"))
 )
@@ -57,6 +65,7 @@ _FOUND: Final = sa.select(_C.version, _C.content, _C.record).where(
     _C.generation == sa.bindparam("generation"),
     _C.version.in_(sa.bindparam("versions", expanding=True)),
     sa.func.length(_C.record) <= sa.bindparam("most"),
+    sa.func.length(_C.content) == _CONTENT_BYTES,
 )
 _REPLACED: Final = sa.delete(RECORDS).where(
     _C.generation == sa.bindparam("of_generation"), _C.version.in_(sa.bindparam("versions", expanding=True))
@@ -68,11 +77,13 @@ _VERSIONS: Final = (
     .order_by(_C.sequence)
     .limit(TOGETHER)
 )
-_OLDEST: Final = sa.select(_C.sequence, _C.nbytes).order_by(_C.lasting, _C.sequence).limit(TOGETHER)
+# Not `nbytes`: it is not authenticated, and the limit must hold.
+_LENGTH: Final = sa.func.length(_C.record)
+_OLDEST: Final = sa.select(_C.sequence, _LENGTH).order_by(_C.lasting, _C.sequence).limit(TOGETHER)
 _OF_GENERATION: Final = sa.select(_C.sequence).where(_C.generation == sa.bindparam("generation")).limit(TOGETHER)
 _DELETED: Final = sa.delete(RECORDS).where(_C.sequence.in_(sa.bindparam("sequences", expanding=True)))
 _ALIVE: Final = sa.select(DAG_VERSION.c.id).where(DAG_VERSION.c.id.in_(sa.bindparam("versions", expanding=True)))
-_TOTALS: Final = sa.select(_C.generation, sa.func.count(), sa.func.sum(_C.nbytes), sa.func.max(_C.stored_at)).group_by(
+_TOTALS: Final = sa.select(_C.generation, sa.func.count(), sa.func.sum(_LENGTH), sa.func.max(_C.stored_at)).group_by(
     _C.generation
 )
 _USED: Final = sa.update(GENERATIONS).where(_G.name == sa.bindparam("of_name"))
@@ -135,7 +146,9 @@ def totals(connection: Connection) -> dict[str, Total]:
 
 def described(connection: Connection) -> dict[str, Described]:
     """All generations with a description."""
-    found = connection.execute(sa.select(_G.name, _G.digest, _G.parts, _G.used_at))
+    found = connection.execute(
+        sa.select(_G.name, _G.digest, _G.parts, _G.used_at).where(sa.func.length(_G.parts) <= _LONGEST_PARTS)
+    )
     return {row[0]: Described(row[0], row[1], row[2], int(row[3])) for row in found}
 
 

@@ -23,7 +23,7 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 
 from dagcache.concurrency.repetition import Repetition, repeat
-from dagcache.concurrency.time_limit import start, try_for
+from dagcache.concurrency.time_limit import start, try_elsewhere, try_for
 from dagcache.database.warm.database import MOST_CONNECTIONS, WarmDatabase
 from dagcache.database.warm.opened import OpenedRows
 from dagcache.forks import after_fork_in_child
@@ -238,7 +238,7 @@ class DatabaseStore:
                 finally:
                     self._turns.release()
 
-        if try_for(seconds, run, "dagcache-warm-read"):
+        if try_elsewhere(seconds, run, "dagcache-warm-read"):
             return results[0] if results else otherwise
         # Else other reads, or the opening, have taken the time: the breaker watches this read as well.
         if began and time.monotonic() - began[0] >= _SLOW_SHARE * self._patience:

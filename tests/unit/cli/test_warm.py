@@ -179,3 +179,11 @@ def test_a_database_that_cannot_be_read_is_one_line_without_a_password(
     error = capsys.readouterr().err
     assert error.startswith(f"dagcache: {line.format(folder=tmp_path)}")
     assert "s3cr3t" not in error
+
+
+def test_impossible_times_in_a_database_are_shown_and_cleared(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A writer to the table can store any number."""
+    warm_database.execute(url, "UPDATE dagcache_warm_start SET stored_at = 9000000000000000000")
+    for action in ("status", "clear"):
+        assert main(["warm", action, "--db", url]) == 0
+        assert "written at an impossible time" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dagcache.concurrency.time_limit import ended_within, results_within, start, try_for
+from dagcache.concurrency.time_limit import ended_within, results_within, start, try_elsewhere, try_for
 from tests.support.patience import PATIENCE
 
 
@@ -69,3 +69,15 @@ def test_without_threads_actions_run_in_the_callers(monkeypatch: pytest.MonkeyPa
     assert ran_in == [threading.get_ident()]
     assert ended_within(PATIENCE, [thread]) == [True]
     assert results_within(PATIENCE, [lambda: 5], 0, "test") == [5]
+
+
+def test_an_action_that_must_not_run_in_the_callers_thread_does_not_run_without_threads(
+    monkeypatch: pytest.MonkeyPatch, released: threading.Event
+) -> None:
+    """It could hang there."""
+    done: list[int] = []
+    assert try_elsewhere(PATIENCE, lambda: done.append(1), "test") is True
+    assert try_elsewhere(0.05, lambda: released.wait(PATIENCE), "test") is False
+    monkeypatch.setattr(threading, "Thread", _NoThread)
+    assert try_elsewhere(PATIENCE, lambda: done.append(2), "test") is None
+    assert done == [1]

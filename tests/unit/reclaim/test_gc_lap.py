@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagcache.core.cache import DagCache
+from dagcache.pressure import MemoryPressure
 from dagcache.reclaim import gc_lap, gc_pause
 from dagcache.reclaim.gc_lap import end_lap_if_over, gc_relaxed_lap
 from dagcache.reclaim.gc_pause import LONGEST_WAIT, SELDOM, gc_relaxed
@@ -52,6 +53,12 @@ def collections() -> Iterator[list[int]]:
     gc.callbacks.append(note)
     yield seen
     gc.callbacks.remove(note)
+
+
+@pytest.fixture(autouse=True)
+def _laps_are_allowed() -> None:
+    """As in a component with a thread."""
+    gc_lap.allow_laps()
 
 
 def load(objects: int = 0) -> list[Any]:
@@ -205,9 +212,65 @@ def test_a_child_starts_without_a_lap(clock: ManualClock) -> None:
     gc_lap._lap.restart_in_child()
     assert gc.get_threshold() == usual
     load()
+    assert is_over()  # its thread does not exist
+    gc_lap.allow_laps()
+    load()
     assert not is_over()
     clock.advance(LONGEST_WAIT)
     end_lap_if_over()
+    assert gc.get_threshold() == usual
+
+
+def test_without_leave_there_are_no_laps() -> None:
+    """A process that looks no more would keep the threshold."""
+    load()
+    gc_lap.forbid_laps()
+    assert is_over()
+    load()
+    assert is_over()
+
+
+def test_the_thread_of_the_memory_watch_ends_a_lap_that_is_over(clock: ManualClock) -> None:
+    """Although nothing is looked up any more."""
+    cache, _ = make_cache()
+    pressure = MemoryPressure(cache)
+    load()
+    pressure.step()
+    assert not is_over()
+    clock.advance(LONGEST_WAIT)
+    pressure.step()
+    assert is_over()
+
+
+def test_two_threads_that_end_a_lap_end_no_other_block(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them finds it ended."""
+    load()
+    block = gc_lap._lap._block
+    assert block is not None
+    with gc_relaxed():
+        assert block.try_end()
+        assert block.try_end()
+        assert len(gc_pause._seldom._blocks) == 1
+    gc_lap._lap.end()
+    assert is_over()
+
+
+@pytest.mark.parametrize("other", [0, 5_000])
+def test_a_host_that_changes_the_threshold_for_a_while_within_a_lap_gets_its_own_back(
+    other: int, clock: ManualClock
+) -> None:
+    """It has read ours before, and sets that in the end."""
+    usual = gc.get_threshold()
+    load()
+    found = gc.get_threshold()
+    gc.set_threshold(other, *usual[1:])
+    clock.advance(LONGEST_WAIT)
+    end_lap_if_over()
+    assert gc.get_threshold()[0] == other
+    gc.set_threshold(*found)
+    for _ in range(3):
+        with gc_relaxed():
+            pass
     assert gc.get_threshold() == usual
 
 
@@ -250,6 +313,7 @@ def test_in_any_order_the_collector_is_the_hosts_after_the_last_load(operations:
             elif name == "child":
                 gc_pause._restart_in_child()
                 gc_lap._lap.restart_in_child()
+                gc_lap.allow_laps()
         while open_blocks:
             open_blocks.pop().__exit__()
         clock.advance(LONGEST_WAIT)

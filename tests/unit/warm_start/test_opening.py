@@ -109,3 +109,17 @@ def test_a_forked_child_opens_a_part_that_its_parent_was_opening() -> None:
     comes.set()
     settled()
     assert ready(steps) == "part"
+
+
+def test_without_threads_a_part_is_opened_by_a_later_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the caller's thread the opening would have no time limit."""
+    steps = Steps(lambda: "part")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", _refuse)
+        assert steps.opening.ready() is None
+        assert steps.opening.is_new
+    assert ready(steps) == "part"
+
+
+def _refuse(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")

@@ -12,9 +12,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dagcache.database.warm.database import database_at
+from dagcache.database.warm.inventory import inventory
 from dagcache.database.warm.opened import MOST_RECORD_BYTES
 from dagcache.database.warm.store import DatabaseStore
-from dagcache.database.warm.tables import RECORDS
+from dagcache.database.warm.tables import GENERATIONS, RECORDS
 from dagcache.warm_start.generation import name_of
 from dagcache.warm_start.keys import SigningKey
 from dagcache.warm_start.record_format import content_of, encode
@@ -73,7 +75,7 @@ def test_a_record_of_any_bytes_is_forged(stored: str, data: bytes, caplog: pytes
 def test_a_record_of_any_length_takes_a_bounded_memory(stored: str) -> None:
     """The database does not send it, though its row claims to be short."""
     change(stored, 1, record=bytes(MOST_RECORD_BYTES + 1), nbytes=-(2**30))
-    found, store = served(stored)
+    found, store = served(stored, max_bytes=2 * MOST_RECORD_BYTES)
     assert found == [0, 2, 3, 4]
     assert (store.stats().forged, store.stats().bytes_read < 10_000) == (0, True)
 
@@ -159,3 +161,27 @@ def test_the_description_of_a_generation_may_have_any_content(stored: str) -> No
         found, store = served(stored)
         assert found == list(range(COUNT))
         assert errors_of(store.stats()) == {}
+
+
+def test_a_long_content_is_not_read(stored: str) -> None:
+    """It would stay in the index: many such rows would fill the memory of each process."""
+    change(stored, 2, content=bytes(1_000_000))
+    found, store = served(stored)
+    assert found == [0, 1, 3, 4]
+    assert store.stats().records == 0  # closed
+
+
+def test_a_wrong_length_does_not_move_the_limit(stored: str) -> None:
+    """The records count, and not the column."""
+    limit = sum(len(row.record) for row in rows_in(stored)) - 1
+    change(stored, 0, nbytes=-(10**9))
+    make_store(stored, max_bytes=limit).close()
+    assert sum(len(row.record) for row in rows_in(stored)) <= limit
+
+
+def test_a_long_description_is_not_read(stored: str) -> None:
+    execute(stored, sa.update(GENERATIONS).values(parts="x" * 1_000_000))
+    database = database_at(stored)
+    [generation] = inventory(database, now=0)
+    database.close()
+    assert (generation.records, generation.parts) == (COUNT, {})

@@ -78,6 +78,21 @@ def test_tables_that_are_dropped_are_made_again(url: str) -> None:
     store.close()
 
 
+def test_rows_whose_numbers_have_begun_again_are_found(url: str) -> None:
+    """Another process has made the tables again, and this one has not met an error."""
+    clock = ManualClock()
+    store = filled(url, 3, clock=clock)
+    opened_rows = store._opening.opened
+    assert opened_rows is not None
+    opened_rows._last = 10_000  # as after many rows
+    for _ in range(2):
+        clock.advance(REFRESH_SECONDS)
+        store.get_many([key_of(99)])
+        settled()
+    assert opened_rows._last == 3
+    store.close()
+
+
 def test_a_failed_write_drops_its_records_and_those_of_half_a_minute(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
