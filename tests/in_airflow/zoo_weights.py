@@ -11,6 +11,7 @@ import pytest
 
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from tests.in_airflow.test_zoo import (  # fixtures, too
+    _only_our_objects,  # noqa: F401 - keeps collections fast
     each_frozen_shape,
     each_shape,
     freezer,  # noqa: F401
