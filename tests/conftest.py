@@ -21,43 +21,6 @@ if TYPE_CHECKING:
     from dagcache.database.loader import SerializedDagLoader
 
 
-SLOW = (
-    "tests/unit/airflow/test_quarantine.py::test_many_corrupt_versions_do_not_fill_the_log",
-    "tests/unit/benchmarks/test_loop_benchmark.py::test_a_process_counts_its_collections_and_statements",
-    "tests/unit/cli/test_advise.py",
-    "tests/unit/cli/test_top.py::test_not_even_the_traceback_shows_it",
-    "tests/unit/concurrency/test_lock.py::test_interrupts_leak_nothing",
-    "tests/unit/core/test_interrupts.py",
-    "tests/unit/core/test_mapping_protocol.py::TestLive::test_popitem",
-    "tests/unit/examples/test_other_scheduler.py::test_the_example_of_another_scheduler_runs",
-    "tests/unit/freezing/test_pickle_freezer.py::test_plain_values_come_back",
-    "tests/unit/freezing/test_set_order.py::test_any_history_leads_to_a_set_that_comes_back",
-    "tests/unit/freezing/test_set_order.py::test_other_sets_iterate_as_before_or_are_refused",
-    "tests/unit/metrics/test_collector.py::test_the_number_of_series_does_not_depend_on_the_keys",
-    "tests/unit/metrics/test_many_dags.py",
-    "tests/unit/reclaim/test_gc_freeze.py",
-    "tests/unit/reclaim/test_gc_pause.py",
-    "tests/unit/reclaim/test_holders.py",
-    "tests/unit/reclaim/test_waiting_room.py",
-    "tests/unit/sizing/test_estimate.py::test_the_total_holds_whether_or_not_the_features_tell_the_weight",
-    "tests/unit/sizing/test_hidden_weights.py",
-    "tests/unit/sizing/test_instance_weights.py",
-    "tests/unit/sizing/test_sampled_walks.py",
-    "tests/unit/sizing/test_walk.py::test_a_loaded_dag_weighs_what_the_allocators_handed_out",
-    "tests/unit/sizing/test_walk.py::test_a_thawed_dag_weighs_what_the_allocators_handed_out",
-    "tests/unit/sizing/test_walk.py::test_instances_weigh_what_the_allocators_handed_out",
-    "tests/unit/test_pressure.py::test_whatever_happens_no_swing_is_faster_than_documented_and_81_percent_gives_all_back",
-    "tests/unit/tools/test_mutants_runner.py::test_a_fault_is_noticed_if_a_test_fails_and_in_no_other_case",
-    "tests/unit/tools/test_mutants_runner.py::test_a_run_changes_nothing_in_the_checkout",
-    "tests/unit/tools/test_mutants_runner.py::test_the_tests_are_run_without_a_fault_too",
-    "tests/unit/tools/test_scorecard.py::test_tests_are_run_in_a_process_of_their_own",
-    "tests/unit/traces/test_replay.py::test_a_real_cache_makes_the_same_of_the_same_lookups",
-)
-"""The unit tests that `make quick` and `make pythons` leave out, by file or function: two thirds of the suite's time.
-
-Here and not at the tests, so that the whole choice can be seen at once. A test compares the names with the files.
-"""
-
 UNTRACED = (
     "tests/unit/airflow/test_quarantine.py::test_many_corrupt_versions_do_not_fill_the_log",
     "tests/unit/concurrency/test_lock.py::test_interrupts_leak_nothing",
@@ -78,8 +41,28 @@ UNTRACED = (
     "tests/unit/tools/test_scorecard.py::test_tests_are_run_in_a_process_of_their_own",
     "tests/unit/traces/test_replay.py::test_a_real_cache_makes_the_same_of_the_same_lookups",
 )
-"""The slow tests that `make check` runs without coverage, which doubles their time and more. Other tests reach the same
-lines."""
+"""Those of `SLOW` that `make check` runs without coverage, which doubles their time and more. Other tests reach the
+same lines."""
+
+SLOW = (
+    *UNTRACED,
+    "tests/unit/benchmarks/test_loop_benchmark.py::test_a_process_counts_its_collections_and_statements",
+    "tests/unit/cli/test_advise.py",
+    "tests/unit/cli/test_top.py::test_not_even_the_traceback_shows_it",
+    "tests/unit/examples/test_other_scheduler.py::test_the_example_of_another_scheduler_runs",
+    "tests/unit/freezing/test_pickle_freezer.py::test_plain_values_come_back",
+    "tests/unit/freezing/test_set_order.py::test_any_history_leads_to_a_set_that_comes_back",
+    "tests/unit/freezing/test_set_order.py::test_other_sets_iterate_as_before_or_are_refused",
+    "tests/unit/reclaim/test_gc_freeze.py",
+    "tests/unit/sizing/test_walk.py::test_a_loaded_dag_weighs_what_the_allocators_handed_out",
+    "tests/unit/sizing/test_walk.py::test_a_thawed_dag_weighs_what_the_allocators_handed_out",
+    "tests/unit/sizing/test_walk.py::test_instances_weigh_what_the_allocators_handed_out",
+    "tests/unit/test_pressure.py::test_whatever_happens_no_swing_is_faster_than_documented_and_81_percent_gives_all_back",
+)
+"""The unit tests that `make quick` and `make pythons` leave out, by file or function: two thirds of the suite's time.
+
+Here and not at the tests, so that the whole choice can be seen at once. A test compares the names with the files.
+"""
 
 LATER = (
     "tests/unit/advice/test_advice.py::test_a_report_says_what_is_in_use_and_what_to_set",

@@ -17,9 +17,7 @@ def start(action: Callable[[], object], name: str) -> threading.Thread:
     An exception of the action goes to `threading.excepthook`, or to the caller in its own thread.
     """
     thread = threading.Thread(target=action, name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # no more threads, or the interpreter is ending
+    if not _starts(thread):
         action()
     return thread
 
@@ -46,11 +44,7 @@ def try_elsewhere(seconds: float, action: Callable[[], object], name: str) -> bo
     For actions that the caller can do without: in its own thread they would have no limit.
     """
     thread = threading.Thread(target=action, name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # no more threads, or the interpreter is ending
-        return None
-    return ended_within(seconds, [thread])[0]
+    return ended_within(seconds, [thread])[0] if _starts(thread) else None
 
 
 def results_within(seconds: float, calls: Sequence[Callable[[], R]], late: R, name: str) -> list[R]:
@@ -63,3 +57,11 @@ def results_within(seconds: float, calls: Sequence[Callable[[], R]], late: R, na
     threads = [start(partial(run, number), name) for number in range(len(calls))]
     ended_within(seconds, threads)
     return [results.get(number, late) for number in range(len(calls))]
+
+
+def _starts(thread: threading.Thread) -> bool:
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads, or the interpreter is ending
+        return False
+    return True

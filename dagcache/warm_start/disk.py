@@ -10,37 +10,29 @@ is passed over meanwhile and for 30 s after it, so that at most one call of each
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 from uuid import UUID
 
 from dagcache.concurrency.lock import Lock
 from dagcache.concurrency.time_limit import start
 from dagcache.forks import after_fork_in_child
-from dagcache.log_limits import report
-from dagcache.stats import WarmStats
-from dagcache.warm_start.circuit_breaker import PAUSE_SECONDS, SLOWEST_SECONDS, CircuitBreaker
-from dagcache.warm_start.counts import WarmCounts
+from dagcache.warm_start.circuit_breaker import SLOWEST_SECONDS, CircuitBreaker
+from dagcache.warm_start.common_store import REFRESH_SECONDS, CommonStore, report_forged, report_full
 from dagcache.warm_start.keys import SigningKey
 from dagcache.warm_start.opened_generation import FullError, OpenedGeneration
-from dagcache.warm_start.opening import OffError, Opening
+from dagcache.warm_start.opening import Opening
 from dagcache.warm_start.record_format import content_of, decode
 from dagcache.warm_start.store import WarmKey, WarmRecord
 
-REFRESH_SECONDS: Final = 5.0
-"""The time between two looks for records of other processes, while lookups miss or records are stored."""
-
 _LONGEST_BATCH_SECONDS: Final = SLOWEST_SECONDS / 2
-_MOST_WAITING: Final = 256
-_MOST_WAITING_BYTES: Final = 8 * 2**20
 
 
-class DiskStore:
+class DiskStore(CommonStore[OpenedGeneration]):
     """A `WarmStore` of one generation. Thread-safe, fork-safe; no method raises an Exception.
 
     Args:
@@ -55,6 +47,8 @@ class DiskStore:
 
     """
 
+    failures: ClassVar[tuple[type[Exception], ...]] = (OSError,)
+
     def __init__(
         self,
         path: Path,
@@ -66,8 +60,8 @@ class DiskStore:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
+        super().__init__()
         self.path = path
-        self.counts = WarmCounts()
         self._digest = digest
         self._parts = dict(parts)
         self._secret = secret
@@ -105,31 +99,10 @@ class DiskStore:
             self.counts.add(misses=1)
         return found
 
-    def put(self, key: WarmKey, record: WarmRecord) -> None:
-        """Store a record by one write of this thread, or leave it to a thread that is writing now."""
-        self._try("write", self._put, key, record)
-
-    def forget(self, keys: Sequence[WarmKey]) -> None:
-        """Do not return the records of these keys again, unless they are stored again."""
-        self._try("read", self._forget, keys)
-
-    def refused(self, key: WarmKey) -> None:
-        """Count a record that names a class which may not be unpickled, and do not return it again."""
-        self.counts.add(refused=1)
-        self._try("read", self._forget, (key,))
-
     def close(self) -> None:
         """Release the files. Idempotent."""
         self._opening.close()
         self._waiting.clear()
-
-    def stats(self) -> WarmStats:
-        """The counters, the number of records, and the state."""
-        opened = self._opened
-        return self.counts.snapshot(
-            records=0 if opened is None else len(opened.index),
-            is_passed_over=self._opening.is_off or self._reads.is_open() or self._writes.is_open(),
-        )
 
     @property
     def _opened(self) -> OpenedGeneration | None:
@@ -140,14 +113,7 @@ class DiskStore:
         self._reads = CircuitBreaker(self._clock, self._report_slow)
         self._writes = CircuitBreaker(self._clock, self._report_slow)
         self._writing = Lock()
-        self._waiting: deque[tuple[WarmKey, WarmRecord]] = deque()
-
-    def _try(self, kind: str, action: Callable[..., object], *args: object) -> None:
-        """Run an action; its error is counted and logged."""
-        try:
-            action(*args)
-        except Exception as error:
-            self._fault(kind, error)
+        self._waiting = deque()
 
     # ---- opening ----
 
@@ -163,10 +129,6 @@ class DiskStore:
         )
         self._refreshed = self._clock()
         return opened
-
-    def _open_failed(self, error: Exception) -> None:
-        self._reads.trip()
-        self._fault("open", error)
 
     def _compact(self) -> None:
         opened = self._opened
@@ -211,10 +173,8 @@ class DiskStore:
         self.counts.add(bytes_read=len(data))
         decoded = decode(data, opened.signing)
         if decoded is None or decoded[0] != key:
-            self.counts.add(forged=1)
             opened.index.discard(key.version_id.bytes, location.content)
-            message = "a record of warm start in %s is damaged or forged, and is not used"
-            report("warm start, forged", message, self.path, level=logging.WARNING)
+            report_forged(self.counts, self._place())
             return None
         return decoded[1]
 
@@ -224,12 +184,6 @@ class DiskStore:
             if opened.index.get(version_id.bytes) is None and self._is_due():
                 self._refresh(opened)
             found.extend(UUID(bytes=version) for version in opened.index.near(version_id.bytes, limit))
-
-    def _forget(self, keys: Sequence[WarmKey]) -> None:
-        opened = self._opened
-        if opened is not None:
-            for key in keys:
-                opened.index.discard(key.version_id.bytes, content_of(key), forget=True)
 
     def _is_due(self) -> bool:
         return self._clock() - self._refreshed >= REFRESH_SECONDS
@@ -250,14 +204,9 @@ class DiskStore:
     # ---- writing ----
 
     def _put(self, key: WarmKey, record: WarmRecord) -> None:
-        if self._opening.has_ended:
+        """Write a record in this thread, or leave it to a thread that is writing now."""
+        if not self._enqueue(key, record):
             return
-        waiting = sum(len(each.data) for _, each in list(self._waiting))
-        if self._writes.is_open() or len(self._waiting) >= _MOST_WAITING or waiting > _MOST_WAITING_BYTES:
-            self.counts.add_error("dropped")
-            return
-        self._waiting.append((key, record))
-        self._opening.ready()
         self._write_waiting()
         if self._waiting and self._opening.is_new:  # the folder was removed
             self._opening.ready()
@@ -293,8 +242,7 @@ class DiskStore:
             with self._writes.watch():
                 written = opened.write(key, record)
         except FullError as error:
-            self.counts.add_error("full")
-            report("warm start, full", "warm start does not store a version: %s", error, level=logging.INFO)
+            report_full(self.counts, error)
         else:
             self.counts.add(stored=int(written > 0), bytes_written=written)
         finally:
@@ -302,34 +250,14 @@ class DiskStore:
 
     # ---- faults ----
 
-    def _fault(self, kind: str, error: Exception) -> None:
-        if isinstance(error, OffError):
-            self._turn_off(error)
-        elif isinstance(error, OSError):
-            self._report_failure(kind, error)
-        else:
-            self.counts.add_error("internal")
-            report("warm start", "warm start failed, and the lookup is served without it", error=error)
+    def _place(self) -> str:
+        return str(self.path)
 
-    def _turn_off(self, error: OffError) -> None:
-        self._opening.turn_off()
-        self._waiting.clear()
-        self.counts.add_error(error.kind)
-        report("warm start, off", "warm start is off: %s", error, level=error.level)
-
-    def _report_failure(self, kind: str, error: OSError) -> None:
-        self.counts.add_error(kind)
+    def _failed(self, kind: str, error: OSError) -> str:
         opened = self._opened
         if opened is not None:
             self._leave_if_removed(opened)
-        reason = error.strerror or str(error)
-        message = "warm start passes over %s for %g s: %s failed (%s)"
-        report(f"warm start, {kind}", message, self.path, PAUSE_SECONDS, kind, reason, level=logging.WARNING)
-
-    def _report_slow(self) -> None:
-        self.counts.add_error("slow")
-        message = "warm start passes over %s for %g s: a call took longer than %g s"
-        report("warm start, slow", message, self.path, PAUSE_SECONDS, SLOWEST_SECONDS, level=logging.WARNING)
+        return error.strerror or str(error)
 
     def _after_fork_in_child(self) -> None:
         self._prepare()

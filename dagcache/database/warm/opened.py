@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -13,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from dagcache.concurrency.lock import Lock
 from dagcache.database.warm import cleaning, rows
 from dagcache.database.warm.database import READ_SECONDS, WRITE_SECONDS, WarmDatabase
-from dagcache.log_limits import report
 from dagcache.warm_start import version_index
+from dagcache.warm_start.common_store import REFRESH_SECONDS, report_forged, report_full
 from dagcache.warm_start.counts import WarmCounts
 from dagcache.warm_start.generation import name_of
 from dagcache.warm_start.keys import SigningKey
@@ -22,8 +21,6 @@ from dagcache.warm_start.record_format import content_of, decode, encode, is_las
 from dagcache.warm_start.store import WarmKey, WarmRecord
 from dagcache.warm_start.version_index import VersionIndex
 
-REFRESH_SECONDS: Final = 5.0
-"""The time between two looks for records of other processes, while lookups miss."""
 MOST_RECORD_BYTES: Final = 4 * 2**20
 """A longer record is not stored: a statement with it may be beyond the limit of a MySQL or MariaDB server."""
 
@@ -156,15 +153,19 @@ class OpenedRows:
         return records
 
     def _is_known(self, key: WarmKey) -> bool:
+        return self._known(key) is not None
+
+    def _known(self, key: WarmKey) -> Known | None:
+        """The row of a version, if it has this content."""
         known = self.index.get(key.version_id.bytes)
-        return known is not None and known.content == content_of(key)
+        return known if known is not None and known.content == content_of(key) else None
 
     def _wanted(self, keys: Sequence[WarmKey]) -> dict[UUID, WarmKey]:
         wanted: dict[UUID, WarmKey] = {}
         nbytes = 0
         for key in keys:
-            known = self.index.get(key.version_id.bytes)
-            if known is not None and known.content == content_of(key) and nbytes < _MOST_BYTES_READ:
+            known = self._known(key)
+            if known is not None and nbytes < _MOST_BYTES_READ:
                 wanted[key.version_id] = key
                 nbytes += known.nbytes
         return wanted
@@ -177,9 +178,7 @@ class OpenedRows:
         if decoded is not None and content != content_of(key):  # another process has replaced it
             self._counts.add(stale=1)
             return None
-        self._counts.add(forged=1)
-        message = "a record of warm start in %s is damaged or forged, and is not used"
-        report("warm start, forged", message, self._database.name, level=logging.WARNING)
+        report_forged(self._counts, self._database.name)
         return None
 
     def _read_new(self, seconds: float) -> None:
@@ -241,8 +240,7 @@ class OpenedRows:
             if len(data) > min(MOST_RECORD_BYTES, self._max_bytes):
                 raise ValueError(f"a record of {len(data)} bytes is above {min(MOST_RECORD_BYTES, self._max_bytes)}")
         except ValueError as error:
-            self._counts.add_error("full")
-            report("warm start, full", "warm start does not store a version: %s", error, level=logging.INFO)
+            report_full(self._counts, error)
             return None
         return {
             "generation": self._generation,

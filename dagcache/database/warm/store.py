@@ -10,14 +10,13 @@ A thread writes what waits once a second, together. It also removes rows that ar
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Semaphore
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,13 +26,10 @@ from dagcache.concurrency.time_limit import start, try_elsewhere, try_for
 from dagcache.database.warm.database import MOST_CONNECTIONS, WarmDatabase
 from dagcache.database.warm.opened import OpenedRows
 from dagcache.forks import after_fork_in_child
-from dagcache.log_limits import report
-from dagcache.stats import WarmStats
-from dagcache.warm_start.circuit_breaker import PAUSE_SECONDS, SLOWEST_SECONDS, CircuitBreaker
-from dagcache.warm_start.counts import WarmCounts
+from dagcache.warm_start.circuit_breaker import SLOWEST_SECONDS, CircuitBreaker
+from dagcache.warm_start.common_store import CommonStore
 from dagcache.warm_start.keys import SigningKey
-from dagcache.warm_start.opening import OffError, Opening
-from dagcache.warm_start.record_format import content_of
+from dagcache.warm_start.opening import Opening
 from dagcache.warm_start.store import WarmKey, WarmRecord
 
 R = TypeVar("R")
@@ -45,14 +41,11 @@ WRITE_INTERVAL_SECONDS: Final = 1.0
 
 _SLOW_SHARE: Final = 0.8
 """The share of a caller's patience that a read alone has to take before the database counts as slow."""
-_FAILURES: Final = (SQLAlchemyError, OSError)
-_MOST_WAITING: Final = 256
-_MOST_WAITING_BYTES: Final = 8 * 2**20
 _TOGETHER: Final = 50  # records in one transaction
 _BYTES_TOGETHER: Final = 2**20
 
 
-class DatabaseStore:
+class DatabaseStore(CommonStore[OpenedRows]):
     """A `WarmStore` of one generation. Thread-safe, fork-safe; no method raises an Exception. Close it after use.
 
     Args:
@@ -69,6 +62,8 @@ class DatabaseStore:
 
     """
 
+    failures: ClassVar[tuple[type[Exception], ...]] = (SQLAlchemyError, OSError)
+
     def __init__(
         self,
         connect: Callable[[], WarmDatabase],
@@ -82,7 +77,7 @@ class DatabaseStore:
         interval: float = WRITE_INTERVAL_SECONDS,
         patience: float = SLOWEST_SECONDS,
     ) -> None:
-        self.counts = WarmCounts()
+        super().__init__()
         self._connect = connect
         self._digest = digest
         self._parts = dict(parts)
@@ -133,22 +128,6 @@ class DatabaseStore:
             self.counts.add(misses=1)
         return found
 
-    def put(self, key: WarmKey, record: WarmRecord) -> None:
-        """Leave a record to the thread that writes."""
-        self._try("write", self._put, key, record)
-
-    def forget(self, keys: Sequence[WarmKey]) -> None:
-        """Do not return the records of these keys again, unless they are stored again."""
-        opened = self._opening.opened
-        if opened is not None:
-            for key in keys:
-                opened.index.discard(key.version_id.bytes, content_of(key), forget=True)
-
-    def refused(self, key: WarmKey) -> None:
-        """Count a record that names a class which may not be unpickled, and do not return it again."""
-        self.counts.add(refused=1)
-        self.forget((key,))
-
     def close(self) -> None:
         """Write what waits, and close the connections; waits for 250 ms at most. Idempotent."""
         opened = self._opening.opened
@@ -160,28 +139,13 @@ class DatabaseStore:
             try_for(SLOWEST_SECONDS, partial(self._try, "write", self._finish, opened), "dagcache-warm-close")
         self._waiting.clear()
 
-    def stats(self) -> WarmStats:
-        """The counters, the number of records, and the state."""
-        opened = self._opening.opened
-        return self.counts.snapshot(
-            records=0 if opened is None else len(opened.index),
-            is_passed_over=self._opening.is_off or self._reads.is_open() or self._writes.is_open(),
-        )
-
     def _prepare(self) -> None:
         """Make the parts that a forked child needs for itself."""
-        self._reads = CircuitBreaker(self._clock, failures=_FAILURES)
+        self._reads = CircuitBreaker(self._clock, failures=self.failures)
         self._writes = CircuitBreaker(self._clock)
         self._turns = Semaphore(MOST_CONNECTIONS - 1)  # the thread that writes has one
-        self._waiting: deque[tuple[WarmKey, WarmRecord]] = deque()
+        self._waiting = deque()
         self._repetition = None
-
-    def _try(self, kind: str, action: Callable[..., object], *args: object) -> None:
-        """Run an action; its error is counted and logged."""
-        try:
-            action(*args)
-        except Exception as error:
-            self._fault(kind, error)
 
     # ---- opening ----
 
@@ -206,10 +170,6 @@ class DatabaseStore:
             now=self._now,
             clock=self._clock,
         )
-
-    def _open_failed(self, error: Exception) -> None:
-        self._reads.trip()
-        self._fault("open", error)
 
     def _begin_writing(self) -> None:
         self._upkeep_due = self._clock()
@@ -257,14 +217,8 @@ class DatabaseStore:
     # ---- writing ----
 
     def _put(self, key: WarmKey, record: WarmRecord) -> None:
-        if self._opening.has_ended:
-            return
-        nbytes = sum(len(each.data) for _, each in list(self._waiting))
-        if self._writes.is_open() or len(self._waiting) >= _MOST_WAITING or nbytes > _MOST_WAITING_BYTES:
-            self.counts.add_error("dropped")
-            return
-        self._waiting.append((key, record))
-        self._opening.ready()
+        """Leave a record to the thread that writes."""
+        self._enqueue(key, record)
 
     def _write_and_keep_up(self) -> None:
         """Do what is due. In the thread that writes."""
@@ -308,38 +262,16 @@ class DatabaseStore:
 
     # ---- faults ----
 
-    def _fault(self, kind: str, error: Exception) -> None:
-        if isinstance(error, OffError):
-            self._turn_off(error)
-        elif isinstance(error, _FAILURES):
-            self._report_failure(kind, error)
-        else:
-            self.counts.add_error("internal")
-            report("warm start", "warm start failed, and the lookup is served without it", error=error)
+    def _place(self) -> str:
+        return "its database" if self._database is None else self._database.name
 
-    def _turn_off(self, error: OffError) -> None:
-        self._opening.turn_off()
-        self._waiting.clear()
-        self.counts.add_error(error.kind)
-        report("warm start, off", "warm start is off: %s", error, level=error.level)
-
-    def _report_failure(self, kind: str, error: Exception) -> None:
+    def _failed(self, kind: str, error: Exception) -> str:
         """Pass the store over. It is opened again afterwards: the tables may be new, or those of another server."""
         (self._writes if kind == "write" else self._reads).trip()
-        self.counts.add_error(kind)
         opened, database = self._opening.opened, self._database
         if opened is not None and kind == "read":
             self._opening.lose(opened)
-        name = "its database" if database is None else database.name
-        reason = type(error).__name__ if database is None else database.reason(error)
-        message = "warm start passes over %s for %g s: %s failed (%s)"
-        report(f"warm start, {kind}", message, name, PAUSE_SECONDS, kind, reason, level=logging.WARNING)
-
-    def _report_slow(self) -> None:
-        self.counts.add_error("slow")
-        name = "its database" if self._database is None else self._database.name
-        message = "warm start passes over %s for %g s: a call took longer than %g s"
-        report("warm start, slow", message, name, PAUSE_SECONDS, SLOWEST_SECONDS, level=logging.WARNING)
+        return type(error).__name__ if database is None else database.reason(error)
 
     def _after_fork_in_child(self) -> None:
         self._prepare()

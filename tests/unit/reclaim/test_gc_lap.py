@@ -6,7 +6,7 @@ import asyncio
 import gc
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -38,21 +38,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     monkeypatch.setattr(gc_pause._turns, "clock", clock)
     monkeypatch.setattr(gc_pause._turns, "_due_since", None)
     return clock
-
-
-@pytest.fixture
-def collections() -> Iterator[list[int]]:
-    """The generations that were collected, one after the other, from an empty start."""
-    gc.collect()
-    seen: list[int] = []
-
-    def note(phase: str, facts: dict[str, Any]) -> None:
-        if phase == "stop":
-            seen.append(facts["generation"])
-
-    gc.callbacks.append(note)
-    yield seen
-    gc.callbacks.remove(note)
 
 
 @pytest.fixture(autouse=True)

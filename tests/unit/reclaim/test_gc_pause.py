@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -34,21 +34,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     monkeypatch.setattr(gc_pause._turns, "clock", clock)
     monkeypatch.setattr(gc_pause._turns, "_due_since", None)
     return clock
-
-
-@pytest.fixture
-def collections() -> Iterator[list[int]]:
-    """The generations that were collected, one after the other, from an empty start."""
-    gc.collect()
-    seen: list[int] = []
-
-    def note(phase: str, facts: dict[str, Any]) -> None:
-        if phase == "stop":
-            seen.append(facts["generation"])
-
-    gc.callbacks.append(note)
-    yield seen
-    gc.callbacks.remove(note)
 
 
 def cycles(number: int) -> None:

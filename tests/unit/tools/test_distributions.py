@@ -101,8 +101,7 @@ def test_a_folder_without_distributions_is_a_fault(tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.skipif(not (ROOT / "dagcache").is_dir(), reason="the sources are not here: this is the wheel's turn")
-def test_the_files_of_this_package_are_those_that_git_has() -> None:
-    """Two of its folders are outside of it."""
+def test_the_files_of_this_package_include_the_folders_beside_it_and_no_compiled_ones() -> None:
     names = dict(files_of_package(ROOT))
     assert {"dagcache/py.typed", "dagcache/metrics/dashboard.json", "dagcache/sizing/walk.py"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from dagcache.warm_start import generation, version_index
 from dagcache.warm_start.circuit_breaker import SLOWEST_SECONDS
-from dagcache.warm_start.disk import REFRESH_SECONDS
+from dagcache.warm_start.common_store import REFRESH_SECONDS
 from dagcache.warm_start.folder import Folder
 from dagcache.warm_start.inventory import clear
 from dagcache.warm_start.opened_generation import MOST_PACKS

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from dagcache.warm_start import compaction, opened_generation
-from dagcache.warm_start.disk import REFRESH_SECONDS, DiskStore
+from dagcache.warm_start.common_store import REFRESH_SECONDS
+from dagcache.warm_start.disk import DiskStore
 from dagcache.warm_start.generation import DESCRIPTION, UNUSED_SECONDS
 from dagcache.warm_start.inventory import ForeignError, clear, inventory
 from dagcache.warm_start.keys import SigningKey

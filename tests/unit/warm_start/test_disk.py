@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dagcache.warm_start import version_index
 from dagcache.warm_start.circuit_breaker import SLOWEST_SECONDS
-from dagcache.warm_start.disk import REFRESH_SECONDS, DiskStore
+from dagcache.warm_start.common_store import REFRESH_SECONDS
+from dagcache.warm_start.disk import DiskStore
 from dagcache.warm_start.generation import DESCRIPTION
 from dagcache.warm_start.index import Location
 from dagcache.warm_start.store import WarmKey, WarmRecord, WarmStore

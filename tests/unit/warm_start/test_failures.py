@@ -20,7 +20,7 @@ import pytest
 
 from dagcache.warm_start import disk
 from dagcache.warm_start.circuit_breaker import PAUSE_SECONDS, SLOWEST_SECONDS
-from dagcache.warm_start.disk import REFRESH_SECONDS
+from dagcache.warm_start.common_store import REFRESH_SECONDS
 from dagcache.warm_start.generation import DESCRIPTION
 from dagcache.warm_start.index import Location
 from dagcache.warm_start.inventory import inventory

@@ -19,9 +19,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from dagcache.database.warm import opened as opened_module
 from dagcache.database.warm import rows as rows_module
 from dagcache.database.warm.database import WarmDatabase, database_at
-from dagcache.database.warm.opened import REFRESH_SECONDS
 from dagcache.database.warm.tables import METADATA
 from dagcache.warm_start.circuit_breaker import PAUSE_SECONDS, SLOWEST_SECONDS
+from dagcache.warm_start.common_store import REFRESH_SECONDS
 from tests.support.clock import ManualClock
 from tests.support.patience import PATIENCE
 from tests.support.warm import errors_of, found_in, key_of, settled

@@ -19,9 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dagcache.database.warm import opened as opened_module
 from dagcache.database.warm.database import database_at
-from dagcache.database.warm.opened import MOST_RECORD_BYTES, REFRESH_SECONDS
+from dagcache.database.warm.opened import MOST_RECORD_BYTES
 from dagcache.database.warm.store import WRITER, DatabaseStore
 from dagcache.database.warm.tables import GENERATIONS, RECORDS
+from dagcache.warm_start.common_store import REFRESH_SECONDS
 from dagcache.warm_start.store import WarmKey, WarmRecord, WarmStore
 from tests.support import warm_database
 from tests.support.children import fork, outcome
