@@ -75,11 +75,11 @@ def test_values_that_stay_grow_old_without_a_collection(clock: ManualClock, coll
 
 def test_a_value_that_the_cache_does_not_keep_does_not_grow_old(clock: ManualClock, collections: list[int]) -> None:
     """Its objects may be garbage soon."""
-    held = [
-        make_cache("1KiB").get_or_load(0, lambda _: value_of()) for _ in range(20) if not clock.advance(LONGEST_WAIT)
-    ]
+    held = []
+    for _ in range(20):
+        held.append(make_cache("1KiB").get_or_load(0, lambda _: value_of()))
+        clock.advance(LONGEST_WAIT)
     assert collections
-    assert len(held) == 20
 
 
 def test_nothing_is_moved_once_the_cache_has_given_up_a_value(clock: ManualClock, collections: list[int]) -> None:
@@ -220,7 +220,7 @@ def test_a_relaxed_block_moves_what_a_lap_has_left(clock: ManualClock, collectio
 def test_a_load_that_fails_leaves_nothing_to_move() -> None:
     with pytest.raises(ZeroDivisionError), gc_relaxed_lap():
         raise ZeroDivisionError
-    assert not gc_lap.tenuring.is_expected
+    assert not gc_pause.tenuring.is_expected
 
 
 def test_an_interrupt_never_leaves_the_hosts_heap_frozen(clock: ManualClock) -> None:
