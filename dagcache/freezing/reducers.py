@@ -43,6 +43,8 @@ class ReducerTable(dict[type, Reducer]):
         self._left_to_pickle: dict[type, Reducer] = {}
 
     def __missing__(self, kind: type) -> Reducer:
+        if issubclass(kind, types.BuiltinFunctionType):  # a method of a C class, which has a type of its own
+            return _own_way
         reducer: Reducer | None = None
         if issubclass(kind, type):
             reducer = _by_name
