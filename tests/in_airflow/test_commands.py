@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,8 @@ def test_airflows_command_line_has_the_command(tmp_path: Path) -> None:
         timeout=PATIENCE,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (2, "")
+    assert done.returncode == 2
+    assert "dagcache" not in done.stdout  # there may be warnings of Airflow's own
     assert "dagcache: setting = 'mode'" in done.stderr
 
 
@@ -67,7 +69,8 @@ def test_the_executor_forks_its_workers_before_there_are_threads(make_database: 
     env = variables(tmp_path, make_database("sqlite"))
     env |= {"AIRFLOW__CORE__EXECUTOR": "LocalExecutor", "AIRFLOW__CORE__PARALLELISM": "2"}
     told = json.loads(next(line for line in run_python(_SCHEDULER, env).splitlines() if line.startswith('{"forks"')))
-    assert len(told["forks"]) >= 2
+    forks = multiprocessing.get_start_method() == "fork"  # since Python 3.14 a server of its own forks
+    assert len(told["forks"]) >= 2 if forks else not told["forks"]
     assert not [name for names in told["forks"] for name in names if name.startswith("dagcache")]
     assert told["port"]
     assert "dagcache-metrics" in told["later"]
