@@ -187,10 +187,10 @@ def scrapes(home: Path) -> dict[int, Scrape]:
     """The metrics of each process that is announced below a home, by its id."""
     found = {}
     for path in (home / "dagcache" / "targets").glob("*.json"):
-        for target in json.loads(path.read_text()):
-            found[int(path.stem.rpartition("-")[2])] = scrape(
-                f"http://{target['targets'][0]}/metrics", timeout=PATIENCE
-            )
+        with suppress(FileNotFoundError):  # a process withdraws its announcement when it ends
+            for target in json.loads(path.read_text()):
+                pid = int(path.stem.rpartition("-")[2])
+                found[pid] = scrape(f"http://{target['targets'][0]}/metrics", timeout=PATIENCE)
     return found
 
 
