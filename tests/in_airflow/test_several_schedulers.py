@@ -226,7 +226,9 @@ class Schedulers:
 def ends(observer: Observer) -> Ends:
     """As they are now."""
     runs = observer.ask("SELECT dag_id, run_id, state FROM dag_run")
-    return Ends({(dag, run): state for dag, run, state in runs}, {tuple(key): state for *key, state in observer.tasks()})
+    return Ends(
+        {(dag, run): state for dag, run, state in runs}, {tuple(key): state for *key, state in observer.tasks()}
+    )
 
 
 def live_through(home: Path, url: str, *, dags: int, rounds: int, kills: int, asked: bool, **settings: object) -> Story:
