@@ -47,14 +47,17 @@ _ON = "-py"
 COMMON = (
     "aiomysql>=0.2",
     "asyncpg>=0.30",
+    "greenlet>=3",
     "gunicorn>=23,!=25.1.0",
     "hypothesis>=6.100",
     "psycopg2-binary>=2.9",
     "psycopg[binary]>=3.2",
     "pymysql>=1.1",
     "pytest>=8.2",
+    "statsd>=4",
 )
-"""Drivers, servers and what the tests themselves need: those of the groups ``test`` and ``airflow``."""
+"""Drivers, servers and what the tests themselves need: those of the groups ``test``, ``bench`` and
+``airflow``."""
 
 
 class Result(NamedTuple):

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, final
@@ -44,8 +43,6 @@ CORRUPT: dict[str, dict[str, Any]] = {
     "a list": {"_data": [1, 2]},
 }
 """Unreadable rows of serialised DAGs, by their fault."""
-MAP_INDEX = "map_index" if tuple(map(int, version("apache-airflow-core").split(".")[:2])) < (3, 4) else "region_index"
-"""The column of ``task_instance`` with the index of a mapped task's instance."""
 _PREPARE = """
 from airflow.cli.cli_parser import get_parser
 for words in (["db", "migrate"], ["dags", "reserialize"]):

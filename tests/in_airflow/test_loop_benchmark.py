@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from tests.support.paths import ROOT
 
 _SMALL = ("--databases=sqlite", "--runs=20", "--rounds=1", "--loops=2", "--budgets=64MiB")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("statsd") is None, reason="statsd, of the extra `bench`, is not installed")
 def test_both_caches_are_measured_in_real_schedulers(tmp_path: Path) -> None:
     """Loops, CPU time, memory and statements come from the processes; the table goes between the marks of a page."""
     page = tmp_path / "page.md"

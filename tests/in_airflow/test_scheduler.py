@@ -12,7 +12,7 @@ import pytest
 
 from dagcache.metrics.scrape import Scrape
 from tests.in_airflow.conftest import BACKENDS, MakeDatabase
-from tests.in_airflow.support import MAP_INDEX, Airflow, answers, scrapes, variables
+from tests.in_airflow.support import Airflow, answers, scrapes, variables
 from tests.support.children import listening_ports
 
 INSTANT = "tests.in_airflow.instant.InstantExecutor"
@@ -49,6 +49,17 @@ class Observer:
         with self._engine.connect() as connection:
             return list(connection.execute(text(statement)))
 
+    def tasks(self, condition: str = "1 = 1") -> list[Any]:
+        """DAG, run, task, index and state of the task instances that meet a condition, each in its latest attempt."""
+        from sqlalchemy import inspect
+
+        columns = {column["name"] for column in inspect(self._engine).get_columns("task_instance")}
+        index = "region_index" if "region_index" in columns else "map_index"  # since Airflow 3.4
+        latest = "working_set" if "working_set" in columns else "1 = 1"  # 3.4 keeps earlier attempts in the same table
+        return self.ask(f"""
+            SELECT dag_id, run_id, task_id, {index}, state FROM task_instance WHERE {latest} AND ({condition})
+        """)
+
     def unpause_only(self, tag: str) -> None:
         """Leave the DAGs of one tag to be scheduled."""
         tagged = f"SELECT dag_id FROM dag_tag WHERE name = '{tag}'"
@@ -64,8 +75,9 @@ class Observer:
     def states(self) -> States:
         """As they are now."""
         runs = self.ask("SELECT dag_id, state FROM dag_run")
-        tasks = self.ask(f"SELECT dag_id, task_id, {MAP_INDEX}, state FROM task_instance")
-        return States(dict(map(tuple, runs)), {(dag, task, index): state for dag, task, index, state in tasks})
+        return States(
+            dict(map(tuple, runs)), {(dag, task, index): state for dag, _, task, index, state in self.tasks()}
+        )
 
     def is_done(self, dags: int) -> bool:
         """Whether that many DAGs have run."""

@@ -21,7 +21,7 @@ from dagcache.demo.playground import free_ports
 from dagcache.metrics.scrape import Scrape
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.rewriting import IN_PLACE, Writing, read_book
-from tests.in_airflow.support import MAP_INDEX, Airflow, answers, fetch, scrapes, variables
+from tests.in_airflow.support import Airflow, answers, fetch, scrapes, variables
 from tests.in_airflow.test_scheduler import SMALL, Observer
 from tests.in_airflow.witness import HOLD, JOB, TABLE, Lookup, looks_up, read_diaries, revision_of
 from tests.support.paths import ROOT
@@ -38,6 +38,9 @@ SETTINGS = {
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "1",
 }
 """Of all processes."""
+
+_LOOKUPS = 50
+"""Of a scheduler, at least: several for each of the waiting runs, which have eight versions that weigh 1.1 MiB."""
 
 TaskKey = tuple[str, str, str, int]
 """DAG, run, task and its index if it is mapped."""
@@ -168,17 +171,14 @@ class Schedulers:
         (victim.home / HOLD).touch()
         self.trigger()
         job = int((victim.home / JOB).read_text())
-        held = f"""
-            SELECT dag_id, run_id, task_id, {MAP_INDEX} FROM task_instance
-            WHERE state = 'queued' AND queued_by_job_id = {job}
-        """
+        held = f"state = 'queued' AND queued_by_job_id = {job}"
         self._wait(
-            survivor, "the victim has tasks in its hands", lambda: self._observer.ask(held)[1:]
+            survivor, "the victim has tasks in its hands", lambda: self._observer.tasks(held)[1:]
         )  # one may be ending
         victim.kill()
         self.logs.append(victim.log)
-        self.orphans |= set(map(tuple, self._observer.ask(held)))
-        self._wait(survivor, "its tasks are taken over", lambda: not self._observer.ask(held))
+        self.orphans |= {tuple(key) for *key, _ in self._observer.tasks(held)}
+        self._wait(survivor, "its tasks are taken over", lambda: not self._observer.tasks(held))
         self._running[name] = self._start(name)
         self.wait_until_they_run()
 
@@ -199,6 +199,9 @@ class Schedulers:
 
     def finish(self) -> list[Scrape]:
         """Let the waiting runs end, then the schedulers; the metrics of their endpoints."""
+        for scheduler in self._running.values():  # one of them may just have begun
+            several = partial(looks_up, scheduler.home, scheduler.pid, times=_LOOKUPS)
+            self._wait(scheduler, "it has looked up the DAGs of the waiting runs several times", several)
         self._observer.change("UPDATE task_instance SET state = 'success' WHERE state = 'deferred'")
         open_runs = "SELECT dag_id FROM dag_run WHERE state NOT IN ('success', 'failed')"
         self._wait(self._running["one"], "the waiting runs end", lambda: not self._observer.ask(open_runs))
@@ -223,8 +226,9 @@ class Schedulers:
 def ends(observer: Observer) -> Ends:
     """As they are now."""
     runs = observer.ask("SELECT dag_id, run_id, state FROM dag_run")
-    tasks = observer.ask(f"SELECT dag_id, run_id, task_id, {MAP_INDEX}, state FROM task_instance")
-    return Ends({(dag, run): state for dag, run, state in runs}, {tuple(key): state for *key, state in tasks})
+    return Ends(
+        {(dag, run): state for dag, run, state in runs}, {tuple(key): state for *key, state in observer.tasks()}
+    )
 
 
 def live_through(home: Path, url: str, *, dags: int, rounds: int, kills: int, asked: bool, **settings: object) -> Story:

@@ -113,10 +113,10 @@ class Diary(NamedTuple):
     """Seconds."""
 
 
-def looks_up(home: Path, pid: int) -> bool:
-    """Whether a process has looked a DAG up."""
+def looks_up(home: Path, pid: int, times: int = 1) -> bool:
+    """Whether a process has looked DAGs up, so many times."""
     path = home / DIARY.format(pid)
-    return path.exists() and b'["lookup"' in path.read_bytes()
+    return path.exists() and path.read_bytes().count(b'["lookup"') >= times
 
 
 def read_diaries(home: Path) -> list[Diary]:

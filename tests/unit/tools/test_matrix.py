@@ -51,14 +51,23 @@ def test_a_row_whose_python_is_not_installed_is_named_and_fails(
     assert "NOT RUN: Python 3.14 is not installed" in capsys.readouterr().out
 
 
+_BY_NAME = {"find_spec", "import_module", "importorskip"}
+
+
 def imported(folder: Path) -> Iterator[str]:
-    """The modules that the files of a folder import when they are imported themselves."""
+    """The modules that the files of a folder import when they are imported themselves, or name to import them."""
     for file in folder.rglob("*.py"):
-        for node in ast.parse(file.read_text()).body:
+        tree = ast.parse(file.read_text())
+        for node in tree.body:
             if isinstance(node, ast.Import):
                 yield from (alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module:
                 yield node.module.partition(".")[0]
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(func=function, args=[ast.Constant(value=str(name)), *_]):
+                    if ast.unparse(function).rpartition(".")[2] in _BY_NAME:
+                        yield name.partition(".")[0]
 
 
 def group(name: str) -> set[str]:
@@ -69,9 +78,9 @@ def group(name: str) -> set[str]:
 
 
 def test_a_row_installs_what_the_tests_with_airflow_import() -> None:
-    """A row once failed at its first import: the tests had a new driver, and the rows did not."""
+    """Rows once failed at their first import, or skipped tests: the other Airflow had the package by another group."""
     known = packages_distributions()
     modules = {*imported(ROOT / "tests/in_airflow"), *imported(ROOT / "tests/support")}
     used = {canonicalize_name(name) for module in modules for name in known.get(module, ())}
-    wanted = (group("airflow") - {"apache-airflow"}) | (group("test") & used)
+    wanted = (group("airflow") - {"apache-airflow"}) | ((group("test") | group("bench")) & used)
     assert wanted <= {canonicalize_name(Requirement(text).name) for text in COMMON}
