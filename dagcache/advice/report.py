@@ -120,15 +120,23 @@ def advise(
     """
     airflow = loader.database.check()
     history = read_history(loader, days=days, progress=progress)
-    return _Study(loader, history, loop_seconds, progress, speed or measure_speed()).report(airflow, workers, budgets)
+    study = _Study(loader, history, loop_seconds, progress, speed or measure_speed(), airflow)
+    return study.report(workers, budgets)
 
 
 class _Study:
     """The figures of one database, step by step."""
 
     def __init__(
-        self, loader: SerializedDagLoader, history: History, loop_seconds: float, progress: Progress, speed: Speed
+        self,
+        loader: SerializedDagLoader,
+        history: History,
+        loop_seconds: float,
+        progress: Progress,
+        speed: Speed,
+        airflow: str,
     ) -> None:
+        self._airflow = airflow
         self._history = history
         self._progress = progress
         self._speed = speed
@@ -139,7 +147,9 @@ class _Study:
         dags = {use.version_id: use.dag_id for use in self._uses}
         dags |= {versions[-1].id: dag_id for dag_id, versions in history.versions.items()}
         first = {use.version_id for use in self._now}
-        self._sampled: Sampled = sample_sizes(loader, dags, first=first, speed=speed, progress=progress)
+        self._sampled: Sampled = sample_sizes(
+            loader, dags, first=first, speed=speed, progress=progress, airflow=airflow
+        )
         self._sizes = self._sampled.sizes
         self._orders = {
             version.id: version.number
@@ -149,7 +159,7 @@ class _Study:
         }
         self._database = loader.database.name
 
-    def report(self, airflow: str, workers: int, budgets: Sequence[int]) -> Report:
+    def report(self, workers: int, budgets: Sequence[int]) -> Report:
         history, sampled = self._history, self._sampled
         full = {version: size.full_cost for version, size in self._sizes.items()}
         steps = working_set.moments(self._uses, full, history.since, history.as_of)
@@ -163,7 +173,7 @@ class _Study:
         )
         return Report(
             database=self._database,
-            airflow=airflow,
+            airflow=self._airflow,
             as_of=history.as_of,
             days=history.days,
             cut=history.cut,

@@ -7,9 +7,11 @@ take hours.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from dagcache.advice.history import Progress
@@ -17,6 +19,8 @@ from dagcache.advice.sizes import Size, Speed, features
 from dagcache.database.loader import SerializedDagLoader, VersionRow
 from dagcache.errors import LoadError
 from dagcache.freezing.zdict import Dictionary
+
+_Predict: TypeAlias = Callable[[dict[str, Any], Dictionary], Size]
 
 _CHUNK = 250
 _MOST_LENGTHS = 4_000
@@ -39,9 +43,17 @@ class Sampled:
 
 
 def sample_sizes(
-    loader: SerializedDagLoader, dags: dict[UUID, str], *, first: Collection[UUID], speed: Speed, progress: Progress
+    loader: SerializedDagLoader,
+    dags: dict[UUID, str],
+    *,
+    first: Collection[UUID],
+    speed: Speed,
+    progress: Progress,
+    airflow: str = "",
 ) -> Sampled:
     """Predict the sizes of versions. ``dags`` has the DAG of each version; the versions of ``first`` are read first.
+
+    ``airflow``: as for `dagcache.advice.sizes.features`.
 
     Raises:
         LoadError: the database cannot be read, or none of the payloads.
@@ -51,7 +63,7 @@ def sample_sizes(
     rows = _lengths(loader, _spread(dags, first, _MOST_LENGTHS), progress)
     found.measured = len(rows)
     found.payload_bytes = {row.id: row.payload_bytes for row in rows.values()}
-    known = _read(loader, _choose(rows), speed, found, progress)
+    known = _read(loader, _choose(rows), partial(_predict, speed, airflow), found, progress)
     if not known:
         raise LoadError(
             f"{loader.database.name}: expected serialised DAGs; none of the {found.damaged} that were read is one"
@@ -89,7 +101,7 @@ def _choose(rows: dict[UUID, VersionRow]) -> list[VersionRow]:
 
 
 def _read(
-    loader: SerializedDagLoader, rows: list[VersionRow], speed: Speed, found: Sampled, progress: Progress
+    loader: SerializedDagLoader, rows: list[VersionRow], predict: _Predict, found: Sampled, progress: Progress
 ) -> dict[UUID, Size]:
     known: dict[UUID, Size] = {}
     dictionary = Dictionary()
@@ -99,23 +111,27 @@ def _read(
         if not dictionary.words:
             early.append(row)
         try:
-            _measure(loader, row, speed, dictionary, known)
+            _measure(loader, row, predict, dictionary, known)
         except (LoadError, ValueError):
             found.damaged += 1
         found.read += 1
     for row in early if dictionary.words else ():
         with suppress(LoadError, ValueError):  # counted already
-            _measure(loader, row, speed, dictionary, known)
+            _measure(loader, row, predict, dictionary, known)
     return known
 
 
+def _predict(speed: Speed, airflow: str, payload: dict[str, Any], dictionary: Dictionary) -> Size:
+    return speed.size(features(payload, dictionary, airflow=airflow))
+
+
 def _measure(
-    loader: SerializedDagLoader, row: VersionRow, speed: Speed, dictionary: Dictionary, known: dict[UUID, Size]
+    loader: SerializedDagLoader, row: VersionRow, predict: _Predict, dictionary: Dictionary, known: dict[UUID, Size]
 ) -> None:
     with loader.database.load_errors():
         payload = loader.load(row.id)
     if payload is not None:
-        known[row.id] = speed.size(features(payload, dictionary))
+        known[row.id] = predict(payload, dictionary)
 
 
 def _extend(found: Sampled, dags: dict[UUID, str], rows: dict[UUID, VersionRow], known: dict[UUID, Size]) -> None:

@@ -5,7 +5,8 @@ classes. The shadow has the references, sets and strings of a real DAG, so weigh
 Python's rules of allocation. A few constants stand for the attributes that Airflow adds to each task.
 
 The constants are fitted on one half of the DAGs of `python -m benchmarks.predicted_sizes`, which fits them again and
-tests them on the other half and on other kinds of DAGs.
+tests them on the other half and on other kinds of DAGs. They are those of Airflow 3.2 and later. Tasks of Airflow 3.1
+have other attributes, which are known, and so need no other constants.
 """
 
 from __future__ import annotations
@@ -56,6 +57,12 @@ class ShadowOfGroup(_Slotted):
     __slots__ = tuple(f"slot_{number}" for number in range(18))
 
 
+class ShadowOfParameters(_Slotted):
+    """A stand-in for the parameters of a DAG or a task of Airflow 3.1."""
+
+    __slots__ = ("content", "flag")
+
+
 _NOT_OF_THE_DAG = ("tasks", "task_group", "params")
 _NOT_OF_TASKS = ("python_callable_name", "_is_sensor")
 _OF_TASKS = (
@@ -74,6 +81,9 @@ _OF_TASKS = (
     "upstream_task_ids",
 )
 """The attributes that each task has in Airflow 3.3, beside those in its row and the template fields without a value."""
+_ALSO_OF_OLD_TASKS = ("_task_display_name", "email", "execution_timeout", "executor")
+"""Those that each one also has until Airflow 3.1, beside parameters of its own."""
+_OLD = ("Airflow 3.0", "Airflow 3.1")
 _SPANS = ("retry_delay", "max_retry_delay", "execution_timeout")
 _DEPENDENCIES = (1, 2, 3, 4)
 """Stand-ins for the rules that a sensor has in common with all tasks; it has one of its own."""
@@ -85,6 +95,7 @@ class Features:
 
     tasks: int
     mapped: int
+    """The mapped tasks that weigh more than their shadows: none until Airflow 3.1."""
     shadow_bytes: int
     deflated_bytes: int
 
@@ -120,24 +131,26 @@ class Size:
         )
 
 
-def features(payload: dict[str, Any], dictionary: Dictionary | None = None) -> Features:
+def features(payload: dict[str, Any], dictionary: Dictionary | None = None, *, airflow: str = "") -> Features:
     """Weigh the shadow of a parsed payload. Equal strings in the payload become one object.
 
     ``dictionary``: the zlib dictionary of earlier shadows; a cache has one of the values that it has frozen.
+    ``airflow``: the version that loads the payload, as `MetadataDatabase.check` returns it; empty: the newest.
 
     Raises:
-        ValueError: the payload is not a serialised DAG.
+        ValueError: the payload is not a serialised DAG, or its groups nest too deep.
 
     """
     with gc_paused():
         share_strings(payload)  # as the cache does at a load
-        shadow = _shadow(payload)
+        is_old = airflow in _OLD
+        shadow = _shadow(payload, is_old=is_old)
         nbytes = weigh(shadow).nbytes  # before pickling, which adds cached UTF-8 to strings: thawed strings have none
-        pickled = pickle.dumps(shadow, 5)
+        pickled = _pickled(shadow)
         tasks = vars(shadow)["task_dict"].values()
         return Features(
             tasks=len(tasks),
-            mapped=sum(type(task) is ShadowOfMapped for task in tasks),
+            mapped=0 if is_old else sum(type(task) is ShadowOfMapped for task in tasks),
             shadow_bytes=nbytes,
             deflated_bytes=deflated(pickled, dictionary.words_for(pickled) if dictionary else b"", LEVEL),
         )
@@ -194,32 +207,19 @@ def _linear(factors: tuple[float, float], found: Features) -> float:
     return constant + per_byte * found.shadow_bytes
 
 
-def _shadow(payload: dict[str, Any]) -> Shadow:
+def _pickled(shadow: Shadow) -> bytes:
     try:
-        return _graph(payload["dag"], payload.get("client_defaults", {}).get("tasks", {}))
+        return pickle.dumps(shadow, 5)
+    except RecursionError:
+        raise ValueError("expected groups within groups to a depth that can be pickled") from None
+
+
+def _shadow(payload: dict[str, Any], *, is_old: bool) -> Shadow:
+    try:
+        defaults = payload.get("client_defaults", {}).get("tasks", {})
+        return _Graph((*_OF_TASKS, *defaults, *(_ALSO_OF_OLD_TASKS if is_old else ())), is_old).of(payload["dag"])
     except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"expected a serialised DAG; {type(error).__name__} at {str(error)[:60]}") from None
-
-
-def _graph(dag: dict[str, Any], defaults: dict[str, Any]) -> Shadow:
-    root = Shadow()
-    once = dict[Any, Any]().setdefault
-    tasks: dict[str, Any] = {}
-    for encoded in dag["tasks"]:
-        fields = encoded["__var"]
-        tasks[fields["task_id"]] = _task(fields, defaults, root, once)
-    for task_id, task in tasks.items():
-        for later in task.later:
-            if later in tasks:
-                tasks[later].earlier.add(task_id)
-    fields = {name: _decoded(value) for name, value in dag.items() if name not in _NOT_OF_THE_DAG}
-    vars(root).update(
-        fields,
-        params=_params(dag.get("params")),
-        task_dict={task_id: task.shadow for task_id, task in tasks.items()},
-        task_group=_group(dag["task_group"], None, root, tasks),
-    )
-    return root
 
 
 @dataclass(slots=True)
@@ -231,19 +231,61 @@ class _Task:
     later: set[str]
 
 
-def _task(fields: dict[str, Any], defaults: dict[str, Any], root: Shadow, once: Callable[[Any, Any], Any]) -> _Task:
-    earlier, later = set[str](), set(fields.get("downstream_task_ids", ()))
-    attributes = dict.fromkeys((*_OF_TASKS, *defaults, *fields.get("template_fields", ())))
-    attributes |= {name: _decoded(value) for name, value in fields.items() if name not in _NOT_OF_TASKS}
-    attributes |= {name: once((name, attributes[name]), attributes[name]) for name in _SPANS if name in attributes}
-    attributes |= {"dag": root, "upstream_task_ids": earlier, "downstream_task_ids": later}
-    if fields.get("_is_sensor"):
-        attributes["deps"] = frozenset({*_DEPENDENCIES, object()})
-    if params := fields.get("params"):
-        attributes["params"] = _params(params)
-    if fields.get("_is_mapped"):
-        return _Task(ShadowOfMapped(attributes), earlier, later)
-    return _Task(_with(attributes), earlier, later)
+class _Graph:
+    """The shadow of a DAG of a version of Airflow.
+
+    ``names``: the attributes that each task has, beside those in its row.
+    """
+
+    def __init__(self, names: tuple[str, ...], is_old: bool) -> None:
+        self._names = names
+        self._is_old = is_old
+        self._root = Shadow()
+        self._once = dict[Any, Any]().setdefault
+
+    def of(self, dag: dict[str, Any]) -> Shadow:
+        """The shadow of a DAG's content."""
+        root = self._root
+        tasks: dict[str, Any] = {}
+        for encoded in dag["tasks"]:
+            fields = encoded["__var"]
+            tasks[fields["task_id"]] = self._task(fields)
+        for task_id, task in tasks.items():
+            for later in task.later:
+                if later in tasks:
+                    tasks[later].earlier.add(task_id)
+        fields = {name: _decoded(value) for name, value in dag.items() if name not in _NOT_OF_THE_DAG}
+        vars(root).update(
+            fields,
+            params=self._params(dag.get("params")),
+            task_dict={task_id: task.shadow for task_id, task in tasks.items()},
+            task_group=_group(dag["task_group"], None, root, tasks),
+        )
+        return root
+
+    def _task(self, fields: dict[str, Any]) -> _Task:
+        earlier, later = set[str](), set(fields.get("downstream_task_ids", ()))
+        is_mapped = bool(fields.get("_is_mapped"))
+        attributes = dict.fromkeys((*self._names, *fields.get("template_fields", ())))
+        attributes |= {name: _decoded(value) for name, value in fields.items() if name not in _NOT_OF_TASKS}
+        spans = [name for name in _SPANS if name in attributes]
+        attributes |= {name: self._once((name, attributes[name]), attributes[name]) for name in spans}
+        attributes |= {"dag": self._root, "upstream_task_ids": earlier, "downstream_task_ids": later}
+        if fields.get("_is_sensor"):
+            attributes["deps"] = frozenset({*_DEPENDENCIES, object()})
+        params = fields.get("params")
+        if params or (self._is_old and not is_mapped):
+            attributes["params"] = self._params(params)
+        return _Task(ShadowOfMapped(attributes) if is_mapped else _with(attributes), earlier, later)
+
+    def _params(self, params: Any) -> Any:
+        """An object that holds a dict of objects."""
+        content: dict[str, Any] = {}
+        for name, part in params or ():
+            content[name] = _with({key: _decoded(value) for key, value in part.items() if key != "__class"})
+        if self._is_old:
+            return ShadowOfParameters({"content": content, "flag": False})
+        return _with({"parameters": content})
 
 
 def _with(attributes: Mapping[str, Any]) -> Shadow:
@@ -251,14 +293,6 @@ def _with(attributes: Mapping[str, Any]) -> Shadow:
     shadow = Shadow()
     shadow.__dict__ = {name: value for name, value in attributes.items()}  # noqa: C416 - a copy would keep spare room
     return shadow
-
-
-def _params(params: Any) -> Shadow:
-    """An object that holds a dict of objects."""
-    content: dict[str, Any] = {}
-    for name, part in params or ():
-        content[name] = _with({key: _decoded(value) for key, value in part.items() if key != "__class"})
-    return _with({"parameters": content})
 
 
 def _group(encoded: dict[str, Any], parent: Any, root: Shadow, tasks: dict[str, _Task]) -> ShadowOfGroup:

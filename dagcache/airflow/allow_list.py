@@ -20,8 +20,11 @@ _CLASSES_OF = (
     "airflow.timetables.",
     "airflow.triggers.base",
 )
+_ASSETS = ("Asset", "AssetAlias", "AssetAll", "AssetAny", "AssetNameRef", "AssetUriRef")
+"""Those of the Task SDK, of which loaded DAGs have instances until Airflow 3.1."""
 _NAMES = (
     ("_weakref", "proxy"),
+    *(("airflow.sdk.definitions.asset", name) for name in _ASSETS),
     ("airflow.sdk.definitions.asset", "AssetAliasUniqueKey"),
     ("airflow.sdk.definitions.asset", "AssetUniqueKey"),
     ("airflow.sdk.definitions.operator_resources", "CpuResource"),
@@ -30,6 +33,8 @@ _NAMES = (
     ("airflow.sdk.definitions.operator_resources", "RamResource"),
     ("airflow.sdk.definitions.operator_resources", "Resource"),
     ("airflow.sdk.definitions.operator_resources", "Resources"),
+    ("airflow.sdk.definitions.param", "Param"),  # until Airflow 3.1, as the next one
+    ("airflow.sdk.definitions.param", "ParamsDict"),
     ("airflow.utils.types", "DagRunType"),
     ("builtins", "frozenset"),
     ("builtins", "set"),

@@ -111,6 +111,7 @@ def report_settings(reporter: Reporter) -> None:
     """Report each option with its text and source, and the names that are set and unknown."""
     from airflow.configuration import conf
 
+    _know_secrets()
     sources = _sources(conf)
     rows = []
     for option in OPTIONS:
@@ -123,6 +124,17 @@ def report_settings(reporter: Reporter) -> None:
         rows.append({"name": option.name, "value": value, "source": source, "error": error})
     unknown = (set(sources) | names_in_environment()) - known_names()
     reporter.report("settings", settings=rows, unknown=sorted(unknown))
+
+
+def _know_secrets() -> None:
+    """Have Airflow know which settings are secrets, and may come from a command or a secrets backend.
+
+    Each of its components does so when it starts. Until Airflow 3.1 other processes do not.
+    """
+    with suppress(ImportError):  # another version of Airflow
+        from airflow.utils.providers_configuration_loader import providers_configuration_loaded
+
+        providers_configuration_loaded(lambda: None)()
 
 
 def _read(conf: Any, name: str) -> tuple[str | None, str]:

@@ -35,6 +35,7 @@ _SOURCES = (
     "dagcache.freezing",
 )
 """Modules and packages beside those of the allow-list: they load DAGs, and freeze and thaw them."""
+_AIRFLOWS = "airflow."
 _PLAIN = (str, bytes, int, float, bool, type(None), dt.timedelta, dt.datetime, dt.date, dt.time)
 
 
@@ -127,7 +128,9 @@ def _listed() -> list[list[Any]]:
 
 
 def _sources() -> list[str]:
-    return sorted({*_SOURCES, *(name.removesuffix(".") for name in allow_list().classes_of)})
+    allowed = allow_list()
+    modules = {module for module, _ in allowed.names if module.startswith(_AIRFLOWS)}
+    return sorted({*_SOURCES, *modules, *(name.removesuffix(".") for name in allowed.classes_of)})
 
 
 def _digest_of_source(name: str) -> str:

@@ -23,7 +23,6 @@ from dagcache.freezing.reducers import Reducer, plain_reducer
 from dagcache.freezing.restricted import AllowList
 
 _DEFINITIONS = (
-    "airflow.serialization.definitions.param",
     "airflow.serialization.definitions.baseoperator",
     "airflow.serialization.definitions.mappedoperator",
     "airflow.serialization.definitions.dag",
@@ -34,6 +33,7 @@ _DEFINITIONS = (
     "airflow.timetables.interval",
     "airflow.timetables.simple",
 )
+_PARAMS = ("airflow.serialization.definitions.param", "airflow.sdk.definitions.param")  # since Airflow 3.2, and before
 _TIMEZONES = ("airflow._shared.timezones.timezone", "airflow.utils.timezone")
 _SENTINELS = ("airflow.serialization.definitions.notset", "airflow.utils.types")
 _CONNECTIONS = ("airflow.models.connection",)
@@ -72,8 +72,8 @@ def named_objects() -> list[tuple[str, object]]:
 
 
 def serialised_classes() -> Iterator[type]:
-    """The classes that Airflow's serialisation defines."""
-    for module in _modules(_DEFINITIONS):
+    """The classes that Airflow's serialisation defines, and the parameters of DAGs."""
+    for module in _definitions():
         for kind in vars(module).values():
             if isinstance(kind, type) and kind.__module__ == module.__name__:
                 yield kind
@@ -205,9 +205,13 @@ def classes_of_parameters() -> list[type]:
 
 def _found(names: tuple[str, ...]) -> list[type]:
     """The classes of these names, each from the first module that has it."""
-    modules = _modules(_DEFINITIONS)
+    modules = _definitions()
     kinds = (next((found for module in modules if (found := getattr(module, name, None))), None) for name in names)
     return [kind for kind in kinds if isinstance(kind, type)]
+
+
+def _definitions() -> list[Any]:
+    return [*_first(_PARAMS), *_modules(_DEFINITIONS)]
 
 
 def _modules(names: tuple[str, ...]) -> list[Any]:

@@ -83,10 +83,24 @@ def thaw(path: Path) -> list[str]:
 def compare(freezer: PickleFreezer, text: str, form: bytes) -> None:
     """A thawed form, and a copy of the frozen bytes that come with it, with this process's own load."""
     dag, data = freezer.from_portable(form)
-    test_zoo.assert_equals_a_load(dag, text)
+    test_zoo.assert_equals_a_load(in_order_of_a_load(dag, text), text)
     copy: Any = freezer.thaw(data)
-    test_zoo.assert_equals_a_load(copy, text)
+    test_zoo.assert_equals_a_load(in_order_of_a_load(copy, text), text)
     assert freezer.to_portable(data) == form
+
+
+def in_order_of_a_load(dag: Any, text: str) -> Any:
+    """The graph with its tasks' attributes in the order in which a load of this process sets them.
+
+    Until Airflow 3.1 that is the order of a set of names, which another process has otherwise. The parameters are
+    immutable since 3.2.
+    """
+    if not graphs.classes_of_parameters():
+        for task_id, loaded in test_zoo.load(text).task_dict.items():
+            task = dag.task_dict[task_id]
+            if vars(task).keys() == vars(loaded).keys():
+                task.__dict__ = {name: vars(task)[name] for name in vars(loaded)}
+    return dag
 
 
 if __name__ == "__main__":

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from dagcache.advice.sizes import features, frozen_bytes, live_bytes
+from dagcache.airflow.graphs import classes_of_parameters
+from dagcache.database.connection import MetadataDatabase
 from tests.in_airflow.conftest import BACKENDS, MakeDatabase
 from tests.in_airflow.support import write
 from tests.support.patience import PATIENCE
@@ -30,16 +34,40 @@ def test_a_database_of_airflows_own_is_advised(make_database: MakeDatabase, back
 
 @pytest.mark.parametrize("tasks", [20, 150])
 def test_predicted_bytes_are_what_the_cache_accounts(tasks: int, session: Any, bag: Any) -> None:
-    """Within a quarter in the worst case: empty tasks only, which grow most in use. The usual is in the benchmark."""
+    """Of a thawed copy within a tenth. The usual is in the benchmark.
+
+    Of a loaded one within a quarter, or three tenths, in the worst case: empty tasks only, in the first DAGs of a
+    process, which have the largest dicts. Those of Airflow 3.1, whose parameters can be changed, are twice as large.
+    """
     from airflow.models.serialized_dag import SerializedDagModel
     from sqlalchemy import select
 
     version = write(session, f"predicted_{tasks}", tasks=tasks)
     session.expunge_all()  # the row that was just written is not parsed JSON
+    row = session.scalars(select(SerializedDagModel).filter_by(dag_version_id=version)).one()
+    found = features(json.loads(json.dumps(row.data)), airflow=airflow_of(session))
+    assert found.tasks == tasks
+    loaded = look_up(bag, version, session)
+    assert live_bytes(found) == pytest.approx(loaded.live_bytes, rel=0.25 if classes_of_parameters() else 0.3)
+    assert frozen_bytes(found) == pytest.approx(loaded.frozen_bytes, rel=0.35)
+    cache = bag.dagcache
+    before = cache.stats()
+    cache.resize(before.frozen_bytes + before.overhead_bytes)
+    cache.resize(64 * 2**20)
+    thawed = look_up(bag, version, session)
+    assert cache.stats().hits_frozen == before.hits_frozen + 1
+    assert live_bytes(found) == pytest.approx(thawed.live_bytes, rel=0.1)
+
+
+def look_up(bag: Any, version: UUID, session: Any) -> Any:
+    """The cache's facts about a version, which is live then."""
     assert bag._get_dag(version_id=version, session=session) is not None
     (entry,) = [entry for entry in bag.dagcache.entries() if entry.key == version]
-    row = session.scalars(select(SerializedDagModel).filter_by(dag_version_id=version)).one()
-    found = features(json.loads(json.dumps(row.data)))
-    assert found.tasks == tasks
-    assert live_bytes(found) == pytest.approx(entry.live_bytes, rel=0.25)
-    assert frozen_bytes(found) == pytest.approx(entry.frozen_bytes, rel=0.35)
+    assert entry.live_bytes
+    return entry
+
+
+def airflow_of(session: Any) -> str:
+    """The version of Airflow, by its database."""
+    with closing(MetadataDatabase(session.get_bind())) as database:
+        return database.check()

@@ -146,6 +146,21 @@ def test_a_changed_source_is_named_and_its_time_does_not_count(tmp_path: Path, m
         fingerprint._digest_of_source("made_up")
 
 
+def test_the_source_of_each_module_of_airflow_on_the_list_is_a_part() -> None:
+    """Those of single names, too: until Airflow 3.1 a DAG has assets and parameters of the Task SDK."""
+    names = {module for module, _ in allow_list().names if module.startswith("airflow.")}
+    assert "airflow.sdk.definitions.asset" in names
+    assert {f"source of {module}" for module in names} <= parts().keys()
+
+
+def test_the_code_of_parameters_is_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the class that this Airflow's DAGs have: of the Task SDK until 3.1."""
+    kind = type(test_zoo.load(test_zoo.text_of("params_with_schemas")).params.get_param("choice"))
+    before = parts()
+    monkeypatch.setattr(kind, "resolve", lambda *_: None)
+    assert differing(before, parts()) - {"shared objects"} == {"code of loads"}
+
+
 def test_two_objects_of_one_name_are_never_agreed_upon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Either may come first."""
     monkeypatch.setattr(graphs, "named_objects", lambda: [("name", [1]), ("name", [2])])

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from dagcache.advice import curve, history, recommend, sampling
+from dagcache.advice import curve, history, recommend, sampling, sizes
 from dagcache.advice.curve import Point
 from dagcache.advice.history import History, Version, read_history
 from dagcache.advice.report import Report, advise
 from dagcache.advice.sampling import sample_sizes
-from dagcache.advice.sizes import Size, Speed, features, frozen_bytes, live_bytes, measure_speed
+from dagcache.advice.sizes import Features, Size, Speed, features, frozen_bytes, live_bytes, measure_speed
 from dagcache.advice.working_set import Moment, Use, active, moments, reuse_gaps, sweep, uses
 from dagcache.database.loader import SerializedDagLoader
 from dagcache.errors import LoadError
@@ -281,6 +282,50 @@ def test_tasks_and_groups_are_counted() -> None:
     assert (found.tasks, found.mapped) == (3, 1)
 
 
+def old_and_new(content: dict[str, Any]) -> tuple[Features, Features]:
+    """The features of a payload in Airflow 3.1 and in a later one."""
+    old, new = (features(json.loads(json.dumps(content)), airflow=each) for each in ("Airflow 3.1", "Airflow 3.3"))
+    return old, new
+
+
+def test_tasks_of_airflow_3_1_have_more_attributes_and_parameters_of_their_own() -> None:
+    """With some numbers of attributes, the others need a larger dict."""
+    more = []
+    for filled in range(25):
+        content = payload("etl", 50)
+        for each in content["dag"]["tasks"]:
+            each["__var"] |= {"params": None, **{f"f{n}": None for n in range(filled)}}
+        old, new = old_and_new(content)
+        more.append(old.shadow_bytes - new.shadow_bytes)
+    assert min(more) > 50 * 100
+    assert max(more) > 50 * 450
+
+
+def test_mapped_tasks_of_airflow_3_1_weigh_what_their_shadows_do() -> None:
+    """Later ones have parameters and a dict beside that."""
+    content = payload("etl", 50)
+    for each in content["dag"]["tasks"]:
+        each["__var"]["_is_mapped"] = True
+    old, new = old_and_new(content)
+    assert (old.mapped, new.mapped) == (0, 50)
+    assert live_bytes(old) < live_bytes(new) - 50 * 400
+
+
+def test_the_database_tells_which_airflow_has_its_tasks(database: Database, loader: SerializedDagLoader) -> None:
+    """By its revision."""
+    found = []
+    database.run("etl", 10, None, version=database.version("etl", data=payload("etl", 50)))
+    for revision in ("d2f4e1b3c5a7", "509b94a1042d"):
+        database.execute("UPDATE alembic_version SET version_num = ?", revision)
+        told = report(loader)
+        found.append((told.airflow, told.now.live_bytes))
+    expected = [
+        (each, live_bytes(features(payload("etl", 50), airflow=each))) for each in ("Airflow 3.3", "Airflow 3.1")
+    ]
+    assert found == expected
+    assert len({size for _, size in found}) == 2
+
+
 def test_parameters_weigh_in_each_task() -> None:
     """Airflow copies a DAG's into each task, and the cache keeps them apart."""
     without, equal = payload("etl", 50), payload("etl", 50)
@@ -331,6 +376,17 @@ def test_a_very_deep_payload_is_a_value_error() -> None:
         features(content)
     while deep:
         deep = deep.pop()
+
+
+def test_groups_that_cannot_be_pickled_for_their_depth_are_a_value_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of one DAG do not end the advice. The depth depends on the interpreter."""
+
+    def dumps(*_: object) -> bytes:
+        raise RecursionError
+
+    monkeypatch.setattr(sizes, "pickle", SimpleNamespace(dumps=dumps))
+    with pytest.raises(ValueError, match="groups within groups"):
+        features(payload("etl"))
 
 
 def test_seconds_follow_the_machine_and_bytes_do_not() -> None:
