@@ -110,11 +110,12 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 	$(BIN)/python -m benchmarks.created_runs --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.minute_schedule --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.accounting --page docs/benchmarks.md --chart docs/accounted.svg
-	$(BIN)/python -m benchmarks.accounting --typical --dags 3000 --page docs/benchmarks.md --mark accounted-typical
+	$(BIN)/python -m benchmarks.accounting --typical --dags 5000 --largest 300 --page docs/benchmarks.md --mark accounted-typical
 	$(BIN)/python -m benchmarks.graphs --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.density --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.scaling --page docs/benchmarks.md --chart docs/scaling.svg
 	$(BIN)/python -m benchmarks.api_pages --page docs/benchmarks.md
+	$(BIN)/python -m benchmarks.api_restart --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.warm_start --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.readme
 

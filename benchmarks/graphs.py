@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks.scheduler import made_by, playground, run_json, write_between
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.database.loader import SerializedDagLoader
+from dagcache.errors import FreezeError
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.reclaim.breaker import GenericBreaker
 from dagcache.reclaim.gc_pause import gc_paused
@@ -77,6 +78,13 @@ class Builder:
             thaw, live_bytes = self._thaw(data)
         return Measured(kind, tasks, airflows_bytes, live_bytes, len(plain), len(data), airflows_load, thaw, steps)
 
+    def measure_if_frozen(self, kind: str, payload: Any) -> Measured | None:
+        """The same; None for a DAG that cannot be frozen."""
+        try:
+            return self.measure(kind, payload)
+        except FreezeError:
+            return None
+
     def _load(self, text: str) -> tuple[tuple[float, ...], Any, bytes]:
         parsing, parsed = self._timed(lambda: json.loads(text))
         strings, _ = self._timed(lambda: share_strings(parsed))
@@ -116,7 +124,10 @@ class Builder:
 
 
 def measure(database: Path) -> Iterator[Measured]:
-    """Some of the generated DAGs' versions, and the newest version of each example."""
+    """Some of the generated DAGs' versions, and the newest version of each example that can be frozen.
+
+    One cannot: its timetable is a plugin's, with state that may be shared.
+    """
     builder = Builder()
     with SerializedDagLoader(f"sqlite:///{database}") as loader:
         rows = list(loader.versions(sizes=False))
@@ -126,7 +137,8 @@ def measure(database: Path) -> Iterator[Measured]:
         for number, row in enumerate(chosen):
             payload = loader.load(row.id)
             kind = "generated" if row.dag_id.startswith("generated") else "examples"
-            if payload is not None and (found := builder.measure(kind, payload)) and number >= _WARM_UP:
+            found = None if payload is None else builder.measure_if_frozen(kind, payload)
+            if found is not None and number >= _WARM_UP:
                 yield found
 
 

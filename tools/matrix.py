@@ -44,7 +44,17 @@ installed after its environment, ``.venv-matrix/pre``, is deleted.
 PRE_RELEASES = ">=3.4.0b1"
 """With a pre-release in its condition, pip takes pre-releases of this package. ``--pre`` would take them of all."""
 _ON = "-py"
-COMMON = ("psycopg2-binary>=2.9", "asyncpg>=0.30", "pytest>=8.2")
+COMMON = (
+    "aiomysql>=0.2",
+    "asyncpg>=0.30",
+    "gunicorn>=23,!=25.1.0",
+    "hypothesis>=6.100",
+    "psycopg2-binary>=2.9",
+    "psycopg[binary]>=3.2",
+    "pymysql>=1.1",
+    "pytest>=8.2",
+)
+"""Drivers, servers and what the tests themselves need: those of the groups ``test`` and ``airflow``."""
 
 
 class Result(NamedTuple):

@@ -15,11 +15,11 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 from dagcache.airflow import foreign
 from dagcache.freezing.pickle_freezer import PickleFreezer
-from dagcache.freezing.reducers import Reducer, dict_reducer
+from dagcache.freezing.reducers import Reducer, plain_reducer
 from dagcache.freezing.restricted import AllowList
 
 _DEFINITIONS = (
@@ -42,6 +42,7 @@ _PARAMETERS = ("SerializedParam", "SerializedParamsDict")  # several per task
 _SETS = ("tags", "upstream_task_ids", "downstream_task_ids", "deps", "upstream_group_ids", "downstream_group_ids")
 _SET_AT_WORK = ("_const_fields", "_json_schema", "_load_operator_extra_links")
 """Class attributes that Airflow's serialisation changes while it works. No graph refers to them."""
+_SLOT = types.MemberDescriptorType
 _SHAREABLE = (list, dict, set, frozenset, tuple, dt.timedelta, dt.tzinfo)
 
 
@@ -86,11 +87,7 @@ def freezer(allowed: AllowList | None = None) -> tuple[PickleFreezer, list[objec
     shared = shared_objects()
     reducers = _zones()
     operators, parameters = classes_of_tasks(), classes_of_parameters()
-    for kind in parameters:  # not as `alike`: with so few attributes, thawing takes a twentieth longer
-        found = dict_reducer(kind)
-        if found is not None:
-            reducers[kind], set_dict = found
-            shared.append(set_dict)
+    reducers |= {kind: reduce for kind in parameters if (reduce := plain_reducer(kind)) is not None}
     for kind in operators + parameters:
         shared += map(sys.intern, attribute_names(kind))
     made = PickleFreezer(
@@ -166,15 +163,15 @@ def hubs_of(dag: Any, leaves: AbstractSet[type]) -> Iterator[object]:
 
 def sets_of(dag: Any) -> Iterator[AbstractSet[Any]]:
     """Most of the sets in a graph: its tags, the ids of tasks' and groups' neighbours, and a sensor's own rules."""
+    slots: dict[type, list[Any]] = {}
     for part in chain((dag,), getattr(dag, "task_dict", {}).values(), _groups(getattr(dag, "task_group", None))):
-        attributes: Any = getattr(part, "__dict__", {})
         kind = type(part)
-        for name in _SETS:
-            found = attributes.get(name)
-            if found is None and type(slot := getattr(kind, name, None)) is types.MemberDescriptorType:
-                found = slot.__get__(part, kind)
-            if type(found) in (set, frozenset) and len(found := cast("AbstractSet[Any]", found)) > 1:
-                yield found
+        if kind not in slots:
+            slots[kind] = [slot for name in _SETS if type(slot := getattr(kind, name, None)) is _SLOT]
+        own: Any = getattr(part, "__dict__", {})
+        found = [own[name] for name in _SETS if name in own]
+        found += [slot.__get__(part, kind) for slot in slots[kind]]
+        yield from (each for each in found if type(each) in (set, frozenset) and len(each) > 1)
 
 
 def added_by_tasks(dag: Any) -> dict[int, list[Any]]:

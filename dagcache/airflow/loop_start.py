@@ -2,6 +2,9 @@
 
 A scheduler builds its bag, then its executor forks the workers, then the loop starts. A fork of a process with several
 threads is a warning on Python 3.12 and later, and a risk on all.
+
+The LocalExecutor of Airflow 3.1.0 forks each worker within the loop, and that of later ones does so for a worker that
+has died. `dagcache.forks` is for these: the child uses no lock and no socket of the parent's threads.
 """
 
 from __future__ import annotations

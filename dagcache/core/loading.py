@@ -63,8 +63,12 @@ class Loads:
             OversizeError: the value cannot be kept, with ``oversize="raise"``.
 
         """
-        with gc_relaxed_lap():
-            return self._load_and_offer(key, flight, request)
+        lap = gc_relaxed_lap()
+        with lap:
+            result = self._load_and_offer(key, flight, request)
+            if self._store.only_grows and self._store.holds(key, result.value):
+                lap.stays(result.nbytes)
+            return result
 
     def prepare(self, key: Hashable, facts: Loaded[Any], seconds: float) -> Candidate | None:
         """Prepare a value for admission; None if it cannot be weighed. ``seconds``: the time of its load."""

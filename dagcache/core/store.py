@@ -138,6 +138,16 @@ class Store:
         """Bytes that the residents take of the budget."""
         return self.ledger.used
 
+    @property
+    def only_grows(self) -> bool:
+        """Whether no copy has left since the start."""
+        return not self.counts.demotions and not any(self.counts.evictions.values())
+
+    def holds(self, key: Hashable, value: object) -> bool:
+        """Whether this object is the live copy under a key. May be called without the lock."""
+        copy = self.live.get(key)
+        return copy is not None and copy.value is value
+
     def exceeds(self, held: int, due: int = 0) -> bool:
         """Whether the budget is exceeded while callers hold `held` bytes and `due` bytes are about to be freed."""
         return self.ledger.exceeds(held, due)

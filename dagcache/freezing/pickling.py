@@ -13,7 +13,6 @@ import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -120,10 +119,13 @@ class Pickling:
         With an allow-list, the call also gives the order of another process. Sets without such a call are added to
         ``bound``: the pickle is then bound to this process.
         """
+        if self.allowed is None:
+            return [(part, _recipe(part)) for part in parts if not comes_back(part) and not self._has_no_order(part)]
         found: list[StandIn] = []
         for part in parts:
-            elsewhere = None
-            if self.allowed is not None and not has_one_order(part) and not self._has_no_order(part):
+            if has_one_order(part) or self._has_no_order(part):
+                elsewhere = None
+            else:
                 elsewhere = recipe_elsewhere(part, self.bases, adding.get(id(part)))
                 if elsewhere is None:
                     bound.append(part)
@@ -135,7 +137,8 @@ class Pickling:
 
     def _has_no_order(self, part: AbstractSet[Any]) -> bool:
         """Whether elements hash by address and are other objects after a thaw."""
-        return any(
+        kinds = {*map(type, part)}
+        return kinds != _STRINGS and any(
             _hash_of(item) is object.__hash__ and id(item) not in self.shared and not isinstance(item, _ONCE)
             for item in part
         )
@@ -219,23 +222,22 @@ class _Dump:
 
     def named(self, shared: Mapping[int, object]) -> Iterator[Any]:
         """The classes and functions that the pickle refers to by their names."""
-        # From CPython 3.12 on, the pickler also refers to its own class.
-        parts = [part for part in _memoised(self._pickler) if part is not pickle.Pickler]
-        kinds = list(map(type, parts))
-        metaclasses = [kind for kind in self.table.met if issubclass(kind, type)]
-        found = (parts[at] for kind in (*_BY_NAME, *metaclasses) for at in _positions(kinds, kind))
+        found = (part for part in self._sets_and_named if not _is_set(type(part)))
         writes = self._out.write  # the pickler holds it
-        return (part for part in found if id(part) not in shared and part != writes)
+        # From CPython 3.12 on, the pickler also refers to its own class.
+        return (part for part in found if id(part) not in shared and part is not pickle.Pickler and part != writes)
 
     def sets(self, looked_at: AbstractSet[int]) -> list[AbstractSet[Any]]:
         """The sets with several elements among the parts, without those that are known by id."""
-        parts = _memoised(self._pickler)
-        kinds = list(map(type, parts))
-        wanted = (set, frozenset, *filter(_is_set, self.table.met))
-        found = [parts[position] for kind in wanted for position in _positions(kinds, kind)]
-        several = [part for part in found if len(part) > 1]
+        several = [part for part in self._sets_and_named if _is_set(type(part)) and len(part) > 1]
         known = {*looked_at, *self._shared, *map(id, self._parts)} if several else ()
         return [part for part in several if id(part) not in known]
+
+    @cached_property
+    def _sets_and_named(self) -> list[Any]:
+        """The parts that are sets, classes or functions: few among many, so they are looked for once."""
+        kinds = {*_SETS, *_BY_NAME, *(kind for kind in self.table.met if _is_set(kind) or issubclass(kind, type))}
+        return [part for part in _memoised(self._pickler) if type(part) in kinds]
 
 
 class _StandIn:
@@ -261,17 +263,8 @@ def _recipe(part: AbstractSet[Any]) -> Recipe:
     return recipe
 
 
-def _positions(items: list[Any], wanted: object) -> Iterator[int]:
-    """The positions of an item in a list. Faster than a loop over all items if there are few."""
-    position = -1
-    with suppress(ValueError):
-        while True:
-            position = items.index(wanted, position + 1)
-            yield position
-
-
 def _is_set(kind: type) -> bool:
-    return issubclass(kind, (set, frozenset))
+    return issubclass(kind, _SETS)
 
 
 def _named(value: object) -> str:
@@ -317,6 +310,8 @@ def _referent(proxy: Any) -> object:
 _LEAVES = frozenset({str, int, float, bool, bytes, type(None)})
 _CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
 _ONCE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type(None), type(...))
+_SETS = (set, frozenset)
+_STRINGS = {str}
 _BY_NAME = (type, types.FunctionType, types.BuiltinFunctionType)
 _NEVER_ENTERED = (*_ONCE, types.CodeType)
 

@@ -43,6 +43,8 @@ class ReducerTable(dict[type, Reducer]):
         self._left_to_pickle: dict[type, Reducer] = {}
 
     def __missing__(self, kind: type) -> Reducer:
+        if issubclass(kind, types.BuiltinFunctionType):  # a method of a C class, which has a type of its own
+            return _own_way
         reducer: Reducer | None = None
         if issubclass(kind, type):
             reducer = _by_name
@@ -134,16 +136,22 @@ def dict_setter(kind: type) -> Any:
     return None if holder is None else holder.__set__
 
 
-def dict_reducer(kind: type) -> tuple[Reducer, object] | None:
-    """A reducer for instances of exactly this class, and its `dict_setter`; None if the class has none."""
-    set_dict = dict_setter(kind)
-    if set_dict is None:
+def plain_reducer(kind: type) -> Reducer | None:
+    """A reducer for instances of exactly this class, whose attributes pickle sets one by one.
+
+    None if the class has state beside its ``__dict__``, or a ``__getattr__``, which pickle would call.
+
+    For small instances in large numbers. They share the keys of their dicts, so they take fewer bytes than with a dict
+    of their own. Frozen bytes are fewer as well: no opcode refers to a number that differs from instance to instance.
+    """
+    if dict_setter(kind) is None or hasattr(kind, "__getattr__"):
         return None
+    arguments = (kind,)
 
     def reduce(instance: Any) -> tuple[Any, ...]:
-        return with_dict(kind, instance.__dict__, set_dict)
+        return copyreg.__newobj__, arguments, instance.__dict__  # type: ignore[attr-defined]
 
-    return reduce, set_dict
+    return reduce
 
 
 def with_dict(kind: type, state: object, set_dict: object) -> tuple[Any, ...]:

@@ -74,7 +74,7 @@ def recipe_for(items: AbstractSet[Any]) -> Recipe | None:
 
 def has_one_order(items: AbstractSet[Any]) -> bool:
     """Whether the elements hash alike in every process, as numbers do and strings do not."""
-    return len(items) < 2 or all(type(item) in _HASHED_ALIKE for item in items)
+    return len(items) < 2 or _HASHED_ALIKE.issuperset(map(type, items))
 
 
 def recipe_elsewhere(
@@ -90,7 +90,7 @@ def recipe_elsewhere(
     order, nbytes = list(items), sys.getsizeof(items)
     if kind not in (set, frozenset):
         return None
-    if adding is None and all(isinstance(item, str) for item in order):
+    if adding is None and all(issubclass(each, str) for each in {*map(type, order)}):
         adding = sorted(order)
     if adding is not None:
         return (kind, (adding,)) if _is_it(kind(adding), order, nbytes) else None
@@ -108,8 +108,7 @@ def joined(base: frozenset[Any], other: Any) -> frozenset[Any]:
 
 
 def _is_it(built: AbstractSet[Any], order: list[Any], nbytes: int) -> bool:
-    same = len(built) == len(order) and all(map(is_, built, order))
-    return same and sys.getsizeof(built) == nbytes
+    return len(built) == len(order) and all(map(is_, built, order)) and sys.getsizeof(built) == nbytes
 
 
 def _slots_of(items: AbstractSet[Any]) -> int:

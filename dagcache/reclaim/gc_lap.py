@@ -14,11 +14,12 @@ the `SystemExit` of a component that is to stop.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 
 from dagcache.forks import after_fork_in_child
-from dagcache.reclaim.gc_pause import LONGEST_WAIT, gc_relaxed
+from dagcache.reclaim.gc_pause import LONGEST_WAIT, gc_relaxed, tenuring
 
 
 class _Lap:
@@ -55,6 +56,7 @@ class _Lap:
         """Forget the block: a child starts without any, and without the thread."""
         self.is_allowed = False
         self._block = None
+        tenuring.forget()
 
 
 _lap = _Lap()
@@ -67,7 +69,16 @@ class gc_relaxed_lap(gc_relaxed):  # noqa: N801 - as `gc_relaxed`
     After an exception they do not: then there are no objects that stay.
     """
 
-    __slots__ = ()
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self._before = gc.get_count()[0]
+
+    def stays(self, nbytes: int) -> None:
+        """Note that the loaded value stays live, with its bytes: see `gc_tenuring`."""
+        if _lap.is_allowed:
+            tenuring.note(gc.get_count()[0] - self._before, nbytes)
 
     def __exit__(self, *raised: object) -> None:
         if not any(raised):

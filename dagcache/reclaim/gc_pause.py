@@ -3,7 +3,8 @@
 Objects that are thawed or loaded in such a block are not garbage, and each collection would walk them. But the
 collector belongs to the host. Its garbage must not pile up, even if threads open blocks one after the other, so that
 some block is always open. A due collection therefore waits for `LONGEST_WAIT` at most, or until there are `SELDOM` new
-objects. Then the next block to open lets the collector run first. This needs no thread.
+objects. Then the next block to open lets the collector run first, or moves objects that stay (`gc_tenuring`). This
+needs no thread.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import ClassVar
 from dagcache.concurrency.global_lock import has_global_lock
 from dagcache.concurrency.lock import Lock
 from dagcache.forks import after_fork_in_child
+from dagcache.reclaim.gc_tenuring import Tenuring
 
 LONGEST_WAIT = 0.1
 """Seconds that a collection waits, once it is due by the host's thresholds, while blocks open one after the other."""
@@ -154,6 +156,8 @@ class _Turns:
         if not self._is_due():
             return
         self._due_since = None
+        if tenuring.move():
+            return
         for switch in _switches:
             switch.suspend()
         # Not under a lock: a collection runs foreign finalisers.
@@ -171,9 +175,12 @@ class _Turns:
         since = self._due_since
         if since is None:
             self._due_since = since = now
-        return now - since >= LONGEST_WAIT or made > SELDOM + self._left
+        most = SELDOM // 2 if tenuring.is_expected else SELDOM + self._left
+        return now - since >= LONGEST_WAIT or made > most
 
 
+tenuring = Tenuring(SELDOM)
+"""For the loads of this process."""
 _off = _Off()
 _seldom = _Seldom()
 _switches = (_off, _seldom)

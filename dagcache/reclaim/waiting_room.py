@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import operator
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from dagcache.concurrency.allowance import never
@@ -46,9 +47,27 @@ _MOST_ROUNDS = 3
 
 _UNKNOWN = sys.maxsize
 
+_numbers = itertools.count()
+"""Of the tickets. An ``id`` would return with a later ticket."""
+
+
+class _Weight(weakref.ref["_Ticket"]):
+    """The bytes of a waiting value, for as long as its ticket exists: an interrupt may lose a ticket."""
+
+    __slots__ = ("nbytes",)
+
+    nbytes: int
+
+    @classmethod
+    def of(cls, ticket: _Ticket) -> _Weight:
+        """The weight of a ticket."""
+        made = cls(ticket)
+        made.nbytes = ticket.nbytes
+        return made
+
 
 class _Ticket:
-    """A waiting value. ``weights`` has its bytes, by the id of the ticket, for as long as the value exists."""
+    """A waiting value. ``weights`` has its bytes, by the number of the ticket, for as long as the value exists."""
 
     __slots__ = (
         "__weakref__",
@@ -59,10 +78,12 @@ class _Ticket:
         "_reference",
         "_weights",
         "nbytes",
+        "number",
         "own",
     )
 
-    def __init__(self, value_cell: list[object], nbytes: int, own: int | None, weights: dict[int, int]) -> None:
+    def __init__(self, value_cell: list[object], nbytes: int, own: int | None, weights: dict[int, _Weight]) -> None:
+        self.number = next(_numbers)
         self.nbytes = nbytes
         self.own = _UNKNOWN if own is None else own
         """References to the value from its own parts."""
@@ -71,7 +92,7 @@ class _Ticket:
         self._cell = value_cell
         self._reference: WaitingReference | None = None
         self._weights = weights
-        weights[id(self)] = nbytes
+        weights[self.number] = _Weight.of(self)
 
     @property
     def is_weak(self) -> bool:
@@ -84,7 +105,7 @@ class _Ticket:
             return True
         try:
             # A callback without Python code: an interrupt in it would be swallowed.
-            self._reference = WaitingReference(self._cell[0], functools.partial(self._weights.pop, id(self)))
+            self._reference = WaitingReference(self._cell[0], functools.partial(self._weights.pop, self.number))
         except TypeError:
             return False
         self._cell = []
@@ -93,7 +114,7 @@ class _Ticket:
     @property
     def waits(self) -> bool:
         """Whether its value still exists. Makes no reference to it, which could become the last one."""
-        return bool(self._cell) if self._reference is None else id(self) in self._weights
+        return bool(self._cell) if self._reference is None else self.number in self._weights
 
     def value_cell(self) -> list[object]:
         """The value in a list, or an empty list."""
@@ -117,7 +138,7 @@ class _Ticket:
         """End the wait."""
         self._cell = []
         self._reference = None
-        self._weights.pop(id(self), None)
+        self._weights.pop(self.number, None)
 
 
 def _count(cell: list[object]) -> int:
@@ -136,9 +157,7 @@ class WaitingRoom:
         self._weak: deque[_Ticket] = deque()
         self._stubborn: deque[_Ticket] = deque()
         self._queues = (self._strong, self._weak, self._stubborn)
-        self._in_hand: dict[int, weakref.ref[_Ticket]] = {}
-        self._lost: set[int] = set()
-        self._weights: dict[int, int] = {}
+        self._weights: dict[int, _Weight] = {}
         self._looks = 0
         self._interval = LONGEST_PAUSE
         """Looks between two tries without a sign."""
@@ -166,7 +185,7 @@ class WaitingRoom:
     @property
     def waiting_bytes(self) -> int:
         """The bytes of these values."""
-        return sum(list(self._weights.values()))
+        return _bytes(self._weights.copy().values())
 
     @property
     def died(self) -> int:
@@ -182,7 +201,7 @@ class WaitingRoom:
         if not gc.is_tracked(value_cell[0]):  # it dies of its last reference
             value_cell.clear()
             return
-        ticket = self._take_in_hand(_Ticket(value_cell, nbytes, own, self._weights))
+        ticket = _Ticket(value_cell, nbytes, own, self._weights)
         holders = _count(value_cell) - _SOLE
         try:
             if ticket.is_due(holders):
@@ -198,7 +217,7 @@ class WaitingRoom:
         self._looks += 1
         for queue in self._queues:
             self._look_into(queue, is_spent, blindly=self._looks % (self._interval + 1) == 0)
-        if len(self._weights) > len(self) or self._lost:
+        if len(self._weights) > len(self):
             self._forget_the_lost()
 
     def empty(self) -> None:
@@ -210,9 +229,14 @@ class WaitingRoom:
                 break
 
     def check_invariants(self) -> None:
-        """Recompute the waiting bytes from the tickets. Raises AssertionError on a difference. Not beside a look."""
-        tickets = [ticket for queue in self._queues for ticket in queue if ticket.waits]
-        assert self._weights == {id(ticket): ticket.nbytes for ticket in tickets}
+        """Recompute the waiting bytes from the tickets. Raises AssertionError on a difference. Not beside a look.
+
+        Values may die meanwhile: the collector runs at any time.
+        """
+        before = self._weights.copy()
+        found = {ticket.number: ticket.nbytes for queue in self._queues for ticket in queue if ticket.waits}
+        assert self._weights.keys() <= found.keys() <= before.keys()
+        assert all(before[number].nbytes == nbytes for number, nbytes in found.items())
         assert self.died >= 0
         assert not any(ticket.is_weak for queue in (self._strong, self._stubborn) for ticket in queue)
         assert all(ticket.is_weak for ticket in self._weak)
@@ -221,7 +245,7 @@ class WaitingRoom:
         tries = 0
         for _ in range(min(len(queue), SIGNS_PER_LOOK)):
             try:
-                ticket = self._take_in_hand(queue.popleft())
+                ticket = queue.popleft()
             except IndexError:  # another thread was faster
                 return
             try:
@@ -254,7 +278,7 @@ class WaitingRoom:
         freed = False
         for _ in range(len(queue)):
             try:
-                ticket = self._take_in_hand(queue.popleft())
+                ticket = queue.popleft()
             except IndexError:  # another thread was faster
                 break
             try:
@@ -267,16 +291,11 @@ class WaitingRoom:
         cell = ticket.value_cell()
         return bool(cell) and self._try(ticket, cell, _count(cell) - _SOLE)
 
-    def _take_in_hand(self, ticket: _Ticket) -> _Ticket:
-        self._in_hand[id(ticket)] = weakref.ref(ticket)
-        return ticket
-
     def _put_back(self, ticket: _Ticket, queue: deque[_Ticket]) -> None:
         if ticket.waits:
             (self._weak if ticket.is_weak else queue).append(ticket)
         else:
             ticket.leave()
-        self._in_hand.pop(id(ticket), None)
 
     def _try(self, ticket: _Ticket, cell: list[object], holders: int) -> bool:
         """Have the breaker release a value. Returns whether it was free."""
@@ -302,10 +321,10 @@ class WaitingRoom:
         most_strong = _bound_within(self.budget, STRONG_BYTES)
         most_stubborn = _bound_within(self.budget, STUBBORN_BYTES)
         with suppress(IndexError):  # another thread was faster
-            while len(self._strong) > MOST_STRONG or _bytes(self._strong) > most_strong:
+            while len(self._strong) > MOST_STRONG or _bytes(self._strong.copy()) > most_strong:
                 ticket = self._strong.popleft()
                 (self._weak if ticket.weaken() else self._stubborn).append(ticket)
-            while len(self._stubborn) > MOST_STUBBORN or _bytes(self._stubborn) > most_stubborn:
+            while len(self._stubborn) > MOST_STUBBORN or _bytes(self._stubborn.copy()) > most_stubborn:
                 ticket = self._stubborn.popleft()
                 if not self._try_blindly(ticket) and ticket.waits:
                     self.given_up += 1
@@ -314,16 +333,11 @@ class WaitingRoom:
     def _forget_the_lost(self) -> None:
         """Remove the bytes of tickets that an interrupt has lost; their values are left to the collector.
 
-        Not at the first look: another thread may have a ticket in hand.
+        Such a ticket is gone. One that another thread has in hand is not.
         """
-        for key, reference in list(self._in_hand.items()):
-            if reference() is None:
-                self._in_hand.pop(key, None)
-        known = {*self._in_hand, *(id(ticket) for queue in self._queues for ticket in queue.copy())}
-        lost = set(self._weights).difference(known)
-        for key in lost & self._lost:
-            self._weights.pop(key, None)
-        self._lost = lost - self._lost
+        for number, weight in self._weights.copy().items():
+            if weight() is None:
+                self._weights.pop(number, None)
 
 
 def _bound_within(budget: int, most: int) -> int:
@@ -333,5 +347,5 @@ def _bound_within(budget: int, most: int) -> int:
 _NBYTES = operator.attrgetter("nbytes")
 
 
-def _bytes(queue: deque[_Ticket]) -> int:
-    return sum(map(_NBYTES, queue.copy()))
+def _bytes(items: Iterable[_Ticket | _Weight]) -> int:
+    return sum(map(_NBYTES, items))

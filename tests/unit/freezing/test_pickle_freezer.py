@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import copyreg
 import functools
 import gc
@@ -335,6 +336,16 @@ def test_a_rule_says_which_classes_have_a_frozen_form() -> None:
     for foreign in (CallableNode(), functools.partial(print), SHARED_DELAY, CallableNode().__call__):
         with pytest.raises(FreezeError, match="not a node"):
             freezer.freeze([Node(a=[foreign])])
+
+
+def test_a_rule_is_not_asked_about_the_methods_of_classes_in_c() -> None:
+    """Those of newer classes have a type of their own."""
+    found = array.array("i", [1, 2])
+    freezer = PickleFreezer(rule=only_nodes, reducers={array.array: lambda it: (array.array, ("i", it.tolist()))})
+    extend, count = freezer.thaw(freezer.freeze([found.extend, found.count]).data)  # type: ignore[misc]
+    assert type(extend) is not type(count)
+    extend([2])
+    assert count(2) == 2
 
 
 def test_a_rule_may_tell_how_to_pickle_a_class() -> None:

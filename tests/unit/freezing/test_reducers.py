@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from dagcache.freezing.pickle_freezer import PickleFreezer
-from dagcache.freezing.reducers import dict_reducer, slots_reducer
+from dagcache.freezing.reducers import dict_setter, plain_reducer, slots_reducer
 from tests.support.lockstep import assert_same_graph
 
 
@@ -73,10 +74,14 @@ asked: list[str] = []
 
 def freezer_for(kind: type) -> PickleFreezer:
     """One that reduces this class by its dict."""
-    found = dict_reducer(kind)
-    assert found is not None
-    reducer, shared = found
-    return PickleFreezer([shared], {kind: reducer})
+    return PickleFreezer(alike=[kind])
+
+
+def plain_freezer_for(kind: type) -> PickleFreezer:
+    """One that leaves the attributes of this class to pickle."""
+    reduce = plain_reducer(kind)
+    assert reduce is not None
+    return PickleFreezer(reducers={kind: reduce})
 
 
 def couple(kind: type[Plain]) -> Plain:
@@ -87,11 +92,20 @@ def couple(kind: type[Plain]) -> Plain:
     return one
 
 
-@pytest.mark.parametrize("kind", [Plain, Deaf, Slotless])
-def test_what_is_thawed_is_the_same_graph(kind: type[Plain]) -> None:
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (freezer_for, Plain),
+        (freezer_for, Deaf),
+        (freezer_for, Slotless),
+        (plain_freezer_for, Plain),
+        (plain_freezer_for, Slotless),
+    ],
+)
+def test_what_is_thawed_is_the_same_graph(make: Callable[[type], PickleFreezer], kind: type[Plain]) -> None:
     """Cycles, order of attributes and all."""
     value = couple(kind)
-    freezer = freezer_for(kind)
+    freezer = make(kind)
     thawed = freezer.thaw(freezer.freeze(value).data)
     assert_same_graph(value, thawed)
     assert isinstance(thawed, kind)
@@ -113,12 +127,19 @@ def test_the_class_is_not_asked_for_anything() -> None:
 )
 def test_classes_that_are_more_than_their_dict_are_left_to_pickle(kind: type) -> None:
     """They have a say in it, or state elsewhere."""
-    assert dict_reducer(kind) is None
+    assert dict_setter(kind) is None
+    assert plain_reducer(kind) is None
 
 
-def test_a_subclass_is_not_taken_for_its_base() -> None:
+def test_a_class_that_would_be_asked_for_a_setter_has_no_plain_reducer() -> None:
+    """Pickle asks for ``__setstate__``, and ``__getattr__`` may do anything."""
+    assert plain_reducer(Deaf) is None
+
+
+@pytest.mark.parametrize("make", [freezer_for, plain_freezer_for])
+def test_a_subclass_is_not_taken_for_its_base(make: Callable[[type], PickleFreezer]) -> None:
     """The reducer is for exactly one class; pickle looks it up by type."""
-    freezer = freezer_for(Plain)
+    freezer = make(Plain)
     value = couple(WithReduce)
     thawed = freezer.thaw(freezer.freeze(value).data)
     assert type(thawed) is Plain

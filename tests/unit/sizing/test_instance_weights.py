@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dagcache.freezing.pickle_freezer import PickleFreezer
-from dagcache.freezing.reducers import dict_reducer
+from dagcache.freezing.reducers import plain_reducer
 from dagcache.sizing.walk import weigh
 from tests.support.accounts import bytes_per_copy
 
@@ -121,11 +121,10 @@ def graph(tasks: int, attributes: int) -> list[Task]:
 @pytest.mark.parametrize("attributes", [2, 8, 20, 35])
 @pytest.mark.parametrize("with_reducer", [True, False])
 def test_thawed_instances_weigh_what_the_allocators_handed_out(attributes: int, with_reducer: bool) -> None:
-    """A thaw by a reducer assigns each instance a dict; pickle's own way fills the one it has."""
-    found = dict_reducer(Task)
-    assert found is not None
-    reduce, set_dict = found
-    freezer = PickleFreezer([set_dict], reducers={Task: reduce}) if with_reducer else PickleFreezer()
+    """Each attribute is set, by this package's reducer and in pickle's own way."""
+    reduce = plain_reducer(Task)
+    assert reduce is not None
+    freezer = PickleFreezer(reducers={Task: reduce}) if with_reducer else PickleFreezer()
     assert_weighed(partial(freezer.thaw, freezer.freeze(graph(_INSTANCES, attributes)).data))
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tools import matrix
-from tools.matrix import PINS, main, python_of, requirements
+from tools.matrix import COMMON, PINS, main, python_of, requirements
+from tools.pythons import ROOT
 
 
 def airflow(version: str) -> list[Requirement]:
@@ -43,3 +49,29 @@ def test_a_row_whose_python_is_not_installed_is_named_and_fails(
     monkeypatch.setattr(matrix, "interpreter", lambda _: None)
     assert main(["pre-py3.14"]) == 1
     assert "NOT RUN: Python 3.14 is not installed" in capsys.readouterr().out
+
+
+def imported(folder: Path) -> Iterator[str]:
+    """The modules that the files of a folder import when they are imported themselves."""
+    for file in folder.rglob("*.py"):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.Import):
+                yield from (alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module.partition(".")[0]
+
+
+def group(name: str) -> set[str]:
+    """The packages of a dependency group."""
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read TOML")
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    return {canonicalize_name(Requirement(text).name) for text in groups[name]}
+
+
+def test_a_row_installs_what_the_tests_with_airflow_import() -> None:
+    """A row once failed at its first import: the tests had a new driver, and the rows did not."""
+    known = packages_distributions()
+    modules = {*imported(ROOT / "tests/in_airflow"), *imported(ROOT / "tests/support")}
+    used = {canonicalize_name(name) for module in modules for name in known.get(module, ())}
+    wanted = (group("airflow") - {"apache-airflow"}) | (group("test") & used)
+    assert wanted <= {canonicalize_name(Requirement(text).name) for text in COMMON}

@@ -1,0 +1,77 @@
+"""Tenuring: objects that stay move to the collector's oldest generation without a collection.
+
+A cache that fills up for the first time makes many objects, and frees none. A collection of the youngest walks them all
+and finds nothing; then they are walked once more as the middle generation. In the first lap of a restarted scheduler
+that is a fifth of its time. ``gc.freeze`` and ``gc.unfreeze`` together move all objects to the oldest generation and
+walk none; Airflow's LocalExecutor calls the two around each of its forks.
+
+Objects of the host are moved as well, and its garbage among them then waits for a collection of all objects. Therefore:
+
+- only the objects of values that stay live count as the cache's, and only until the cache has given up the first value:
+  so what is moved stays as long as if it had grown old;
+- of other objects, no more than `gc_pause.SELDOM` are moved between two collections of all objects;
+- nothing is moved while the host has frozen objects, because these would not stay frozen.
+"""
+
+from __future__ import annotations
+
+import gc
+from operator import methodcaller
+
+from dagcache.concurrency.global_lock import has_global_lock
+
+BYTES_PER_OBJECT = 200
+"""At most one new object for so many bytes of a value counts as the value's: other threads make objects meanwhile. A
+container of a DAG takes 240 bytes, with the strings and the numbers that it refers to."""
+_call = methodcaller("__call__")
+
+
+class Tenuring:
+    """The objects that were made since the last collection or move, and whose they are.
+
+    Thread-safe: a race makes it count too many objects as others, or moves them once more.
+
+    ``most_others``: the objects of others that may be moved between two collections of all objects.
+    """
+
+    def __init__(self, most_others: int) -> None:
+        self._most_others = most_others
+        self._kept = 0
+        self._others = 0
+        self._collections = 0
+        self._full_collections = 0
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether values have come to stay since the last move."""
+        return self._kept > 0
+
+    def forget(self) -> None:
+        """Forget the values that have come to stay, in a forked child."""
+        self._kept = 0
+
+    def note(self, made: int, nbytes: int) -> None:
+        """Note a value that stays: the objects that were made during its load, and its bytes."""
+        self._notice_collections()
+        self._kept += max(0, min(made, nbytes // BYTES_PER_OBJECT))
+
+    def move(self) -> bool:
+        """Move all objects to the oldest generation; False if a collection has to look at them instead."""
+        self._notice_collections()
+        kept, self._kept = self._kept, 0
+        others = max(0, gc.get_count()[0] - kept)
+        if not kept or self._others + others > self._most_others or gc.get_freeze_count() or not has_global_lock():
+            return False
+        self._others += others
+        any(map(_call, (gc.freeze, gc.unfreeze)))  # in one step: an interrupt in between would leave the heap frozen
+        return True
+
+    def _notice_collections(self) -> None:
+        """Start again after any collection: it has looked at the objects that were made before."""
+        counts = [generation["collections"] for generation in gc.get_stats()]
+        if sum(counts) != self._collections:
+            self._collections = sum(counts)
+            self._kept = 0
+        if counts[-1] != self._full_collections:
+            self._full_collections = counts[-1]
+            self._others = 0
