@@ -63,8 +63,8 @@ def imported(folder: Path) -> Iterator[str]:
                 yield from (alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module:
                 yield node.module.partition(".")[0]
-        for node in ast.walk(tree):
-            match node:
+        for each in ast.walk(tree):
+            match each:
                 case ast.Call(func=function, args=[ast.Constant(value=str(name)), *_]):
                     if ast.unparse(function).rpartition(".")[2] in _BY_NAME:
                         yield name.partition(".")[0]
