@@ -69,6 +69,11 @@ def make_graph_cache() -> tuple[DagCache[Any, Any], Any]:
     return make_cache(max_bytes=1000 * KIB, ttl=100, freezer=freezer, shared=shared, sizer=lambda _: 100 * KIB)
 
 
+def alive(dag_id: str, kind: Any) -> int:
+    """The DAGs of a test in memory. Those of a test before it may be, too: the traceback of a failure holds them."""
+    return sum(type(item) is kind and item.dag_id == dag_id for item in gc.get_objects())
+
+
 WAYS: dict[str, Callable[[DagCache[Any, Any], Any], object]] = {
     "EXPIRED": lambda cache, clock: (clock.advance(1000), cache.expire()),
     "demoted": lambda cache, _: cache.resize(50 * KIB),
@@ -127,7 +132,7 @@ def test_a_dag_with_a_renamed_task_leaves_as_any_other(caplog: pytest.LogCapture
 def test_twenty_dags_held_at_a_time_do_not_leak_without_the_collector(text: str) -> None:
     """As a scheduler holds the DAGs of the runs that it examines, with the collector off by the host's wish."""
     cache, _ = make_graph_cache()
-    load = loader(text)
+    load = loader(text.replace('"held"', '"twenty"'))
     kind = type(load(None))
     gc.collect()
     for _ in range(6):
@@ -141,13 +146,13 @@ def test_twenty_dags_held_at_a_time_do_not_leak_without_the_collector(text: str)
     for _ in range(20):
         cache.stats()
     assert cache.stats().waiting_bytes == 0
-    assert sum(type(item) is kind for item in gc.get_objects()) == 0
+    assert alive("twenty", kind) == 0
 
 
 def test_freezes_of_the_heap_beside_lookups_leave_no_garbage(text: str) -> None:
     """As the LocalExecutor freezes and unfreezes around its forks."""
     cache, _ = make_graph_cache()
-    load = loader(text)
+    load = loader(text.replace('"held"', '"frozen"'))
     kind = type(load(None))
     gc.collect()
     gc.enable()
@@ -161,5 +166,5 @@ def test_freezes_of_the_heap_beside_lookups_leave_no_garbage(text: str) -> None:
         cache.stats()
     live = cache.stats().live_entries
     assert cache.stats().waiting_bytes == 0
-    assert sum(type(item) is kind for item in gc.get_objects()) == live
+    assert alive("frozen", kind) == live > 0
     gc.freeze()

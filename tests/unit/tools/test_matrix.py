@@ -63,11 +63,10 @@ def imported(folder: Path) -> Iterator[str]:
                 yield from (alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module:
                 yield node.module.partition(".")[0]
-        for each in ast.walk(tree):
-            match each:
-                case ast.Call(func=function, args=[ast.Constant(value=str(name)), *_]):
-                    if ast.unparse(function).rpartition(".")[2] in _BY_NAME:
-                        yield name.partition(".")[0]
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args):
+            function, first = ast.unparse(call.func).rpartition(".")[2], call.args[0]
+            if function in _BY_NAME and isinstance(first, ast.Constant):
+                yield str(first.value).partition(".")[0]
 
 
 def group(name: str) -> set[str]:
