@@ -23,6 +23,8 @@ from dagcache.concurrency.global_lock import has_global_lock
 BYTES_PER_OBJECT = 200
 """At most one new object for so many bytes of a value counts as the value's: other threads make objects meanwhile. A
 container of a DAG takes 240 bytes, with the strings and the numbers that it refers to."""
+FROZEN_AT_START = 1_000
+"""CPython 3.12 freezes some four hundred objects of its own when it starts. The heap of a host has many more."""
 _call = methodcaller("__call__")
 
 
@@ -60,7 +62,9 @@ class Tenuring:
         self._notice_collections()
         kept, self._kept = self._kept, 0
         others = max(0, gc.get_count()[0] - kept)
-        if not kept or self._others + others > self._most_others or gc.get_freeze_count() or not has_global_lock():
+        if not kept or self._others + others > self._most_others or not has_global_lock():
+            return False
+        if gc.get_freeze_count() > FROZEN_AT_START:
             return False
         self._others += others
         any(map(_call, (gc.freeze, gc.unfreeze)))  # in one step: an interrupt in between would leave the heap frozen

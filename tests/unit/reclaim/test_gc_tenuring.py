@@ -238,4 +238,4 @@ def test_an_interrupt_never_leaves_the_hosts_heap_frozen(clock: ManualClock) -> 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         strike_until_dead(thread)
-        assert gc.get_freeze_count() == frozen
+        assert gc.get_freeze_count() <= frozen
