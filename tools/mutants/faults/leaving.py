@@ -6,6 +6,8 @@ from tools.mutants.fault import Fault, drop, drop_branch, replace
 
 _ALLOWANCE = "dagcache.concurrency.allowance"
 _DISPOSAL = "dagcache.core.disposal"
+_GC_TENURING = "dagcache.reclaim.gc_tenuring"
+_GC_TENURING_TESTS = ("unit/reclaim/test_gc_tenuring.py",)
 _GC_PAUSE = "dagcache.reclaim.gc_pause"
 _UPKEEP = "dagcache.core.upkeep"
 _WAITING_ROOM = "dagcache.reclaim.waiting_room"
@@ -142,7 +144,7 @@ FAULTS = (
         "the bytes of a ticket in another thread's hand are forgotten",
         _WAITING_ROOM,
         "WaitingRoom._forget_the_lost",
-        replace("A & self._lost", "A"),
+        replace("A() is None", "True"),
         _WAITING_ROOM_TESTS,
     ),
     Fault(
@@ -159,5 +161,26 @@ FAULTS = (
         "collector_is_off",
         replace("gc.isenabled() or _off.by_us", "gc.isenabled()"),
         ("unit/reclaim/test_gc_pause.py",),
+    ),
+    Fault(
+        "the objects of others are moved without end",
+        _GC_TENURING,
+        "Tenuring.move",
+        drop("self._others += A"),
+        _GC_TENURING_TESTS,
+    ),
+    Fault(
+        "a collection does not end what was noted before it",
+        _GC_TENURING,
+        "Tenuring._notice_collections",
+        drop("self._kept = 0"),
+        _GC_TENURING_TESTS,
+    ),
+    Fault(
+        "objects grow old although the cache has given up values",
+        "dagcache.core.loading",
+        "Loads.lead",
+        replace("self._store.only_grows and self._store.holds(A, B.value)", "self._store.holds(A, B.value)"),
+        _GC_TENURING_TESTS,
     ),
 )
