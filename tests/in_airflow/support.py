@@ -58,6 +58,7 @@ def variables(home: Path, url: str, **dagcache_settings: object) -> dict[str, st
     return environment(home, url, examples=False, **settings) | {
         "PYTHONPATH": str(ROOT),
         "PYTHONHASHSEED": "0",  # Airflow's answers hold lists made of sets
+        "AIRFLOW__CORE__EXECUTOR": "tests.in_airflow.local.EndingExecutor",
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(DAGS.with_name("plugins")),
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",

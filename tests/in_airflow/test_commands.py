@@ -86,7 +86,7 @@ def test_the_executor_forks_its_workers_before_there_are_threads(make_database: 
     That of Airflow 3.1.0 forks each worker within the loop, when a task needs it.
     """
     env = variables(tmp_path, make_database("sqlite"))
-    env |= {"AIRFLOW__CORE__EXECUTOR": "LocalExecutor", "AIRFLOW__CORE__PARALLELISM": "2"}
+    env |= {"AIRFLOW__CORE__PARALLELISM": "2"}
     told = json.loads(next(line for line in run_python(_SCHEDULER, env).splitlines() if line.startswith('{"forks"')))
     before, within = told["forks"]["before"], told["forks"]["within"]
     assert not [name for names in before for name in names if name.startswith("dagcache")]
