@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 from benchmarks.api_dags import KINDS, dag_id
 from benchmarks.at_work import cpu_seconds
 from benchmarks.loop import DATABASES, database
+from benchmarks.medians import beside, ratio
 from benchmarks.scheduler import MIB, json_lines, made_with, output_of, write_between
 from dagcache.demo.playground import environment
 
@@ -196,21 +197,14 @@ def rows(found: Mapping[str, Sequence[Round]], label: str) -> Iterator[str]:
             for timings in (stock, ours):
                 halves, highs = ([each.percentile(percent) for each in timings] for percent in (50, 99))
                 cells.append(f"{statistics.median(halves):.1f} / {statistics.median(highs):.0f}")
-            cells += [_ratio(stock, ours, percent) for percent in (50, 99)]
-            cpu = sorted(
-                mine.cpu_milliseconds / theirs.cpu_milliseconds for theirs, mine in zip(stock, ours, strict=True)
-            )
-            cells.append(_spread(cpu))
+            cells += [percentiles_beside(ours, stock, percent) for percent in (50, 99)]
+            cells.append(ratio(ours, stock, "cpu_milliseconds"))
             yield f"| {' | '.join(cells)} |"
 
 
-def _ratio(stock: Sequence[Timing], ours: Sequence[Timing], percent: int) -> str:
-    pairs = zip(stock, ours, strict=True)
-    return _spread(sorted(mine.percentile(percent) / theirs.percentile(percent) for theirs, mine in pairs))
-
-
-def _spread(ratios: Sequence[float]) -> str:
-    return f"**{statistics.median(ratios):.2f}** ({ratios[0]:.2f} - {ratios[-1]:.2f})"
+def percentiles_beside(ours: Sequence[Timing], stock: Sequence[Timing], percent: int) -> str:
+    """The ratios of a percentile, round by round, as a cell."""
+    return beside(*([each.percentile(percent) for each in timings] for timings in (ours, stock)))
 
 
 def growth(found: Mapping[str, Sequence[Round]], label: str) -> str:
@@ -233,21 +227,32 @@ def section(body: str, facts: str, counts: Mapping[str, int], tasks: Mapping[str
     )
 
 
-def main() -> None:
-    """Measure, print, and write the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.api_pages", description=__doc__)
-    parser.add_argument("--home", type=Path, help="where to build, instead of a folder that is thrown away")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a benchmark of API servers over these DAGs."""
     parser.add_argument("--database", choices=DATABASES, help="only on this one (default: on both)")
     parser.add_argument("--large", type=int, default=150, help="how many DAGs of some 75 tasks (default: 150)")
     parser.add_argument("--small", type=int, default=50, help="how many DAGs of three to nine tasks (default: 50)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="30 large DAGs, 10 small ones and one round")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
+
+
+def size_of(chosen: argparse.Namespace) -> tuple[dict[str, int], int]:
+    """How many DAGs of each kind, and how many rounds."""
+    if chosen.quick:
+        return {"large": 30, "small": 10}, 1
+    return {"large": chosen.large, "small": chosen.small}, chosen.rounds
+
+
+def main() -> None:
+    """Measure, print, and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.api_pages", description=__doc__)
+    parser.add_argument("--home", type=Path, help="where to build, instead of a folder that is thrown away")
+    add_options(parser)
     parser.add_argument("--mark", default="api-pages", help="of these marks (default: api-pages)")
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server outlives it
-    counts = {"large": 30, "small": 10} if chosen.quick else {"large": chosen.large, "small": chosen.small}
-    rounds = 1 if chosen.quick else chosen.rounds
+    counts, rounds = size_of(chosen)
     lines = [
         "| database | DAGs | page | stock, p50 / p99 ms | dagcache, p50 / p99 ms | p50, of stock's | p99, of stock's "
         "| CPU, of stock's |",

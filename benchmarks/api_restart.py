@@ -19,8 +19,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.api_dags import KINDS, dag_id
-from benchmarks.api_pages import PAGES, Servers, Timing, ask, fill, serving
+from benchmarks.api_pages import PAGES, Servers, Timing, add_options, ask, fill, percentiles_beside, serving, size_of
 from benchmarks.loop import DATABASES, database
+from benchmarks.medians import ratio
 from benchmarks.scheduler import made_with, write_between
 
 _PAGES = ("details", "tasks")
@@ -80,43 +81,34 @@ def lines(rounds: Sequence[Round], label: str) -> Iterator[str]:
             for name, title in CONTENDERS.items():
                 own = [each[kind, page][name] for each in rounds]
                 half, high = (statistics.median(each.percentile(percent) for each in own) for percent in (50, 99))
-                halves = _ratio([each.percentile(50) for each in own], [each.percentile(50) for each in stock])
-                cpu = _ratio([each.cpu_milliseconds for each in own], [each.cpu_milliseconds for each in stock])
+                halves, cpu = percentiles_beside(own, stock, 50), ratio(own, stock, "cpu_milliseconds")
                 yield f"| {label} | {kind} | `{page}` | {title} | {half:.1f} / {high:.0f} | {halves} | {cpu} |"
 
 
-def _ratio(own: Sequence[float], stock: Sequence[float]) -> str:
-    ratios = sorted(mine / its for mine, its in zip(own, stock, strict=True))
-    return f"**{statistics.median(ratios):.2f}** ({ratios[0]:.2f} - {ratios[-1]:.2f})"
+def measure(kind: str, folder: Path, counts: Mapping[str, int], number: int) -> list[Round]:
+    """The rounds on one kind of database."""
+    folder.mkdir()
+    found = []
+    with database(kind, folder) as url:
+        fill(folder, url, counts)
+        for seed in range(number):
+            found.append(one_round(folder, url, counts, seed))
+            print(f"{DATABASES[kind]}: round {seed + 1} of {number}", file=sys.stderr, flush=True)
+    return found
 
 
 def main() -> None:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.api_restart", description=__doc__)
-    parser.add_argument("--database", choices=DATABASES, help="only on this one (default: on both)")
-    parser.add_argument("--large", type=int, default=150, help="how many DAGs of some 75 tasks (default: 150)")
-    parser.add_argument("--small", type=int, default=50, help="how many DAGs of three to nine tasks (default: 50)")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="30 large DAGs, 10 small ones and one round")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="write the figures between the marks of this page")
+    add_options(parser)
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server outlives it
-    counts = {"large": 30, "small": 10} if chosen.quick else {"large": chosen.large, "small": chosen.small}
-    number = 1 if chosen.quick else chosen.rounds
+    counts, number = size_of(chosen)
     table = ["| database | DAGs | page | | p50 / p99 ms | p50, of stock's | CPU, of stock's |", "|---" * 7 + "|"]
     with tempfile.TemporaryDirectory() as scratch:
         for kind, label in DATABASES.items():
-            if chosen.database not in (None, kind):
-                continue
-            folder = Path(scratch) / kind
-            folder.mkdir()
-            with database(kind, folder) as url:
-                fill(folder, url, counts)
-                rounds = []
-                for seed in range(number):
-                    rounds.append(one_round(folder, url, counts, seed))
-                    print(f"{label}: round {seed + 1} of {number}", file=sys.stderr, flush=True)
-            table += lines(rounds, label)
+            if chosen.database in (None, kind):
+                table += lines(measure(kind, Path(scratch) / kind, counts, number), label)
     text = "\n".join(table)
     print(text)
     if chosen.page:

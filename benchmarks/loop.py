@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.at_work import Loop, end_with_this_process, scheduler
+from benchmarks.medians import middle, ratio
 from benchmarks.scheduler import MIB, Contender, made_with, with_budget, write_between
 from benchmarks.statsd import percentile
 from dagcache.advice.curve import STOCK_ENTRIES
@@ -208,44 +209,28 @@ def table(found: Found) -> str:
     for cell, by_label in found.items():
         base = next(iter(by_label.values()))
         for label, rounds in by_label.items():
-            cells = [DATABASES[cell.database], str(cell.runs), label, *_row(rounds, None if rounds is base else base)]
+            cells = [DATABASES[cell.database], str(cell.runs), label, *_row(rounds, base)]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _row(rounds: Sequence[Round], base: Sequence[Round] | None) -> list[str]:
-    resident, growth, peak = (_middle(rounds, name) / MIB for name in ("resident_bytes", "growth_bytes", "peak_bytes"))
-    full, collecting = (1000 * _middle(rounds, name) for name in ("full_seconds", "collecting_seconds"))
+def _row(rounds: Sequence[Round], base: Sequence[Round]) -> list[str]:
+    resident, growth, peak = (middle(rounds, name) / MIB for name in ("resident_bytes", "growth_bytes", "peak_bytes"))
+    full, collecting = (1000 * middle(rounds, name) for name in ("full_seconds", "collecting_seconds"))
     return [
-        f"{_middle(rounds, 'loops_per_minute'):.0f}",
-        f"{_middle(rounds, 'median'):.0f}",
-        f"{_middle(rounds, 'p99'):.0f}",
-        _ratio(rounds, base, "median"),
-        f"{_middle(rounds, 'cpu_seconds'):.3f}",
-        _ratio(rounds, base, "cpu_seconds"),
+        f"{middle(rounds, 'loops_per_minute'):.0f}",
+        f"{middle(rounds, 'median'):.0f}",
+        f"{middle(rounds, 'p99'):.0f}",
+        ratio(rounds, base, "median"),
+        f"{middle(rounds, 'cpu_seconds'):.3f}",
+        ratio(rounds, base, "cpu_seconds"),
         f"{resident:.0f} ({growth:.0f}; {peak:.0f})",
-        f"{_middle(rounds, 'statements'):.0f}",
-        f"{_middle(rounds, 'full_collections'):.3f}",
+        f"{middle(rounds, 'statements'):.0f}",
+        f"{middle(rounds, 'full_collections'):.3f}",
         f"{full:.1f}, {collecting:.1f}",
-        f"{_middle(rounds, 'collected'):.0f}",
+        f"{middle(rounds, 'collected'):.0f}",
         _freed(rounds),
     ]
-
-
-def _middle(rounds: Sequence[Round], name: str) -> float:
-    return float(statistics.median(getattr(each, name) for each in rounds))
-
-
-def ratios(rounds: Sequence[Round], base: Sequence[Round], name: str) -> list[float]:
-    """Of one figure, round by round, in ascending order."""
-    return sorted(getattr(mine, name) / getattr(theirs, name) for mine, theirs in zip(rounds, base, strict=True))
-
-
-def _ratio(rounds: Sequence[Round], base: Sequence[Round] | None, name: str) -> str:
-    if base is None:
-        return "1"
-    found = ratios(rounds, base, name)
-    return f"**{statistics.median(found):.2f}** ({found[0]:.2f} - {found[-1]:.2f})"
 
 
 def _freed(rounds: Sequence[Round]) -> str:
@@ -259,12 +244,12 @@ def headline(found: Found) -> str:
     """The README's line: the first cell, this cache's first budget beside Airflow's own."""
     cell, by_label = next(iter(found.items()))
     (_, stock), (label, ours), *_ = by_label.items()
-    memory = [_middle(each, "resident_bytes") / MIB for each in (stock, ours)]
+    memory = [middle(each, "resident_bytes") / MIB for each in (stock, ours)]
     return (
         f"A real scheduler with {cell.runs} running runs on {DATABASES[cell.database]} takes "
-        f"{_middle(stock, 'median'):.0f} ms for a loop with Airflow's own cache and {_middle(ours, 'median'):.0f} ms "
-        f"with {label.partition(', ')[2]} of this one (medians), {_middle(stock, 'cpu_seconds'):.2f} and "
-        f"{_middle(ours, 'cpu_seconds'):.2f} CPU seconds, in {memory[0]:.0f} and {memory[1]:.0f} MiB of anonymous "
+        f"{middle(stock, 'median'):.0f} ms for a loop with Airflow's own cache and {middle(ours, 'median'):.0f} ms "
+        f"with {label.partition(', ')[2]} of this one (medians), {middle(stock, 'cpu_seconds'):.2f} and "
+        f"{middle(ours, 'cpu_seconds'):.2f} CPU seconds, in {memory[0]:.0f} and {memory[1]:.0f} MiB of anonymous "
         "memory."
     )
 

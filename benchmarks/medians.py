@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def middle(rounds: Sequence[object], name: str) -> float:
@@ -20,5 +20,13 @@ def ratio(rounds: Sequence[object], base: Sequence[object], name: str) -> str:
     """The median of the ratios and their spread; 1 for the base itself."""
     if rounds is base:
         return "1"
-    found = ratios(rounds, base, name)
+    return _cell(ratios(rounds, base, name))
+
+
+def beside(own: Iterable[float], base: Iterable[float]) -> str:
+    """The same of figures round by round."""
+    return _cell(sorted(mine / its for mine, its in zip(own, base, strict=True)))
+
+
+def _cell(found: Sequence[float]) -> str:
     return f"**{statistics.median(found):.2f}** ({found[0]:.2f} - {found[-1]:.2f})"

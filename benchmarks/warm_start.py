@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.loop import DATABASES, built
+from benchmarks.medians import beside
 from benchmarks.scheduler import MIB, json_lines, made_with, output_of, write_between
 from dagcache.demo.playground import environment
 
@@ -88,8 +89,7 @@ def line(database: str, contender: str, found: Mapping[str, list[dict[str, Any]]
 
 
 def _ratio(own: list[dict[str, Any]], stock: list[dict[str, Any]], name: str) -> str:
-    ratios = sorted(mine[name] / its[name] for mine, its in zip(own, stock, strict=True))
-    return f"**{statistics.median(ratios):.2f}** ({ratios[0]:.2f} - {ratios[-1]:.2f})"
+    return beside(*([each[name] for each in rounds] for rounds in (own, stock)))
 
 
 def table(found: Mapping[tuple[str, int], Mapping[str, list[dict[str, Any]]]]) -> str:

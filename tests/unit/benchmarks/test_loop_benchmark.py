@@ -15,7 +15,8 @@ from benchmarks.accounting import Found, Held
 from benchmarks.accounting import sentences as sentences_of_bytes
 from benchmarks.accounting import table as table_of_bytes
 from benchmarks.at_work import ROOT, Loop, Memory, cpu_seconds, memory
-from benchmarks.loop import Cell, Round, headline, ratios, summary, table
+from benchmarks.loop import Cell, Round, headline, summary, table
+from benchmarks.medians import ratios
 from benchmarks.tallies import Tallies
 from benchmarks.typical import LARGE, task_counts
 from dagcache.metrics.scrape import parse
