@@ -119,20 +119,19 @@ class Pickling:
         With an allow-list, the call also gives the order of another process. Sets without such a call are added to
         ``bound``: the pickle is then bound to this process.
         """
-        if self.allowed is None:
-            return [(part, _recipe(part)) for part in parts if not comes_back(part) and not self._has_no_order(part)]
         found: list[StandIn] = []
         for part in parts:
-            if has_one_order(part) or self._has_no_order(part):
-                elsewhere = None
-            else:
-                elsewhere = recipe_elsewhere(part, self.bases, adding.get(id(part)))
-                if elsewhere is None:
+            if self._has_no_order(part):
+                continue
+            recipe = None
+            if self.allowed is not None and not has_one_order(part):
+                recipe = recipe_elsewhere(part, self.bases, adding.get(id(part)))
+                if recipe is None:
                     bound.append(part)
-            if elsewhere is not None:
-                found.append((part, elsewhere))
-            elif not comes_back(part) and not self._has_no_order(part):
-                found.append((part, _recipe(part)))
+            if recipe is None and not comes_back(part):
+                recipe = _recipe(part)
+            if recipe is not None:
+                found.append((part, recipe))
         return found
 
     def _has_no_order(self, part: AbstractSet[Any]) -> bool:
