@@ -34,6 +34,7 @@ def test_the_heaviest_dags_of_a_database_are_audited(make_database: MakeDatabase
     assert giant["serialized_bytes"] > other["serialized_bytes"]
     assert not giant["error"]
     assert giant["complete"]
-    assert giant["walked_bytes"] == pytest.approx(giant["pympler_bytes"], rel=0.2)  # it does not know inline values
+    unknown = 0.1 if sys.version_info < (3, 13) else 0.2  # pympler does not know values beside a dict of their own
+    assert giant["walked_bytes"] == pytest.approx(giant["pympler_bytes"], rel=unknown)
     if giant["allocated_bytes"] is not None:  # glibc only
         assert giant["walked_bytes"] == pytest.approx(giant["allocated_bytes"], rel=0.05)

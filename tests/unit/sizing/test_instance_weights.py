@@ -128,7 +128,7 @@ def test_thawed_instances_weigh_what_the_allocators_handed_out(attributes: int, 
     assert_weighed(partial(freezer.thaw, freezer.freeze(graph(_INSTANCES, attributes)).data))
 
 
-@pytest.mark.parametrize("attributes", [8, 35])
+@pytest.mark.parametrize("attributes", [2, 8, 20, 35])
 def test_instances_thawed_from_templates_weigh_what_the_allocators_handed_out(attributes: int) -> None:
     """Their dicts are copies of one."""
     freezer = PickleFreezer(alike=[Task])
