@@ -25,8 +25,9 @@ def read_metrics_section() -> None:
     try:
         stats: Any = import_module("airflow.observability.stats")
     except ImportError:  # Airflow 3.1
-        kind: Any = type(import_module("airflow.stats").Stats)
-        kind.instance = None
+        client = import_module("airflow.stats").Stats
+        kind: Any = type(client)
+        client.instance = None  # it keeps the one of its first use
         del kind.factory
         kind("Stats", (), {})  # the first of a class chooses
         return
