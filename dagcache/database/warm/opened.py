@@ -196,8 +196,7 @@ class OpenedRows:
     # ---- writing ----
 
     def write(self, batch: Sequence[tuple[WarmKey, WarmRecord]]) -> None:
-        """Write records by one transaction, but for those whose content is stored already."""
-        self.refresh()
+        """Write records by one transaction, but for those whose content is known to be stored already."""
         new = self._rows(batch)
         if new:
             try:

@@ -231,7 +231,12 @@ class DatabaseStore(CommonStore[OpenedRows]):
         self._try("write", self._write_waiting, opened)
 
     def _write_waiting(self, opened: OpenedRows) -> None:
-        while batch := self._next_batch():
+        """Write what waits now. Later records wait for the next turn: while a process loads, they come one by one."""
+        left = len(self._waiting)
+        if left and not self._writes.is_open():
+            opened.refresh()
+        while left > 0 and (batch := self._next_batch(left)):
+            left -= len(batch)
             if self._writes.is_open():
                 for _ in batch:
                     self.counts.add_error("dropped")
@@ -242,11 +247,11 @@ class DatabaseStore(CommonStore[OpenedRows]):
             finally:
                 self.counts.add(write_seconds=self._clock() - began)
 
-    def _next_batch(self) -> list[tuple[WarmKey, WarmRecord]]:
+    def _next_batch(self, most: int) -> list[tuple[WarmKey, WarmRecord]]:
         batch: list[tuple[WarmKey, WarmRecord]] = []
         nbytes = 0
         with suppress(IndexError):  # another thread closes the store, and takes the rest
-            while self._waiting and len(batch) < _TOGETHER and nbytes < _BYTES_TOGETHER:
+            while self._waiting and len(batch) < min(most, _TOGETHER) and nbytes < _BYTES_TOGETHER:
                 batch.append(self._waiting.popleft())
                 nbytes += len(batch[-1][1].data)
         return batch
