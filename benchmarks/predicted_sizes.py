@@ -110,6 +110,7 @@ class _Weigher:
     def weigh(self, payload: dict[str, Any]) -> dict[str, Any]:
         """Features, bytes and seconds of one DAG; FreezeError if it has no frozen form, or cannot be loaded."""
         from dagcache.reclaim.gc_pause import gc_paused
+        from dagcache.sizing.blocks import IN_POOLS
         from dagcache.sizing.walk import weigh
 
         text = json.dumps(payload)
@@ -125,12 +126,12 @@ class _Weigher:
             share_immutables(dag)
         load = time.thread_time() - started
         frozen = self._freezer.freeze(dag)
-        live = weigh(self._freezer.thaw(frozen.data), shared=frozenset(map(id, self._shared))).nbytes
+        thawed = weigh(self._freezer.thaw(frozen.data), shared=frozenset(map(id, self._shared)))
         found = sizes.features(json.loads(text), self._dictionary)
         return {
             "dag_id": payload["dag"]["dag_id"],
             "features": {name: getattr(found, name) for name in found.__dataclass_fields__},
-            "live": live,
+            "live": IN_POOLS * thawed.nbytes,
             "frozen": len(frozen.data),
             "load": load / slowness,
             "thaw": min(self._thaw(frozen.data) for _ in range(3)) / slowness,

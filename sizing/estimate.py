@@ -56,7 +56,8 @@ class LearnedSizer:
 
     Memory and the time per estimate are bounded; no walk happens under the lock.
 
-    ``headroom`` multiplies every result: for values that grow after they were weighed. ``walk`` gives exact
+    ``headroom`` multiplies every result: for what a walk does not see, or for values that grow. ``training`` is the number
+    of walks before a model is used. ``walk`` gives exact
     weights; ``sample``, if given, is tried first, and its weight is taken unless the model contradicts it.
     ``timer`` gives seconds.
     """
@@ -67,6 +68,7 @@ class LearnedSizer:
         walk: Callable[[object], Weight] = weigh,
         sample: Callable[[object], Weight] | None = None,
         headroom: float = 1.0,
+        training: int = _TRAINING_WALKS,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         if not 0 < headroom < math.inf:
@@ -74,6 +76,7 @@ class LearnedSizer:
         self._walk = walk
         self._sample = sample
         self._headroom = headroom
+        self._training = training
         self._timer = timer
         self._lock = Lock()  # re-entrant: a signal handler may weigh while its own thread is in the middle of it
         self._models: OrderedDict[int, _Model] = OrderedDict()
@@ -172,7 +175,7 @@ class LearnedSizer:
     def _model(self, features: int) -> _Model:
         model = self._models.get(features)
         if model is None:
-            model = self._models[features] = _Model(features)
+            model = self._models[features] = _Model(features, self._training)
             if len(self._models) > _MOST_MODELS:
                 self._models.popitem(last=False)
         self._models.move_to_end(features)
@@ -236,13 +239,13 @@ class _Model:
     Weighting by 1 / weight balances relative errors, which small values dominate, and absolute ones.
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, training: int) -> None:
         terms = features + 1
         self.spared = 0
         """Estimates since the last walk."""
         self._distance = 0
         self._samples = 0
-        self._enough = max(_TRAINING_WALKS, 3 * terms)
+        self._enough = max(training, 3 * terms)
         self._products = [[0.0] * terms for _ in range(terms)]
         self._targets = [0.0] * terms
         self._coefficients = [0.0] * terms

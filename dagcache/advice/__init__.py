@@ -1,4 +1,4 @@
 """Advice on limits, computed from Airflow's metadata database. Does not import Airflow.
 
-Imports `dagcache.database`, `dagcache.airflow.sharing`, `dagcache.traces` and lower levels.
+Imports `dagcache.database`, modules of `dagcache.airflow` that need no Airflow, `dagcache.traces` and lower levels.
 """

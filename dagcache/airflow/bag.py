@@ -24,7 +24,7 @@ from uuid import UUID
 
 from dagcache.airflow import foreign, operator_links, row_property, rows, snapshots
 from dagcache.airflow.component import Component
-from dagcache.airflow.confirmations import Confirmation, Confirmations
+from dagcache.airflow.confirmations import RECORD_BYTES, Confirmation, Confirmations
 from dagcache.airflow.dags import Dags, in_airflows_code, runs_airflows_code
 from dagcache.airflow.hit_counting import hit_counter
 from dagcache.airflow.payload import PayloadSizes
@@ -446,6 +446,7 @@ class _Load:
             serialized_bytes=self.serialized_bytes,
             content=self._found,
             version=self.version,
+            record_bytes=RECORD_BYTES,
             keep_if=self._is_to_be_kept,
         )
 
@@ -460,6 +461,7 @@ class _Load:
             serialized_bytes=found.serialized_bytes,
             content=self._found,
             version=(found.confirmed.dag_id, found.order),
+            record_bytes=RECORD_BYTES,
             keep_if=self._is_to_be_kept,
             prepared=found.prepared,
         )

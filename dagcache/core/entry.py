@@ -24,7 +24,7 @@ USES_BEFORE_REWEIGHING = 16
 
 ENTRY_OVERHEAD = 930
 """Bytes of an entry beside its copies: records, tables, deadline and future ghosts, as measured by a test. A usual key,
-such as an id, is not included, because its owner has it anyway; `Candidate.key_bytes` comes on top."""
+such as an id, is not included, because its owner has it anyway; `Candidate.record_bytes` comes on top."""
 
 LIVE_OVERHEAD = 315
 """Bytes of a live copy beside the value itself, as measured by the same test."""
@@ -49,15 +49,15 @@ class Candidate:
     """Number of references to the value from its own parts; None = unknown."""
     content: Hashable = None
     """Identity of the content that was loaded for the key."""
-    key_bytes: int = 0
-    """Bytes of an unusually large key; part of the overhead."""
+    record_bytes: int = 0
+    """Bytes of an unusually large key and of the loader's own records of it; part of the overhead."""
 
     @property
     def least_bytes(self) -> int:
         """Bytes of its smallest form, with overhead."""
         if self.frozen is None:
-            return self.live_bytes + LIVE_OVERHEAD + ENTRY_OVERHEAD + self.key_bytes
-        return len(self.frozen) + ENTRY_OVERHEAD + self.key_bytes
+            return self.live_bytes + LIVE_OVERHEAD + ENTRY_OVERHEAD + self.record_bytes
+        return len(self.frozen) + ENTRY_OVERHEAD + self.record_bytes
 
 
 class ThawedCopy(NamedTuple):
@@ -113,11 +113,11 @@ class Entry(AccessHistory):
         "frozen",
         "idle_limit",
         "key",
-        "key_bytes",
         "live",
         "load_seconds",
         "loaded_bytes",
         "order",
+        "record_bytes",
         "serialized_bytes",
         "thaw_seconds",
         "thawed_bytes",
@@ -127,7 +127,7 @@ class Entry(AccessHistory):
     def __init__(self, candidate: Candidate, now: float) -> None:
         super().__init__(now)
         self.key = candidate.key
-        self.key_bytes = candidate.key_bytes
+        self.record_bytes = candidate.record_bytes
         self.live: LiveCopy | None = None
         self.frozen: FrozenCopy | None = None
         self.loaded_bytes = candidate.live_bytes
@@ -161,7 +161,7 @@ class Entry(AccessHistory):
     @property
     def overhead_bytes(self) -> int:
         """Bytes beside the copies, without the overhead of a live copy."""
-        return ENTRY_OVERHEAD + self.key_bytes
+        return ENTRY_OVERHEAD + self.record_bytes
 
     @property
     def copies_bytes(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import random
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -21,6 +22,7 @@ from dagcache.errors import FreezeError
 from dagcache.freezing.pickle_freezer import Freezer, Frozen
 from dagcache.log_limits import report
 from dagcache.reclaim.reference_counts import own_references
+from dagcache.sizing.blocks import IN_POOLS
 from dagcache.sizing.estimate import LearnedSizer, Sized
 from dagcache.sizing.walk import Weight, weigh
 
@@ -33,6 +35,7 @@ _MOST_BYTES = 2**60  # a greater weight is an error; products of it would overfl
 _MOST_UNTHAWED = 10_000  # keys that are remembered after a failed thaw; the oldest are forgotten
 _MOST_LOGGED = 100  # causes without a frozen form that are logged as INFO; further ones as DEBUG
 _ESTIMATED_AGAIN = 0.125  # of the thaws with an earlier estimate; an estimate takes a tenth of a small DAG's thaw
+_TRAINING_OF_THAWED = 16  # walks; half of the usual number, because the weight of the loaded value is known
 _SAMPLE = 2048  # objects of one class (tasks, say) that a walk follows where a value has more
 _USUAL_KEY = 160  # bytes: a number, a UUID, its text, a pair of ids
 _LIGHT = frozenset({int, float, UUID})  # classes whose instances are never heavier than that, however many there are
@@ -59,8 +62,10 @@ class Preparer:
         # The weight of a loaded value says little of its thawed copy: dicts and lists are as large as their history
         # made them, and parts of a loaded graph share objects that a copy has once for each.
         sample = functools.partial(self._walk, most_alike=_SAMPLE)
-        self._learned = LearnedSizer(walk=self._walk, sample=sample)
-        self._learned_of_thawed = LearnedSizer(walk=self._walk, sample=sample)
+        self._learned = LearnedSizer(walk=self._walk, sample=sample, headroom=IN_POOLS)
+        self._learned_of_thawed = LearnedSizer(
+            walk=self._walk, sample=sample, headroom=IN_POOLS, training=_TRAINING_OF_THAWED
+        )
         self._reweighing = Reweighing(functools.partial(_weigh_again, sizer, self._walk))
         self._random = random.Random(1).random  # in a sweep every eighth thaw may be of the same entry
         self._lock = Lock()
@@ -117,7 +122,7 @@ class Preparer:
             order=order,
             own_references=own,
             content=loaded.content,
-            key_bytes=_key_bytes(key),
+            record_bytes=_key_bytes(key) + loaded.record_bytes,
         )
 
     def weigh_thawed(self, entry: Entry, value: object, data: bytes, thaw_seconds: float, budget: int) -> Sized:
@@ -262,7 +267,8 @@ def _weigh_again(sizer: Sizer | None, walk: Callable[[object], Weight], value: o
     if sizer is not None:
         return _whole_bytes(sizer(value))
     weight = walk(value)
-    return weight.nbytes if weight.complete else max(weight.nbytes, known)
+    nbytes = math.ceil(IN_POOLS * weight.nbytes)
+    return nbytes if weight.complete else max(nbytes, known)
 
 
 def _key_bytes(key: Hashable) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 import time
 from typing import Any
 
@@ -13,10 +14,13 @@ from sqlalchemy.exc import OperationalError
 from dagcache.airflow import bag as bag_module
 from dagcache.airflow import bag as module
 from dagcache.airflow.bag import CachedLookups, cached_bag
+from dagcache.airflow.confirmations import RECORD_BYTES
 from dagcache.airflow.payload import PayloadSizes
+from dagcache.core.entry import ENTRY_OVERHEAD, LIVE_OVERHEAD
 from dagcache.pressure import MemoryPressure
 from dagcache.reclaim import gc_lap
 from dagcache.reclaim.gc_pause import LONGEST_WAIT
+from dagcache.sizing.walk import weigh
 from tests.in_airflow.support import install_anew, scheduler_bag, spoil, write
 from tests.support.clock import ManualClock
 
@@ -27,6 +31,21 @@ def version(session: Any) -> Any:
     written = write(session, "cornered", text="read")
     session.expunge_all()
     return written
+
+
+def test_the_records_of_each_version_are_part_of_its_overhead(bag: Any, session: Any) -> None:
+    """Its id, its confirmation, and the slot of their table: within a tenth of what they weigh."""
+    before = bag.dagcache.stats()
+    versions = [write(session, f"recorded_{number}", text="read") for number in range(50)]
+    session.expunge_all()
+    for version in versions:
+        bag._get_dag(version, session)
+    records = [[key, confirmation] for key, confirmation in bag._confirmed._known.items() if key in versions]
+    own = sum(weigh(record).nbytes - weigh([None, None]).nbytes for record in records) / len(records)
+    slot = sys.getsizeof(bag._confirmed._known) / len(bag._confirmed._known)
+    assert own + slot == pytest.approx(RECORD_BYTES, rel=0.1)
+    overhead = bag.dagcache.stats().overhead_bytes - before.overhead_bytes
+    assert overhead == len(versions) * (ENTRY_OVERHEAD + LIVE_OVERHEAD + RECORD_BYTES)
 
 
 def test_a_bag_without_a_dictionary_stays_airflows_own(complaints: list[logging.LogRecord]) -> None:
