@@ -159,7 +159,8 @@ def _tiers(cost: Cost) -> str:
 def bytes_in_use(home: Path) -> int:
     """Bytes of all versions in use, with both copies and the cache's records, as predicted."""
     now = advice(home, "--budgets", "1GiB")["now"]
-    return int(now["live_bytes"] + now["frozen_bytes"] + now["versions"] * (ENTRY_OVERHEAD + RECORD_BYTES + LIVE_OVERHEAD))
+    records = ENTRY_OVERHEAD + RECORD_BYTES + LIVE_OVERHEAD
+    return int(now["live_bytes"] + now["frozen_bytes"] + now["versions"] * records)
 
 
 def swept(home: Path, budget: int) -> dict[str, float]:

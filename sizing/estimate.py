@@ -56,10 +56,9 @@ class LearnedSizer:
 
     Memory and the time per estimate are bounded; no walk happens under the lock.
 
-    ``headroom`` multiplies every result: for what a walk does not see, or for values that grow. ``training`` is the number
-    of walks before a model is used. ``walk`` gives exact
-    weights; ``sample``, if given, is tried first, and its weight is taken unless the model contradicts it.
-    ``timer`` gives seconds.
+    ``headroom`` multiplies every result: for what a walk does not see, or for values that grow. ``training`` is the
+    number of walks before a model is used. ``walk`` gives exact weights; ``sample``, if given, is tried first, and its
+    weight is taken unless the model contradicts it. ``timer`` gives seconds.
     """
 
     def __init__(

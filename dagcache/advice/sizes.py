@@ -12,6 +12,7 @@ have other attributes, which are known, and so need no other constants.
 from __future__ import annotations
 
 import pickle
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,14 +27,16 @@ from dagcache.reclaim.gc_pause import gc_paused
 from dagcache.sizing.walk import weigh
 
 # live = DAG + task * tasks + mapped task * count + weight * shadow's weight. Fitted to thawed copies: most copies in a
-# full cache are such.
-_LIVE_DAG, _LIVE_TASK, _LIVE_MAPPED, _LIVE_WEIGHT = 1723.0, 223.0, 331.0, 0.909
+# full cache are such. The layout of instances changed with CPython 3.13.
+_LIVE_DAG, _LIVE_TASK, _LIVE_MAPPED, _LIVE_WEIGHT = (
+    (1434.0, 116.0, 548.0, 0.980) if sys.version_info < (3, 13) else (1900.0, 271.0, 650.0, 0.953)
+)
 # frozen = DAG + deflated * shadow's deflated pickle
-_FROZEN_DAG, _FROZEN_DEFLATED = 50.0, 1.1
+_FROZEN_DAG, _FROZEN_DEFLATED = 290.0, 1.03
 
 
 class Shadow:
-    """A stand-in for an object with a ``__dict__``: a DAG, a task, a parameter."""
+    """A stand-in for an object with a ``__dict__`` of its own: a DAG, a task."""
 
 
 class _Slotted:
@@ -64,6 +67,14 @@ class ShadowOfParameters(_Slotted):
     __slots__ = ("content", "flag")
 
 
+class ShadowOfParameter:
+    """A stand-in for a parameter."""
+
+
+class ShadowOfAll:
+    """A stand-in for the parameters of a DAG or a task, from Airflow 3.2 on."""
+
+
 _NOT_OF_THE_DAG = ("tasks", "task_group", "params")
 _NOT_OF_TASKS = ("python_callable_name", "_is_sensor")
 _OF_TASKS = (
@@ -84,7 +95,10 @@ _OF_TASKS = (
 """The attributes that each task has in Airflow 3.3, beside those in its row and the template fields without a value."""
 _ALSO_OF_OLD_TASKS = ("_task_display_name", "email", "execution_timeout", "executor")
 """Those that each one also has until Airflow 3.1, beside parameters of its own."""
+_ALSO_OF_NEW_TASKS = ("_arg_bindings", "is_stub")
+"""Those that each one also has from Airflow 3.4 on."""
 _OLD = ("Airflow 3.0", "Airflow 3.1")
+_OF_THE_CONSTANTS = ("", "Airflow 3.2", "Airflow 3.3")
 _SPANS = ("retry_delay", "max_retry_delay", "execution_timeout")
 _DEPENDENCIES = (1, 2, 3, 4)
 """Stand-ins for the rules that a sensor has in common with all tasks; it has one of its own."""
@@ -136,7 +150,7 @@ def features(payload: dict[str, Any], dictionary: Dictionary | None = None, *, a
     """Weigh the shadow of a parsed payload. Equal strings in the payload become one object.
 
     ``dictionary``: the zlib dictionary of earlier shadows; a cache has one of the values that it has frozen.
-    ``airflow``: the version that loads the payload, as `MetadataDatabase.check` returns it; empty: the newest.
+    ``airflow``: the version that loads the payload, as `MetadataDatabase.check` returns it; empty: 3.3.
 
     Raises:
         ValueError: the payload is not a serialised DAG, or its groups nest too deep.
@@ -145,7 +159,7 @@ def features(payload: dict[str, Any], dictionary: Dictionary | None = None, *, a
     with gc_paused():
         share_strings(payload)  # as the cache does at a load
         is_old = airflow in _OLD
-        shadow = _shadow(payload, is_old=is_old)
+        shadow = _shadow(payload, airflow)
         nbytes = weigh(shadow).nbytes  # before pickling, which adds cached UTF-8 to strings: thawed strings have none
         pickled = _pickled(shadow)
         tasks = vars(shadow)["task_dict"].values()
@@ -215,12 +229,20 @@ def _pickled(shadow: Shadow) -> bytes:
         raise ValueError("expected groups within groups to a depth that can be pickled") from None
 
 
-def _shadow(payload: dict[str, Any], *, is_old: bool) -> Shadow:
+def _shadow(payload: dict[str, Any], airflow: str) -> Shadow:
     try:
         defaults = payload.get("client_defaults", {}).get("tasks", {})
-        return _Graph((*_OF_TASKS, *defaults, *(_ALSO_OF_OLD_TASKS if is_old else ())), is_old).of(payload["dag"])
+        names = (*_OF_TASKS, *defaults, *_also_of_tasks(airflow))
+        return _Graph(names, is_old=airflow in _OLD).of(payload["dag"])
     except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"expected a serialised DAG; {type(error).__name__} at {str(error)[:60]}") from None
+
+
+def _also_of_tasks(airflow: str) -> tuple[str, ...]:
+    """Attributes that each task has in one version of Airflow only."""
+    if airflow in _OLD:
+        return _ALSO_OF_OLD_TASKS
+    return () if airflow in _OF_THE_CONSTANTS else _ALSO_OF_NEW_TASKS
 
 
 @dataclass(slots=True)
@@ -238,7 +260,7 @@ class _Graph:
     ``names``: the attributes that each task has, beside those in its row.
     """
 
-    def __init__(self, names: tuple[str, ...], is_old: bool) -> None:
+    def __init__(self, names: tuple[str, ...], *, is_old: bool) -> None:
         self._names = names
         self._is_old = is_old
         self._root = Shadow()
@@ -283,10 +305,21 @@ class _Graph:
         """An object that holds a dict of objects."""
         content: dict[str, Any] = {}
         for name, part in params or ():
-            content[name] = _with({key: _decoded(value) for key, value in part.items() if key != "__class"})
+            content[name] = _built(ShadowOfParameter(), part)
         if self._is_old:
             return ShadowOfParameters({"content": content, "flag": False})
-        return _with({"parameters": content})
+        shadow = ShadowOfAll()
+        shadow.__dict__["parameters"] = content
+        return shadow
+
+
+def _built(shadow: ShadowOfParameter, fields: Mapping[str, Any]) -> ShadowOfParameter:
+    """A parameter whose dict was filled in place, so that it shares its keys with others: as unpickling fills it."""
+    filled = shadow.__dict__
+    for name, value in fields.items():
+        if name != "__class":
+            filled[name] = _decoded(value)
+    return shadow
 
 
 def _with(attributes: Mapping[str, Any]) -> Shadow:

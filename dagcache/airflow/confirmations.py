@@ -18,8 +18,8 @@ _REFILL = 0.125  # share of the window between two scans of all versions for due
 _SPARE = 64
 
 RECORD_BYTES = 460
-"""Bytes of a version's id, its confirmation, and the slot of a table, as measured by a test. The session that an id comes
-from ends; the cache keeps the id."""
+"""Bytes of a version's id, its confirmation, and the slot of a table, as measured by a test. The session that an id
+comes from ends; the cache keeps the id."""
 
 
 class Confirmation(NamedTuple):

@@ -1,4 +1,4 @@
-"""What the allocators' pools need beside the blocks in them."""
+"""The bytes that the allocators' pools need beside the blocks in them."""
 
 from __future__ import annotations
 

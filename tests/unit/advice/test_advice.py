@@ -315,15 +315,16 @@ def test_the_database_tells_which_airflow_has_its_tasks(database: Database, load
     """By its revision."""
     found = []
     database.run("etl", 10, None, version=database.version("etl", data=payload("etl", 50)))
-    for revision in ("d2f4e1b3c5a7", "509b94a1042d"):
+    for revision in ("d2f4e1b3c5a7", "509b94a1042d", "9cffe90fa0c0"):
         database.execute("UPDATE alembic_version SET version_num = ?", revision)
         told = report(loader)
         found.append((told.airflow, told.now.live_bytes))
     expected = [
-        (each, live_bytes(features(payload("etl", 50), airflow=each))) for each in ("Airflow 3.3", "Airflow 3.1")
+        (each, live_bytes(features(payload("etl", 50), airflow=each)))
+        for each in ("Airflow 3.3", "Airflow 3.1", "Airflow 3.4")
     ]
     assert found == expected
-    assert len({size for _, size in found}) == 2
+    assert len({size for _, size in found}) == 3
 
 
 def test_parameters_weigh_in_each_task() -> None:
