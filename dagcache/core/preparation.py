@@ -108,7 +108,7 @@ class Preparer:
         if data is not None and len(data) > _WORTH_FREEZING * live_bytes:
             data = None
         family, order = self._version(key, loaded)
-        serialized_bytes = self._serialized(key, loaded)
+        serialized_bytes = self._stated(key, "serialised value", loaded.serialized_bytes)
         value = loaded.value
         own = own_references(value, holders=2)  # this variable, and `loaded`
         return Candidate(
@@ -122,7 +122,7 @@ class Preparer:
             order=order,
             own_references=own,
             content=loaded.content,
-            record_bytes=_key_bytes(key) + loaded.record_bytes,
+            record_bytes=_key_bytes(key) + self._stated(key, "records", loaded.record_bytes),
         )
 
     def weigh_thawed(self, entry: Entry, value: object, data: bytes, thaw_seconds: float, budget: int) -> Sized:
@@ -233,12 +233,13 @@ class Preparer:
             report("sizer", "the sizer failed on %r: it is served and not kept", key, error=error)
             return None
 
-    def _serialized(self, key: Hashable, loaded: Loaded[Any]) -> int:
+    def _stated(self, key: Hashable, of_what: str, nbytes: object) -> int:
+        """Bytes that a loader states; 0 if they are unusable."""
         try:
-            return _whole_bytes(loaded.serialized_bytes or 0)
+            return _whole_bytes(nbytes or 0)
         except Exception as error:
-            message = "the serialised size of %r is unusable: it counts as unknown"
-            report("serialized bytes", message, key, error=error)
+            message = "the stated bytes of %r (%s) are unusable: they count as unknown"
+            report("stated bytes", message, key, of_what, error=error)
             return 0
 
     def _version(self, key: Hashable, loaded: Loaded[Any]) -> tuple[Hashable | None, float]:

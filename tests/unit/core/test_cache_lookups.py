@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dagcache import DagCache, Loaded, RecursiveLoadError, Rejection, RemovalCause
+from dagcache.core.entry import ENTRY_OVERHEAD, LIVE_OVERHEAD
 from dagcache.errors import ThawError
 from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.reclaim import gc_lap
@@ -359,6 +360,21 @@ def test_a_loader_can_say_what_the_value_weighs_at_its_source() -> None:
     del cache["a"]
     assert cache.stats().serialized_bytes == 50
     assert cache.entries()[0].serialized_bytes == 50
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_records_of_the_loader_are_part_of_the_overhead(frozen: bool) -> None:
+    """`Loaded.record_bytes`, until the entry leaves; the budget bounds them as well."""
+    cache, _ = make_cache(max_bytes="1MiB", frozen=frozen, sizer=lambda _: 100)
+    cache.get_or_load("a", lambda key: Loaded(Weighted(key), record_bytes=5000))
+    assert cache.stats().overhead_bytes == ENTRY_OVERHEAD + LIVE_OVERHEAD + 5000
+    cache.check_invariants()
+    for number in range(400):
+        cache.get_or_load(number, lambda key: Loaded(Weighted(key), record_bytes=5000))
+        cache.check_invariants()
+    assert len(cache) < 200
+    cache.clear()
+    assert cache.stats().overhead_bytes == 0
 
 
 def test_the_age_of_the_next_victim_is_told() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dagcache import DagCache, Loaded, RemovalCause, ThawError
-from dagcache.core.entry import Candidate, Entry, FrozenCopy
+from dagcache.core.entry import ENTRY_OVERHEAD, LIVE_OVERHEAD, Candidate, Entry, FrozenCopy
 from dagcache.core.expiry import Deadlines
 from dagcache.core.preparation import Preparer
 from dagcache.freezing.pickle_freezer import PickleFreezer
@@ -66,12 +66,13 @@ def test_what_a_loader_says_of_the_source_may_be_nonsense(caplog: pytest.LogCapt
     """It counts as unknown; it must not spoil the totals."""
     cache, _ = make_cache()
     for key, nonsense in enumerate([None, "12", -1, math.nan, math.inf, 10**400, [7]]):
-        loaded = Loaded(Weighted(key), serialized_bytes=nonsense)  # type: ignore[arg-type]
+        loaded = Loaded(Weighted(key), serialized_bytes=nonsense, record_bytes=nonsense)  # type: ignore[arg-type]
         assert cache.get_or_load(key, lambda _, loaded=loaded: loaded) == Weighted(key)  # type: ignore[misc]
     cache.check_invariants()
     assert len(cache) == 7
     assert cache.stats().serialized_bytes == 0
-    assert "is unusable" in caplog.text
+    assert cache.stats().overhead_bytes == 7 * (ENTRY_OVERHEAD + LIVE_OVERHEAD)
+    assert "are unusable" in caplog.text
 
 
 def test_an_absurd_weight_is_refused(caplog: pytest.LogCaptureFixture) -> None:

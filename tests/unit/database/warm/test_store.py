@@ -113,6 +113,31 @@ def test_a_record_that_waits_is_written_when_the_store_is_closed(url: str, make:
     assert len(rows_in(url)) == 1
 
 
+def test_a_turn_writes_the_records_that_waited_at_its_start(
+    url: str, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a process loads, others come one by one: they wait for the next turn. Each turn looks for new rows once."""
+    store, written, looks = make(), [], []
+    write, refresh = opened_module.OpenedRows.write, opened_module.OpenedRows.refresh
+
+    def write_while_one_more_comes(rows: Any, batch: Any) -> None:
+        write(rows, batch)
+        written.append(len(batch))
+        put(store, key_of(200 + len(written)), 1)
+
+    monkeypatch.setattr(opened_module.OpenedRows, "write", write_while_one_more_comes)
+    monkeypatch.setattr(opened_module.OpenedRows, "refresh", lambda rows: looks.append(refresh(rows)))
+    for number in range(120):
+        put(store, key_of(number), number)
+    store._write_and_keep_up()
+    assert (written, len(looks)) == ([50, 50, 20], 1)
+    store._write_and_keep_up()
+    assert (written, len(looks)) == ([50, 50, 20, 3], 2)
+    monkeypatch.undo()
+    store.close()
+    assert len(rows_in(url)) == 124
+
+
 def test_nothing_is_connected_and_no_thread_runs_before_the_first_call(url: str) -> None:
     """A scheduler forks before it looks up a DAG."""
     connections: list[int] = []
