@@ -16,7 +16,7 @@ from benchmarks.scheduler import AIRFLOWS, MIB, made_by, playground, sweep, with
 from dagcache.advice.curve import STOCK_ENTRIES
 
 _SWEEPS = 2
-_KIB_A_VERSION = 14  # a frozen copy of a generated DAG, its overhead, and a quarter for DAGs that a session holds
+_KIB_A_VERSION = 15  # a frozen copy of a generated DAG, its overhead, and a quarter for DAGs that a session holds
 
 
 @dataclass(frozen=True)
