@@ -117,7 +117,9 @@ def test_a_turn_writes_the_records_that_waited_at_its_start(
     url: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a process loads, others come one by one: they wait for the next turn. Each turn looks for new rows once."""
-    store, written, looks = make(), [], []
+    store = make()
+    written: list[int] = []
+    looks: list[None] = []
     write, refresh = opened_module.OpenedRows.write, opened_module.OpenedRows.refresh
 
     def write_while_one_more_comes(rows: Any, batch: Any) -> None:
