@@ -50,11 +50,11 @@ class Loaded(Generic[V_co]):
     version: tuple[Hashable, float] | None = None
     """``(family, order)``: keys of one family are versions of one thing, and the greater order is the newer version.
     None: unknown. Only for orders that are certain: an older version is evicted before other entries."""
+    prepared: Prepared | None = None
+    """The results of an earlier load, if the value comes from its frozen form."""
     record_bytes: int = 0
     """Bytes of the records that the owner of the loader has for each resident key, the key itself and ``content`` among
     them. They count as a part of the entry's overhead."""
-    prepared: Prepared | None = None
-    """The results of an earlier load, if the value comes from its frozen form."""
 
 
 @dataclass(frozen=True, slots=True)
