@@ -143,7 +143,10 @@ def _store_forty(store: DatabaseStore) -> None:
 
 
 def wait_in_vain(connect: Callable[[], WarmDatabase], lock: Callable[[], AbstractContextManager[object]]) -> None:
-    """The lookups and writes of a store whose table another program locks, and those after the lock."""
+    """The lookups and writes of a store whose table another program locks, and those after the lock.
+
+    The look for new rows precedes a write: it fails, and the record waits.
+    """
     clock = ManualClock()
     with closing(new_store(connect, clock=clock)) as store:
         opened(store)
@@ -161,4 +164,4 @@ def wait_in_vain(connect: Callable[[], WarmDatabase], lock: Callable[[], Abstrac
         assert errors_of(store.stats()) == {"slow": 1, "read": 1, "write": 1}
         clock.advance(PAUSE_SECONDS)
         opened(store)
-        assert found_in(store, 5) == [0, 1, 2]
+        assert found_in(store, 5) == [0, 1, 2, 4]
