@@ -233,19 +233,21 @@ class DatabaseStore(CommonStore[OpenedRows]):
     def _write_waiting(self, opened: OpenedRows) -> None:
         """Write what waits now. Later records wait for the next turn: while a process loads, they come one by one."""
         left = len(self._waiting)
-        if left and not self._writes.is_open():
-            opened.refresh()
-        while left > 0 and (batch := self._next_batch(left)):
-            left -= len(batch)
-            if self._writes.is_open():
+        if not left:
+            return
+        began = self._clock()
+        try:
+            if not self._writes.is_open():
+                opened.refresh()
+            while batch := self._next_batch(left):
+                left -= len(batch)
+                if not self._writes.is_open():
+                    opened.write(batch)
+                    continue
                 for _ in batch:
                     self.counts.add_error("dropped")
-                continue
-            began = self._clock()
-            try:
-                opened.write(batch)
-            finally:
-                self.counts.add(write_seconds=self._clock() - began)
+        finally:
+            self.counts.add(write_seconds=self._clock() - began)
 
     def _next_batch(self, most: int) -> list[tuple[WarmKey, WarmRecord]]:
         batch: list[tuple[WarmKey, WarmRecord]] = []
