@@ -26,8 +26,7 @@ from typing import Any
 
 from benchmarks.scheduler import real_scheduler, run_json, write_between
 from dagcache.advice import sizes
-from dagcache.airflow.confirmations import RECORD_BYTES
-from dagcache.core.entry import ENTRY_OVERHEAD, LIVE_OVERHEAD
+from dagcache.core.entry import LIVE_OVERHEAD
 from dagcache.database.loader import SerializedDagLoader
 from dagcache.traces.reading import read_trace
 from tests.support.clock import ManualClock
@@ -159,8 +158,8 @@ def _tiers(cost: Cost) -> str:
 def bytes_in_use(home: Path) -> int:
     """Bytes of all versions in use, with both copies and the cache's records, as predicted."""
     now = advice(home, "--budgets", "1GiB")["now"]
-    records = ENTRY_OVERHEAD + RECORD_BYTES + LIVE_OVERHEAD
-    return int(now["live_bytes"] + now["frozen_bytes"] + now["versions"] * records)
+    overhead = sizes.VERSION_OVERHEAD + LIVE_OVERHEAD
+    return int(now["live_bytes"] + now["frozen_bytes"] + now["versions"] * overhead)
 
 
 def swept(home: Path, budget: int) -> dict[str, float]:

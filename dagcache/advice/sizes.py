@@ -26,6 +26,9 @@ from dagcache.freezing.zdict import Dictionary, deflated
 from dagcache.reclaim.gc_pause import gc_paused
 from dagcache.sizing.walk import weigh
 
+VERSION_OVERHEAD = ENTRY_OVERHEAD + RECORD_BYTES
+"""Bytes of a version in a scheduler's cache beside its copies."""
+
 # live = DAG + task * tasks + mapped task * count + weight * shadow's weight. Fitted to thawed copies: most copies in a
 # full cache are such. The layout of instances changed with CPython 3.13.
 _LIVE_DAG, _LIVE_TASK, _LIVE_MAPPED, _LIVE_WEIGHT = (
@@ -128,7 +131,7 @@ class Size:
     @property
     def frozen_cost(self) -> int:
         """The accounted bytes with a frozen copy only."""
-        return self.frozen_bytes + ENTRY_OVERHEAD + RECORD_BYTES
+        return self.frozen_bytes + VERSION_OVERHEAD
 
     @property
     def full_cost(self) -> int:
@@ -305,7 +308,7 @@ class _Graph:
         """An object that holds a dict of objects."""
         content: dict[str, Any] = {}
         for name, part in params or ():
-            content[name] = _built(ShadowOfParameter(), part)
+            content[name] = _parameter(part)
         if self._is_old:
             return ShadowOfParameters({"content": content, "flag": False})
         shadow = ShadowOfAll()
@@ -313,8 +316,9 @@ class _Graph:
         return shadow
 
 
-def _built(shadow: ShadowOfParameter, fields: Mapping[str, Any]) -> ShadowOfParameter:
+def _parameter(fields: Mapping[str, Any]) -> ShadowOfParameter:
     """A parameter whose dict was filled in place, so that it shares its keys with others: as unpickling fills it."""
+    shadow = ShadowOfParameter()
     filled = shadow.__dict__
     for name, value in fields.items():
         if name != "__class":

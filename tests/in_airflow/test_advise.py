@@ -35,8 +35,7 @@ def test_a_database_of_airflows_own_is_advised(make_database: MakeDatabase, back
 def test_predicted_bytes_are_what_the_cache_accounts(tasks: int, session: Any, bag: Any) -> None:
     """Of a thawed copy within a tenth, in the worst case: empty tasks only. The usual is in the benchmark.
 
-    The constants are those of CPython 3.11: from 3.13 on, an instance also has room for values beside its dict. A
-    loaded copy has larger or smaller dicts of its tasks, by the DAGs that the process has loaded before.
+    A loaded copy has larger or smaller dicts of its tasks, by the DAGs that the process has loaded before.
     """
     from airflow.models.serialized_dag import SerializedDagModel
     from sqlalchemy import select
