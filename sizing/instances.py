@@ -67,23 +67,19 @@ class Attributes:
 
     def _read_values_in_blocks(self, of: type, nodes: list[Any], found: Mapping[int, Any], read: Read) -> None:
         """CPython 3.11 and 3.12; in the latter an odd pointer is one to values."""
-        widths = []
-        slots = _slots(of)
-        for node in nodes:
-            pointer = read(id(node) + _MANAGED_OFFSET)
-            if pointer and not pointer & 1:
-                self._take_dict(pointer, found, read)
-            else:
-                widths.append(len(gc.get_referents(node)) - 1 - slots)
-        if widths:
+        pointers = [read(id(node) + _MANAGED_OFFSET) for node in nodes]
+        self._take_dicts([pointer for pointer in pointers if pointer and not pointer & 1], found, read)
+        without = [node for node, pointer in zip(nodes, pointers, strict=True) if not pointer or pointer & 1]
+        if without:
             # All instances of a class get room for the attributes of the widest, and one more.
-            room = min(max(0, *widths) + 1, _MOST_VALUES)
-            self.nbytes += len(widths) * rounded(_values_bytes(room))
+            widest = max(map(len, map(gc.get_referents, without))) - 1 - _slots(of)
+            self.nbytes += len(without) * rounded(_values_bytes(min(max(0, widest) + 1, _MOST_VALUES)))
 
     def _read_values_in_objects(self, of: type, nodes: list[Any], found: Mapping[int, Any], read: Read) -> None:
         """From CPython 3.13 on."""
         inline = bool(of.__flags__ & _INLINE_VALUES)
         rooms: Counter[int] = Counter()
+        apart: list[int] = []
         for node in nodes:
             head = read(id(node) + of.__basicsize__) if inline else 0
             rooms[head & 0xFF] += 1
@@ -91,24 +87,26 @@ class Attributes:
             if not pointer:
                 continue
             if not head >> 24 & 1:  # the values are not valid: the dict has its own
-                self._take_dict(pointer, found, read)
+                apart.append(pointer)
             elif pointer not in found:  # the collector of 3.13 does not see it
                 self.nbytes += rounded(dict.__basicsize__ + header(dict))
             else:
                 self.own_dicts.add(pointer)
                 self.nbytes -= rounded(_body_bytes(found[pointer]))
+        self._take_dicts(apart, found, read)
         if inline:
             alone = of.__basicsize__ + header(of)
             for room, count in rooms.items():
                 self.nbytes += count * (rounded(alone + _values_bytes(room)) - rounded(alone))
 
-    def _take_dict(self, address: int, found: Mapping[int, Any], read: Read) -> None:
+    def _take_dicts(self, addresses: list[int], found: Mapping[int, Any], read: Read) -> None:
         """A dict that shares its keys with others has its values in a block that is longer than it says."""
-        self.own_dicts.add(address)
+        self.own_dicts.update(addresses)
         # Only what the graph's objects hold is read: a dict that another thread has replaced may be gone.
-        if type(each := found.get(address)) is dict and read(address + _VALUES_OFFSET):
-            said = _body_bytes(each)
-            self.nbytes += rounded(_values_bytes(said // _WORD)) - rounded(said)
+        dicts = [each for each in map(found.get, addresses) if type(each) is dict]
+        sharing = [each for each in dicts if read(id(each) + _VALUES_OFFSET)]
+        for said, count in Counter(map(_body_bytes, sharing)).items():
+            self.nbytes += count * (rounded(_values_bytes(said // _WORD)) - rounded(said))
 
     def _guess(self, of: type, nodes: list[Any]) -> None:
         """Guess by the referents: the dict of an instance comes last, except for its class."""

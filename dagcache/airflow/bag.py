@@ -433,11 +433,11 @@ class _Load:
         bag = self.bag
         if bag._quarantine_answers(key):  # noqa: SLF001 - a part of the bag
             return None
-        if self.renew or not self.private:
-            self._read_since = snapshots.view(self.session).since
         warm = bag._load_warm(self)  # noqa: SLF001
         if warm is not None:
             return warm
+        if self.renew or not self.private:
+            self._read_since = snapshots.view(self.session).since
         dag = bag._load(self)  # noqa: SLF001
         if dag is None:
             return None
@@ -454,7 +454,7 @@ class _Load:
         """Take the facts of a DAG from the store."""
         self._found = found.confirmed.content
         self._is_sound = True
-        if not self.private:
+        if self.renew or not self.private:
             self._read_since = found.confirmed.since
         return Loaded(
             found.dag,

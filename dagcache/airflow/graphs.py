@@ -40,6 +40,7 @@ _CONNECTIONS = ("airflow.models.connection",)
 _OPERATORS = ("SerializedBaseOperator",)  # the class of a task
 _PARAMETERS = ("SerializedParam", "SerializedParamsDict")  # several per task
 _SETS = ("tags", "upstream_task_ids", "downstream_task_ids", "deps", "upstream_group_ids", "downstream_group_ids")
+_SET_TYPES = (set, frozenset)
 _SET_AT_WORK = ("_const_fields", "_json_schema", "_load_operator_extra_links")
 """Class attributes that Airflow's serialisation changes while it works. No graph refers to them."""
 _SLOT = types.MemberDescriptorType
@@ -161,17 +162,20 @@ def hubs_of(dag: Any, leaves: AbstractSet[type]) -> Iterator[object]:
     yield from (task for task in getattr(dag, "task_dict", {}).values() if type(task) not in leaves)
 
 
-def sets_of(dag: Any) -> Iterator[AbstractSet[Any]]:
+def sets_of(dag: Any) -> list[AbstractSet[Any]]:
     """Most of the sets in a graph: its tags, the ids of tasks' and groups' neighbours, and a sensor's own rules."""
     slots: dict[type, list[Any]] = {}
+    found: list[Any] = []
     for part in chain((dag,), getattr(dag, "task_dict", {}).values(), _groups(getattr(dag, "task_group", None))):
         kind = type(part)
         if kind not in slots:
             slots[kind] = [slot for name in _SETS if type(slot := getattr(kind, name, None)) is _SLOT]
-        own: Any = getattr(part, "__dict__", {})
-        found = [own[name] for name in _SETS if name in own]
-        found += [slot.__get__(part, kind) for slot in slots[kind]]
-        yield from (each for each in found if type(each) in (set, frozenset) and len(each) > 1)
+        own: Any = getattr(part, "__dict__", None)
+        if own:
+            found += map(own.get, _SETS)
+        if slots[kind]:
+            found += [slot.__get__(part, kind) for slot in slots[kind]]
+    return [each for each in found if each and type(each) in _SET_TYPES and len(each) > 1]
 
 
 def added_by_tasks(dag: Any) -> dict[int, list[Any]]:
@@ -187,10 +191,10 @@ def added_by_tasks(dag: Any) -> dict[int, list[Any]]:
 
 def _groups(root: Any) -> Iterator[Any]:
     """A group of tasks and the groups within it."""
-    groups = [] if root is None else [root]
+    groups, kind = [] if root is None else [root], type(root)
     for group in groups:  # grows during the loop
         yield group
-        groups += [child for child in getattr(group, "children", {}).values() if isinstance(child, type(root))]
+        groups += [child for child in getattr(group, "children", {}).values() if isinstance(child, kind)]
 
 
 def classes_of_tasks() -> list[type]:

@@ -21,7 +21,16 @@ from dagcache.errors import FreezeError
 from dagcache.freezing.hubs import Filling, emptied
 from dagcache.freezing.reducers import ClassRule, Reducer, ReducerTable
 from dagcache.freezing.restricted import AllowList
-from dagcache.freezing.set_order import Recipe, comes_back, has_one_order, recipe_elsewhere, recipe_for
+from dagcache.freezing.set_order import (
+    Recipe,
+    changing,
+    comes_back,
+    has_one_order,
+    recipe_elsewhere,
+    recipe_for,
+    recipes_elsewhere,
+    usual,
+)
 from dagcache.freezing.templates import Changed, Template, Templates
 
 __all__ = ["MEMOIZE", "NEXT_BUFFER", "PROTOCOL", "Pickled", "Pickling"]
@@ -119,8 +128,12 @@ class Pickling:
         With an allow-list, the call also gives the order of another process. Sets without such a call are added to
         ``bound``: the pickle is then bound to this process.
         """
-        found: list[StandIn] = []
-        for part in parts:
+        strings, others = usual(parts)
+        recipes = None if self.allowed is None else recipes_elsewhere(strings, adding)
+        found: list[StandIn] = [] if recipes is None else [*zip(strings, recipes, strict=True)]
+        if recipes is None:
+            others += changing(strings) if self.allowed is None else strings
+        for part in others:
             if self._has_no_order(part):
                 continue
             recipe = None
@@ -136,8 +149,7 @@ class Pickling:
 
     def _has_no_order(self, part: AbstractSet[Any]) -> bool:
         """Whether elements hash by address and are other objects after a thaw."""
-        kinds = {*map(type, part)}
-        return kinds != _STRINGS and any(
+        return not _STRINGS.issuperset(map(type, part)) and any(
             _hash_of(item) is object.__hash__ and id(item) not in self.shared and not isinstance(item, _ONCE)
             for item in part
         )
@@ -186,9 +198,9 @@ class _Dump:
             weakref.CallableProxyType: reduce_proxy,
             **pickling.reducers,
             **{kind: templates.reducer(kind, set_dict) for kind, set_dict in pickling.alike.items()},
-            Changed: Changed.reduce,
+            Changed: tuple,
             Template: Template.reduce,
-            _StandIn: _StandIn.reduce,
+            _StandIn: tuple,
             Filling: Filling.reduce,
         }
 
@@ -199,11 +211,9 @@ class _Dump:
         memo = self._pickler.memo.copy()
         if id(value) in memo and id(value) not in self._shared:
             raise FreezeError(f"{_named(value)} cannot be frozen: a rebuilt part refers back to it")
-        for part, call in zip(self._parts, calls, strict=True):
-            if id(part) in memo:
-                raise FreezeError(f"{_named(value)} cannot be frozen: a rebuilt part is part of another one")
-            index, _ = memo.pop(id(call))
-            memo[id(part)] = index, part
+        if any(id(part) in memo for part in self._parts):
+            raise FreezeError(f"{_named(value)} cannot be frozen: a rebuilt part is part of another one")
+        memo |= {id(part): (memo.pop(id(call))[0], part) for part, call in zip(self._parts, calls, strict=True)}
         self._pickler.memo = memo
         return self._taken_off_the_stack()
 
@@ -221,34 +231,31 @@ class _Dump:
 
     def named(self, shared: Mapping[int, object]) -> Iterator[Any]:
         """The classes and functions that the pickle refers to by their names."""
-        found = (part for part in self._sets_and_named if not _is_set(type(part)))
+        _, named = self._sets_and_named
         writes = self._out.write  # the pickler holds it
         # From CPython 3.12 on, the pickler also refers to its own class.
-        return (part for part in found if id(part) not in shared and part is not pickle.Pickler and part != writes)
+        return (part for part in named if id(part) not in shared and part is not pickle.Pickler and part != writes)
 
     def sets(self, looked_at: AbstractSet[int]) -> list[AbstractSet[Any]]:
         """The sets with several elements among the parts, without those that are known by id."""
-        several = [part for part in self._sets_and_named if _is_set(type(part)) and len(part) > 1]
+        several = [part for part in self._sets_and_named[0] if len(part) > 1]
         known = {*looked_at, *self._shared, *map(id, self._parts)} if several else ()
         return [part for part in several if id(part) not in known]
 
     @cached_property
-    def _sets_and_named(self) -> list[Any]:
-        """The parts that are sets, classes or functions: few among many, so they are looked for once."""
-        kinds = {*_SETS, *_BY_NAME, *(kind for kind in self.table.met if _is_set(kind) or issubclass(kind, type))}
-        return [part for part in _memoised(self._pickler) if type(part) in kinds]
+    def _sets_and_named(self) -> tuple[list[Any], list[Any]]:
+        """The parts that are sets, and those that are classes or functions: few among many, so looked for once."""
+        sets = {*_SETS, *(kind for kind in self.table.met if issubclass(kind, _SETS))}
+        by_name = {*_BY_NAME, *(kind for kind in self.table.met if issubclass(kind, type))}
+        kinds = sets | by_name
+        found = [part for part in _memoised(self._pickler) if type(part) in kinds]
+        return [part for part in found if type(part) in sets], [part for part in found if type(part) in by_name]
 
 
-class _StandIn:
-    """A call. Pickled, it becomes the result of the call."""
+class _StandIn(tuple[Any, ...]):
+    """A call: a function and its arguments. Pickled, it becomes the result of the call; its reducer is ``tuple``."""
 
-    __slots__ = ("_recipe",)
-
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
-
-    def reduce(self) -> Recipe:
-        return self._recipe
+    __slots__ = ()
 
 
 def _hash_of(item: object) -> object:
@@ -260,10 +267,6 @@ def _recipe(part: AbstractSet[Any]) -> Recipe:
     if recipe is None:
         raise FreezeError(f"{_named(part)} cannot be frozen: a thaw would change its order")
     return recipe
-
-
-def _is_set(kind: type) -> bool:
-    return issubclass(kind, _SETS)
 
 
 def _named(value: object) -> str:

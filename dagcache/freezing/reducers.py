@@ -152,8 +152,3 @@ def plain_reducer(kind: type) -> Reducer | None:
         return copyreg.__newobj__, arguments, instance.__dict__  # type: ignore[attr-defined]
 
     return reduce
-
-
-def with_dict(kind: type, state: object, set_dict: object) -> tuple[Any, ...]:
-    """The form that ``copyreg`` expects: a new instance with the unpickled state as its ``__dict__``."""
-    return copyreg.__newobj__, (kind,), state, None, None, set_dict  # type: ignore[attr-defined]

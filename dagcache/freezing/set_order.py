@@ -18,14 +18,24 @@ import random
 import struct
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
+from itertools import starmap
 from operator import is_
 from typing import Any
 
-__all__ = ["Recipe", "comes_back", "has_one_order", "recipe_elsewhere", "recipe_for"]
+__all__ = [
+    "Recipe",
+    "changing",
+    "comes_back",
+    "has_one_order",
+    "recipe_elsewhere",
+    "recipe_for",
+    "recipes_elsewhere",
+    "usual",
+]
 
 _LINEAR_PROBES = 9
 _PERTURB_SHIFT = 5
@@ -36,6 +46,7 @@ _FEW = 6  # elements: with so many or fewer, all orders of adding are tried
 _TRIES = 300
 _LEAST_SLOTS = 8
 _HASHED_ALIKE = frozenset({int, float, complex, bool})
+_STRINGS = {str}
 _LEAST_GROWTH = 5  # elements for which the smallest table is too small
 _SET_BYTES = sys.getsizeof(frozenset())
 _SLOT_BYTES = struct.calcsize("nP")
@@ -90,7 +101,7 @@ def recipe_elsewhere(
     order, nbytes = list(items), sys.getsizeof(items)
     if kind not in (set, frozenset):
         return None
-    if adding is None and all(issubclass(each, str) for each in {*map(type, order)}):
+    if adding is None and all(map(isinstance, order, itertools.repeat(str))):
         adding = sorted(order)
     if adding is not None:
         return (kind, (adding,)) if _is_it(kind(adding), order, nbytes) else None
@@ -100,6 +111,45 @@ def recipe_elsewhere(
         if len(others) == 1 and len(order) == len(base) + 1 and _is_it(joined(base, *others), order, nbytes):
             return joined, (base, *others)
     return None
+
+
+def usual(sets: Iterable[AbstractSet[Any]]) -> tuple[list[set[str]], list[AbstractSet[Any]]]:
+    """The sets of strings, and the other ones. Nearly all sets of a graph are of strings."""
+    strings: list[set[str]] = []
+    others: list[AbstractSet[Any]] = []
+    for items in sets:
+        is_usual = type(items) is set and {*map(type, items)} == _STRINGS
+        (strings if is_usual else others).append(items)  # type: ignore[arg-type]
+    return strings, others
+
+
+def recipes_elsewhere(sets: list[set[str]], adding: Mapping[int, list[Any]]) -> list[Recipe] | None:
+    """The result of `recipe_elsewhere` for each of many sets of strings; None if one of them has no recipe.
+
+    ``adding``: by id. All at once takes less than half the time: the steps are loops in C.
+    """
+    orders = _lists(sets)
+    arguments = [(adding.get(id(items)) or sorted(order),) for items, order in zip(sets, orders, strict=True)]
+    built: list[set[str]] = [*starmap(set, arguments)]
+    is_same = _lists(built) == orders and _sizes(built) == _sizes(sets)
+    return [(set, each) for each in arguments] if is_same else None
+
+
+def changing(sets: list[set[str]]) -> list[set[str]]:
+    """Those of many sets of strings that do not come back: `comes_back`."""
+    orders = _lists(sets)
+    built = [*map(set, orders)]
+    facts = zip(sets, orders, _lists(built), _sizes(sets), _sizes(built), strict=True)
+    return [items for items, order, other, nbytes, other_nbytes in facts if order != other or nbytes != other_nbytes]
+
+
+def _lists(sets: list[set[str]]) -> list[list[str]]:
+    """Their elements in order. A set that was made from another has the same objects, so equal lists are the same."""
+    return [*map(list, sets)]
+
+
+def _sizes(sets: list[set[str]]) -> list[int]:
+    return [*map(sys.getsizeof, sets)]
 
 
 def joined(base: frozenset[Any], other: Any) -> frozenset[Any]:

@@ -13,6 +13,7 @@ So a template holds only objects without references, and is used only after it h
 
 from __future__ import annotations
 
+import copyreg
 import datetime as dt
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from itertools import compress
 from operator import is_not
 from typing import Any
 
-from dagcache.freezing.reducers import Reducer, with_dict
+from dagcache.freezing.reducers import Reducer
 
 __all__ = ["COPY", "INTERNED", "Changed", "Template", "Templates"]
 
@@ -54,18 +55,26 @@ class Template:
         return INTERNED, (self.state,)
 
 
-class Changed:
-    """A state as its differences from a template. Pickled, it becomes a dict."""
+class Changed(tuple[Any, ...]):
+    """A state as its differences from a template: copy the template, then set the differences. Pickled, it is a dict.
 
-    __slots__ = ("_changes", "_template")
+    It has the form that ``copyreg`` expects, so its reducer is ``tuple``, which needs no frame of the interpreter.
+    """
 
-    def __init__(self, template: Template, changes: Iterator[tuple[Any, Any]]) -> None:
-        self._template = template
-        self._changes = changes
+    __slots__ = ()
 
-    def reduce(self) -> tuple[Any, ...]:
-        """The form that ``copyreg`` expects: copy the template, then set the differences."""
-        return COPY, (self._template,), None, None, self._changes
+
+class _OfClass:
+    """The templates for the instances of one class, by the names of their attributes in order.
+
+    The tuples are the arguments of `COPY`, the same object each time: it is pickled once.
+    """
+
+    __slots__ = ("begun", "complete")
+
+    def __init__(self) -> None:
+        self.begun: dict[tuple[Any, ...], tuple[Template]] = {}
+        self.complete: dict[tuple[Any, ...], tuple[Template]] = {}
 
 
 class Templates:
@@ -77,35 +86,35 @@ class Templates:
 
     def __init__(self, root: object, shared_ids: AbstractSet[int]) -> None:
         self._leads_nowhere = {id(root), *shared_ids}
-        self._templates: dict[tuple[type, tuple[Any, ...]], Template] = {}
-        self._pickled: set[int] = set()
 
     def reducer(self, kind: type, set_dict: object) -> Reducer:
         """A reducer for instances of exactly this class; ``set_dict`` is its `dict_setter` (in `reducers`)."""
+        new, arguments = copyreg.__newobj__, (kind,)  # type: ignore[attr-defined]
+        of_class = _OfClass()
 
         def reduce(instance: Any) -> tuple[Any, ...]:
-            return with_dict(kind, self._state(kind, instance.__dict__), set_dict)
+            own = state = instance.__dict__
+            layout = tuple(state)
+            copied = of_class.complete.get(layout)
+            if copied is not None:
+                own = Changed((COPY, copied, None, None, _changes(state, copied[0].state)))
+            elif layout not in of_class.begun:
+                of_class.begun[layout] = copied = (self._template(state),)
+                own = Changed((COPY, copied, None, None, first(layout, state)))
+            return new, arguments, own, None, None, set_dict
+
+        def first(layout: tuple[Any, ...], state: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
+            # The pickler asks for the changes after it has pickled the template.
+            of_class.complete[layout] = copied = of_class.begun[layout]
+            yield from _changes(state, copied[0].state)
 
         return reduce
 
-    def _state(self, kind: type, state: dict[Any, Any]) -> object:
-        layout = kind, tuple(state)
-        template = self._templates.get(layout)
-        if template is None:
-            common = {name: value if self._may_be_common(value) else None for name, value in state.items()}
-            self._templates[layout] = template = Template(common)
-            return Changed(template, self._first(template, _changes(state, common)))
-        if id(template) not in self._pickled:
-            return state
-        return Changed(template, _changes(state, template.state))
+    def _template(self, state: dict[Any, Any]) -> Template:
+        return Template({name: value if self._may_be_common(value) else None for name, value in state.items()})
 
     def _may_be_common(self, value: object) -> bool:
         return type(value) in _ATOMS or id(value) in self._leads_nowhere or isinstance(value, _MOMENTS)
-
-    def _first(self, template: Template, changes: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-        # The pickler asks for the changes after it has pickled the template.
-        self._pickled.add(id(template))
-        yield from changes
 
 
 def _changes(state: dict[Any, Any], template: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:

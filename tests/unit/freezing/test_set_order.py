@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dagcache.errors import FreezeError
 from dagcache.freezing.pickle_freezer import PickleFreezer
-from dagcache.freezing.set_order import comes_back, recipe_for
+from dagcache.freezing.set_order import changing, comes_back, recipe_elsewhere, recipe_for, recipes_elsewhere, usual
 from tests.support.lockstep import assert_same_graph
 
 FREEZER = PickleFreezer()
@@ -276,3 +276,55 @@ def test_elements_that_hash_by_their_addresses_have_no_order_to_keep() -> None:
     """Two loads would not agree, either: such a set is not refused."""
     nodes = {Node(number=number) for number in range(200)}
     assert len(thawed(nodes)) == 200
+
+
+# ---- many sets at once ----
+
+
+def many(rng: random.Random) -> list[set[str]]:
+    """Sets of several sizes and histories."""
+    make = rng.choice(([added], [added, made_of_a_set, with_gaps, refilled]))
+    return [rng.choice(make)(rng, rng.choice(SIZES[:10])) for _ in range(rng.randrange(9))]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_the_sets_that_change_are_the_same_as_one_by_one(seed: int) -> None:
+    """With any histories."""
+    sets = many(random.Random(seed))
+    assert list(map(id, changing(sets))) == [id(each) for each in sets if not comes_back(each)]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_many_recipes_are_the_same_as_one_by_one(seed: int) -> None:
+    """Or there are none, if one of the sets has none."""
+    rng = random.Random(seed)
+    sets = many(rng)
+    adding = {id(each): rng.sample(sorted(each), len(each)) for each in sets if rng.random() < 0.1}
+    each = [recipe_elsewhere(items, adding=adding.get(id(items))) for items in sets]
+    assert recipes_elsewhere(sets, adding) == (None if None in each else each)
+
+
+class Tag(str):
+    """A string of a class of its own."""
+
+    __slots__ = ()
+
+
+OTHERS = {
+    "numbers": {1, 2},
+    "a string and a number": {"a", 1},
+    "immutable": frozenset({"a", "b"}),
+    "empty": set(),
+    "of another class": type("Tags", (set,), {})(["a", "b"]),
+    "of a class of strings": {Tag("a")},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_only_plain_sets_of_plain_strings_are_usual(other: Any) -> None:
+    """The others need a look of their own."""
+    tags = {"a", "b"}
+    strings, others = usual([tags, other])
+    assert strings == [tags]
+    assert len(others) == 1
+    assert others[0] is other

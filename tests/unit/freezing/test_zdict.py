@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import threading
 import zlib
@@ -144,3 +145,15 @@ def test_sizes_are_those_of_deflate() -> None:
     text = noise(1, 500)
     assert deflated(text) == len(zlib.compress(text, 1))
     assert deflated(text, text) < 50
+
+
+def test_a_primed_compressor_gives_the_same_bytes_as_a_new_one() -> None:
+    """Before there is a dictionary, with the learned one, and each time."""
+    freezer = PickleFreezer()
+    for seed in range(2 * VALUES):
+        words = freezer._dictionaries.own.words
+        new = zlib.compressobj(3, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=words)
+        primed = freezer._deflater(words)
+        text = pickle.dumps(value(seed))
+        assert primed.compress(text) + primed.flush() == new.compress(text) + new.flush()
+        freezer.freeze(value(seed))

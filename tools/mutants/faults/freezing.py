@@ -20,8 +20,8 @@ FAULTS = (
     Fault(
         "a template is copied before it is complete",
         _TEMPLATES,
-        "Templates._state",
-        drop_branch("id(A) not in self._pickled"),
+        "Templates.reducer",
+        replace("A.complete.get(B)", "A.begun.get(B)"),
         (_TEMPLATES_TESTS,),
     ),
     Fault(
