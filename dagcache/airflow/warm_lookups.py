@@ -3,7 +3,7 @@
 Rules:
 
 - A record is served only if the database has its content now, in the view of the caller's session. A statement asks for
-  up to a hundred versions, because a sweep wants the neighbours next: for twice as many as the last transaction
+  up to a hundred versions, because a sweep wants the neighbours next: for a quarter more than the last transaction
   looked up. Their answers serve the same transaction only, until it writes, and for a second at most.
 - A record is thawed with an allow-list, and must be a DAG of the row's id.
 - A store that fails, or a record that is in doubt, leads to Airflow's own load.
