@@ -26,10 +26,10 @@ from dagcache.freezing.set_order import (
     changing,
     comes_back,
     has_one_order,
+    of_strings,
     recipe_elsewhere,
     recipe_for,
     recipes_elsewhere,
-    usual,
 )
 from dagcache.freezing.templates import Changed, Template, Templates
 
@@ -128,7 +128,7 @@ class Pickling:
         With an allow-list, the call also gives the order of another process. Sets without such a call are added to
         ``bound``: the pickle is then bound to this process.
         """
-        strings, others = usual(parts)
+        strings, others = of_strings(parts)
         recipes = None if self.allowed is None else recipes_elsewhere(strings, adding)
         found: list[StandIn] = [] if recipes is None else [*zip(strings, recipes, strict=True)]
         if recipes is None:

@@ -31,10 +31,10 @@ __all__ = [
     "changing",
     "comes_back",
     "has_one_order",
+    "of_strings",
     "recipe_elsewhere",
     "recipe_for",
     "recipes_elsewhere",
-    "usual",
 ]
 
 _LINEAR_PROBES = 9
@@ -113,13 +113,13 @@ def recipe_elsewhere(
     return None
 
 
-def usual(sets: Iterable[AbstractSet[Any]]) -> tuple[list[set[str]], list[AbstractSet[Any]]]:
+def of_strings(sets: Iterable[AbstractSet[Any]]) -> tuple[list[set[str]], list[AbstractSet[Any]]]:
     """The sets of strings, and the other ones. Nearly all sets of a graph are of strings."""
     strings: list[set[str]] = []
     others: list[AbstractSet[Any]] = []
     for items in sets:
-        is_usual = type(items) is set and {*map(type, items)} == _STRINGS
-        (strings if is_usual else others).append(items)  # type: ignore[arg-type]
+        is_plain = type(items) is set and {*map(type, items)} == _STRINGS
+        (strings if is_plain else others).append(items)  # type: ignore[arg-type]
     return strings, others
 
 

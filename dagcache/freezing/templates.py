@@ -2,7 +2,8 @@
 
 Unpickling a dict of thirty-five attributes looks up seventy memoised objects and inserts half of them one by one.
 Copying such a dict is one call of a C function that copies its table. Tasks of a DAG agree in most attributes. With
-`dict_setter` (in `reducers`) a thaw of a graph of operators takes a quarter less time, and the only freeze an eighth more.
+`dict_setter` (in `reducers`), a thaw of a graph of operators takes a quarter less time, and the only freeze an eighth
+more.
 
 The names in a template are interned, as those of attributes that were set one by one. Otherwise each thawed value would
 have strings of its own for them, some 300 to 1,100 bytes.

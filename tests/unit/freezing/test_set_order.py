@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from dagcache.errors import FreezeError
 from dagcache.freezing.pickle_freezer import PickleFreezer
-from dagcache.freezing.set_order import changing, comes_back, recipe_elsewhere, recipe_for, recipes_elsewhere, usual
+from dagcache.freezing.set_order import (
+    changing,
+    comes_back,
+    of_strings,
+    recipe_elsewhere,
+    recipe_for,
+    recipes_elsewhere,
+)
 from tests.support.lockstep import assert_same_graph
 
 FREEZER = PickleFreezer()
@@ -321,10 +328,10 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_only_plain_sets_of_plain_strings_are_usual(other: Any) -> None:
+def test_only_plain_sets_of_plain_strings_are_looked_at_together(other: Any) -> None:
     """The others need a look of their own."""
     tags = {"a", "b"}
-    strings, others = usual([tags, other])
+    strings, others = of_strings([tags, other])
     assert strings == [tags]
     assert len(others) == 1
     assert others[0] is other
