@@ -175,7 +175,7 @@ def sets_of(dag: Any) -> list[AbstractSet[Any]]:
             found += map(own.get, _SETS)
         if slots[kind]:
             found += [slot.__get__(part, kind) for slot in slots[kind]]
-    return [each for each in found if each and type(each) in _SET_TYPES and len(each) > 1]
+    return [each for each in found if type(each) in _SET_TYPES and len(each) > 1]
 
 
 def added_by_tasks(dag: Any) -> dict[int, list[Any]]:

@@ -211,9 +211,10 @@ class _Dump:
         memo = self._pickler.memo.copy()
         if id(value) in memo and id(value) not in self._shared:
             raise FreezeError(f"{_named(value)} cannot be frozen: a rebuilt part refers back to it")
-        if any(id(part) in memo for part in self._parts):
-            raise FreezeError(f"{_named(value)} cannot be frozen: a rebuilt part is part of another one")
-        memo |= {id(part): (memo.pop(id(call))[0], part) for part, call in zip(self._parts, calls, strict=True)}
+        results = {id(part): (memo.pop(id(call))[0], part) for part, call in zip(self._parts, calls, strict=True)}
+        if len(results) < len(calls) or not results.keys().isdisjoint(memo):
+            raise FreezeError(f"{_named(value)} cannot be frozen: a rebuilt part is part of another one, or rebuilt twice")
+        memo |= results
         self._pickler.memo = memo
         return self._taken_off_the_stack()
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
-from itertools import starmap
+from itertools import chain, starmap
 from operator import is_
 from typing import Any
 
@@ -101,7 +101,7 @@ def recipe_elsewhere(
     order, nbytes = list(items), sys.getsizeof(items)
     if kind not in (set, frozenset):
         return None
-    if adding is None and all(map(isinstance, order, itertools.repeat(str))):
+    if adding is None and all(issubclass(each, str) for each in {*map(type, order)}):
         adding = sorted(order)
     if adding is not None:
         return (kind, (adding,)) if _is_it(kind(adding), order, nbytes) else None
@@ -114,11 +114,11 @@ def recipe_elsewhere(
 
 
 def of_strings(sets: Iterable[AbstractSet[Any]]) -> tuple[list[set[str]], list[AbstractSet[Any]]]:
-    """The sets of strings, and the other ones. Nearly all sets of a graph are of strings."""
+    """The sets of several strings, and the other ones. Nearly all sets of a graph are of strings."""
     strings: list[set[str]] = []
     others: list[AbstractSet[Any]] = []
     for items in sets:
-        is_plain = type(items) is set and {*map(type, items)} == _STRINGS
+        is_plain = type(items) is set and len(items) > 1 and {*map(type, items)} == _STRINGS
         (strings if is_plain else others).append(items)  # type: ignore[arg-type]
     return strings, others
 
@@ -128,24 +128,24 @@ def recipes_elsewhere(sets: list[set[str]], adding: Mapping[int, list[Any]]) -> 
 
     ``adding``: by id. All at once takes less than half the time: the steps are loops in C.
     """
-    orders = _lists(sets)
-    arguments = [(adding.get(id(items)) or sorted(order),) for items, order in zip(sets, orders, strict=True)]
+    orders = [*map(list, sets)]
+    given = map(adding.get, map(id, sets))
+    arguments = [(sorted(order) if way is None else way,) for way, order in zip(given, orders, strict=True)]
     built: list[set[str]] = [*starmap(set, arguments)]
-    is_same = _lists(built) == orders and _sizes(built) == _sizes(sets)
-    return [(set, each) for each in arguments] if is_same else None
+    is_same = [*map(len, built)] == [*map(len, sets)] and _sizes(built) == _sizes(sets)
+    # By identity: the elements of an order that was given may be equal to those of the set, and other objects.
+    if is_same and all(map(is_, chain.from_iterable(built), chain.from_iterable(orders))):
+        return [(set, each) for each in arguments]
+    return None
 
 
 def changing(sets: list[set[str]]) -> list[set[str]]:
     """Those of many sets of strings that do not come back: `comes_back`."""
-    orders = _lists(sets)
+    orders = [*map(list, sets)]
     built = [*map(set, orders)]
-    facts = zip(sets, orders, _lists(built), _sizes(sets), _sizes(built), strict=True)
+    # The same objects, so equal lists are in the same order.
+    facts = zip(sets, orders, map(list, built), _sizes(sets), _sizes(built), strict=True)
     return [items for items, order, other, nbytes, other_nbytes in facts if order != other or nbytes != other_nbytes]
-
-
-def _lists(sets: list[set[str]]) -> list[list[str]]:
-    """Their elements in order. A set that was made from another has the same objects, so equal lists are the same."""
-    return [*map(list, sets)]
 
 
 def _sizes(sets: list[set[str]]) -> list[int]:

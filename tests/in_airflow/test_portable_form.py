@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -186,3 +187,16 @@ def test_time_zones_are_frozen_without_a_look_up_of_a_method() -> None:
     assert freezer.to_portable(freezer.freeze([own]).data) is None
     with pytest.raises(TypeError):
         graphs.zone_by_name(io.StringIO, "text")  # type: ignore[arg-type]
+
+
+class Ambiguous:
+    """An expression: neither true nor false."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value is ambiguous")
+
+
+def test_an_attribute_is_not_asked_for_its_truth() -> None:
+    """An operator may have any attribute under the name of a set."""
+    task = SimpleNamespace(tags=Ambiguous(), deps={"a", "b"})
+    assert graphs.sets_of(SimpleNamespace(task_dict={"one": task})) == [{"a", "b"}]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from dagcache.errors import ConfigError, FreezeError, ThawError
 from dagcache.freezing.pickle_freezer import Frozen, PickleFreezer
+from dagcache.freezing.restricted import AllowList
 from dagcache.reclaim.gc_pause import SELDOM, gc_paused, gc_relaxed
 from tests.support.builds import with_global_lock
 from tests.support.graphs import SHARED, SHARED_DELAY, SHARED_DEPS, Group, make_dag
@@ -365,6 +366,23 @@ def test_parts_may_be_rebuilt_by_a_call() -> None:
     other: Any = freezer.thaw(data)
     assert one.first is one.again[0] is not other.first
     assert not vars(one.first)
+
+
+@pytest.mark.parametrize("twice", ["rebuilt twice", "rebuilt, and a set to be ordered"])
+def test_a_part_that_is_to_be_rebuilt_twice_is_refused(twice: str) -> None:
+    """Else the thawed value has other parts in the places of those that follow."""
+    names = set("abcdefgh")
+    value = {"names": names, "one": ["x"], "two": ["y"]}
+    value |= {"one again": value["one"], "two again": value["two"]}
+    call = names, (set, (sorted(names),))
+    both = twice == "rebuilt twice"
+    freezer = PickleFreezer(
+        rebuilt=lambda _: [call, call] if both else [call],
+        sets=lambda _: [] if both else [names],
+        allowed=AllowList([("builtins", "set")]),
+    )
+    with pytest.raises(FreezeError, match="rebuilt twice"):
+        freezer.freeze(value)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt(), SystemExit()], ids=repr)

@@ -138,6 +138,55 @@ def test_an_order_that_does_not_fit_is_not_taken() -> None:
     assert recipe_elsewhere(joined(BASE, other := OTHER()), [frozenset({1}), BASE]) == (joined, (BASE, other))
 
 
+def copied(names: list[str]) -> list[str]:
+    """Equal strings that are other objects."""
+    return ["".join(list(name)) for name in names]
+
+
+@pytest.mark.parametrize("of", [copied, lambda _: []], ids=["of equal strings", "of no element"])
+def test_a_wrong_order_of_adding_binds_a_value_to_its_process(of: Any) -> None:
+    """The elements of the thawed set stay the objects to which other parts refer."""
+    names = [f"task_{number}" for number in range(4)]
+    value = {"names": names, "set": set(names)}
+    here = PickleFreezer(allowed=ALLOWED, adding=lambda value: {id(value["set"]): of(names)})
+    data = here.freeze(value).data
+    assert here.to_portable(data) is None
+    thawed: Any = here.thaw(data)
+    assert {id(name) for name in thawed["set"]} == {id(name) for name in thawed["names"]}
+
+
+def test_a_set_of_one_element_needs_no_call() -> None:
+    """Nor is `set` then among the names of the pickle."""
+    here = PickleFreezer(sets=lambda value: [value["set"]], allowed=AllowList([]))
+    assert here.to_portable(here.freeze({"set": {"a"}}).data) is not None
+
+
+class Claims:
+    """Claims to be a string."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    __class__ = property(lambda _: str)  # type: ignore[assignment]
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Claims and self.text == other.text
+
+    def __reduce_ex__(self, _: object) -> tuple[Any, ...]:
+        return Claims, (self.text,)
+
+
+def test_only_real_strings_are_sorted() -> None:
+    """A class may name another one as its instances' class."""
+    here = PickleFreezer(allowed=ALLOWED)
+    names = {Claims("a"), Claims("b"), Claims("c")}
+    thawed: Any = here.thaw(here.freeze({"names": names}).data)
+    assert [each.text for each in thawed["names"]] == [each.text for each in names]
+
+
 # ---- dictionaries ----
 
 
