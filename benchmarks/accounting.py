@@ -5,7 +5,8 @@ idle cores; ``--quick`` for an impression. Every process has one budget from its
 database of running runs (`benchmarks.loop`). Each run has its own DAG version, and a process makes three sweeps over
 all runs. Allocators keep the memory of freed objects, so the anonymous resident memory of a process is a high-water
 mark. Therefore accounted bytes are the most that were accounted at any time, read every 20 ms from the start on. No
-collection and no return of memory to the system takes place. *Real* bytes are those beyond the memory of a scheduler
+collection and no return of memory to the system takes place, but for ``--collect``: garbage of the scheduler waits for
+the collector the longer, the more objects the process holds. *Real* bytes are those beyond the memory of a scheduler
 that holds no DAG. That memory is the value of the line through all processes at zero accounted bytes (least squares). A
 real process without DAGs loads them all the time, and is larger by their garbage. ``--typical`` takes DAGs of typical
 sizes (`benchmarks.typical`): half of them have three tasks or fewer.
@@ -46,8 +47,9 @@ _ACCOUNTED = ("between_loops", "accounted")
 _PATIENCE = 900.0
 _BYTES = "dagcache_bytes"
 _BETWEEN_LOOKS = 0.02  # seconds; a loop takes five times as long
+_EXECUTORS = {False: "benchmarks.idle_executor.IdleExecutor", True: "benchmarks.idle_executor.CollectingExecutor"}
+"""By whether all garbage is collected in each loop."""
 _MORE = {
-    "AIRFLOW__CORE__EXECUTOR": "benchmarks.idle_executor.IdleExecutor",
     "AIRFLOW__SCHEDULER__MAX_DAGRUNS_TO_CREATE_PER_LOOP": str(_OF_TYPICAL_DAGS),
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "86400",
 }
@@ -74,6 +76,14 @@ class Found:
     """All processes, by the label of their budget."""
 
     held: Mapping[str, Sequence[Held]]
+    budgets: Mapping[str, int]
+    """Bytes, of the labels that have one."""
+
+    @property
+    def budget_slope(self) -> float:
+        """Bytes of a process for each byte of its budget."""
+        every = [(budget, each.anonymous) for label, budget in self.budgets.items() for each in self.held[label]]
+        return statistics.linear_regression(*zip(*every, strict=True)).slope
 
     @property
     def _line(self) -> tuple[float, float]:
@@ -116,13 +126,14 @@ class Source:
 
 
 @contextmanager
-def typical(dags: int, largest: int, python: str) -> Iterator[Source]:
+def typical(dags: int, largest: int, python: str, *, collect: bool = False) -> Iterator[Source]:
     """DAGs of the sizes that people have, and a run of each, which a scheduler without the cache has created."""
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         command = [python, "-m", "benchmarks.typical", "--dags", str(dags), "--largest", str(largest)]
         output_of(command, environment(home, examples=False, mode="off"), "benchmarks.typical")
-        source = Source(home / "airflow.db", dags, _MORE, _OF_TYPICAL_DAGS)
+        more = {**_MORE, "AIRFLOW__CORE__EXECUTOR": _EXECUTORS[collect]}
+        source = Source(home / "airflow.db", dags, more, _OF_TYPICAL_DAGS)
         with _at_work(source, home, source.file, {"mode": "off"}, python) as started:
             _wait_for_runs(started, source.file, dags)
         yield source
@@ -223,8 +234,9 @@ def measure(source: Source, processes: int, jobs: int, python: str) -> Found:
         unbounded = list(held("unbounded", UNBOUNDED))
         working_set = statistics.median(each.accounted for each in unbounded)
         # All are started before any is waited for.
-        others = {label: held(label, round(share * working_set)) for label, share in _SHARES.items()}
-        return Found({label: list(each) for label, each in others.items()} | {"unbounded": unbounded})
+        budgets = {label: round(share * working_set) for label, share in _SHARES.items()}
+        others = {label: held(label, budget) for label, budget in budgets.items()}
+        return Found({label: list(each) for label, each in others.items()} | {"unbounded": unbounded}, budgets)
 
 
 # ---- showing ----
@@ -253,7 +265,8 @@ def sentences(found: Found) -> str:
     weighing, serialized = (statistics.median(getattr(each, name) for each in unbounded) for name in _OF_DAGS)
     return (
         f"One accounted byte more is {found.slope:.3f} bytes more of the process (least squares over all processes): "
-        f"accounted / real {1 / found.slope:.3f}. By the same line a scheduler that holds no DAG takes "
+        f"accounted / real {1 / found.slope:.3f}. One byte more of budget is {found.budget_slope:.3f} bytes more: "
+        f"budget / real {1 / found.budget_slope:.3f}. By the line of accounted bytes a scheduler without any DAG takes "
         f"{found.baseline / MIB:.1f} MiB of anonymous memory. Weighing took {weighing:.1%} of the loads' time. In the "
         f"database all of the DAGs take {serialized / MIB:.1f} MiB."
     )
@@ -262,9 +275,10 @@ def sentences(found: Found) -> str:
 def made_by(chosen: argparse.Namespace) -> str:
     """The command, the versions and the machine."""
     kind = "DAGs of the sizes that people have" if chosen.typical else "generated DAGs"
+    collected = ", with a collection of all garbage in each loop" if chosen.collect else ""
     return (
         f"Made by `make bench-airflow`: {made_with('SQLite', python_version(chosen.python))}. {chosen.dags:,} {kind}, "
-        f"a run of each; real `airflow scheduler`s, {chosen.processes} for each budget."
+        f"a run of each; real `airflow scheduler`s, {chosen.processes} for each budget{collected}."
     )
 
 
@@ -288,11 +302,19 @@ def draw_chart(found: Found, path: Path) -> None:
     draw([Panel("MiB of the process", "MiB accounted", series)], path)
 
 
+def source_of(chosen: argparse.Namespace) -> AbstractContextManager[Source]:
+    """The DAGs that were asked for."""
+    if not chosen.typical:
+        return generated(chosen.dags)
+    return typical(chosen.dags, chosen.largest, chosen.python, collect=chosen.collect)
+
+
 def arguments() -> argparse.ArgumentParser:
     """The arguments of the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accounting", description=__doc__)
     parser.add_argument("--dags", type=int, default=700, help="(default: 700)")
     parser.add_argument("--typical", action="store_true", help="DAGs of the sizes that people have")
+    parser.add_argument("--collect", action="store_true", help="with these, collect all garbage in each loop")
     parser.add_argument("--largest", type=int, default=LARGE[-1], help="tasks of the largest of these, at most")
     parser.add_argument("--processes", type=int, default=2, help="for each budget (default: 2)")
     parser.add_argument(
@@ -313,8 +335,7 @@ def main() -> None:
     end_with_this_process()
     if chosen.quick:
         chosen.dags, chosen.processes = 100, 1
-    chosen_source = typical(chosen.dags, chosen.largest, chosen.python) if chosen.typical else generated(chosen.dags)
-    with chosen_source as source:
+    with source_of(chosen) as source:
         found = measure(source, chosen.processes, chosen.jobs, chosen.python)
     if chosen.json:
         ratios = {label: found.ratios(label) for label in found.held}

@@ -1,7 +1,8 @@
-"""An executor that takes tasks and never runs them: the runs of a scheduler that is measured do not end."""
+"""Executors that take tasks and never run them: the runs of a scheduler that is measured do not end."""
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from airflow.executors.base_executor import BaseExecutor
@@ -21,3 +22,11 @@ class IdleExecutor(BaseExecutor):  # type: ignore[misc, unused-ignore]
 
     def terminate(self) -> None:
         """Nothing is running."""
+
+
+class CollectingExecutor(IdleExecutor):
+    """An idle executor that has all garbage collected in each loop of the scheduler."""
+
+    def sync(self) -> None:
+        """Collect."""
+        gc.collect()

@@ -148,9 +148,9 @@ def found() -> Found:
     """Schedulers of 100 MiB, in which the cache accounts for a tenth too much."""
     held = {
         label: [Held(110 * MIB * share, (100 + 100 * share) * MIB, 105 * MIB * share, 30 * MIB, weighing=0.01)] * 2
-        for label, share in (("half", 0.5), ("unbounded", 1.0))
+        for label, share in (("quarter", 0.25), ("half", 0.5), ("unbounded", 1.0))
     }
-    return Found(held)
+    return Found(held, {"quarter": 26 * MIB, "half": 51 * MIB})
 
 
 def test_real_bytes_are_those_beyond_a_scheduler_without_dags(found: Found) -> None:
@@ -163,15 +163,23 @@ def test_real_bytes_are_those_beyond_a_scheduler_without_dags(found: Found) -> N
 def test_the_slope_is_the_cost_of_an_accounted_byte(found: Found) -> None:
     """Over all processes."""
     assert found.slope == pytest.approx(1 / 1.1)
+
+
     text = sentences_of_bytes(found)
     assert "is 0.909 bytes more of the process" in text
     assert "accounted / real 1.100" in text
     assert "100.0 MiB of anonymous memory" in text
 
 
+def test_another_slope_is_the_cost_of_a_byte_of_budget(found: Found) -> None:
+    """Over the processes that have a budget."""
+    assert found.budget_slope == pytest.approx(1.0)
+    assert "One byte more of budget is 1.000 bytes more: budget / real 1.000." in sentences_of_bytes(found)
+
+
 def test_each_budget_has_a_line(found: Found) -> None:
     """With the spread of its processes."""
-    assert table_of_bytes(found).splitlines()[2:] == [
+    assert table_of_bytes(found).splitlines()[3:] == [
         "| half | 52.5 | 55.0 | 50.0 (50.0 - 50.0) | **1.100** (1.100 - 1.100) |",
         "| unbounded | 105.0 | 110.0 | 100.0 (100.0 - 100.0) | **1.100** (1.100 - 1.100) |",
     ]

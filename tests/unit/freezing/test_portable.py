@@ -167,7 +167,7 @@ class Claims:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    __class__ = property(lambda _: str)  # type: ignore[assignment]
+    __class__ = property(lambda _: str)
 
     def __hash__(self) -> int:
         return hash(self.text)
