@@ -213,7 +213,7 @@ class _Dump:
             raise FreezeError(f"{_named(value)} cannot be frozen: a rebuilt part refers back to it")
         results = {id(part): (memo.pop(id(call))[0], part) for part, call in zip(self._parts, calls, strict=True)}
         if len(results) < len(calls) or not results.keys().isdisjoint(memo):
-            raise FreezeError(f"{_named(value)} cannot be frozen: a rebuilt part is part of another one, or rebuilt twice")
+            raise FreezeError(f"{_named(value)} cannot be frozen: a rebuilt part is in another one, or rebuilt twice")
         memo |= results
         self._pickler.memo = memo
         return self._taken_off_the_stack()
