@@ -163,8 +163,6 @@ def test_real_bytes_are_those_beyond_a_scheduler_without_dags(found: Found) -> N
 def test_the_slope_is_the_cost_of_an_accounted_byte(found: Found) -> None:
     """Over all processes."""
     assert found.slope == pytest.approx(1 / 1.1)
-
-
     text = sentences_of_bytes(found)
     assert "is 0.909 bytes more of the process" in text
     assert "accounted / real 1.100" in text
