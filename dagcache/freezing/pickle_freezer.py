@@ -246,7 +246,7 @@ class PickleFreezer:
         return b"".join((head, deflater.compress(data), deflater.flush()))
 
     def _deflater(self, words: bytes) -> Any:
-        """A compressor that has read a dictionary. A copy of one takes a seventh of the time to read it again."""
+        """A compressor that has read a dictionary. A copy, of 240 KB, takes a seventh of the time to read it again."""
         known, primed = self._primed
         if known is not words:
             primed = zlib.compressobj(self._level, zlib.DEFLATED, _RAW_DEFLATE, zdict=words)
