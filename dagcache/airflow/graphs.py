@@ -170,11 +170,9 @@ def sets_of(dag: Any) -> list[AbstractSet[Any]]:
         kind = type(part)
         if kind not in slots:
             slots[kind] = [slot for name in _SETS if type(slot := getattr(kind, name, None)) is _SLOT]
-        own: Any = getattr(part, "__dict__", None)
-        if own:
-            found += map(own.get, _SETS)
-        if slots[kind]:
-            found += [slot.__get__(part, kind) for slot in slots[kind]]
+        own: Any = getattr(part, "__dict__", {})
+        found += map(own.get, _SETS)
+        found += [slot.__get__(part, kind) for slot in slots[kind]]
     return [each for each in found if type(each) in _SET_TYPES and len(each) > 1]
 
 

@@ -129,10 +129,13 @@ class Pickling:
         ``bound``: the pickle is then bound to this process.
         """
         strings, others = of_strings(parts)
-        recipes = None if self.allowed is None else recipes_elsewhere(strings, adding)
-        found: list[StandIn] = [] if recipes is None else [*zip(strings, recipes, strict=True)]
-        if recipes is None:
-            others += changing(strings) if self.allowed is None else strings
+        found: list[StandIn] = []
+        if self.allowed is None:
+            others += changing(strings)
+        elif recipes := recipes_elsewhere(strings, adding):
+            found += zip(strings, recipes, strict=True)
+        else:
+            others += strings
         for part in others:
             if self._has_no_order(part):
                 continue
