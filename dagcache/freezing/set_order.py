@@ -1,11 +1,9 @@
 """Recipes for building a set that iterates in the same order as another.
 
-A set iterates over its table. The slot of an element follows from its hash, the size of the table, and the elements
-that were there before it. So adding the elements of a set to a new one, in iteration order, changes the order in one of
-a hundred cases. This module computes the slots of the old table, and from them an order of adding that leads to the
-same slots. Slots that only a removed element explains are kept occupied while the others are added. Each recipe is then
-tried, and used only if the set that it builds has the order of the original. If CPython probed its tables in another
-way, no recipe would be found.
+Adding the elements of a set to a new one, in iteration order, changes the order in one of a hundred cases.
+`dagcache.freezing.set_layouts` computes an order of adding that leads to the slots of the old table. Slots that only a
+removed element explains are kept occupied while the others are added. Each recipe is then tried, and used only if the
+set that it builds has the order of the original.
 
 Orders are valid within one process: strings hash differently in another. `recipe_elsewhere` finds recipes for another
 process, where the set has another order.
@@ -17,14 +15,14 @@ import itertools
 import random
 import struct
 import sys
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from graphlib import CycleError, TopologicalSorter
 from itertools import chain, starmap
 from operator import is_
 from typing import Any
+
+from dagcache.freezing.set_layouts import layouts
 
 __all__ = [
     "Recipe",
@@ -37,11 +35,7 @@ __all__ = [
     "recipes_elsewhere",
 ]
 
-_LINEAR_PROBES = 9
-_PERTURB_SHIFT = 5
-_REACHES = (12, 40, 120)  # slots of an element to consider: in a table two thirds full, few elements are farther away
 _REPAIRS = 12
-_DETOURS = 50  # layouts to reject because no order of adding leads to them
 _FEW = 6  # elements: with so many or fewer, all orders of adding are tried
 _TRIES = 300
 _LEAST_SLOTS = 8
@@ -171,7 +165,7 @@ def _recipes(kind: Any, order: list[Any], slots: int) -> Iterator[Recipe]:
     seeds = _seeds(len(order), slots)
     yield from _likely(lambda adding: (kind, (adding,)), order, slots)
     yield from _likely(lambda adding: _seeded(kind, adding, seeds), order, slots)
-    for places, sequence, obstacles in _layouts([hash(item) for item in order], slots):
+    for places, sequence, obstacles in layouts([hash(item) for item in order], slots):
         adding = [order[index] for index in sequence]
         yield kind, (adding,)
         if kind is set:
@@ -234,87 +228,6 @@ class _Obstacle:
 
     def __eq__(self, other: object) -> bool:
         return self is other
-
-
-def _probes(hashed: int, slots: int) -> Iterator[int]:
-    """The slots that CPython probes for an element, in order; some repeat."""
-    mask = slots - 1
-    perturb = hashed & (2 ** (8 * struct.calcsize("P")) - 1)
-    start = hashed & mask
-    while True:
-        yield from range(start, start + _LINEAR_PROBES + 1 if start + _LINEAR_PROBES <= mask else start + 1)
-        perturb >>= _PERTURB_SHIFT
-        start = (start * 5 + 1 + perturb) & mask
-
-
-def _way(hashed: int, slots: int, reach: int) -> list[int]:
-    """The first slots that an element may occupy, each once."""
-    looked_at = itertools.islice(_probes(hashed, slots), 4 * reach)
-    return list(dict.fromkeys(looked_at))[:reach]
-
-
-def _layouts(hashes: list[int], slots: int) -> Iterator[tuple[list[int], list[int], list[int]]]:
-    """Slots for the elements, an order of adding that leads there, and the slots that must be occupied meanwhile."""
-    for reach in _REACHES:
-        ways = [_way(hashed, slots, reach) for hashed in hashes]
-        for _ in range(_DETOURS):
-            places = _places(ways)
-            if places is None:
-                break
-            try:
-                sequence, needs = _sequence(hashes, places, slots)
-                yield places, sequence, sorted(needs)
-                if not needs:
-                    return
-                barred = next(iter(needs.values()))
-            except CycleError as error:  # each of two elements would have to come before the other
-                barred = error.args[1][0]
-            ways[barred] = [slot for slot in ways[barred] if slot != places[barred]]
-
-
-def _places(ways: list[list[int]]) -> list[int] | None:
-    """A slot for each element, ascending, with as few probes beyond their first slots as possible."""
-    # The best solutions so far by last slot, ascending: a higher slot is worth keeping if it costs less.
-    frontier: list[tuple[int, int, Any]] = [(-1, 0, None)]
-    for way in ways:
-        after = []
-        for steps, slot in enumerate(way):
-            below = bisect_left(frontier, (slot,)) - 1
-            if below >= 0:
-                after.append((slot, frontier[below][1] + steps, frontier[below]))
-        after.sort(key=lambda found: found[:2])
-        frontier = []
-        for found in after:
-            if not frontier or found[1] < frontier[-1][1]:
-                frontier.append(found)
-        if not frontier:
-            return None
-    places = []
-    last: Any = min(frontier, key=lambda found: found[1])
-    while last[2] is not None:
-        places.append(last[0])
-        last = last[2]
-    return places[::-1]
-
-
-def _sequence(hashes: list[int], places: list[int], slots: int) -> tuple[list[int], dict[int, int]]:
-    """An order of adding that puts the elements there, and the slots to occupy, each with the element that needs it.
-
-    Raises CycleError if such an order does not exist. Elements on which no other depends come first: while the table
-    grows, it is rebuilt in another order.
-    """
-    standing = {place: index for index, place in enumerate(places)}
-    before: dict[int, set[int]] = {}
-    obstacles: dict[int, int] = {}
-    for index, place in enumerate(places):
-        for slot in itertools.takewhile(place.__ne__, _probes(hashes[index], slots)):
-            if slot in standing:
-                before.setdefault(index, set()).add(standing[slot])
-            else:
-                obstacles[slot] = index
-    involved = list(TopologicalSorter(before).static_order())
-    free = sorted(set(range(len(places))).difference(involved))
-    return free + involved, obstacles
 
 
 def _seeds(count: int, slots: int) -> int:
