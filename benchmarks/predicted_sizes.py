@@ -110,7 +110,6 @@ class _Weigher:
     def weigh(self, payload: dict[str, Any]) -> dict[str, Any]:
         """Features, bytes and seconds of one DAG; FreezeError if it has no frozen form, or cannot be loaded."""
         from dagcache.reclaim.gc_pause import gc_paused
-        from dagcache.sizing.blocks import IN_POOLS
         from dagcache.sizing.walk import weigh
 
         text = json.dumps(payload)
@@ -131,7 +130,7 @@ class _Weigher:
         return {
             "dag_id": payload["dag"]["dag_id"],
             "features": {name: getattr(found, name) for name in found.__dataclass_fields__},
-            "live": IN_POOLS * thawed.nbytes,
+            "live": thawed.nbytes,
             "frozen": len(frozen.data),
             "load": load / slowness,
             "thaw": min(self._thaw(frozen.data) for _ in range(3)) / slowness,

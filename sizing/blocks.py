@@ -13,12 +13,6 @@ HAVE_GC = 1 << 14
 _PREHEADER = (1 << 4 if sys.version_info >= (3, 11) else 0) | (1 << 3 if sys.version_info >= (3, 12) else 0)
 
 
-IN_POOLS = 1.01
-"""Bytes of the allocators' pools for each byte of blocks in them. A pool has a header, an end that is too short for a
-block, and free blocks. Measured in processes that loaded thousands of small DAGs: 1.005 without the free blocks, 1.02
-with them."""
-
-
 def rounded(size: int) -> int:
     """The block that an allocator hands out for a request of so many bytes."""
     if size > 512:

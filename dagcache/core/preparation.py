@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import random
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -22,7 +21,6 @@ from dagcache.errors import FreezeError
 from dagcache.freezing.pickle_freezer import Freezer, Frozen
 from dagcache.log_limits import report
 from dagcache.reclaim.reference_counts import own_references
-from dagcache.sizing.blocks import IN_POOLS
 from dagcache.sizing.estimate import LearnedSizer, Sized
 from dagcache.sizing.walk import Weight, weigh
 
@@ -62,10 +60,8 @@ class Preparer:
         # The weight of a loaded value says little of its thawed copy: dicts and lists are as large as their history
         # made them, and parts of a loaded graph share objects that a copy has once for each.
         sample = functools.partial(self._walk, most_alike=_SAMPLE)
-        self._learned = LearnedSizer(walk=self._walk, sample=sample, headroom=IN_POOLS)
-        self._learned_of_thawed = LearnedSizer(
-            walk=self._walk, sample=sample, headroom=IN_POOLS, training=_TRAINING_OF_THAWED
-        )
+        self._learned = LearnedSizer(walk=self._walk, sample=sample)
+        self._learned_of_thawed = LearnedSizer(walk=self._walk, sample=sample, training=_TRAINING_OF_THAWED)
         self._reweighing = Reweighing(functools.partial(_weigh_again, sizer, self._walk))
         self._random = random.Random(1).random  # in a sweep every eighth thaw may be of the same entry
         self._lock = Lock()
@@ -268,8 +264,7 @@ def _weigh_again(sizer: Sizer | None, walk: Callable[[object], Weight], value: o
     if sizer is not None:
         return _whole_bytes(sizer(value))
     weight = walk(value)
-    nbytes = math.ceil(IN_POOLS * weight.nbytes)
-    return nbytes if weight.complete else max(nbytes, known)
+    return weight.nbytes if weight.complete else max(weight.nbytes, known)
 
 
 def _key_bytes(key: Hashable) -> int:

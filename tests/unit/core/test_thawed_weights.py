@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from dagcache.core.cache import DagCache
 from dagcache.errors import ThawError
 from dagcache.freezing.pickle_freezer import Frozen, PickleFreezer
-from dagcache.sizing.blocks import IN_POOLS
 from dagcache.sizing.walk import weigh
 from tests.support import probe
 from tests.support.caches import KIB, MIB, Weighted, demote_all, make_cache
@@ -52,14 +50,9 @@ def swollen(count: int, **settings: Any) -> DagCache[Any, Any]:
     return cache
 
 
-def charged(value: object) -> int:
-    """The weight of a value, and its share of what the allocators' pools need beside their blocks."""
-    return math.ceil(IN_POOLS * weigh(value).nbytes)
-
-
 def truth(cache: DagCache[Any, Any]) -> int:
     """The weight of the live copies."""
-    return sum(charged(value) for value in probe.live_values(cache).values())
+    return sum(weigh(value).nbytes for value in probe.live_values(cache).values())
 
 
 def test_a_thawed_copy_is_charged_what_it_weighs() -> None:
@@ -69,7 +62,7 @@ def test_a_thawed_copy_is_charged_what_it_weighs() -> None:
     loaded = cache.stats().live_bytes
     demote_all(cache)
     thawed = cache.get("key")
-    assert cache.stats().live_bytes == charged(thawed) > 1.5 * loaded
+    assert cache.stats().live_bytes == weigh(thawed).nbytes > 1.5 * loaded
     assert cache.entries()[0].live_bytes == cache.stats().live_bytes
     cache.check_invariants()
 
@@ -120,7 +113,7 @@ def test_a_copy_that_is_loaded_again_is_charged_as_loaded() -> None:
     for _ in range(2):
         cache.get_or_load("key", lambda _: small())
         loaded = probe.live_values(cache)["key"]
-        assert cache.stats().live_bytes == charged(loaded)
+        assert cache.stats().live_bytes == weigh(loaded).nbytes
         demote_all(cache)
         cache.get("key")
         cache.invalidate("key")
