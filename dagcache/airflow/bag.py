@@ -227,13 +227,14 @@ class CachedLookups:
         """Ask the database for the content of a version if that is due, and for that of other due versions with it."""
         cache, now, session = self.dagcache, time.monotonic(), load.session
         assert cache is not None
-        if known is not None and not self._confirmed.is_due(known, now):
+        if known is None:
+            load.expect(None, snapshots.UNKNOWN)
+            return
+        if not self._confirmed.is_due(known, now):
             load.expect(known.content, known.since)
             return
         view = snapshots.view(session)
-        if known is None:
-            load.expect(None, view.since)
-        elif view.lasts and view.since == known.since:
+        if view.lasts and view.since == known.since:
             load.expect(known.content, known.since)  # found in this very view, which cannot see later content
         else:
             # An old view has only the old content of the other versions.
