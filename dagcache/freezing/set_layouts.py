@@ -77,7 +77,7 @@ def _layouts_without_removals(hashes: list[int], slots: int, probed: list[list[i
     for _ in range(_DETOURS):
         if not branches:
             return
-        ways = _left_without_removals(branches.pop(), probed)
+        ways = _passing_occupied_slots(_ascending(branches.pop()), probed)
         places = _places(ways)
         if places is None:
             continue
@@ -109,15 +109,6 @@ def _barred(ways: list[list[int]], places: list[int], index: int) -> list[list[i
 def _placed(ways: list[list[int]], slots: dict[int, int]) -> list[list[int]]:
     """The ways of all elements; those of some, by index, are these slots only."""
     return [[slots[index]] if index in slots else way for index, way in enumerate(ways)]
-
-
-def _left_without_removals(ways: list[list[int]], probed: list[list[int]]) -> list[list[int]]:
-    """The slots for each element that remain if they ascend, and other elements occupy those that it passed over."""
-    count = -1
-    while count != sum(map(len, ways)):
-        count = sum(map(len, ways))
-        ways = _passing_occupied_slots(_ascending(ways), probed)
-    return ways
 
 
 def _ascending(ways: list[list[int]]) -> list[list[int]]:
