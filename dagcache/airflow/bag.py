@@ -228,6 +228,7 @@ class CachedLookups:
         cache, now, session = self.dagcache, time.monotonic(), load.session
         assert cache is not None
         if known is None:
+            session.connection()  # before other lookups wait for this one: they may hold all connections of the pool
             load.expect(None, snapshots.UNKNOWN)
             return
         if not self._confirmed.is_due(known, now):

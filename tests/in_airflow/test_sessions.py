@@ -675,3 +675,22 @@ def test_a_lookup_that_falls_back_counts_no_hit(bag: Any, opened: Open, monkeypa
     monkeypatch.setattr(type(bag), "_settle", lambda *_: False)
     assert bag._get_dag(version, opened()).description == "read"
     assert told == []
+
+
+def test_a_lookup_waits_for_a_connection_before_others_can_wait_for_it(bag: Any, engine: Any) -> None:
+    """The others may hold all connections of the pool."""
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import TimeoutError as NoConnectionError
+    from sqlalchemy.orm import Session
+    from sqlalchemy.pool import QueuePool
+
+    with Session(engine) as session:
+        version = write(session, "pooled")
+    pooled = create_engine(engine.url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    with Session(pooled) as holder, Session(pooled) as waiting:
+        holder.execute(text("SELECT 1"))
+        with pytest.raises(NoConnectionError):
+            bag._get_dag(version, waiting)
+        assert bag.dagcache.stats().misses == 0
+        assert bag._get_dag(version, holder) is not None
+    pooled.dispose()
