@@ -15,7 +15,6 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
-from itertools import chain
 from typing import Any
 
 __all__ = ["Layout", "layouts"]
@@ -65,10 +64,12 @@ def _layouts_with_obstacles(hashes: list[int], slots: int, ways: list[list[int]]
         try:
             sequence, needs = _sequence(hashes, places, slots)
             yield places, sequence, sorted(needs)
-            barred = next(iter(needs.values()), 0)
+            if not needs:
+                return
+            barred = next(iter(needs.values()))
         except CycleError as error:  # each of two elements would have to come before the other
             barred = error.args[1][0]
-        ways[barred] = [slot for slot in ways[barred] if slot != places[barred]]
+        ways = _barred(ways, places, barred)
 
 
 def _layouts_without_removals(hashes: list[int], slots: int, probed: list[list[int]]) -> Iterator[Layout]:
@@ -84,7 +85,7 @@ def _layouts_without_removals(hashes: list[int], slots: int, probed: list[list[i
         try:
             sequence, needs = _sequence(hashes, places, slots)
         except CycleError as error:
-            branches += [_barred(ways, places, index) for index in error.args[1]]
+            branches += [_barred(ways, places, index) for index in error.args[1][1:]]  # the first one is also the last
         else:
             if not needs:
                 yield places, sequence, []
@@ -125,7 +126,7 @@ def _ascending(ways: list[list[int]]) -> list[list[int]]:
 
 def _passing_occupied_slots(ways: list[list[int]], probed: list[list[int]]) -> list[list[int]]:
     """The slots for each element that it probes before the first one that no other element may occupy, and that one."""
-    takers = Counter(chain.from_iterable(ways))
+    takers = Counter(itertools.chain.from_iterable(ways))
     left = []
     for way, slots in zip(ways, probed, strict=True):
         own = {*way}
