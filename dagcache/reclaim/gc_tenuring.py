@@ -9,7 +9,7 @@ Objects of the host are moved as well, and its garbage among them then waits for
 
 - only the objects of values that stay live count as the cache's, and only until the cache has given up the first value:
   so what is moved stays as long as if it had grown old;
-- of other objects, no more than `gc_pause.SELDOM` are moved between two collections of all objects;
+- of other objects, no more than `MOST_OTHERS` are moved between two collections of all objects;
 - nothing is moved while the host has frozen objects, because these would not stay frozen.
 """
 
@@ -23,6 +23,9 @@ from dagcache.concurrency.global_lock import has_global_lock
 BYTES_PER_OBJECT = 200
 """At most one new object for so many bytes of a value counts as the value's: other threads make objects meanwhile. A
 container of a DAG takes 240 bytes, with the strings and the numbers that it refers to."""
+MOST_OTHERS = 10_000
+"""A MiB or two of a scheduler's garbage. In its first lap, a hundred thousand would be 10 - 15 MiB that nothing frees:
+where few objects are new beside those that stay, CPython up to 3.14 has no collection of all objects for long."""
 FROZEN_AT_START = 1_000
 """CPython 3.12 freezes some four hundred objects of its own when it starts. The heap of a host has many more."""
 _call = methodcaller("__call__")
