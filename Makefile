@@ -11,7 +11,7 @@ CODE := dagcache sizing metrics tests tools benchmarks examples
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test wheel quick quick-core quick-rooms services lint types docs pythons check airflow-check coverage wheel-check soak mutants matrix bench bench-airflow screens clean
+.PHONY: help run test wheel quick quick-core quick-rooms services lint types docs pythons check airflow-check coverage wheel-check soak mutants matrix upgrades bench bench-airflow screens clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -100,6 +100,9 @@ soak: $(VENV)/ready ## the long suites: one table of what was measured, against 
 
 matrix: ## the tests with a real Airflow, for other supported versions of it and of Python
 	$(PYTHON) -m tools.matrix $(VERSIONS)
+
+upgrades: $(VENV)/ready ## upgrades and rollbacks of Airflow, Python and dagcache with one warm store
+	$(BIN)/python -m tools.upgrades
 
 bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an API server's pages, beside Airflow's own cache
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --chart docs/sweep.svg

@@ -6,11 +6,8 @@ import datetime as dt
 import gc
 import importlib
 import json
-import re
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -18,21 +15,9 @@ import pytest
 from dagcache.airflow import graphs
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.reclaim.breaker import GenericBreaker, Outcome
-from tests.support.lockstep import assert_same_graph
+from tests.support.lockstep import assert_same_graph, in_common, reachable
 
 FOLDERS = ("airflow.example_dags", "airflow.providers.standard.example_dags")
-_NOT_ENTERED = (
-    type,
-    ModuleType,
-    FunctionType,
-    re.Pattern,
-    str,
-    bytes,
-    int,
-    float,
-    bool,
-    type(None),
-)  # patterns: re's cache may share them or not
 
 
 def serialization() -> Any:
@@ -84,26 +69,6 @@ def loads(request: pytest.FixtureRequest) -> Any:
     kind._load_operator_extra_links = request.param
     yield lambda text: kind.from_dict(json.loads(text))
     kind._load_operator_extra_links = before
-
-
-def reachable(root: object) -> dict[int, object]:
-    """The objects of a graph, by id."""
-    seen: dict[int, object] = {}
-    pending = [root]
-    while pending:
-        item = pending.pop()
-        if id(item) not in seen and not isinstance(item, _NOT_ENTERED):
-            seen[id(item)] = item
-            pending += gc.get_referents(item)
-            if isinstance(item, (dt.datetime, dt.time)):  # the collector does not look into them
-                pending.append(item.tzinfo)
-    return seen
-
-
-def in_common(one: object, other: object) -> Iterator[object]:
-    """The objects that two graphs share: of those the process has one each."""
-    theirs = reachable(other)
-    return (item for key, item in reachable(one).items() if key in theirs)
 
 
 def test_thawed_graphs_are_what_airflow_loads(payloads: dict[str, str], loads: Any) -> None:

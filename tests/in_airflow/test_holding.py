@@ -12,10 +12,10 @@ import pytest
 
 from dagcache import DagCache
 from dagcache.airflow import graphs
-from tests.in_airflow.test_example_dags import in_common, serialization, use
+from tests.in_airflow.test_example_dags import serialization, use
 from tests.support.caches import KIB, make_cache
 from tests.support.holders import HOLDERS
-from tests.support.lockstep import assert_same_graph
+from tests.support.lockstep import assert_same_graph, in_common
 
 pytestmark = pytest.mark.usefixtures("no_collector")
 

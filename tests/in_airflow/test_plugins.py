@@ -15,8 +15,8 @@ import pytest
 from dagcache.airflow import foreign
 from tests.in_airflow.conftest import Recorder
 from tests.in_airflow.support import api_bag, write
-from tests.in_airflow.test_example_dags import in_common, serialization
-from tests.support.lockstep import assert_same_graph
+from tests.in_airflow.test_example_dags import serialization
+from tests.support.lockstep import assert_same_graph, in_common
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ import pytest
 from tests.in_airflow.conftest import MakeDatabase
 from tests.in_airflow.parts import mutable_parts, shared_parts
 from tests.in_airflow.support import BUNDLE, api_bag, install_anew
-from tests.in_airflow.test_example_dags import in_common
-from tests.support.lockstep import assert_same_graph
+from tests.support.lockstep import assert_same_graph, in_common
 
 THREADS = 8
 ROUNDS, USES = 10, 20

@@ -25,7 +25,7 @@ from dagcache.reclaim.breaker import GenericBreaker, Outcome
 from dagcache.sizing.walk import weigh
 from tests.in_airflow.parts import mutable_parts, shared_parts
 from tests.in_airflow.stepping import ERROR, steps_of
-from tests.in_airflow.test_example_dags import in_common, serialization
+from tests.in_airflow.test_example_dags import serialization
 from tests.in_airflow.test_plugins import stock
 from tests.in_airflow.test_private_copies import write_dag
 from tests.in_airflow.zoo import SHAPES
@@ -33,7 +33,7 @@ from tests.in_airflow.zoo.depth import CHAINS, LEVELS, chain, chain_as_text
 from tests.in_airflow.zoo.shape import MissingShapeError, deep_calls
 from tests.support.accounts import assert_weighs_what_was_handed_out
 from tests.support.caches import MIB, make_cache
-from tests.support.lockstep import assert_same_graph
+from tests.support.lockstep import assert_same_graph, in_common
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 

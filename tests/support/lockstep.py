@@ -1,10 +1,12 @@
-"""Walk two graphs together and say where they differ, in value or in the identity of their parts."""
+"""Walks over one graph, and over two graphs together: where they differ in value, or in the identity of their parts."""
 
 from __future__ import annotations
 
 import copyreg
 import datetime as dt
 import enum
+import gc
+import re
 import types
 import weakref
 from collections.abc import Iterable, Iterator
@@ -15,6 +17,8 @@ _ATOMS = (type, types.ModuleType, types.FunctionType, enum.Enum)
 _VALUES = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis), range)
 _BASES = (str, bytes, int, float, complex)
 _CONTAINERS = (dict, list, tuple, set, frozenset)
+_NOT_ENTERED = (type, types.ModuleType, types.FunctionType, re.Pattern, str, bytes, int, float, bool, type(None))
+"""Patterns, because the cache of `re` may share them or not."""
 
 Pair = tuple[object, object, str]
 
@@ -134,3 +138,23 @@ def _attributes(left: Any, right: Any, where: str) -> Iterator[Pair]:
                 assert (one is absent) == (other is absent), f"{where}.{name}: a slot was filled or emptied"
                 if one is not absent:
                     yield one, other, f"{where}.{name}"
+
+
+def reachable(root: object) -> dict[int, object]:
+    """The objects of a graph, by id."""
+    seen: dict[int, object] = {}
+    pending = [root]
+    while pending:
+        item = pending.pop()
+        if id(item) not in seen and not isinstance(item, _NOT_ENTERED):
+            seen[id(item)] = item
+            pending += gc.get_referents(item)
+            if isinstance(item, (dt.datetime, dt.time)):  # the collector does not look into them
+                pending.append(item.tzinfo)
+    return seen
+
+
+def in_common(one: object, other: object) -> Iterator[object]:
+    """The objects that two graphs share: the process has one of each."""
+    theirs = reachable(other)
+    return (item for key, item in reachable(one).items() if key in theirs)

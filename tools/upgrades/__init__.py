@@ -1,0 +1,1 @@
+"""Upgrades and rollbacks of Airflow, Python and dagcache with one warm store."""

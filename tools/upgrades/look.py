@@ -1,0 +1,76 @@
+"""Looks up all versions of the database in this environment, and prints what the warm store did, as JSON.
+
+Each DAG is compared with Airflow's own load of its row, in lock-step. Run by path: the dagcache of ``PYTHONPATH``, and
+not that of the working directory, is under test.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import platform
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from itertools import islice
+from typing import Any
+
+from dagcache.demo.sweep import look_up, scheduler_bag
+from tests.support.lockstep import assert_same_graph, in_common
+
+_PER_SESSION = 20
+
+
+def look() -> dict[str, Any]:
+    """The counters of the store, and the DAGs that are not what Airflow loads."""
+    import_module("airflow.jobs.scheduler_job_runner")
+    from airflow.models.dag_version import DagVersion
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        versions = iter(session.scalars(select(DagVersion.id).order_by(DagVersion.id)).all())
+    bag = scheduler_bag()
+    found: dict[Any, Any] = {}
+    while part := list(islice(versions, _PER_SESSION)):
+        with create_session() as session:
+            found |= {each: look_up(bag, each, session) for each in part}
+    bag._component.close()
+    store = bag._component.warm_store.stats()
+    return {
+        "versions": len(found),
+        **{name: getattr(store, name) for name in ("hits", "misses", "forged", "refused", "stored")},
+        "errors": sum(store.errors.values()),
+        "different": [difference for difference in map(_difference, found.items()) if difference],
+        "environment": ", ".join(
+            (
+                f"Airflow {version('apache-airflow-core')}",
+                f"Python {platform.python_version()}",
+                f"dagcache {version('dagcache')}",
+            )
+        ),
+    }
+
+
+def _difference(item: tuple[Any, Any]) -> str:
+    """Where a DAG differs from Airflow's own load of its row; empty: nowhere."""
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    load = import_module("airflow.serialization.serialized_objects").DagSerialization.from_dict
+    version_id, dag = item
+    with create_session() as session:
+        chosen = select(SerializedDagModel).where(SerializedDagModel.dag_version_id == version_id)
+        text = json.dumps(session.scalars(chosen).one().data)
+    fresh, again = load(json.loads(text)), load(json.loads(text))
+    dag.last_loaded = fresh.last_loaded  # the moment of the load
+    try:
+        assert_same_graph(fresh, dag, in_common(fresh, again), (dt.timedelta,))
+    except AssertionError as difference:
+        return f"{dag.dag_id}: {difference}"
+    return ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{json.dumps(look())}\n")
