@@ -22,12 +22,15 @@ from dagcache.concurrency.global_lock import has_global_lock
 
 BYTES_PER_OBJECT = 200
 """At most one new object for so many bytes of a value counts as the value's: other threads make objects meanwhile. A
-container of a DAG takes 240 bytes, with the strings and the numbers that it refers to."""
+container of a DAG takes 240 bytes, with the strings and the numbers that it refers to. The sixth in between may be the
+objects of others, and more where a value has long strings."""
 MOST_OTHERS = 10_000
-"""A MiB or two of a scheduler's garbage. In its first lap, a hundred thousand would be 10 - 15 MiB that nothing frees:
-where few objects are new beside those that stay, CPython up to 3.14 has no collection of all objects for long."""
+"""A MiB or two of a scheduler's garbage; a hundred thousand were 10 - 15 MiB. It waits for a collection of all objects.
+CPython's collector, but for the incremental one of 3.14.0 - 3.14.4, has one only after a quarter as many objects have
+grown old as there were at the last one. Moved objects do not count as grown old, so each move puts it off."""
 FROZEN_AT_START = 1_000
 """CPython 3.12 freezes some four hundred objects of its own when it starts. The heap of a host has many more."""
+_MIDDLE = 1
 _call = methodcaller("__call__")
 
 
@@ -64,7 +67,7 @@ class Tenuring:
         """Move all objects to the oldest generation; False if a collection has to look at them instead."""
         self._notice_collections()
         kept, self._kept = self._kept, 0
-        others = max(0, gc.get_count()[0] - kept)
+        others = max(0, gc.get_count()[0] - kept) + _middle_aged()
         if not kept or self._others + others > self._most_others or not has_global_lock():
             return False
         if gc.get_freeze_count() > FROZEN_AT_START:
@@ -82,3 +85,8 @@ class Tenuring:
         if counts[-1] != self._full_collections:
             self._full_collections = counts[-1]
             self._others = 0
+
+
+def _middle_aged() -> int:
+    """The objects of the middle generation. They have survived a collection, and no value's objects are among them."""
+    return len(gc.get_objects(generation=_MIDDLE)) if gc.get_count()[_MIDDLE] else 0

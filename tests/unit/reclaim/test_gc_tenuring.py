@@ -125,6 +125,23 @@ def test_a_full_collection_allows_further_moves(clock: ManualClock) -> None:
             gc.collect()
 
 
+def test_objects_that_have_survived_a_collection_count_as_others(clock: ManualClock) -> None:
+    """A move takes the middle generation along."""
+    tenuring, held = Tenuring(most_others=_OBJECTS // 2), []
+    gc.collect()
+    with automatic_gc_off():
+        survivors = value_of()
+        gc.collect(0)
+        tenuring.note(_OBJECTS, _BYTES)
+        held.append(value_of())
+        assert not tenuring.move()
+        gc.collect(1)
+        tenuring.note(_OBJECTS, _BYTES)
+        held.append(value_of())
+        assert tenuring.move()
+    assert len(survivors) == _OBJECTS
+
+
 def test_garbage_of_the_host_that_was_moved_is_freed_by_the_next_full_collection(clock: ManualClock) -> None:
     class Garbage:
         pass
