@@ -78,11 +78,11 @@ class Result(NamedTuple):
 
 
 def requirements(row: str) -> list[str]:
-    """The arguments of ``pip install`` for a row, or for another version of Airflow that needs no pins."""
+    """The arguments of ``pip install`` for a row; another row has the pins of its Airflow, if there are any."""
     version = row.partition(_ON)[0]
     wanted = PRE_RELEASES if version == "pre" else f"=={version}"
     airflow = [f"{package}{wanted}" for package in ("apache-airflow", "apache-airflow-core")]
-    return [*airflow, *PINS.get(row, ()), *COMMON, "--editable", str(ROOT)]
+    return [*airflow, *PINS.get(row, PINS.get(version, ())), *COMMON, "--editable", str(ROOT)]
 
 
 def python_of(row: str) -> str | None:

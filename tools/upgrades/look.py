@@ -9,46 +9,56 @@ from __future__ import annotations
 import datetime as dt
 import json
 import platform
+import re
 import sys
 from importlib import import_module
 from importlib.metadata import version
 from itertools import islice
 from typing import Any
 
+from dagcache.airflow.fingerprint import Fingerprint, described_objects
 from dagcache.demo.sweep import look_up, scheduler_bag
 from tests.support.lockstep import assert_same_graph, in_common
 
 _PER_SESSION = 20
+_CONTENT = re.compile(r"\bserialized_dag\w*\W{1,3}(data|data_compressed)\b")
 
 
 def look() -> dict[str, Any]:
-    """The counters of the store, and the DAGs that are not what Airflow loads."""
+    """The figures of the store, the parts of the fingerprint, and the DAGs that are not what Airflow loads."""
     import_module("airflow.jobs.scheduler_job_runner")
+    from airflow import settings
     from airflow.models.dag_version import DagVersion
     from airflow.utils.session import create_session
-    from sqlalchemy import select
+    from sqlalchemy import event, select
 
     with create_session() as session:
         versions = iter(session.scalars(select(DagVersion.id).order_by(DagVersion.id)).all())
+    reads: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if _CONTENT.search(statement):
+            reads.append(statement)
+
+    event.listen(settings.engine, "before_cursor_execute", note)
     bag = scheduler_bag()
     found: dict[Any, Any] = {}
     while part := list(islice(versions, _PER_SESSION)):
         with create_session() as session:
             found |= {each: look_up(bag, each, session) for each in part}
+    loaded = len(reads)
     bag._component.close()
     store = bag._component.warm_store.stats()
     return {
         "versions": len(found),
-        **{name: getattr(store, name) for name in ("hits", "misses", "forged", "refused", "stored")},
+        "thawed": len(found) - loaded,
+        **{name: getattr(store, name) for name in ("hits", "stored", "forged", "refused")},
         "errors": sum(store.errors.values()),
         "different": [difference for difference in map(_difference, found.items()) if difference],
-        "environment": ", ".join(
-            (
-                f"Airflow {version('apache-airflow-core')}",
-                f"Python {platform.python_version()}",
-                f"dagcache {version('dagcache')}",
-            )
-        ),
+        "parts": dict(Fingerprint(described_objects(), load_op_links=False).parts()),
+        "airflow": version("apache-airflow-core"),
+        "python": platform.python_version(),
+        "dagcache": version("dagcache"),
     }
 
 
@@ -58,12 +68,13 @@ def _difference(item: tuple[Any, Any]) -> str:
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    load = import_module("airflow.serialization.serialized_objects").DagSerialization.from_dict
+    kind = import_module("airflow.serialization.serialized_objects").DagSerialization
+    kind._load_operator_extra_links = False  # as for a scheduler's bag
     version_id, dag = item
     with create_session() as session:
         chosen = select(SerializedDagModel).where(SerializedDagModel.dag_version_id == version_id)
         text = json.dumps(session.scalars(chosen).one().data)
-    fresh, again = load(json.loads(text)), load(json.loads(text))
+    fresh, again = kind.from_dict(json.loads(text)), kind.from_dict(json.loads(text))
     dag.last_loaded = fresh.last_loaded  # the moment of the load
     try:
         assert_same_graph(fresh, dag, in_common(fresh, again), (dt.timedelta,))
