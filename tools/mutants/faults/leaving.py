@@ -170,6 +170,13 @@ FAULTS = (
         _GC_TENURING_TESTS,
     ),
     Fault(
+        "objects that have survived a collection are moved and not counted",
+        _GC_TENURING,
+        "Tenuring.move",
+        replace("A + _middle_aged()", "A"),
+        _GC_TENURING_TESTS,
+    ),
+    Fault(
         "a collection does not end what was noted before it",
         _GC_TENURING,
         "Tenuring._notice_collections",
