@@ -13,8 +13,17 @@ from tools.upgrades.__main__ import STEPS, Step, faults, install_other_dagcache,
 
 FIRST, OTHER = Step("first start", "3.3.2-py3.11"), Step("another dagcache", "3.3.2-py3.11", "0.0.1")
 ENVIRONMENT = {"airflow": "3.3.2", "python": "3.11.7", "dagcache": "0.0.1"}
-THAWED = {"versions": 175, "thawed": 173, "hits": 174, "stored": 0, "forged": 0, "refused": 0, "errors": 0}
-THAWED |= {"different": []} | ENVIRONMENT
+THAWED: dict[str, Any] = {
+    "versions": 175,
+    "thawed": 173,
+    "hits": 174,
+    "stored": 0,
+    "forged": 0,
+    "refused": 0,
+    "errors": 0,
+    "different": [],
+    **ENVIRONMENT,
+}
 STORED = THAWED | {"thawed": 0, "hits": 0, "stored": 174}
 
 
