@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-import gc
 import logging
 import re
 import types
@@ -13,6 +12,8 @@ from collections.abc import Iterable
 from itertools import combinations
 from typing import Any
 from uuid import UUID
+
+from tests.support.lockstep import reachable
 
 _IMMUTABLE = (
     str,
@@ -38,14 +39,8 @@ _ONLY_HOLD = (tuple, frozenset, types.MethodType, types.CellType)
 
 def mutable_parts(root: object) -> dict[int, object]:
     """The mutable objects that can be reached from a graph, by id."""
-    seen: dict[int, object] = {}
-    pending = [root]
-    while pending:
-        item = pending.pop()
-        if id(item) not in seen and not isinstance(item, _NOT_ENTERED):
-            seen[id(item)] = item
-            pending += gc.get_referents(item)
-    return {key: item for key, item in seen.items() if not isinstance(item, _ONLY_HOLD)}
+    found = reachable(root, _NOT_ENTERED)
+    return {key: item for key, item in found.items() if not isinstance(item, _ONLY_HOLD)}
 
 
 def shared_parts(graphs: Iterable[object], allowed: Iterable[int]) -> list[Any]:

@@ -140,13 +140,13 @@ def _attributes(left: Any, right: Any, where: str) -> Iterator[Pair]:
                     yield one, other, f"{where}.{name}"
 
 
-def reachable(root: object) -> dict[int, object]:
-    """The objects of a graph, by id."""
+def reachable(root: object, not_entered: tuple[type, ...] = _NOT_ENTERED) -> dict[int, object]:
+    """The objects of a graph, by id, but for those of some types and what only they refer to."""
     seen: dict[int, object] = {}
     pending = [root]
     while pending:
         item = pending.pop()
-        if id(item) not in seen and not isinstance(item, _NOT_ENTERED):
+        if id(item) not in seen and not isinstance(item, not_entered):
             seen[id(item)] = item
             pending += gc.get_referents(item)
             if isinstance(item, (dt.datetime, dt.time)):  # the collector does not look into them
