@@ -19,7 +19,7 @@ from typing import ClassVar
 from dagcache.concurrency.global_lock import has_global_lock
 from dagcache.concurrency.lock import Lock
 from dagcache.forks import after_fork_in_child
-from dagcache.reclaim.gc_tenuring import MOST_OTHERS, Tenuring
+from dagcache.reclaim.gc_tenuring import Tenuring
 
 LONGEST_WAIT = 0.1
 """Seconds that a collection waits, once it is due by the host's thresholds, while blocks open one after the other."""
@@ -179,7 +179,7 @@ class _Turns:
         return now - since >= LONGEST_WAIT or made > most
 
 
-tenuring = Tenuring(MOST_OTHERS)
+tenuring = Tenuring()
 """For the loads of this process."""
 _off = _Off()
 _seldom = _Seldom()

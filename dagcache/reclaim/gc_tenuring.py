@@ -42,7 +42,7 @@ class Tenuring:
     ``most_others``: the objects of others that may be moved between two collections of all objects.
     """
 
-    def __init__(self, most_others: int) -> None:
+    def __init__(self, most_others: int = MOST_OTHERS) -> None:
         self._most_others = most_others
         self._kept = 0
         self._others = 0
@@ -67,10 +67,10 @@ class Tenuring:
         """Move all objects to the oldest generation; False if a collection has to look at them instead."""
         self._notice_collections()
         kept, self._kept = self._kept, 0
-        others = max(0, gc.get_count()[0] - kept) + _middle_aged()
-        if not kept or self._others + others > self._most_others or not has_global_lock():
+        if not kept or not has_global_lock() or gc.get_freeze_count() > FROZEN_AT_START:
             return False
-        if gc.get_freeze_count() > FROZEN_AT_START:
+        others = max(0, gc.get_count()[0] - kept) + _middle_aged()
+        if self._others + others > self._most_others:
             return False
         self._others += others
         any(map(_call, (gc.freeze, gc.unfreeze)))  # in one step: an interrupt in between would leave the heap frozen

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from dagcache.reclaim import gc_lap, gc_pause
-from dagcache.reclaim.gc_tenuring import MOST_OTHERS, Tenuring
+from dagcache.reclaim.gc_tenuring import Tenuring
 
 
 @pytest.fixture(autouse=True)
 def _no_value_has_come_to_stay_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tests have loaded values in this process."""
-    tenuring = Tenuring(MOST_OTHERS)
+    tenuring = Tenuring()
     for module in (gc_lap, gc_pause):
         monkeypatch.setattr(module, "tenuring", tenuring)
 

@@ -18,7 +18,7 @@ from dagcache.freezing.pickle_freezer import PickleFreezer
 from dagcache.reclaim import gc_lap, gc_pause, gc_tenuring
 from dagcache.reclaim.gc_lap import gc_relaxed_lap
 from dagcache.reclaim.gc_pause import LONGEST_WAIT, gc_relaxed
-from dagcache.reclaim.gc_tenuring import BYTES_PER_OBJECT, MOST_OTHERS, Tenuring
+from dagcache.reclaim.gc_tenuring import BYTES_PER_OBJECT, Tenuring
 from tests.support.builds import with_global_lock
 from tests.support.caches import automatic_gc_off
 from tests.support.clock import ManualClock
@@ -175,14 +175,14 @@ def test_without_laps_nothing_is_moved(clock: ManualClock, collections: list[int
 
 def test_objects_of_other_threads_do_not_count_as_the_values() -> None:
     """A load of few bytes during which others make many objects."""
-    tenuring = Tenuring(most_others=MOST_OTHERS)
+    tenuring = Tenuring()
     tenuring.note(made=50_000, nbytes=100 * BYTES_PER_OBJECT)
     assert tenuring._kept == 100
 
 
 def test_a_collection_during_a_load_leaves_nothing_to_move() -> None:
     """The count starts again."""
-    tenuring = Tenuring(most_others=MOST_OTHERS)
+    tenuring = Tenuring()
     tenuring.note(made=-300, nbytes=_BYTES)
     assert not tenuring.is_expected
     assert not tenuring.move()
@@ -190,7 +190,7 @@ def test_a_collection_during_a_load_leaves_nothing_to_move() -> None:
 
 def test_a_collection_after_a_load_leaves_nothing_to_move() -> None:
     """Objects that are made after it are others, not the value's."""
-    tenuring = Tenuring(most_others=MOST_OTHERS)
+    tenuring = Tenuring()
     tenuring.note(_OBJECTS, _BYTES)
     gc.collect(0)
     held = value_of()
@@ -201,7 +201,7 @@ def test_a_collection_after_a_load_leaves_nothing_to_move() -> None:
 def test_without_a_global_lock_nothing_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     """There ``gc.freeze`` stops all threads and goes through all objects."""
     monkeypatch.setattr(gc_tenuring, "has_global_lock", lambda: False)
-    tenuring = Tenuring(most_others=MOST_OTHERS)
+    tenuring = Tenuring()
     tenuring.note(_OBJECTS, _BYTES)
     assert not tenuring.move()
 
@@ -247,7 +247,7 @@ def test_an_interrupt_never_leaves_the_hosts_heap_frozen(clock: ManualClock) -> 
     def work() -> None:
         with suppress(Stop):
             while True:
-                tenuring = Tenuring(MOST_OTHERS)
+                tenuring = Tenuring()
                 tenuring.note(_OBJECTS, _BYTES)
                 tenuring.move()
 
