@@ -23,7 +23,7 @@ from dagcache.sizing.limits import format_bytes
 from dagcache.sizing.memory import resident_bytes
 
 _RUNNER = "airflow.jobs.scheduler_job_runner"
-_PER_SESSION = 20  # [scheduler] max_dagruns_per_loop_to_schedule: one session of the scheduler's loop
+PER_SESSION = 20  # [scheduler] max_dagruns_per_loop_to_schedule: one session of the scheduler's loop
 _PAYLOAD = re.compile(r"\bserialized_dag\w*\W{1,3}(data|data_compressed)\b")
 
 
@@ -47,13 +47,14 @@ class Sweep:
     misses: int | None
 
 
-class _Statements:
-    """A counter of the statements of an engine."""
+class Statements:
+    """A counter of the statements of an engine: all, and those that read serialised DAGs."""
 
     def __init__(self) -> None:
         self.all = self.payload = 0
 
     def __call__(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        """Count a statement: a listener of SQLAlchemy's ``before_cursor_execute``."""
         self.all += 1
         self.payload += _PAYLOAD.search(statement) is not None
 
@@ -99,7 +100,7 @@ def sweeps(count: int, limit: int | None = None, entries: int | None = None) -> 
 
     with create_session() as session:
         versions = list(session.scalars(select(DagVersion.id).order_by(DagVersion.id).limit(limit)))
-    statements = _Statements()
+    statements = Statements()
     event.listen(settings.engine, "before_cursor_execute", statements)
     gc.collect()
     before = resident_bytes()
@@ -107,9 +108,9 @@ def sweeps(count: int, limit: int | None = None, entries: int | None = None) -> 
     for number in range(1, count + 1):
         started, sql, payload, known = time.perf_counter(), statements.all, statements.payload, _hits(bag)
         cpu = time.process_time()
-        for first in range(0, len(versions), _PER_SESSION):
+        for first in range(0, len(versions), PER_SESSION):
             with create_session() as session:
-                for version in versions[first : first + _PER_SESSION]:
+                for version in versions[first : first + PER_SESSION]:
                     if look_up(bag, version, session) is None:
                         raise LookupError(f"version {version} is in the database, but the bag does not find it")
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu

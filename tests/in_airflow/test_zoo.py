@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import gc
 import json
 import subprocess
@@ -33,7 +32,7 @@ from tests.in_airflow.zoo.depth import CHAINS, LEVELS, chain, chain_as_text
 from tests.in_airflow.zoo.shape import MissingShapeError, deep_calls
 from tests.support.accounts import assert_weighs_what_was_handed_out
 from tests.support.caches import MIB, make_cache
-from tests.support.lockstep import assert_same_graph, in_common
+from tests.support.lockstep import assert_is_a_load
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 
@@ -88,9 +87,7 @@ def load_as_the_bag_does(text: str) -> Any:
 
 def assert_equals_a_load(dag: Any, text: str) -> None:
     """In lock-step with what Airflow loads, but for the number of equal spans."""
-    fresh, again = load(text), load(text)
-    dag.last_loaded = fresh.last_loaded  # the moment of the load
-    assert_same_graph(fresh, dag, in_common(fresh, again), (dt.timedelta,))
+    assert_is_a_load(dag, partial(load, text))
 
 
 @pytest.fixture(scope="module")

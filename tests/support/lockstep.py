@@ -9,7 +9,7 @@ import gc
 import re
 import types
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 _PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
@@ -158,3 +158,10 @@ def in_common(one: object, other: object) -> Iterator[object]:
     """The objects that two graphs share: the process has one of each."""
     theirs = reachable(other)
     return (item for key, item in reachable(one).items() if key in theirs)
+
+
+def assert_is_a_load(dag: Any, load: Callable[[], Any]) -> None:
+    """A DAG is what Airflow loads, in lock-step, but for the number of equal spans. ``load`` makes one each time."""
+    fresh, again = load(), load()
+    dag.last_loaded = fresh.last_loaded  # the moment of the load
+    assert_same_graph(fresh, dag, in_common(fresh, again), (dt.timedelta,))

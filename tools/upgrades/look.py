@@ -6,10 +6,8 @@ not that of the working directory, is under test.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import platform
-import re
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -17,11 +15,8 @@ from itertools import islice
 from typing import Any
 
 from dagcache.airflow.fingerprint import Fingerprint, described_objects
-from dagcache.demo.sweep import look_up, scheduler_bag
-from tests.support.lockstep import assert_same_graph, in_common
-
-_PER_SESSION = 20
-_CONTENT = re.compile(r"\bserialized_dag\w*\W{1,3}(data|data_compressed)\b")
+from dagcache.demo.sweep import PER_SESSION, Statements, look_up, scheduler_bag
+from tests.support.lockstep import assert_is_a_load
 
 
 def look() -> dict[str, Any]:
@@ -34,19 +29,14 @@ def look() -> dict[str, Any]:
 
     with create_session() as session:
         versions = iter(session.scalars(select(DagVersion.id).order_by(DagVersion.id)).all())
-    reads: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        if _CONTENT.search(statement):
-            reads.append(statement)
-
-    event.listen(settings.engine, "before_cursor_execute", note)
+    statements = Statements()
+    event.listen(settings.engine, "before_cursor_execute", statements)
     bag = scheduler_bag()
     found: dict[Any, Any] = {}
-    while part := list(islice(versions, _PER_SESSION)):
+    while part := list(islice(versions, PER_SESSION)):
         with create_session() as session:
             found |= {each: look_up(bag, each, session) for each in part}
-    loaded = len(reads)
+    loaded = statements.payload
     bag._component.close()
     store = bag._component.warm_store.stats()
     return {
@@ -74,10 +64,8 @@ def _difference(item: tuple[Any, Any]) -> str:
     with create_session() as session:
         chosen = select(SerializedDagModel).where(SerializedDagModel.dag_version_id == version_id)
         text = json.dumps(session.scalars(chosen).one().data)
-    fresh, again = kind.from_dict(json.loads(text)), kind.from_dict(json.loads(text))
-    dag.last_loaded = fresh.last_loaded  # the moment of the load
     try:
-        assert_same_graph(fresh, dag, in_common(fresh, again), (dt.timedelta,))
+        assert_is_a_load(dag, lambda: kind.from_dict(json.loads(text)))
     except AssertionError as difference:
         return f"{dag.dag_id}: {difference}"
     return ""
