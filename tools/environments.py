@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 LONGEST_SECONDS = 900
 
 
-class BuildError(Exception):
-    """An environment cannot be built; the message has the command and its output."""
+class CommandError(Exception):
+    """A command failed, or took too long; the message has the command and its output."""
 
 
 def build(folder: Path, python: str, requirements: Sequence[str]) -> Path:
@@ -22,21 +22,28 @@ def build(folder: Path, python: str, requirements: Sequence[str]) -> Path:
         requirements: arguments of ``pip install``.
 
     Raises:
-        BuildError: a command failed, or took longer than a quarter of an hour.
+        CommandError: a command failed, or took longer than a quarter of an hour.
 
     """
     built, ready = str(folder / "bin" / "python"), folder / "ready"
     wanted = "\n".join((python, *requirements))
     if not ready.exists() or ready.read_text() != wanted:
-        _run(python, "-m", "venv", "--clear", str(folder))
-        _run(built, "-m", "pip", "install", "--quiet", *requirements)
+        run(python, "-m", "venv", "--clear", str(folder))
+        run(built, "-m", "pip", "install", "--quiet", *requirements)
         ready.write_text(wanted)
     return Path(built)
 
 
-def _run(*command: str) -> None:
+def run(*command: str, env: Mapping[str, str] | None = None) -> str:
+    """What a command writes to its standard output; ``env`` is its environment, by default that of this process.
+
+    Raises:
+        CommandError: it failed, or took longer than a quarter of an hour.
+
+    """
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONGEST_SECONDS)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONGEST_SECONDS, env=env)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         output = "\n".join(str(text) for text in (error.stdout, error.stderr) if text)
-        raise BuildError(f"{type(error).__name__} of {' '.join(command)}\n{output}") from error
+        raise CommandError(f"{type(error).__name__} of {' '.join(command)}\n{output}") from error
+    return done.stdout

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.environments import LONGEST_SECONDS, BuildError, build
+from tools.environments import LONGEST_SECONDS, CommandError, build
 from tools.scorecard.interpreters import SUPPORTED, UNSUPPORTED, interpreter
 from tools.scorecard.reruns import CORE_ROOMS
 
@@ -76,7 +76,7 @@ def run(version: str) -> Result:
             timeout=LONGEST_SECONDS,
             env={**os.environ, **DEVELOPMENT, "HYPOTHESIS_STORAGE_DIRECTORY": str(VENVS / version / "hypothesis")},
         )
-    except BuildError as error:
+    except CommandError as error:
         return Result(version, False, "its environment cannot be built", str(error))
     except subprocess.TimeoutExpired as error:
         return Result(version, False, f"not done in {LONGEST_SECONDS} s", str(error.stdout or ""))

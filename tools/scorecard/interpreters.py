@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.environments import BuildError, build
+from tools.environments import CommandError, build
 from tools.scorecard.outcome import Outcome, not_run
 from tools.scorecard.processes import ROOT, last_line, run
 from tools.scorecard.reruns import CORE_TESTS
@@ -80,7 +80,7 @@ def free_threaded() -> Outcome:
 def _in_venv(python: str, folder: Path) -> tuple[int, str, str]:
     try:
         built = build(folder, python, _NEEDED)
-    except BuildError as error:
+    except CommandError as error:
         return 1, "", str(error)
     left_out = [f"--ignore={ROOT / path}" for path in _LEFT_OUT]
     paths = [str(ROOT / path) for path in CORE_TESTS if path not in _LEFT_OUT]

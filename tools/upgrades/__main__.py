@@ -12,10 +12,9 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +27,6 @@ _LOOK = Path(__file__).with_name("look.py")
 _OTHER = "0.0.1"
 _DAGCACHE = ("dagcache", "sizing", "metrics", "pyproject.toml", "README.md", "LICENSE")
 _KEY = "of a store that is thrown away"
-_LONGEST_SECONDS = 900
 _LEAST = 0.98
 """Of the versions: those with a plugin's class are never stored. Airflow has two such examples."""
 _DICTIONARY = 1
@@ -101,10 +99,11 @@ def missing_parts(step: Step, now: Mapping[str, str], before: Mapping[str, str])
 def run(step: Step, env: Mapping[str, str], other_dagcache: Path) -> dict[str, Any]:
     """The figures of a step's process."""
     python = str(python_of(step.row))
-    command([python, "-m", "airflow", "db", "migrate"], env)
+    environments.run(python, "-m", "airflow", "db", "migrate", env=env)
     paths = [other_dagcache] if step.dagcache else []
     path = os.pathsep.join(map(str, [*paths, matrix.ROOT]))
-    found: dict[str, Any] = json.loads(command([python, str(_LOOK)], {**env, "PYTHONPATH": path}).splitlines()[-1])
+    output = environments.run(python, str(_LOOK), env={**env, "PYTHONPATH": path})
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
     return found
 
 
@@ -114,15 +113,6 @@ def python_of(row: str) -> Path:
     if base is None:
         sys.exit(f"the interpreter of {row} is not installed")
     return environments.build(matrix.VENVS / row, base, matrix.requirements(row))
-
-
-def command(words: Iterable[str], env: Mapping[str, str]) -> str:
-    """The output of a command; this process exits with the end of the errors if it fails."""
-    words = list(words)
-    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=_LONGEST_SECONDS)
-    if done.returncode:
-        sys.exit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return done.stdout
 
 
 def install_other_dagcache(folder: Path) -> Path:
@@ -137,7 +127,7 @@ def install_other_dagcache(folder: Path) -> Path:
     assert count == 1, f"{count} versions in pyproject.toml"
     project.write_text(text)
     pip = ("-m", "pip", "install", "--quiet", "--no-deps", "--target", str(installed), str(source))
-    command([str(python_of(STEPS[0].row)), *pip], os.environ)
+    environments.run(str(python_of(STEPS[0].row)), *pip)
     return installed
 
 
@@ -148,7 +138,7 @@ def steps(scratch: Path) -> Iterator[tuple[Step, dict[str, Any]]]:
         each.mkdir()
     env = environment(home, metrics_port=0, warm_start="disk", warm_start_path=home / "warm", warm_start_key=_KEY)
     playground = ("-m", "dagcache.demo.playground", "--home", str(home), "--versions", str(_VERSIONS))
-    command([str(python_of(STEPS[0].row)), *playground], env)
+    environments.run(str(python_of(STEPS[0].row)), *playground, env=env)
     other_dagcache = install_other_dagcache(other)
     for step in STEPS:
         yield step, run(step, env, other_dagcache)

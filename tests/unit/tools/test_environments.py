@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.environments import BuildError, build
+from tools.environments import CommandError, build
 
 _PYTHON = """#!/bin/sh
 echo "$@" >> "$(dirname "$0")/calls"
@@ -59,6 +59,6 @@ def test_another_interpreter_builds_it_again(python: Path, tmp_path: Path) -> No
 def test_a_requirement_that_cannot_be_installed_is_an_error_with_the_output(python: Path, tmp_path: Path) -> None:
     """And the next call tries again."""
     for _ in range(2):
-        with pytest.raises(BuildError, match=r"(?s)pip install --quiet none-such.*no matching distribution"):
+        with pytest.raises(CommandError, match=r"(?s)pip install --quiet none-such.*no matching distribution"):
             build(tmp_path / "env", str(python), ["none-such"])
     assert len(calls(python)) == 2

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tools import environments
 from tools.matrix import PINS, requirements
 from tools.upgrades import __main__ as upgrades
 from tools.upgrades.__main__ import STEPS, Step, faults, install_other_dagcache, missing_parts
@@ -74,7 +75,7 @@ def test_the_other_dagcache_is_the_checkout_under_another_version(
 ) -> None:
     commands: list[list[str]] = []
     monkeypatch.setattr(upgrades, "python_of", lambda _: Path("python"))
-    monkeypatch.setattr(upgrades, "command", lambda words, _: commands.append(list(words)))
+    monkeypatch.setattr(environments, "run", lambda *words: commands.append(list(words)))
     assert install_other_dagcache(tmp_path) == tmp_path / "installed"
     [words] = commands
     assert words[-2:] == [str(tmp_path / "installed"), str(tmp_path / "source")]
