@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dagcache.core.cache import DagCache
+from dagcache.core.entry import USES_BEFORE_REWEIGHING
 from dagcache.errors import ThawError
 from dagcache.freezing.pickle_freezer import Frozen, PickleFreezer
 from dagcache.sizing.walk import weigh
@@ -192,3 +193,46 @@ def test_frozen_bytes_tell_the_features_that_freezing_told(value: object) -> Non
     frozen = freezer.freeze(value)
     assert freezer.features(frozen.data) == frozen.features
     assert frozen.features[0] > 0
+
+
+class Hidden:
+    """Its bulk is not in its pickle, whose length says nothing of the weight."""
+
+    def __init__(self, kibibytes: int) -> None:
+        self.kibibytes = kibibytes
+        self.bulk = bytes(kibibytes * KIB)
+
+    def __getstate__(self) -> int:
+        return self.kibibytes
+
+    def __setstate__(self, kibibytes: int) -> None:
+        Hidden.__init__(self, kibibytes)
+
+
+def test_a_pickle_that_hides_its_bulk_does_not_break_the_budget() -> None:
+    """The walks refute the model, and each value is walked from then on: loaded, and thawed."""
+    cache, _ = make_cache(sizer=None, max_bytes=20 * MIB)
+    sizes = random.Random(3)
+    for key in range(300):
+        cache.get_or_load(key, lambda _: Hidden(sizes.choice((1, 1, 900))))
+        cache.check_invariants()
+    for key in range(300):
+        cache.get(key)
+    cache.check_invariants()
+    assert truth(cache) <= 1.1 * cache.stats().live_bytes
+    assert truth(cache) <= 20 * MIB
+
+
+def test_weights_that_a_refuted_model_has_predicted_are_corrected_in_use() -> None:
+    """All values are alike until a model is trained. Those that it took for light ones are weighed again."""
+    cache, clock = make_cache(sizer=None, max_bytes=20 * MIB)
+    for key in range(300):
+        cache.get_or_load(key, lambda _: Hidden(900 if key > 60 and key % 3 == 0 else 8))  # noqa: B023 - called at once
+    assert truth(cache) > 1.5 * cache.stats().live_bytes, "no weight was wrong: the test shows nothing"
+    for _ in range(2 * USES_BEFORE_REWEIGHING):
+        clock.advance(60)
+        for key in range(300):
+            cache.get(key)
+        cache.check_invariants()
+    assert truth(cache) <= 1.1 * cache.stats().live_bytes
+    assert truth(cache) <= 20 * MIB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -61,22 +62,38 @@ def night(slow: Slow, **settings: Any) -> tuple[DagCache[Any, Any], ManualClock]
     return cache, clock
 
 
+def load_all(keys: list[object]) -> dict[object, Weighted]:
+    """A load of many."""
+    return {key: Weighted(key) for key in keys}
+
+
+async def load_later(key: object) -> Weighted:
+    """A load in an event loop."""
+    return Weighted(key)
+
+
 CHANGES: dict[str, Callable[[DagCache[Any, Any]], object]] = {
     "hit": lambda cache: cache.get("busy"),
     "lookup of nothing": lambda cache: cache.get("none"),
     "lookup of what is expired": lambda cache: cache.get(7),
     "load": lambda cache: cache.get_or_load("new", Weighted),
     "failed load": lambda cache: cache.get_or_load("new", lambda _: None),
+    "load of many": lambda cache: cache.get_or_load_many(
+        ["busy", "new"], lambda keys: {key: Weighted(key) for key in keys}
+    ),
+    "load in an event loop": lambda cache: asyncio.run(cache.aget_or_load("new", load_later)),
     "private copy": lambda cache: cache.fetch("busy", private=True),
     "assignment": lambda cache: cache.__setitem__("new", Weighted("new", KIB)),
     "deletion": lambda cache: cache.__delitem__("busy"),
     "pop": lambda cache: cache.pop("busy"),
+    "default": lambda cache: cache.setdefault("new", Weighted("new")),
     "invalidation": lambda cache: cache.invalidate("busy"),
 }
 VIEWS: dict[str, Callable[[DagCache[Any, Any]], object]] = {
     "stats": lambda cache: cache.stats(),
     "len": len,
     "iter": iter,
+    "popped item": lambda cache: cache.popitem(),
     "entries": lambda cache: cache.entries(),
 }
 WHOLE: dict[str, Callable[[DagCache[Any, Any]], object]] = {
