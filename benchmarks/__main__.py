@@ -1,7 +1,8 @@
 """The scoreboard: every benchmark, one after another, and the page that shows them.
 
 ``python -m benchmarks [--quick] [--page FILE]`` prints what each part prints; with ``--page`` it also writes the
-document, figures and all. Times are CPU times and ratios within one run; the machine decides the rest.
+document, figures and all. ``--only hits,sizing`` runs some parts; the page keeps the figures of the others. Times are
+CPU times and ratios within one run; the machine decides the rest.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -108,6 +110,12 @@ def page(outputs: dict[str, str], before: str = "") -> str:
     return "\n".join([head, _kept(before), *sections])
 
 
+def figures_of(part: Part, text: str) -> str:
+    """The figures of a part on a page; empty if it has none."""
+    found = re.search(f"^## {re.escape(part.title)}$.*?^```text\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
+
+
 def _kept(before: str) -> str:
     start, end = before.find(SCHEDULERS), before.find(f"\n## {PARTS[0].title}\n")
     return before[start:end] if 0 <= start < end else f"{SCHEDULERS}\n"
@@ -118,10 +126,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer cases")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the document, too")
+    names = [part.module.rpartition(".")[2] for part in PARTS]
+    parser.add_argument("--only", default=",".join(names), help=f"of {', '.join(names)}, comma-separated")
     arguments = parser.parse_args()
-    outputs = {part.title: run(part, arguments.quick) for part in PARTS}
+    only = arguments.only.split(",")
+    if unknown := set(only).difference(names):
+        parser.error(f"--only: expected some of {', '.join(names)}, not {', '.join(sorted(unknown))}")
+    before = arguments.page.read_text() if arguments.page and arguments.page.exists() else ""
+    outputs = {part.title: figures_of(part, before) for part in PARTS}
+    outputs |= {part.title: run(part, arguments.quick) for name, part in zip(names, PARTS, strict=True) if name in only}
     if arguments.page:
-        before = arguments.page.read_text() if arguments.page.exists() else ""
         arguments.page.write_text(page(outputs, before))
 
 

@@ -18,6 +18,7 @@ import argparse
 import json
 import math
 import os
+import platform
 import sqlite3
 import statistics
 import subprocess
@@ -275,9 +276,13 @@ def sentences(found: Found) -> str:
 def made_by(chosen: argparse.Namespace) -> str:
     """The command, the versions and the machine."""
     kind = "DAGs of the sizes that people have" if chosen.typical else "generated DAGs"
+    python = python_version(chosen.python)
+    command = "make bench-airflow"
+    if python != platform.python_version():
+        command = f"python -m benchmarks.accounting --python python{python.rpartition('.')[0]}"
     collected = ", with a collection of all garbage in each loop" if chosen.collect else ""
     return (
-        f"Made by `make bench-airflow`: {made_with('SQLite', python_version(chosen.python))}. {chosen.dags:,} {kind}, "
+        f"Made by `{command}`: {made_with('SQLite', python)}. {chosen.dags:,} {kind}, "
         f"a run of each; real `airflow scheduler`s, {chosen.processes} for each budget{collected}."
     )
 

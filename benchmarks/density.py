@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.scheduler import AIRFLOWS, MIB, made_by, playground, sweep, with_budget, write_between
+from benchmarks.scheduler import AIRFLOWS, MIB, budget_of, made_by, playground, sweep, with_budget, write_between
 from dagcache.advice.curve import STOCK_ENTRIES
 
 _SWEEPS = 2
@@ -32,6 +32,12 @@ class Held:
         """Versions in each GiB of growth."""
         return self.versions / self.nbytes * (1 << 30)
 
+    @property
+    def per_gib_of_budget(self) -> float | None:
+        """Versions in each GiB of the budget; None for Airflow's own cache."""
+        budget = budget_of(self.label)
+        return None if budget is None else self.versions / budget * (1 << 30)
+
 
 def measure(home: Path, counts: list[int]) -> list[Held]:
     """Airflow's own first, over the smallest number of versions that fills it."""
@@ -47,11 +53,16 @@ def measure(home: Path, counts: list[int]) -> list[Held]:
 
 def table(held: list[Held]) -> str:
     """A row for each process."""
-    lines = ["| | versions held | RSS growth | versions in a GiB | times Airflow's |", "|---|---|---|---|---|"]
+    lines = [
+        "| | versions held | RSS growth | versions in a GiB of it | times Airflow's | versions in a GiB of budget |",
+        f"|{'---|' * 6}",
+    ]
     for each in held:
         times = each.per_gib / held[0].per_gib
+        of_budget = "-" if each.per_gib_of_budget is None else f"{each.per_gib_of_budget:,.0f}"
         lines.append(
-            f"| {each.label} | {each.versions} | {each.nbytes / MIB:.1f} MiB | {each.per_gib:,.0f} | **{times:.1f}** |"
+            f"| {each.label} | {each.versions} | {each.nbytes / MIB:.1f} MiB | {each.per_gib:,.0f} | **{times:.1f}** "
+            f"| {of_budget} |"
         )
     return "\n".join(lines)
 

@@ -80,6 +80,10 @@ class Round:
     """How many graphs the cache gave up, in all loops."""
     left_to_collector: float = 0.0
     """How many of these it could not free itself."""
+    thawing_seconds: float = 0.0
+    """CPU seconds of the cache's own work, per loop, as are the next two."""
+    disposing_seconds: float = 0.0
+    preparing_seconds: float = 0.0
 
     @property
     def median(self) -> float:
@@ -115,6 +119,9 @@ def summary(first: Loop, counted: Sequence[Loop], metrics: Scrape | None) -> Rou
         collected=spent.collected / turns,
         left=left,
         left_to_collector=left_to_collector,
+        thawing_seconds=spent.thawing_seconds / turns,
+        disposing_seconds=spent.disposing_seconds / turns,
+        preparing_seconds=spent.preparing_seconds / turns,
     )
 
 
@@ -203,8 +210,9 @@ def table(found: Found) -> str:
     lines = [
         "| database | runs | | loops a minute | median ms | p99 ms | median (spread) | CPU s a loop | CPU (spread) "
         "| anonymous MiB (growth; peak of all) | statements a loop | full collections a loop "
-        "| CPU ms a loop in these, in all | objects collected a loop | freed without the collector |",
-        f"|{'---|' * 15}",
+        "| CPU ms a loop in these, in all | objects collected a loop | freed without the collector "
+        "| CPU of a loop in thaws, disposals, freezing and weighing |",
+        f"|{'---|' * 16}",
     ]
     for cell, by_label in found.items():
         base = next(iter(by_label.values()))
@@ -230,6 +238,7 @@ def _row(rounds: Sequence[Round], base: Sequence[Round]) -> list[str]:
         f"{full:.1f}, {collecting:.1f}",
         f"{middle(rounds, 'collected'):.0f}",
         _freed(rounds),
+        _own_work(rounds),
     ]
 
 
@@ -238,6 +247,12 @@ def _freed(rounds: Sequence[Round]) -> str:
     if not left:
         return "-"
     return f"{1 - sum(each.left_to_collector for each in rounds) / left:.1%} of {left / len(rounds):.0f}"
+
+
+def _own_work(rounds: Sequence[Round]) -> str:
+    names = ("thawing_seconds", "disposing_seconds", "preparing_seconds")
+    shares = [middle(rounds, name) / middle(rounds, "cpu_seconds") for name in names]
+    return ", ".join(f"{share:.1%}" for share in shares) if any(shares) else "-"
 
 
 def headline(found: Found) -> str:

@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +29,7 @@ from typing import IO, Any
 from benchmarks.chart import Row, bars
 from dagcache.advice.curve import STOCK_ENTRIES
 from dagcache.demo.playground import environment
+from dagcache.sizing.limits import ByteLimit
 
 MIB = 1 << 20
 _AS_OFTEN = 5
@@ -56,6 +58,12 @@ AIRFLOWS = Contender(f"Airflow's LRU of {STOCK_ENTRIES}", {"mode": "off"})
 def with_budget(budget: str) -> Contender:
     """Ours, bounded by so much."""
     return Contender(f"dagcache, {budget}", {"max_bytes": budget})
+
+
+def budget_of(label: str) -> int | None:
+    """The bytes of the budget in a label of `with_budget`; None for Airflow's own cache."""
+    name, _, rest = label.partition(", ")
+    return ByteLimit.parse(rest.partition(",")[0]).nbytes if name == "dagcache" else None
 
 
 def contenders(budgets: Sequence[str]) -> list[Contender]:
@@ -147,9 +155,9 @@ def table(found: dict[str, list[dict[str, Any]]]) -> tuple[str, list[Row]]:
     """The figures as text, and the chart's rows."""
     stock = next(iter(found.values()))
     lines = [
-        "| | s per warm sweep | times faster (spread) | RSS growth | of Airflow's | payload reads "
+        "| | s per warm sweep | times faster (spread) | RSS growth | of Airflow's | of the budget | payload reads "
         "| live / frozen / missed | first sweep, of Airflow's |",
-        "|---|---|---|---|---|---|---|---|",
+        f"|{'---|' * 9}",
     ]
     rows = []
     for label, rounds in found.items():
@@ -162,17 +170,21 @@ def table(found: dict[str, list[dict[str, Any]]]) -> tuple[str, list[Row]]:
         speed = f"**{statistics.median(faster):.1f}** ({faster[0]:.1f} - {faster[-1]:.1f})" if ours else "1"
         tiers = " / ".join(str(count) for count in rounds[-1]["tiers"]) if ours else f"0 / - / {rounds[-1]['lookups']}"
         payload = max(each["payload"] for each in rounds)
+        budget = budget_of(label)
+        of_budget = f"{rss * MIB / budget:.2f}" if budget else "-"
         lines.append(
-            f"| {label} | {seconds:.2f} | {speed} | {rss:.0f} MiB | {share:.2f} | {payload} | {tiers} | {first:.2f} |"
+            f"| {label} | {seconds:.2f} | {speed} | {rss:.0f} MiB | {share:.2f} | {of_budget} | {payload} | {tiers} "
+            f"| {first:.2f} |"
         )
         rows.append(Row(label, (seconds, rss), (f"{seconds:.2f} s", f"{rss:.0f} MiB"), ours))
     return "\n".join(lines), rows
 
 
 def made_with(database: str = "", python: str = "") -> str:
-    """The versions and the machine, for a section of a page. ``python``: the version of another interpreter."""
+    """The versions, the machine and the day, for a section of a page. ``python``: that of another interpreter."""
     airflow = f"apache-airflow {version('apache-airflow-core')}, {f'{database}, ' if database else ''}CPython"
-    return f"{airflow} {python or platform.python_version()}, {os.cpu_count()} CPUs ({platform.machine()})"
+    machine = f"{os.cpu_count()} CPUs ({platform.machine()})"
+    return f"{airflow} {python or platform.python_version()}, {machine}, {datetime.now(timezone.utc):%Y-%m-%d}"
 
 
 def made_by() -> str:

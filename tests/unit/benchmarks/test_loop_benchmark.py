@@ -33,7 +33,8 @@ def loop(number: int) -> Loop:
         cpu_seconds=5 + 0.1 * number,
         memory=Memory(anonymous=(100 + number) * MIB, resident=(130 + number) * MIB, peak=(140 + number) * MIB),
         tallies=Tallies(
-            60.0 * number, 8.0 * number, 2.0 * number, 0.5 * number, 0.01 * number, 0.02 * number, number, 500 * number
+            *(60.0 * number, 8.0 * number, 2.0 * number, 0.5 * number, 0.01 * number, 0.02 * number, number),
+            *(500 * number, 0.02 * number, 0.01 * number, 0.004 * number),
         ),
     )
 
@@ -73,15 +74,17 @@ def test_the_table_has_ratios_round_by_round(measured: Round) -> None:
     """Relative to the first contender. Unbroken graphs are a share of the removed ones."""
     halved = replace(measured, milliseconds=[each / 2 for each in measured.milliseconds])
     third = replace(measured, milliseconds=[each / 3 for each in measured.milliseconds])
-    stock = replace(measured, left=0.0, left_to_collector=0.0)
+    stock = replace(
+        measured, left=0.0, left_to_collector=0.0, thawing_seconds=0.0, disposing_seconds=0.0, preparing_seconds=0.0
+    )
     assert ratios([halved, third], [stock, stock], "median") == pytest.approx([1 / 3, 1 / 2])
     found = {Cell("sqlite", 700): {"stock": [stock, stock], "dagcache, 64MiB": [halved, third]}}
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table(found).splitlines()]
-    assert {len(row) for row in rows} == {15}
+    assert {len(row) for row in rows} == {16}
     assert rows[2][:7] == ["SQLite", "700", "stock", "240", "226", "230", "1"]
-    assert rows[2][-1] == "-"
+    assert rows[2][-2:] == ["-", "-"]
     assert rows[3][6] == "**0.42** (0.33 - 0.50)"
-    assert rows[3][-1] == "98.0% of 100"
+    assert rows[3][-2:] == ["98.0% of 100", "20.0%, 10.0%, 4.0%"]
 
 
 def test_the_headline_is_of_the_first_cell(measured: Round) -> None:
@@ -125,6 +128,30 @@ def test_a_process_counts_its_collections_and_statements(tmp_path: Path) -> None
     assert counted.full_seconds > 0
     assert counted.collected >= 2
     assert counted.since(counted) == Tallies()
+
+
+def test_a_process_times_the_work_of_the_cache(tmp_path: Path) -> None:
+    """Each part of it; in a process without the cache nothing is imported for that."""
+    code = (
+        "import sys\n"
+        "from benchmarks import tallies\n"
+        "tallies.install()\n"
+        "if '--off' in sys.argv:\n"
+        "    sys.exit('dagcache.freezing.pickle_freezer' in sys.modules)\n"
+        "from dagcache import DagCache\n"
+        "from dagcache.freezing.pickle_freezer import PickleFreezer\n"
+        "cache = DagCache(max_bytes='64KiB', freezer=PickleFreezer())\n"
+        "for number in range(400):\n"
+        "    cache.get_or_load(number % 40, lambda key: [str(key * each) for each in range(100)])\n"
+    )
+    path = tmp_path / "tallies"
+    for mode, arguments in (("off", ["--off"]), ("on", [])):
+        tallies.new_file(path)
+        env = os.environ | {tallies.VARIABLE: str(path), "AIRFLOW__DAGCACHE__MODE": mode}
+        subprocess.run([sys.executable, "-c", code, *arguments], check=True, cwd=ROOT, env=env)
+        counted = tallies.read(path)
+        own = (counted.thawing_seconds, counted.disposing_seconds, counted.preparing_seconds)
+        assert all(own) if mode == "on" else not any(own)
 
 
 @on_linux
