@@ -39,6 +39,21 @@ def test_the_parts_are_written_anew(written: str) -> None:
         assert f"{part.text}\n\n```text\nnew: {part.title}\n```\n" in written
 
 
+def test_the_page_has_the_text_of_each_part() -> None:
+    """A part whose code has changed is measured again, or the page describes another one."""
+    for part in benchmarks.PARTS:
+        assert f"## {part.title}\n\n{part.text}\n\n```text\n" in PAGE
+
+
+def test_the_figures_of_a_part_that_does_not_run_stay(written: str) -> None:
+    """They are read from the page."""
+    for part in benchmarks.PARTS:
+        assert benchmarks.figures_of(part, written) == f"new: {part.title}"
+        assert f"```text\n{benchmarks.figures_of(part, PAGE)}\n```" in PAGE
+        assert benchmarks.figures_of(part, PAGE)
+    assert benchmarks.figures_of(benchmarks.PARTS[0], "# Another page") == ""
+
+
 def test_writing_twice_changes_nothing(written: str) -> None:
     """The same run gives the same page."""
     assert benchmarks.page({part.title: f"new: {part.title}" for part in benchmarks.PARTS}, written) == written
