@@ -3,8 +3,9 @@
 ``python -m benchmarks.accounting [--page docs/benchmarks.md --chart docs/accounted.svg]``, about six minutes on two
 idle cores; ``--quick`` for an impression. Every process has one budget from its start to its end, on a copy of one
 database of running runs (`benchmarks.loop`). Each run has its own DAG version, and a process makes three sweeps over
-all runs. Allocators keep the memory of freed objects, so the anonymous resident memory of a process is a high-water
-mark. Therefore accounted bytes are the most that were accounted at any time, read every 20 ms from the start on. No
+all runs. The third one counts: the most bytes that were accounted at any time of it, read every 20 ms, beside the most
+anonymous memory after one of its loops. Both are high-water marks, because allocators keep the memory of freed objects.
+Earlier sweeps do not count, because the scheduler's own memory still grows then, by some MiB in each process. No
 collection and no return of memory to the system takes place, but for ``--collect``: garbage of the scheduler waits for
 the collector the longer, the more objects the process holds. *Real* bytes are those beyond the memory of a scheduler
 that holds no DAG. That memory is the value of the line through all processes at zero accounted bytes (least squares). A
@@ -61,7 +62,7 @@ class Held:
     """Of one process, in bytes."""
 
     accounted: float
-    """The most that were accounted at any time."""
+    """The most that were accounted at any time of the last sweep."""
     anonymous: float
     """The most after a loop of the last sweep."""
     between_loops: float = 0.0
@@ -158,25 +159,27 @@ def one_process(source: Source, label: str, budget: int, python: str) -> Held:
         with closing(sqlite3.connect(source.file)) as original, closing(sqlite3.connect(file)) as copy:
             original.backup(copy)
         with _at_work(source, Path(scratch), file, {"max_bytes": budget}, python) as started:
-            with accounted_all_the_time(started) as accounted:
+            with accounted_all_the_time(started) as looks:
                 between_loops, anonymous = [], []
-                for loop in range(2 * sweep, 3 * sweep):
+                started.wait_for(2 * sweep, _PATIENCE)
+                earlier = len(looks)
+                for loop in range(2 * sweep + 1, 3 * sweep + 1):
                     started.wait_for(loop, _PATIENCE)
                     between_loops.append(started.metrics().total(_BYTES))
                     anonymous.append(started.loops[-1].memory.anonymous)
-            metrics = started.metrics()
+            metrics, after_first = started.metrics(), started.loops[sweep - 1].memory.anonymous
     loading = metrics.total("dagcache_load_duration_seconds_sum")
     held = Held(
-        max(*accounted, *between_loops),
+        max(*looks[earlier:], *between_loops),
         max(anonymous),
         statistics.median(between_loops),
         metrics.total("dagcache_serialized_bytes"),
         metrics.total("dagcache_sizing_seconds_total") / loading if loading else 0.0,
     )
     print(
-        f"{label}: at most {held.accounted / MIB:.1f} MiB accounted in {len(accounted)} looks, "
-        f"anonymous {held.anonymous / MIB:.1f} MiB; "
-        f"load {os.getloadavg()[0]:.1f}",
+        f"{label}: at most {held.accounted / MIB:.1f} MiB accounted in {len(looks) - earlier} looks "
+        f"({max(looks[:earlier], default=0.0) / MIB:.1f} before), anonymous {held.anonymous / MIB:.1f} MiB "
+        f"({after_first / MIB:.1f} after the first sweep); load {os.getloadavg()[0]:.1f}",
         file=sys.stderr,
         flush=True,
     )

@@ -28,6 +28,7 @@ _TIMER = f"{_PREFIX}.scheduler.scheduler_loop_duration"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _KIB = 1024
 _POLL = 0.02  # seconds
+_PATIENCE_AT_THE_END = 20.0  # seconds
 _LOCAL_SETTINGS = """\
 import benchmarks.tallies
 import benchmarks.without
@@ -68,7 +69,7 @@ def end_with_this_process() -> None:
 
     def end(*_: object) -> None:
         for process in list(_running):
-            process.kill()
+            _kill(process)
         sys.exit(143)
 
     signal.signal(signal.SIGTERM, end)
@@ -170,6 +171,7 @@ def scheduler(
             cwd=home,
             stdout=written,
             stderr=written,
+            start_new_session=True,
         )
         _running.add(process)
         started.append(Scheduler(process, home, counted, port))
@@ -183,9 +185,18 @@ def scheduler(
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
-        process.wait(20)
-    process.kill()
+        process.wait(_PATIENCE_AT_THE_END)
+    _kill(process)
     process.wait()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a scheduler and its executor's workers: they would keep its database connections, and with these its locks.
+
+    Its process group exists as long as one of its members does.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def cpu_seconds(pid: int, proc: Path = Path("/proc")) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import tallies
+from benchmarks import at_work, tallies
 from benchmarks.accounting import Found, Held
 from benchmarks.accounting import sentences as sentences_of_bytes
 from benchmarks.accounting import table as table_of_bytes
@@ -20,6 +21,7 @@ from benchmarks.medians import ratios
 from benchmarks.tallies import Tallies
 from benchmarks.typical import LARGE, task_counts
 from dagcache.metrics.scrape import parse
+from tests.support.patience import PATIENCE
 
 MIB = 2**20
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
@@ -152,6 +154,21 @@ def test_a_process_times_the_work_of_the_cache(tmp_path: Path) -> None:
         counted = tallies.read(path)
         own = (counted.thawing_seconds, counted.disposing_seconds, counted.preparing_seconds)
         assert all(own) if mode == "on" else not any(own)
+
+
+@on_linux
+def test_the_workers_of_a_scheduler_end_with_it() -> None:
+    """They would keep its connections to the database, and the locks of an open transaction."""
+    parent = "import subprocess, sys; subprocess.Popen(['sleep', '600']); print(flush=True); sys.stdin.read()"
+    command, pipe = [sys.executable, "-c", parent], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        at_work._end(process)
+        assert process.returncode is not None
+        has_ended, _, _ = select.select([process.stdout], [], [], PATIENCE)
+        assert has_ended, "the worker has not closed its output"
+        assert process.stdout.read() == b""
 
 
 @on_linux
