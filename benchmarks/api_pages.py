@@ -27,7 +27,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.api_dags import KINDS, dag_id
-from benchmarks.at_work import cpu_seconds
+from benchmarks.at_work import cpu_seconds, end_component
 from benchmarks.loop import DATABASES, database
 from benchmarks.medians import beside, ratio
 from benchmarks.scheduler import MIB, json_lines, made_with, output_of, write_between
@@ -109,15 +109,12 @@ def serving(folder: Path, url: str, settings: Mapping[str, object]) -> Iterator[
     env = environment(folder, url, examples=False, metrics_port=0, **settings)
     base = env["AIRFLOW__API__BASE_URL"]
     with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "airflow", "api-server"], env=env, stdout=log, stderr=log)
+        command = [sys.executable, "-m", "airflow", "api-server"]
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
         try:
             yield Server(_when_it_answers(base, process), process.pid)
         finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-            process.wait()
+            end_component(process)
 
 
 def _when_it_answers(base: str, process: subprocess.Popen[bytes]) -> str:

@@ -67,12 +67,12 @@ _running: set[subprocess.Popen[bytes]] = set()
 def end_with_this_process() -> None:
     """Have a SIGTERM end all schedulers, those that other threads wait for included, and then this process."""
 
-    def end(*_: object) -> None:
+    def kill_all(*_: object) -> None:
         for process in list(_running):
             _kill(process)
         sys.exit(143)
 
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, kill_all)
 
 
 class StoppedError(Exception):
@@ -178,11 +178,12 @@ def scheduler(
         try:
             yield started[0]
         finally:
-            _end(process)
+            end_component(process)
             _running.discard(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end_component(process: subprocess.Popen[bytes]) -> None:
+    """End a component of Airflow that leads a session, with its workers; by force after a while."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(_PATIENCE_AT_THE_END)
@@ -191,7 +192,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a scheduler and its executor's workers: they would keep its database connections, and with these its locks.
+    """Kill a component and its workers: they would keep its connections to the database, and with these its locks.
 
     Its process group exists as long as one of its members does.
     """

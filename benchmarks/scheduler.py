@@ -26,6 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+from benchmarks.at_work import end_component
 from benchmarks.chart import Row, bars
 from dagcache.advice.curve import STOCK_ENTRIES
 from dagcache.demo.playground import environment
@@ -119,11 +120,11 @@ def playground(home: Path | None, versions: int) -> Iterator[Path]:
 def real_scheduler(env: Mapping[str, str], log: IO[str]) -> Iterator[None]:
     """A running real scheduler, with this environment."""
     command = [sys.executable, "-m", "airflow", "scheduler", "--skip-serve-logs"]
-    with subprocess.Popen(command, env=env, stdout=log, stderr=log) as process:
+    with subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True) as process:
         try:
             yield
         finally:
-            process.terminate()
+            end_component(process)
 
 
 def measure(

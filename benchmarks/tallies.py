@@ -48,13 +48,16 @@ class Tallies:
 
 
 _FORM = f"{len(fields(Tallies))}d"
-_STATEMENTS, _COLLECTIONS, _SECONDS, _COLLECTED, _THAWING, _DISPOSING, _PREPARING = 0, 1, 4, 7, 8, 9, 10
+_PLACES = {field.name: place for place, field in enumerate(fields(Tallies))}
+_STATEMENTS, _COLLECTED = _PLACES["statements"], _PLACES["collected"]
+_COLLECTIONS, _SECONDS = _PLACES["young"], _PLACES["young_seconds"]
+"""The first of three each, by generation."""
 _OWN_WORK = (
-    (_THAWING, "dagcache.freezing.pickle_freezer", "PickleFreezer", "thaw"),
-    (_DISPOSING, "dagcache.core.disposal", "Disposer", "dispose"),
-    (_PREPARING, "dagcache.freezing.pickle_freezer", "PickleFreezer", "freeze"),
-    (_PREPARING, "dagcache.sizing.estimate", "LearnedSizer", "size"),
-    (_PREPARING, "dagcache.core.reweighing", "Reweighing", "look_at"),
+    ("thawing_seconds", "dagcache.freezing.pickle_freezer", "PickleFreezer", "thaw"),
+    ("disposing_seconds", "dagcache.core.disposal", "Disposer", "dispose"),
+    ("preparing_seconds", "dagcache.freezing.pickle_freezer", "PickleFreezer", "freeze"),
+    ("preparing_seconds", "dagcache.sizing.estimate", "LearnedSizer", "size"),
+    ("preparing_seconds", "dagcache.core.reweighing", "Reweighing", "look_at"),
 )
 """The methods that are timed. None of them calls another one."""
 
@@ -96,8 +99,8 @@ def install() -> None:
     gc.callbacks.append(collected)
     event.listen(Engine, "before_cursor_execute", executed)
     if os.environ.get("AIRFLOW__DAGCACHE__MODE") != "off":  # a process without the cache does not import it
-        for place, module, kind, method in _OWN_WORK:
-            _time(counted, place, getattr(importlib.import_module(module), kind), method)
+        for tally, module, kind, method in _OWN_WORK:
+            _time(counted, _PLACES[tally], getattr(importlib.import_module(module), kind), method)
 
 
 def _time(counted: memoryview[float], place: int, kind: Any, method: str) -> None:

@@ -35,8 +35,17 @@ def loop(number: int) -> Loop:
         cpu_seconds=5 + 0.1 * number,
         memory=Memory(anonymous=(100 + number) * MIB, resident=(130 + number) * MIB, peak=(140 + number) * MIB),
         tallies=Tallies(
-            *(60.0 * number, 8.0 * number, 2.0 * number, 0.5 * number, 0.01 * number, 0.02 * number, number),
-            *(500 * number, 0.02 * number, 0.01 * number, 0.004 * number),
+            statements=60.0 * number,
+            young=8.0 * number,
+            middle=2.0 * number,
+            full=0.5 * number,
+            young_seconds=0.01 * number,
+            middle_seconds=0.02 * number,
+            full_seconds=number,
+            collected=500 * number,
+            thawing_seconds=0.02 * number,
+            disposing_seconds=0.01 * number,
+            preparing_seconds=0.004 * number,
         ),
     )
 
@@ -164,7 +173,7 @@ def test_the_workers_of_a_scheduler_end_with_it() -> None:
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        at_work._end(process)
+        at_work.end_component(process)
         assert process.returncode is not None
         has_ended, _, _ = select.select([process.stdout], [], [], PATIENCE)
         assert has_ended, "the worker has not closed its output"

@@ -78,9 +78,7 @@ CHANGES: dict[str, Callable[[DagCache[Any, Any]], object]] = {
     "lookup of what is expired": lambda cache: cache.get(7),
     "load": lambda cache: cache.get_or_load("new", Weighted),
     "failed load": lambda cache: cache.get_or_load("new", lambda _: None),
-    "load of many": lambda cache: cache.get_or_load_many(
-        ["busy", "new"], lambda keys: {key: Weighted(key) for key in keys}
-    ),
+    "load of many": lambda cache: cache.get_or_load_many(["busy", "new"], load_all),
     "load in an event loop": lambda cache: asyncio.run(cache.aget_or_load("new", load_later)),
     "private copy": lambda cache: cache.fetch("busy", private=True),
     "assignment": lambda cache: cache.__setitem__("new", Weighted("new", KIB)),
