@@ -15,8 +15,9 @@ from dagcache.traces.recording import IDS, parse_max_bytes
 MODES = ("enforce", "observe", "off")
 
 UNPROVEN_SHARE = 0.25
-"""The share of the budget for live copies without a second lookup. A starting scheduler loads all versions before it
-repeats a lookup. With all of them live at first, a process with 98 MiB for 10,000 frozen versions grew by 141 MiB."""
+"""The share of the budget for live copies that were not used again after their first burst. A starting scheduler looks
+all versions up before it returns to one. With all of them live at first, a process with 98 MiB for 10,000 frozen
+versions grew by 141 MiB."""
 
 
 @dataclass(frozen=True, slots=True)

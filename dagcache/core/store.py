@@ -49,6 +49,7 @@ from dagcache.core.absences import Absences
 from dagcache.core.entry import FRESH_SECONDS, FRESH_SHARE, Candidate, Entry, FrozenCopy, LiveCopy
 from dagcache.core.expiry import Deadlines
 from dagcache.core.ledger import UNLIMITED, Ledger
+from dagcache.core.newcomers import Newcomers
 from dagcache.core.released import Released
 from dagcache.core.versions import VersionIndex
 from dagcache.eviction.cost_model import CostModel
@@ -97,7 +98,6 @@ class Store:
         self.ledger = Ledger(budget, enforce=enforce)
         self.absences = Absences(negative_ttl, self.ledger)
         self.enforce = enforce
-        self.unproven_share = unproven_share
         self.closed = False
         """Whether no value is admitted any more."""
         self._deadlines = Deadlines(ttl, max_age, jitter) if enforce else Deadlines(0.0)
@@ -108,6 +108,7 @@ class Store:
         self._version_index = VersionIndex()
         self._ghosts = Ghosts()
         self._live_policy = Policy()
+        self._newcomers = Newcomers(unproven_share)
         self._frozen_policy = Policy()
         self._load_costs = CostModel()
         self._thaw_costs = CostModel()
@@ -339,6 +340,7 @@ class Store:
         self.entries = {entry.key: entry for entry in sound}  # one assignment, because this may be interrupted as well
         entries = list(self.entries.values())
         self._live_policy.clear()
+        self._newcomers.clear()
         self._frozen_policy.clear()
         self._version_index.clear()
         self.live.clear()
@@ -368,6 +370,7 @@ class Store:
         self.ledger.check_invariants(entries)
         self.absences.check_invariants()
         self._live_policy.check_invariants()
+        self._newcomers.check_invariants(self.live.values())
         self._frozen_policy.check_invariants()
         self._deadlines.check_invariants(entries)
         self._version_index.check_invariants(entries)
@@ -421,9 +424,7 @@ class Store:
 
     def _may_be_live(self, entry: Entry) -> bool:
         """Whether a new entry may be live before it is known to be used more than once."""
-        if entry.gap or self.unproven_share == 1:
-            return True
-        return self.ledger.live_bytes + entry.live_bytes <= self.unproven_share * self.ledger.limit
+        return bool(entry.gap) or entry.live_bytes <= self._newcomers.limit(self.ledger.enforced_budget)
 
     def _make_live(self, entry: Entry, value: object, own: int | None, now: float, load_cost: float = 0.0) -> bool:
         """Offer a live copy to the policy; return whether it stays. Without a frozen copy its cost is a whole load."""
@@ -445,6 +446,10 @@ class Store:
             entry.live = copy
             self.ledger.enter(entry)
         self.live[entry.key] = copy
+        if entry.frozen is not None:
+            for oldest in self._newcomers.add(copy, self.ledger.enforced_budget):
+                self._live_policy.leave(oldest)
+                self._demote(oldest.entry, oldest)
         return True
 
     def _usual_thaw(self, entry: Entry) -> float:
@@ -472,6 +477,7 @@ class Store:
         entry.live = None
         self.ledger.enter(entry)
         self.live.pop(entry.key, None)
+        self._newcomers.leave(copy)
         self.counts.demotions += 1
         self.counts.demoted_bytes += copy.value_bytes
         self._released.demoted.append(copy)
@@ -489,6 +495,7 @@ class Store:
         self._version_index.remove(entry)
         if entry.live is not None:
             self.live.pop(entry.key, None)
+            self._newcomers.leave(entry.live)
         self._released.entries.append((entry, cause))
         self._deadlines.drop_removed(self.entries.values(), len(self.entries))
         self._ghosts.trim(self._ghost_limit())

@@ -66,8 +66,18 @@ class CacheMachine(RuleBasedStateMachine):
         ages=st.booleans(),
         jitter=st.sampled_from([0.0, 0.5]),
         absences=st.booleans(),
+        unproven_share=st.sampled_from([0.0, 0.25, 1.0]),
     )
-    def start(self, budget: int, tiers: bool, versions: bool, ages: bool, jitter: float, absences: bool) -> None:
+    def start(
+        self,
+        budget: int,
+        tiers: bool,
+        versions: bool,
+        ages: bool,
+        jitter: float,
+        absences: bool,
+        unproven_share: float,
+    ) -> None:
         """A cache of some size, with and without each of its options."""
         self.jitter = jitter
         self.max_age = MAX_AGE if ages else 0.0
@@ -86,6 +96,7 @@ class CacheMachine(RuleBasedStateMachine):
             freezer=self.freezer if tiers else None,
             on_removal=self.removed,
             version_of=(lambda key: (key // 4, key)) if versions else None,
+            unproven_share=unproven_share,
         )
         probe.time_upkeep(self.cache, lambda: 0.0)  # on a busy machine, a removal is reported by a later call
         probe.time_lookups(self.cache, functools.partial(next, itertools.count(0.0, 0.001)))  # victims depend on it

@@ -37,17 +37,58 @@ def test_a_sweep_that_takes_a_third_of_a_second_keeps_what_it_has() -> None:
     assert sum(demoted[8:]) <= 8, demoted
 
 
-def test_newcomers_beyond_their_share_are_frozen_until_they_are_used_again() -> None:
-    """Values with one use do not fill the budget with live copies; values with two uses do."""
+def test_newcomers_take_a_share_until_they_are_used_again() -> None:
+    """Values of one burst do not fill the budget with live copies; values that were used again do."""
     cache, clock = make_cache(max_bytes=MIB, unproven_share=0.25)
     fill(cache, range(8))
     cache.check_invariants()
-    assert (cache.stats().live_entries, cache.stats().entries, cache.stats().demotions) == (2, 8, 0)
+    assert {info.key for info in cache.entries() if info.tier == "live"} == {6, 7}
     clock.advance(10)
     fill(cache, range(8))
     cache.check_invariants()
     stats = cache.stats()
     assert (stats.live_entries, stats.misses, stats.hits_frozen, stats.hits_live) == (8, 8, 6, 2)
+
+
+def test_further_lookups_in_a_burst_prove_nothing() -> None:
+    """A scheduler uses a version several times within a moment: thawed copies take the same share."""
+    cache, clock = make_cache(max_bytes=MIB, unproven_share=0.25)
+    for key in range(8):
+        fill(cache, [key, key, *range(key)])
+        cache.check_invariants()
+        assert cache.stats().live_bytes <= MIB / 4
+        clock.advance(0.1)
+    assert cache.stats().entries == 8
+
+
+def test_a_newcomer_that_exceeds_the_share_is_live_from_its_second_lookup_on() -> None:
+    cache, _ = make_cache(max_bytes=MIB, unproven_share=0.25)
+    cache["giant"] = Weighted("giant", MIB // 3)
+    assert cache.stats().live_entries == 0
+    fill(cache, ["giant", *range(8), "giant"])
+    cache.check_invariants()
+    assert {info.key for info in cache.entries() if info.tier == "live"} == {"giant", 6, 7}
+    assert cache.stats().hits_live == 1
+
+
+def test_a_newcomer_that_was_used_again_remains_live_when_its_turn_comes() -> None:
+    cache, clock = make_cache(max_bytes=MIB, unproven_share=0.25)
+    fill(cache, [0])
+    clock.advance(10)
+    fill(cache, [0, *range(1, 8)])
+    cache.check_invariants()
+    assert {info.key for info in cache.entries() if info.tier == "live"} == {0, 6, 7}
+
+
+def test_newcomers_that_left_by_another_way_take_no_share() -> None:
+    """A removal, a smaller budget and a clear make room for others."""
+    cache, _ = make_cache(max_bytes=MIB, unproven_share=0.25)
+    for leave in (lambda: cache.pop(1), lambda: cache.resize(32 * KIB), cache.clear):
+        cache.resize(MIB)
+        fill(cache, [0, 1])
+        assert cache.stats().live_entries == 2
+        leave()
+        cache.check_invariants()
 
 
 def test_newcomers_without_a_frozen_form_are_live_whatever_their_share() -> None:

@@ -8,6 +8,7 @@ _ENTRY = "dagcache.core.entry"
 _EXPIRY = "dagcache.core.expiry"
 _LEDGER = "dagcache.core.ledger"
 _REWEIGHING = "dagcache.core.reweighing"
+_NEWCOMERS = "dagcache.core.newcomers"
 _STORE = "dagcache.core.store"
 _VERSIONS = "dagcache.core.versions"
 
@@ -187,6 +188,30 @@ FAULTS = (
         "Store._offer_to_tiers",
         replace("not A and self._may_be_live(B)", "self._may_be_live(B)"),
         ("unit/core/test_private_copies.py",),
+    ),
+    Fault(
+        "further lookups of one burst make newcomers live without a limit",
+        _NEWCOMERS,
+        "Newcomers.add",
+        replace(
+            "self._share == 1 or A.entry.gap or A.nbytes > B",
+            "self._share == 1 or A.entry.gap or A.entry.hits or A.nbytes > B",
+        ),
+        _BOUNDS_TESTS,
+    ),
+    Fault(
+        "a newcomer is given up although it was used again",
+        _NEWCOMERS,
+        "Newcomers.add",
+        replace("not A.entry.gap", "True"),
+        _BOUNDS_TESTS,
+    ),
+    Fault(
+        "a copy that left stays in the window of newcomers",
+        _STORE,
+        "Store._demote",
+        drop("self._newcomers.leave(A)"),
+        _BOUNDS_TESTS,
     ),
     Fault(
         "a superseded version is treated as a current one",
