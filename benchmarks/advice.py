@@ -26,6 +26,7 @@ from typing import Any
 
 from benchmarks.scheduler import real_scheduler, run_json, write_between
 from dagcache.advice import sizes
+from dagcache.advice.working_set import RUNS_PER_LOOP
 from dagcache.core.entry import LIVE_OVERHEAD
 from dagcache.database.loader import SerializedDagLoader
 from dagcache.traces.reading import read_trace
@@ -33,10 +34,10 @@ from tests.support.clock import ManualClock
 
 MIB = 1 << 20
 _WARM_LAPS, _LAPS = 3, 4
-_PER_SESSION = 20
+_SPEED_ROUNDS = 5
 _WARM_SECONDS, _SCHEDULED_SECONDS, _SPEED_EVERY = 45, 60, 5
 _LOOP_SECONDS = 1.0  # what advice assumes by default
-_PARTS = (0.05, 0.25, 0.5, 0.75, 1.05)
+_PARTS = (0.01, 0.02, 0.05, 0.25, 0.5, 0.75, 1.05)
 """Budgets, as parts of what all versions in use take with both copies and the cache's records."""
 _MARKER = "--laps-of"
 
@@ -247,9 +248,9 @@ def laps(ids: list[str]) -> dict[str, float]:
 
     The DAGs of a session are held until its end, as a scheduler's runs hold them.
 
-    In CPU seconds, of the machine that the constants are of: what else this one does changes from minute to minute. The
-    cache's clock goes on by a second for each session, as long as a loop of the scheduler is taken to last: what the
-    loop does beside looking up is not done here.
+    In CPU seconds of the machine of the constants. This machine's speed may change within a tenth of a second, so it is
+    measured on both sides of each session. The cache's clock goes on by a second for each session, as long as a loop of
+    the scheduler is taken to last: what the loop does beside looking up is not done here.
     """
     from uuid import UUID
 
@@ -264,23 +265,24 @@ def laps(ids: list[str]) -> dict[str, float]:
     bag.dagcache._lookups.timer = time.thread_time  # noqa: SLF001 - the clock that loads and thaws are timed by
     versions = [UUID(each) for each in ids]
     before = bag.dagcache.stats()
-    slowness = []
+    seconds, speed = 0.0, sizes.measure_speed(rounds=_SPEED_ROUNDS).factor
     for lap in range(_WARM_LAPS + _LAPS):
         if lap == _WARM_LAPS:
-            before = bag.dagcache.stats()
-        if lap >= _WARM_LAPS:
-            slowness.append(sizes.measure_speed(rounds=50).factor)
-        for first in range(0, len(versions), _PER_SESSION):
+            before, seconds = bag.dagcache.stats(), 0.0
+        for first in range(0, len(versions), RUNS_PER_LOOP):
             clock.advance(_LOOP_SECONDS)
+            spent = restoring_seconds(bag.dagcache.stats())
             with create_session() as session:
-                held = [look_up(bag, each, session) for each in versions[first : first + _PER_SESSION]]
+                held = [look_up(bag, each, session) for each in versions[first : first + RUNS_PER_LOOP]]
                 del held
-    after = bag.dagcache.stats()
-    seconds = sum(getattr(after, name).total - getattr(before, name).total for name in ("load_seconds", "thaw_seconds"))
-    return {
-        "seconds": seconds / _LAPS / statistics.mean(slowness),
-        **shares(before, after),
-    }
+            earlier, speed = speed, sizes.measure_speed(rounds=_SPEED_ROUNDS).factor
+            seconds += (restoring_seconds(bag.dagcache.stats()) - spent) / statistics.mean((earlier, speed))
+    return {"seconds": seconds / _LAPS, **shares(before, bag.dagcache.stats())}
+
+
+def restoring_seconds(stats: Any) -> float:
+    """The seconds of all loads and thaws of a cache."""
+    return float(stats.load_seconds.total + stats.thaw_seconds.total)
 
 
 # ---- a large database ----

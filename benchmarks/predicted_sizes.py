@@ -15,8 +15,10 @@ import importlib
 import json
 import platform
 import random
+import statistics
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -28,9 +30,11 @@ from benchmarks.scheduler import playground, run_json, write_between
 from benchmarks.typical import payloads, task_counts
 from benchmarks.unlike import unlike_dags
 from dagcache.advice import sizes
+from dagcache.advice.working_set import RUNS_PER_LOOP
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.database.loader import SerializedDagLoader
 from dagcache.errors import FreezeError
+from dagcache.reclaim.gc_pause import gc_relaxed
 
 Rows = list[dict[str, Any]]
 _MARKER = "--graphs-of"
@@ -48,6 +52,7 @@ _TERMS = {
     "thaw": ("shadow_bytes",),
 }
 """The quantity to predict, and the features, beside a constant, of its fit."""
+_LAPS = 3
 _UNLIKE, _TYPICAL, _LARGEST = 60, 150, 1_800
 _TEACHING = 80
 """DAGs that both dictionaries of the compressor learn from beforehand."""
@@ -70,10 +75,15 @@ def graphs(database: Path, rows: Path | None) -> Rows:
     for _, payload in random.Random(1).sample(found, min(len(found), _TEACHING)):
         with suppress(FreezeError):
             weigher.weigh(payload)
-    weighed = []
+    weighed: Rows = []
+    frozen: list[bytes] = []
     for kind, payload in found:
         with suppress(FreezeError):  # such are kept live only
-            weighed.append({"kind": kind, **weigher.weigh(payload)})
+            row, data = weigher.weigh(payload)
+            weighed.append({"kind": kind, **row})
+            frozen.append(data)
+    for row, seconds in zip(weighed, weigher.thaws(frozen), strict=True):
+        row["thaw"] = seconds
     return weighed
 
 
@@ -107,8 +117,13 @@ class _Weigher:
         self._freezer, self._shared = airflow_graphs.freezer()
         self._dictionary = Dictionary()
 
-    def weigh(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Features, bytes and seconds of one DAG; FreezeError if it has no frozen form, or cannot be loaded."""
+    def weigh(self, payload: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Features, bytes and load seconds of one DAG, and its frozen form.
+
+        Raises:
+            FreezeError: the DAG has no frozen form, or cannot be loaded.
+
+        """
         from dagcache.reclaim.gc_pause import gc_paused
         from dagcache.sizing.walk import weigh
 
@@ -127,19 +142,28 @@ class _Weigher:
         frozen = self._freezer.freeze(dag)
         thawed = weigh(self._freezer.thaw(frozen.data), shared=frozenset(map(id, self._shared)))
         found = sizes.features(json.loads(text), self._dictionary)
-        return {
+        row = {
             "dag_id": payload["dag"]["dag_id"],
             "features": {name: getattr(found, name) for name in found.__dataclass_fields__},
             "live": thawed.nbytes,
             "frozen": len(frozen.data),
             "load": load / slowness,
-            "thaw": min(self._thaw(frozen.data) for _ in range(3)) / slowness,
         }
+        return row, frozen.data
 
-    def _thaw(self, data: bytes) -> float:
-        started = time.thread_time()
-        self._freezer.thaw(data)
-        return time.thread_time() - started
+    def thaws(self, frozen: Sequence[bytes]) -> list[float]:
+        """The median seconds to thaw each, as a sweep does: each once in a lap, with the DAGs of a loop held."""
+        laps = [[0.0] * len(frozen) for _ in range(_LAPS)]
+        for lap in laps:
+            held: deque[object] = deque(maxlen=RUNS_PER_LOOP)
+            for first in range(0, len(frozen), RUNS_PER_LOOP):
+                slowness = sizes.measure_speed(time.thread_time, rounds=10).factor
+                for number, data in enumerate(frozen[first : first + RUNS_PER_LOOP], first):
+                    with gc_relaxed():
+                        started = time.thread_time()
+                        held.append(self._freezer.thaw(data))
+                        lap[number] = (time.thread_time() - started) / slowness
+        return [statistics.median(times) for times in zip(*laps, strict=True)]
 
 
 # ---- predictions ----
