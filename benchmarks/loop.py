@@ -50,6 +50,8 @@ def parts(budget: str) -> list[Contender]:
     settings: dict[str, object] = {"max_bytes": budget}
     return [
         with_budget(budget),
+        Contender("no disposal", settings, left_out=("disposal",)),
+        Contender("no frozen copies", settings | {"frozen": False}),
         Contender("no templates", settings, left_out=("templates",)),
         Contender("gc_freeze", settings | {"gc_freeze": True}),
     ]

@@ -26,7 +26,20 @@ def _templates() -> None:
     vars_of.__init__ = without
 
 
-PARTS: Mapping[str, Callable[[], None]] = {"templates": _templates}
+def _disposal() -> None:
+    """Leave victims and rejected values to the garbage collector."""
+    from dagcache.core.cache import DagCache
+
+    stock: Callable[..., None] = DagCache.__init__
+
+    def without(self: Any, *arguments: Any, **named: Any) -> None:
+        stock(self, *arguments, **(named | {"breaker": None}))
+
+    caches: Any = DagCache
+    caches.__init__ = without
+
+
+PARTS: Mapping[str, Callable[[], None]] = {"disposal": _disposal, "templates": _templates}
 
 
 def install() -> None:
