@@ -135,7 +135,8 @@ def one_round(home: Path, url: str, contender: Contender, runs: int, loops: int)
     with scheduler(home, url, contender.settings, runs_per_loop=RUNS_PER_LOOP, left_out=contender.left_out) as started:
         started.wait_for(warm_up + loops + 1, _PATIENCE)
         counted = started.loops[warm_up : warm_up + loops + 1]
-        return summary(started.loops[0], counted, started.metrics() if contender.ours else None)
+        takes_apart = contender.ours and "disposal" not in contender.left_out
+        return summary(started.loops[0], counted, started.metrics() if takes_apart else None)
 
 
 @dataclass(frozen=True)
