@@ -54,9 +54,10 @@ class CacheConfig:
     memory_limit: int
     """The base of percentages, in bytes; 0 = detect (container, else machine)."""
     unproven_share: float
-    """A share of the budget, 0.0 to 1.0: the most that live copies of newcomers take, until they are used again after
-    their first burst of uses. A starting scheduler, for example, loads many values in a row. Without this limit most of
-    their live copies would have to leave again, and the allocator would not get all of their memory back."""
+    """A share of the budget, 0.0 to 1.0: what live copies of newcomers take at most, until they are used again after
+    their first burst of uses; twice as much during a burst. A value that exceeds the share alone is live from its
+    second lookup on. A starting scheduler, for example, loads many values in a row. Without this limit most of their
+    live copies would have to leave again, and the allocator would not get all of their memory back."""
     workers: int
     """Worker processes that share the memory: a percentage is divided by their number."""
 

@@ -257,7 +257,9 @@ class Store:
         self.ledger.leave(entry)
         self._live_policy.reweigh(copy, copy.nbytes + nbytes - copy.value_bytes)
         copy.value_bytes = nbytes
+        self._newcomers.reweigh(copy)
         self.ledger.enter(entry)
+        self._trim_newcomers(self._policy_clock.at(now))
         self._make_room(0, now)
 
     def note_absence(self, key: Hashable, key_bytes: int, now: float) -> None:
@@ -276,6 +278,8 @@ class Store:
             return False
         expired = self._deadlines.expired(entry, now)
         self._remove(entry, RemovalCause.EXPIRED if expired else cause)
+        if cause is RemovalCause.STALE:  # another value under its key usually follows at once
+            self._remember(entry)
         return not expired
 
     def give_up_live(self, entry: Entry) -> None:
@@ -309,6 +313,7 @@ class Store:
         """Set the budget, in bytes; 0 = unbounded. Copies that no longer fit leave, live copies first."""
         self.ledger.set_budget(budget)
         self.absences.trim()
+        self._trim_newcomers(self._policy_clock.at(now))
         self._make_room(0, now)
 
     def settle(self, held: int, now: float) -> bool:
@@ -340,7 +345,6 @@ class Store:
         self.entries = {entry.key: entry for entry in sound}  # one assignment, because this may be interrupted as well
         entries = list(self.entries.values())
         self._live_policy.clear()
-        self._newcomers.clear()
         self._frozen_policy.clear()
         self._version_index.clear()
         self.live.clear()
@@ -356,6 +360,8 @@ class Store:
                 self.live[entry.key] = entry.live
                 self._live_policy.admit(entry.live, used=0, budget=UNLIMITED, now=time)
         self._deadlines.rebuild(entries)
+        self._newcomers.rebuild(entry.live for entry in entries if entry.live is not None and entry.frozen is not None)
+        self._trim_newcomers(time)
         self._make_room(0, now)
 
     def check_invariants(self) -> None:
@@ -424,7 +430,7 @@ class Store:
 
     def _may_be_live(self, entry: Entry) -> bool:
         """Whether a new entry may be live before it is known to be used more than once."""
-        return bool(entry.gap) or entry.live_bytes <= self._newcomers.limit(self.ledger.enforced_budget)
+        return bool(entry.gap) or self._newcomers.has_room_for(entry.live_bytes, self.ledger.enforced_budget)
 
     def _make_live(self, entry: Entry, value: object, own: int | None, now: float, load_cost: float = 0.0) -> bool:
         """Offer a live copy to the policy; return whether it stays. Without a frozen copy its cost is a whole load."""
@@ -447,9 +453,8 @@ class Store:
             self.ledger.enter(entry)
         self.live[entry.key] = copy
         if entry.frozen is not None:
-            for oldest in self._newcomers.add(copy, self.ledger.enforced_budget):
-                self._live_policy.leave(oldest)
-                self._demote(oldest.entry, oldest)
+            self._newcomers.add(copy, self.ledger.enforced_budget)
+            self._trim_newcomers(time)
         return True
 
     def _usual_thaw(self, entry: Entry) -> float:
@@ -471,6 +476,12 @@ class Store:
             else:
                 self._remove(entry, RemovalCause.SIZE, node)
                 self._remember(entry)
+
+    def _trim_newcomers(self, time: float) -> None:
+        """Demote newcomers beyond their share; ``time``: of the policy clock."""
+        for copy in self._newcomers.trim(self.ledger.enforced_budget, time, self._live_policy.spared):
+            self._live_policy.leave(copy)
+            self._demote(copy.entry, copy)
 
     def _demote(self, entry: Entry, copy: LiveCopy) -> None:
         self.ledger.leave(entry)

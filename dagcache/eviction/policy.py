@@ -31,6 +31,11 @@ class Policy:
         self._probation = Probation()
         self._admission = Admission(self._ranking, self._probation)
 
+    @property
+    def spared(self) -> float:
+        """Seconds after a use during which a node is needed again at any moment; -inf if bursts are not the rule."""
+        return self._admission.spared
+
     def __len__(self) -> int:
         return len(self._ranking) + len(self._probation)
 

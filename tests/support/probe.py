@@ -57,6 +57,11 @@ def live_copy(cache: Cache, key: Hashable) -> Any:
     return cache._store.live[key]
 
 
+def reweigh(cache: Cache, key: Hashable, nbytes: int) -> None:
+    """Account for a live value as if it were found to weigh so many bytes."""
+    run_locked(cache, cache._store.reweigh, live_copy(cache, key), nbytes, cache._clock.latest)
+
+
 def unfreshen(cache: Cache, key: Hashable) -> None:
     """Have the next hit on a live copy noted, as if some time had passed. Nothing if there is none."""
     copy = cache._store.live.get(key)

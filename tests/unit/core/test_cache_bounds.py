@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dagcache import ConfigError, Loaded, OversizeError, Rejection, RemovalCause
+from dagcache.core.newcomers import BURST_SHARE
 from tests.support import probe
 from tests.support.caches import KIB, MIB, Removals, Unfreezable, Weighted, fill, make_cache, never
 
@@ -52,23 +53,69 @@ def test_newcomers_take_a_share_until_they_are_used_again() -> None:
 
 def test_further_lookups_in_a_burst_prove_nothing() -> None:
     """A scheduler uses a version several times within a moment: thawed copies take the same share."""
-    cache, clock = make_cache(max_bytes=MIB, unproven_share=0.25)
-    for key in range(8):
+    cache, clock = make_cache(max_bytes=2 * MIB, unproven_share=0.25)
+    for key in range(14):
         fill(cache, [key, key, *range(key)])
         cache.check_invariants()
-        assert cache.stats().live_bytes <= MIB / 4
-        clock.advance(0.1)
-    assert cache.stats().entries == 8
+        assert cache.stats().live_bytes <= BURST_SHARE * 2 * MIB / 4
+    clock.advance(2)
+    fill(cache, ["another"])
+    assert cache.stats().live_bytes <= 2 * MIB / 4
+    assert cache.stats().entries == 15
+
+
+def test_newcomers_stay_for_the_rest_of_their_burst() -> None:
+    """Each is looked up again while the others of a group come in, though they exceed the share together."""
+    cache, clock = make_cache(max_bytes=2 * MIB, unproven_share=0.25)
+    for group in range(20):
+        for _ in range(4):
+            fill(cache, range(8 * group, 8 * group + 8))
+            cache.check_invariants()
+            clock.advance(0.1)
+        before = cache.stats()
+        clock.advance(1.5)
+    fill(cache, range(160, 168))
+    for _ in range(3):
+        fill(cache, range(160, 168))
+    after = cache.stats()
+    assert (after.hits_live - before.hits_live, after.misses - before.misses) == (24, 8)
 
 
 def test_a_newcomer_that_exceeds_the_share_is_live_from_its_second_lookup_on() -> None:
-    cache, _ = make_cache(max_bytes=MIB, unproven_share=0.25)
-    cache["giant"] = Weighted("giant", MIB // 3)
+    cache, _ = make_cache(max_bytes=2 * MIB, unproven_share=0.25)
+    cache["giant"] = Weighted("giant", 600 * KIB)
     assert cache.stats().live_entries == 0
-    fill(cache, ["giant", *range(8), "giant"])
+    fill(cache, ["giant", *range(4), "giant"])
     cache.check_invariants()
-    assert {info.key for info in cache.entries() if info.tier == "live"} == {"giant", 6, 7}
     assert cache.stats().hits_live == 1
+
+
+def test_newcomers_that_were_used_again_leave_the_share_to_the_others() -> None:
+    cache, clock = make_cache(max_bytes=4 * MIB, unproven_share=0.25)
+    fill(cache, ["new", *range(9)])
+    clock.advance(4)
+    fill(cache, [*range(9), "another"])
+    cache.check_invariants()
+    assert cache.stats().live_entries == 11
+
+
+def test_the_share_of_newcomers_follows_their_weights_and_the_budget() -> None:
+    """After a value has changed its bytes, after a smaller budget, and after a repair."""
+    for change in ("weights", "budget", "repair"):
+        cache, clock = make_cache(max_bytes=16 * MIB, unproven_share=0.25)
+        fill(cache, range(30))
+        assert cache.stats().live_entries == 30
+        if change == "weights":
+            for key in range(8):
+                probe.reweigh(cache, key, 700 * KIB)
+            cache.check_invariants()
+        if change == "repair":
+            probe.tear(cache)
+            fill(cache, ["another"])
+        clock.advance(2)
+        cache.resize(4 * MIB)
+        cache.check_invariants()
+        assert 0 < cache.stats().live_bytes <= MIB, change
 
 
 def test_a_newcomer_that_was_used_again_remains_live_when_its_turn_comes() -> None:
@@ -81,14 +128,26 @@ def test_a_newcomer_that_was_used_again_remains_live_when_its_turn_comes() -> No
 
 
 def test_newcomers_that_left_by_another_way_take_no_share() -> None:
-    """A removal, a smaller budget and a clear make room for others."""
-    cache, _ = make_cache(max_bytes=MIB, unproven_share=0.25)
-    for leave in (lambda: cache.pop(1), lambda: cache.resize(32 * KIB), cache.clear):
+    """A removal, an eviction, a smaller budget and a clear make room for others."""
+    cache, _ = make_cache(max_bytes=MIB, unproven_share=0.95)
+    ways = (lambda: cache.pop(1), lambda: fill(cache, range(2, 30)), lambda: cache.resize(32 * KIB), cache.clear)
+    for leave in ways:
         cache.resize(MIB)
         fill(cache, [0, 1])
-        assert cache.stats().live_entries == 2
+        assert cache.stats().live_entries >= 2
         leave()
         cache.check_invariants()
+
+
+def test_values_that_were_used_again_stay_live_with_a_smaller_budget() -> None:
+    """However many of them came in as newcomers."""
+    cache, clock = make_cache(max_bytes=16 * MIB, unproven_share=0.25)
+    fill(cache, range(100), nbytes=30 * KIB)
+    clock.advance(4)
+    fill(cache, range(100))
+    cache.resize(4 * MIB)
+    cache.check_invariants()
+    assert cache.stats().live_entries == 100
 
 
 def test_newcomers_without_a_frozen_form_are_live_whatever_their_share() -> None:
@@ -109,6 +168,17 @@ def test_a_value_that_is_known_to_be_used_again_needs_no_share() -> None:
     fill(cache, ["unknown"])
     cache.check_invariants()
     assert {info.key: info.tier for info in cache.entries()} == {"known": "live", "unknown": "frozen"}
+
+
+def test_another_value_of_a_key_that_was_out_of_date_is_no_newcomer() -> None:
+    cache, clock = make_cache(max_bytes=MIB, unproven_share=0.0)
+    for _ in range(2):
+        fill(cache, ["known"])
+        clock.advance(10)
+    cache.invalidate("known")
+    fill(cache, ["known"])
+    cache.check_invariants()
+    assert {info.key: info.tier for info in cache.entries()} == {"known": "live"}
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
