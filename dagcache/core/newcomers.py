@@ -71,7 +71,7 @@ class Newcomers:
         self._nbytes -= self._window.pop(copy, 0)
 
     def rebuild(self, copies: Iterable[LiveCopy]) -> None:
-        """Hold those of some live copies that are new, whatever they weigh together."""
+        """Hold those of some live copies that are new, even beyond their share."""
         self._window = {copy: copy.nbytes for copy in copies if self._share < 1 and not copy.entry.gap}
         self._nbytes = sum(self._window.values())
 
