@@ -6,6 +6,8 @@ import ctypes
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -23,10 +25,21 @@ def without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def strike_until_dead(*threads: threading.Thread, pause: float = 0.001) -> None:
-    """Throw a `Stop` into each thread every ``pause`` seconds until all threads have ended."""
+    """Throw a `Stop` into each thread every ``pause`` seconds until all threads have ended. No `Stop` is reported."""
     deadline = time.monotonic() + PATIENCE
-    while any(thread.is_alive() for thread in threads):
-        assert time.monotonic() < deadline, "a thread hangs"
-        for thread in threads:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stop))
-            thread.join(pause)
+    with _no_stop_reported():
+        while any(thread.is_alive() for thread in threads):
+            assert time.monotonic() < deadline, "a thread hangs"
+            for thread in threads:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stop))
+                thread.join(pause)
+
+
+@contextmanager
+def _no_stop_reported() -> Iterator[None]:
+    """Skip the reports of `Stop`: one that strikes while another is about to end its thread may strike in a report."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((sys, "unraisablehook"), (threading, "excepthook")):
+            report = getattr(module, name)
+            patch.setattr(module, name, lambda args, report=report: args.exc_type is Stop or report(args))
+        yield
