@@ -37,10 +37,9 @@ from benchmarks.at_work import Scheduler, end_with_this_process, scheduler
 from benchmarks.loop import built, keep_running
 from benchmarks.scheduler import MIB, made_with, output_of, write_between
 from benchmarks.typical import LARGE
+from dagcache.advice.working_set import RUNS_PER_LOOP
 from dagcache.demo.playground import environment
 
-RUNS_PER_LOOP = 20
-"""Airflow's default. A loop holds as many DAGs, and the memory of the most that it ever held stays with the process."""
 _OF_TYPICAL_DAGS = 100
 UNBOUNDED = 0
 _SHARES = {"25 % of the working set": 0.25, "50 %": 0.5, "100 %": 1.0}
@@ -125,6 +124,7 @@ class Source:
     settings: Mapping[str, str]
     """Of the environment of a scheduler."""
     runs_per_loop: int = RUNS_PER_LOOP
+    """A loop holds as many DAGs, and the memory of the most that it ever held stays with the process."""
 
 
 @contextmanager

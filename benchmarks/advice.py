@@ -265,18 +265,18 @@ def laps(ids: list[str]) -> dict[str, float]:
     bag.dagcache._lookups.timer = time.thread_time  # noqa: SLF001 - the clock that loads and thaws are timed by
     versions = [UUID(each) for each in ids]
     before = bag.dagcache.stats()
-    seconds, speed = 0.0, sizes.measure_speed(rounds=_SPEED_ROUNDS).factor
+    seconds, spent, speed = 0.0, 0.0, sizes.measure_speed(rounds=_SPEED_ROUNDS).factor
     for lap in range(_WARM_LAPS + _LAPS):
         if lap == _WARM_LAPS:
             before, seconds = bag.dagcache.stats(), 0.0
         for first in range(0, len(versions), RUNS_PER_LOOP):
             clock.advance(_LOOP_SECONDS)
-            spent = restoring_seconds(bag.dagcache.stats())
             with create_session() as session:
                 held = [look_up(bag, each, session) for each in versions[first : first + RUNS_PER_LOOP]]
                 del held
             earlier, speed = speed, sizes.measure_speed(rounds=_SPEED_ROUNDS).factor
-            seconds += (restoring_seconds(bag.dagcache.stats()) - spent) / statistics.mean((earlier, speed))
+            before_session, spent = spent, restoring_seconds(bag.dagcache.stats())
+            seconds += (spent - before_session) / statistics.mean((earlier, speed))
     return {"seconds": seconds / _LAPS, **shares(before, bag.dagcache.stats())}
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scheduler import made_by, playground, run_json, write_between
-from benchmarks.without import PARTS
+from benchmarks.without import left_out
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.database.loader import SerializedDagLoader
 from dagcache.errors import FreezeError
@@ -61,7 +61,8 @@ class Builder:
         self._from_dict = module.DagSerialization.from_dict
         self._graphs = graphs
         self._freezer, self._shared = graphs.freezer()
-        self._plain_freezer = _without_templates(graphs.freezer)
+        with left_out("templates"):
+            self._plain_freezer, _ = graphs.freezer()
         self._breaker = GenericBreaker(self._shared)
         self._shared_ids = frozenset(map(id, self._shared))
         self._operators = 0.0
@@ -128,17 +129,6 @@ class Builder:
                 self._operators += time.thread_time() - started
 
         kind.deserialize_operator = staticmethod(timed)
-
-
-def _without_templates(make: Callable[[], tuple[PickleFreezer, list[object]]]) -> PickleFreezer:
-    """A freezer as `make` makes it, which freezes operators like any other object."""
-    kind: Any = PickleFreezer
-    stock = kind.__init__
-    PARTS["templates"]()
-    try:
-        return make()[0]
-    finally:
-        kind.__init__ = stock
 
 
 def measure(database: Path) -> Iterator[Measured]:

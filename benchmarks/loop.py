@@ -31,12 +31,12 @@ from benchmarks.medians import middle, ratio
 from benchmarks.scheduler import MIB, Contender, made_with, with_budget, write_between
 from benchmarks.statsd import percentile
 from dagcache.advice.curve import STOCK_ENTRIES
+from dagcache.advice.working_set import RUNS_PER_LOOP
 from dagcache.demo.playground import WAITING, environment
 from dagcache.metrics.scrape import Scrape
 from tests.support import postgres
 
 DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
-RUNS_PER_LOOP = 20
 _STOCK_WARM_UP = -(-STOCK_ENTRIES // RUNS_PER_LOOP) + 5  # loops until Airflow's own cache is full
 _LARGE = 1000  # running runs, from which on half as many rounds are made: a sweep takes minutes
 _PATIENCE = 1200.0  # seconds for the loops of one process

@@ -6,48 +6,47 @@ this before Airflow builds its bag.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
+from unittest import mock
 
 VARIABLE = "DAGCACHE_BENCHMARK_WITHOUT"
+PARTS: Mapping[str, tuple[str, str, dict[str, object]]] = {
+    "disposal": ("dagcache.core.cache", "DagCache", {"breaker": None}),
+    "templates": ("dagcache.freezing.pickle_freezer", "PickleFreezer", {"alike": ()}),
+}
+"""The class that has a part, and the arguments of its constructor without it. Without disposal, victims are left to the
+garbage collector; without templates, operators are frozen as any other object is."""
 
 
-def _templates() -> None:
-    """Freeze operators as any other object is frozen."""
-    from dagcache.freezing.pickle_freezer import PickleFreezer
+def left_out(part: str) -> AbstractContextManager[object]:
+    """Take a part out of everything that is made meanwhile.
 
-    stock: Callable[..., None] = PickleFreezer.__init__
+    Raises:
+        KeyError: the part is unknown.
 
+    """
+    module, name, changes = PARTS[part]
+    kind: Any = getattr(importlib.import_module(module), name)
+    stock = kind.__init__
+
+    @functools.wraps(stock)
     def without(self: Any, *arguments: Any, **named: Any) -> None:
-        stock(self, *arguments, **(named | {"alike": ()}))
+        stock(self, *arguments, **(named | changes))
 
-    vars_of: Any = PickleFreezer
-    vars_of.__init__ = without
-
-
-def _disposal() -> None:
-    """Leave victims and rejected values to the garbage collector."""
-    from dagcache.core.cache import DagCache
-
-    stock: Callable[..., None] = DagCache.__init__
-
-    def without(self: Any, *arguments: Any, **named: Any) -> None:
-        stock(self, *arguments, **(named | {"breaker": None}))
-
-    caches: Any = DagCache
-    caches.__init__ = without
-
-
-PARTS: Mapping[str, Callable[[], None]] = {"disposal": _disposal, "templates": _templates}
+    return mock.patch.object(kind, "__init__", without)
 
 
 def install() -> None:
-    """Take out what the environment names.
+    """Take out what the environment names, for good.
 
     Raises:
         KeyError: the part is unknown.
 
     """
     for name in filter(None, os.environ.get(VARIABLE, "").split(",")):
-        PARTS[name]()
+        left_out(name).__enter__()

@@ -8,7 +8,7 @@ W-TinyLFU (Einziger, Friedman & Manes, *TinyLFU*, ACM ToS 13(4), 2017).
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from itertools import islice
 
 from dagcache.core.entry import LIVE_OVERHEAD, LiveCopy
@@ -35,8 +35,10 @@ class Newcomers:
         return value_bytes + LIVE_OVERHEAD <= self._share * budget
 
     def add(self, copy: LiveCopy, budget: int) -> None:
-        """Add a live copy that has a frozen copy beside it, if its entry is new."""
-        if self._share < 1 and not copy.entry.gap and self.has_room_for(copy.value_bytes, budget):
+        """Add a live copy if its entry is new and also has a frozen copy."""
+        entry = copy.entry
+        is_new = not entry.gap and entry.frozen is not None
+        if self._share < 1 and is_new and self.has_room_for(copy.value_bytes, budget):
             self._window[copy] = copy.nbytes
             self._nbytes += copy.nbytes
 
@@ -70,10 +72,10 @@ class Newcomers:
         """Forget a copy that is live no more, or that was used again."""
         self._nbytes -= self._window.pop(copy, 0)
 
-    def rebuild(self, copies: Iterable[LiveCopy]) -> None:
-        """Hold those of some live copies that are new, even beyond their share."""
-        self._window = {copy: copy.nbytes for copy in copies if self._share < 1 and not copy.entry.gap}
-        self._nbytes = sum(self._window.values())
+    def clear(self) -> None:
+        """Forget all copies."""
+        self._window.clear()
+        self._nbytes = 0
 
     def check_invariants(self, live: Container[LiveCopy]) -> None:
         """Raise AssertionError if a copy is not among the live ones, or a weight is wrong."""

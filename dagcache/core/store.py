@@ -259,7 +259,7 @@ class Store:
         copy.value_bytes = nbytes
         self._newcomers.reweigh(copy)
         self.ledger.enter(entry)
-        self._trim_newcomers(self._policy_clock.at(now))
+        self._trim_newcomers(now)
         self._make_room(0, now)
 
     def note_absence(self, key: Hashable, key_bytes: int, now: float) -> None:
@@ -313,7 +313,7 @@ class Store:
         """Set the budget, in bytes; 0 = unbounded. Copies that no longer fit leave, live copies first."""
         self.ledger.set_budget(budget)
         self.absences.trim()
-        self._trim_newcomers(self._policy_clock.at(now))
+        self._trim_newcomers(now)
         self._make_room(0, now)
 
     def settle(self, held: int, now: float) -> bool:
@@ -345,6 +345,7 @@ class Store:
         self.entries = {entry.key: entry for entry in sound}  # one assignment, because this may be interrupted as well
         entries = list(self.entries.values())
         self._live_policy.clear()
+        self._newcomers.clear()
         self._frozen_policy.clear()
         self._version_index.clear()
         self.live.clear()
@@ -359,9 +360,9 @@ class Store:
             if entry.live is not None:
                 self.live[entry.key] = entry.live
                 self._live_policy.admit(entry.live, used=0, budget=UNLIMITED, now=time)
+                self._newcomers.add(entry.live, self.ledger.enforced_budget)
         self._deadlines.rebuild(entries)
-        self._newcomers.rebuild(entry.live for entry in entries if entry.live is not None and entry.frozen is not None)
-        self._trim_newcomers(time)
+        self._trim_newcomers(now)
         self._make_room(0, now)
 
     def check_invariants(self) -> None:
@@ -452,9 +453,8 @@ class Store:
             entry.live = copy
             self.ledger.enter(entry)
         self.live[entry.key] = copy
-        if entry.frozen is not None:
-            self._newcomers.add(copy, self.ledger.enforced_budget)
-            self._trim_newcomers(time)
+        self._newcomers.add(copy, self.ledger.enforced_budget)
+        self._trim_newcomers(now)
         return True
 
     def _usual_thaw(self, entry: Entry) -> float:
@@ -477,8 +477,9 @@ class Store:
                 self._remove(entry, RemovalCause.SIZE, node)
                 self._remember(entry)
 
-    def _trim_newcomers(self, time: float) -> None:
-        """Demote newcomers beyond their share; ``time``: of the policy clock."""
+    def _trim_newcomers(self, now: float) -> None:
+        """Demote newcomers beyond their share."""
+        time = self._policy_clock.at(now)
         for copy in self._newcomers.trim(self.ledger.enforced_budget, time, self._live_policy.spared):
             self._live_policy.leave(copy)
             self._demote(copy.entry, copy)

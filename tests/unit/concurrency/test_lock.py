@@ -17,7 +17,7 @@ from tests.stress.test_threads import until
 from tests.support.builds import with_global_lock
 from tests.support.leaks import leak
 from tests.support.patience import PATIENCE
-from tests.support.strikes import Stop, strike_until_dead, without_reports
+from tests.support.strikes import Stop, strike_until_dead
 
 _SOON = 0.002
 """Seconds after which a waiter looks at the holder."""
@@ -388,9 +388,8 @@ def test_a_debugger_that_raises_before_any_line_stops_nobody() -> None:
     assert leaks
 
 
-def test_interrupts_leak_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupts_leak_nothing() -> None:
     """Thrown into threads that do nothing but take the lock: none has to be taken back, and none is held at the end."""
-    without_reports(monkeypatch)
     lock = Lock(pytest.fail)
 
     def work() -> None:

@@ -248,13 +248,8 @@ def test_a_loaders_error_comes_without_a_context_of_ours() -> None:
     assert caught.value.__context__ is None
 
 
-def test_exceptions_thrown_into_a_thread_leave_no_lock_and_no_flight_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exceptions_thrown_into_a_thread_leave_no_lock_and_no_flight_behind() -> None:
     """Wherever a hundred of them strike: afterwards every key can be loaded and every total is right."""
-    # One that strikes in a callback of the collector is not raised, but reported: that is the interpreter's way. So is
-    # one that strikes while an earlier one is about to end the thread.
-    for module, name in ((sys, "unraisablehook"), (threading, "excepthook")):
-        report = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda args, report=report: args.exc_type is Stop or report(args))
     cache, _ = make_cache(max_bytes=MIB)
 
     turns = 0

@@ -7,6 +7,7 @@ import gc
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -22,7 +23,7 @@ from dagcache.reclaim.gc_pause import LONGEST_WAIT, SELDOM, gc_relaxed
 from tests.support.builds import with_global_lock
 from tests.support.caches import MIB, Weighted, automatic_gc_off, fill, make_cache, never
 from tests.support.clock import ManualClock
-from tests.support.strikes import Stop, strike_until_dead, without_reports
+from tests.support.strikes import Stop, no_stop_reported, strike_until_dead
 
 _OF_A_LOAD = 5_000
 """Objects of a DAG of some seventy tasks."""
@@ -318,11 +319,8 @@ def use_a_lap(clock: ManualClock) -> None:
     end_lap_if_over()
 
 
-def test_an_interrupt_before_any_line_leaves_the_collector_to_the_next_lap(
-    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_before_any_line_leaves_the_collector_to_the_next_lap(clock: ManualClock) -> None:
     """The lap that is struck may last until the next one has ended; that one ends as usual."""
-    without_reports(monkeypatch)
     usual, number, struck = gc.get_threshold(), 0, True
     files = {gc_lap.__file__, gc_pause.__file__}
 
@@ -346,13 +344,12 @@ def test_an_interrupt_before_any_line_leaves_the_collector_to_the_next_lap(
         number += 1
         struck = False
         previous = sys.gettrace()
-        sys.settrace(striking_at(number))
-        try:
-            use_a_lap(clock)
-        except Stop:
-            pass
-        finally:
-            sys.settrace(previous)
+        with no_stop_reported(), suppress(Stop):
+            sys.settrace(striking_at(number))
+            try:
+                use_a_lap(clock)
+            finally:
+                sys.settrace(previous)
         use_a_lap(clock)
         assert gc.get_threshold() == usual
         assert not gc_pause._seldom._blocks
@@ -361,7 +358,6 @@ def test_an_interrupt_before_any_line_leaves_the_collector_to_the_next_lap(
 
 def test_interrupts_leave_the_collector_to_the_next_lap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thrown into threads that load."""
-    without_reports(monkeypatch)
     usual = gc.get_threshold()
 
     def work(act: Callable[[], object]) -> None:

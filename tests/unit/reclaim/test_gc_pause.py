@@ -20,7 +20,7 @@ from dagcache.reclaim.gc_pause import LONGEST_WAIT, SELDOM, collector_is_off, gc
 from tests.support.builds import with_global_lock
 from tests.support.caches import automatic_gc_off
 from tests.support.clock import ManualClock
-from tests.support.strikes import Stop, strike_until_dead, without_reports
+from tests.support.strikes import Stop, strike_until_dead
 
 KINDS = [gc_paused, gc_relaxed]
 _DUE = 20_000
@@ -345,9 +345,8 @@ def test_an_interrupt_before_any_line_leaves_the_collector_as_it_was(clock: Manu
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_interrupts_leave_the_collector_as_it_was(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupts_leave_the_collector_as_it_was(kind: Any) -> None:
     """Thrown into threads that open and close blocks: none stays open, no thread hangs."""
-    without_reports(monkeypatch)
     usual = gc.isenabled(), gc.get_threshold()
 
     def work() -> None:

@@ -193,7 +193,7 @@ FAULTS = (
         "further lookups of one burst make newcomers live without a limit",
         _NEWCOMERS,
         "Newcomers.add",
-        replace("not A.entry.gap", "not A.entry.hits"),
+        replace("not A.gap", "not A.hits"),
         _BOUNDS_TESTS,
     ),
     Fault(
