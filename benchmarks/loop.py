@@ -43,6 +43,7 @@ _PATIENCE = 1200.0  # seconds for the loops of one process
 
 
 STOCK = Contender("stock", {"mode": "off"})
+NO_TEMPLATES = "no templates"
 
 
 def parts(budget: str) -> list[Contender]:
@@ -52,7 +53,7 @@ def parts(budget: str) -> list[Contender]:
         with_budget(budget),
         Contender("no disposal", settings, left_out=("disposal",)),
         Contender("no frozen copies", settings | {"frozen": False}),
-        Contender("no templates", settings, left_out=("templates",)),
+        Contender(NO_TEMPLATES, settings, left_out=("templates",)),
         Contender("gc_freeze", settings | {"gc_freeze": True}),
     ]
 
@@ -86,6 +87,12 @@ class Round:
     """CPU seconds of the cache's own work, per loop, as are the next two."""
     disposing_seconds: float = 0.0
     preparing_seconds: float = 0.0
+
+    @property
+    def thaws_beside_the_rest(self) -> float:
+        """The CPU time of thaws over that of a loop without the cache's own work: does not depend on the machine."""
+        rest = self.cpu_seconds - self.thawing_seconds - self.disposing_seconds - self.preparing_seconds
+        return self.thawing_seconds / rest
 
     @property
     def median(self) -> float:
@@ -258,6 +265,21 @@ def _own_work(rounds: Sequence[Round]) -> str:
     return ", ".join(f"{share:.1%}" for share in shares) if any(shares) else "-"
 
 
+def worth_of_templates(found: Found) -> str:
+    """What thaws take with and without templates, in the first cell of a comparison part by part."""
+    by_label = next(iter(found.values()))
+    whole, without = next(iter(by_label.values())), by_label[NO_TEMPLATES]
+    return (
+        "Thaws, over the CPU time that a loop of the same process takes without thaws, disposals, freezing and "
+        f"weighing: {_thaws(whole)} with templates, {_thaws(without)} without."
+    )
+
+
+def _thaws(rounds: Sequence[Round]) -> str:
+    beside = [each.thaws_beside_the_rest for each in rounds]
+    return f"{statistics.median(beside):.1%} ({min(beside):.1%} - {max(beside):.1%})"
+
+
 def headline(found: Found) -> str:
     """The README's line: the first cell, this cache's first budget beside Airflow's own."""
     cell, by_label = next(iter(found.items()))
@@ -314,6 +336,8 @@ def main() -> None:
                 cell = Cell(kind, runs)
                 found[cell] = measure(home, url, cell, contenders, rounds, chosen.loops)
     body = table(found)
+    if chosen.parts:
+        body += f"\n\n{worth_of_templates(found)}"
     print(body)
     if chosen.page:
         write_between(chosen.page, chosen.mark, f"{made_by(chosen.rounds, chosen.loops)}\n\n{body}")

@@ -75,14 +75,14 @@ def replay(
 
     A value that leaves while a caller holds it takes room from the residents, in a cache and here. A recording does not
     say how long callers hold values, so this is a parameter: the scheduler examines `SCHEDULER_HOLDS` runs per session,
-    and holds their versions meanwhile. With the default of 0, live hits are overestimated, most at small budgets.
+    and holds their versions until its end. With the default of 0, live hits are overestimated, most at small budgets.
 
     Args:
         lookups: the lookups; a key that is not resident is loaded.
         max_bytes: the budget, in bytes; 0 = unbounded.
         ttl: idle seconds after which an entry leaves; 0 = never.
         unproven_share: as for `dagcache.core.cache.DagCache`.
-        held_lookups: lookups during which the caller of a lookup holds its value; 0 = values are dropped at once.
+        held_lookups: lookups of a session, whose caller holds all values until its end; 0 = values are dropped at once.
 
     """
     cache = _Cache(max_bytes, ttl, unproven_share, held_lookups)
@@ -185,23 +185,22 @@ class _Cache:
 
 
 class _Callers:
-    """Callers that hold the value of a lookup during the next `span` lookups."""
+    """Callers that hold the values of a session's lookups until it ends, and then drop all of them."""
 
-    def __init__(self, span: int) -> None:
+    def __init__(self, session: int) -> None:
         self.held_bytes = 0
         """Bytes of released values that callers hold."""
-        self._span = span
+        self._session = session
+        self._taken: set[Hashable] = set()
         self._lookups = 0
-        self._last_lookup: dict[Hashable, int] = {}
-        self._dropped_at = [0] * span
 
     def take(self, key: Hashable) -> None:
-        """A caller takes the value under a key, and another one drops its value."""
+        """A caller takes the value under a key. The first one of a session takes it after all others are dropped."""
+        if self._lookups % self._session == 0:
+            self.held_bytes = 0
+            self._taken.clear()
         self._lookups += 1
-        slot = self._lookups % self._span
-        self.held_bytes -= self._dropped_at[slot]
-        self._dropped_at[slot] = 0
-        self._last_lookup[key] = self._lookups
+        self._taken.add(key)
 
     def keep(self, released: Released, key: Hashable) -> None:
         """Account for released values that callers hold; the rejected ones are of this key."""
@@ -214,9 +213,7 @@ class _Callers:
             self._hold(key, nbytes)
 
     def _hold(self, key: Hashable, nbytes: int) -> None:
-        last = self._last_lookup.get(key, -self._span)
-        if self._lookups - last < self._span:
-            self._dropped_at[last % self._span] += nbytes
+        if key in self._taken:
             self.held_bytes += nbytes
 
 

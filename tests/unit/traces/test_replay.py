@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections import OrderedDict, deque
+import statistics
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from typing import Any, cast
@@ -30,6 +32,14 @@ def lookup(at: float, key: Hashable, **facts: float) -> Lookup:
 def sweeps(keys: int, rounds: int, seconds: float = 0.5) -> list[Lookup]:
     """Each key in turn, over and over."""
     return [lookup(step * seconds, step % keys) for step in range(keys * rounds)]
+
+
+def uneven_sweeps(keys: int, rounds: int, seed: int) -> list[Lookup]:
+    """The same of values of all sizes, in steps that are shorter than a burst."""
+    chance = random.Random(seed)
+    sizes = [int(chance.lognormvariate(11.5, 1)) + 1000 for _ in range(keys)]
+    facts = [Lookup(0.0, key, size, size // 40, size * 1e-7, size * 1e-8) for key, size in enumerate(sizes)]
+    return [replace(facts[step % keys], at=step * 0.05) for step in range(keys * rounds)]
 
 
 def busy_day(seed: int) -> list[Lookup]:
@@ -127,12 +137,12 @@ class Node:
 
 
 class Held(Real):
-    """A `DagCache` with a caller that holds the latest twenty values."""
+    """A `DagCache` with a caller that drops its values after each twenty lookups."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes, 10_800.0, breaker=GenericBreaker())
         probe.time_upkeep(self.cache, lambda: 0.0)
-        self.values: deque[object] = deque(maxlen=20)
+        self.values: list[object] = []
 
     def freeze(self, value: object) -> Frozen:
         """Bytes as many as stated."""
@@ -153,6 +163,8 @@ class Held(Real):
         for current in lookups:
             self.current = current
             self.clock.now = start + current.at
+            if len(self.values) == 20:
+                self.values.clear()
             self.values.append(self.cache.get_or_load(current.key, self.load))
         self.cache.check_invariants()
         return self.cache.stats().hits_live
@@ -172,6 +184,17 @@ def test_values_that_fit_are_held_for_nothing() -> None:
     """Only released values take additional room."""
     lookups = busy_day(7)
     assert replay(lookups, 0, held_lookups=20) == replay(lookups, 0)
+
+
+def test_held_values_are_dropped_together_at_the_end_of_a_session() -> None:
+    """Over sweeps of values of all sizes the mean error of live hits is at most 1 % of the lookups."""
+    errors = []
+    for seed, part in itertools.product((1, 2, 3), (0.25, 0.5, 0.75)):
+        lookups = uneven_sweeps(200, 10, seed)
+        max_bytes = int(part * sum(each.live_bytes for each in lookups[:200]))
+        error = replay(lookups, max_bytes, held_lookups=20).live_hits - Held(max_bytes).live_hits(lookups)
+        errors.append(abs(error) / len(lookups))
+    assert statistics.mean(errors) <= 0.01
 
 
 def histories(entries: Iterable[Entry]) -> dict[Hashable, tuple[int, float, bool]]:
