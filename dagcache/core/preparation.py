@@ -62,7 +62,7 @@ class Preparer:
         sample = functools.partial(self._walk, most_alike=_SAMPLE)
         self._learned = LearnedSizer(walk=self._walk, sample=sample)
         self._learned_of_thawed = LearnedSizer(walk=self._walk, sample=sample, training=_TRAINING_OF_THAWED)
-        self._reweighing = Reweighing(functools.partial(_weigh_again, sizer, self._walk))
+        self._reweighing = Reweighing(functools.partial(_weigh_again, sizer, sample))
         self._random = random.Random(1).random  # in a sweep every eighth thaw may be of the same entry
         self._lock = Lock()
         self._unfrozen = 0

@@ -18,7 +18,7 @@ from dagcache.eviction.cost_model import CostModel
 _MOST_USES = 256
 _SHARE_OF_WORK = 0.01  # of the time that loads and thaws take
 _SHARE_OF_TIME = 0.001  # of the time that passes
-_MOST_CREDIT = 0.25  # seconds, for the largest graph that is weighed again: some 20 MB
+_MOST_CREDIT = 0.25  # seconds, for the most expensive value that is weighed again
 _A_CHANGE = 0.01  # of the weight: a smaller change counts as none
 
 

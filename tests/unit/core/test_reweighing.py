@@ -203,6 +203,31 @@ def test_values_that_grow_after_they_came_in_are_accounted_and_make_room() -> No
     assert stats.demotions > 0
 
 
+def test_a_giant_that_grows_is_weighed_again_by_a_sample() -> None:
+    """The whole of it would take longer than one lookup may."""
+
+    class Part:
+        weighed = 0
+
+        def __init__(self) -> None:
+            self.items: list[bytes] = []
+
+        def __sizeof__(self) -> int:
+            Part.weighed += 1
+            return object.__sizeof__(self)
+
+    cache, clock = make_cache(max_bytes="1GiB", sizer=None)
+    cache["giant"] = giant = [Part() for _ in range(20_000)]
+    before = cache.stats().live_bytes
+    for part in giant:
+        part.items.append(bytes(1000))
+    Part.weighed = 0
+    look_up(cache, clock, ["giant"], ENOUGH)
+    assert 2048 <= Part.weighed < 20_000
+    assert cache.stats().live_bytes - before == pytest.approx(weigh(giant).nbytes - before, rel=0.05)
+    cache.check_invariants()
+
+
 def test_a_value_that_shrank_makes_room_for_others() -> None:
     """A cache that its user has emptied, for instance."""
     cache, clock = make_cache(max_bytes="1MiB", ttl=0)
