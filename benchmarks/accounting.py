@@ -19,7 +19,7 @@ import argparse
 import json
 import math
 import os
-import platform
+import shlex
 import sqlite3
 import statistics
 import subprocess
@@ -282,14 +282,24 @@ def made_by(chosen: argparse.Namespace) -> str:
     """The command, the versions and the machine."""
     kind = "DAGs of the sizes that people have" if chosen.typical else "generated DAGs"
     python = python_version(chosen.python)
-    command = "make bench-airflow"
-    if python != platform.python_version() or chosen.mark not in _OF_MAKE:
-        command = f"python -m benchmarks.accounting --python python{python.rpartition('.')[0]}"
+    command = "make bench-airflow" if chosen.mark in _OF_MAKE else _command(sys.argv[1:], python)
     collected = ", with a collection of all garbage in each loop" if chosen.collect else ""
     return (
         f"Made by `{command}`: {made_with('SQLite', python)}. {chosen.dags:,} {kind}, "
         f"a run of each; real `airflow scheduler`s, {chosen.processes} for each budget{collected}."
     )
+
+
+def _command(arguments: Sequence[str], python: str) -> str:
+    """The command line, with the interpreter's name, and without the files that it writes."""
+    name = f"python{python.rpartition('.')[0]}"
+    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--page", "--chart", "--python", "--jobs"):
+        files.add_argument(option)
+    found, kept = files.parse_known_args(arguments)
+    if found.python:
+        kept += ["--python", name]
+    return shlex.join(["python" if found.python else name, "-m", "benchmarks.accounting", *kept])
 
 
 def python_version(python: str) -> str:

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.at_work import Loop, end_with_this_process, scheduler
+from benchmarks.chart import Row, bars
 from benchmarks.medians import middle, ratio
 from benchmarks.scheduler import MIB, Contender, made_with, with_budget, write_between
 from benchmarks.statsd import percentile
@@ -82,7 +83,7 @@ class Round:
     left: float = 0.0
     """How many graphs the cache gave up, in all loops."""
     left_to_collector: float = 0.0
-    """How many of these it could not free itself."""
+    """How many of these the collector freed, or will have to."""
     thawing_seconds: float = 0.0
     """CPU seconds of the cache's own work, per loop, as are the next two."""
     disposing_seconds: float = 0.0
@@ -113,7 +114,7 @@ def summary(first: Loop, counted: Sequence[Loop], metrics: Scrape | None) -> Rou
     left = left_to_collector = 0.0
     if metrics is not None:
         left = metrics.total("dagcache_demotions_total") + metrics.total("dagcache_evictions_total")
-        left_to_collector = metrics.total("dagcache_unbroken_cycles_total")
+        left_to_collector = metrics.total("dagcache_unbroken_cycles_total") + end.tallies.found_by_collector
     return Round(
         milliseconds=[loop.milliseconds for loop in counted[1:]],
         loops_per_minute=60 * turns / (end.ended - begin.ended),
@@ -280,9 +281,15 @@ def _thaws(rounds: Sequence[Round]) -> str:
     return f"{statistics.median(beside):.1%} ({min(beside):.1%} - {max(beside):.1%})"
 
 
+def shown(found: Found) -> Mapping[Cell, Mapping[str, Sequence[Round]]]:
+    """The cells of one database, for the README: PostgreSQL if it was measured."""
+    database = next((cell.database for cell in found if cell.database == "postgres"), next(iter(found)).database)
+    return {cell: by_label for cell, by_label in found.items() if cell.database == database}
+
+
 def headline(found: Found) -> str:
-    """The README's line: the first cell, this cache's first budget beside Airflow's own."""
-    cell, by_label = next(iter(found.items()))
+    """The README's line: the fewest runs, this cache's first budget beside Airflow's own."""
+    cell, by_label = next(iter(shown(found).items()))
     (_, stock), (label, ours), *_ = by_label.items()
     memory = [middle(each, "resident_bytes") / MIB for each in (stock, ours)]
     return (
@@ -292,6 +299,20 @@ def headline(found: Found) -> str:
         f"{middle(ours, 'cpu_seconds'):.2f} CPU seconds, in {memory[0]:.0f} and {memory[1]:.0f} MiB of anonymous "
         "memory."
     )
+
+
+def chart(found: Found) -> str:
+    """The CPU time of a loop and the memory of the process, as SVG."""
+    cells = shown(found)
+    rows = []
+    for cell, by_label in cells.items():
+        base = next(iter(by_label.values()))
+        for label, rounds in by_label.items():
+            milliseconds, mib = 1000 * middle(rounds, "cpu_seconds"), middle(rounds, "resident_bytes") / MIB
+            texts = (f"{milliseconds:.0f} ms", f"{mib:.0f} MiB")
+            rows.append(Row(f"{cell.runs} runs: {label}", (milliseconds, mib), texts, rounds is not base))
+    database = DATABASES[next(iter(cells)).database]
+    return bars((f"CPU time of a loop, {database}", "memory of the scheduler"), rows)
 
 
 def made_by(rounds: int, loops: int) -> str:
@@ -314,10 +335,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--loops", type=int, default=70, help="of each process, that count (default: 70)")
     parser.add_argument("--parts", action="store_true", help="compare the first budget with itself, part by part")
+    parser.add_argument("--only", metavar="LABELS", help="of these, comma-separated, beside the whole")
     parser.add_argument("--quick", action="store_true", help="SQLite, 60 runs, one round of ten loops")
     parser.add_argument("--home", type=Path, help="where databases are built, or are already (SQLite only)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table between the marks of this page")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="write the first figures between this page's marks")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the CPU time and the memory there")
     parser.add_argument("--mark", default="loop", help="of these marks (default: loop)")
     chosen = parser.parse_args()
     end_with_this_process()
@@ -325,7 +348,10 @@ def main() -> None:
         chosen.runs, chosen.databases, chosen.rounds, chosen.loops = "60", "sqlite", 1, 10
     counts = [int(count) for count in chosen.runs.split(",")]
     budgets = chosen.budgets.split(",")
-    contenders = parts(budgets[0]) if chosen.parts else [STOCK, *map(with_budget, budgets)]
+    contenders = [STOCK, *map(with_budget, budgets)]
+    if chosen.parts:
+        whole, *without = parts(budgets[0])
+        contenders = [whole, *(part for part in without if not chosen.only or part.label in chosen.only.split(","))]
     found: dict[Cell, dict[str, list[Round]]] = {}
     with ExitStack() as held:
         scratch = chosen.home or Path(held.enter_context(tempfile.TemporaryDirectory()))
@@ -336,13 +362,15 @@ def main() -> None:
                 cell = Cell(kind, runs)
                 found[cell] = measure(home, url, cell, contenders, rounds, chosen.loops)
     body = table(found)
-    if chosen.parts:
+    if NO_TEMPLATES in next(iter(found.values())):
         body += f"\n\n{worth_of_templates(found)}"
     print(body)
     if chosen.page:
         write_between(chosen.page, chosen.mark, f"{made_by(chosen.rounds, chosen.loops)}\n\n{body}")
     if not chosen.parts:
         print(f"\n{headline(found)}")
+        if chosen.chart:
+            chosen.chart.write_text(chart(found))
         if chosen.readme:
             write_between(chosen.readme, chosen.mark, headline(found))
 

@@ -17,7 +17,7 @@ def ratios(rounds: Sequence[object], base: Sequence[object], name: str) -> list[
 
 
 def ratio(rounds: Sequence[object], base: Sequence[object], name: str) -> str:
-    """The median of the ratios and their spread; 1 for the base itself."""
+    """The median of the ratios and their spread, if there are several; 1 for the base itself."""
     if rounds is base:
         return "1"
     return _cell(ratios(rounds, base, name))
@@ -29,4 +29,5 @@ def beside(own: Iterable[float], base: Iterable[float]) -> str:
 
 
 def _cell(found: Sequence[float]) -> str:
-    return f"**{statistics.median(found):.2f}** ({found[0]:.2f} - {found[-1]:.2f})"
+    spread = f"{found[0]:.2f} - {found[-1]:.2f}" if len(found) > 1 else "one round"
+    return f"**{statistics.median(found):.2f}** ({spread})"

@@ -41,6 +41,8 @@ class Tallies:
     disposing_seconds: float = 0.0
     preparing_seconds: float = 0.0
     """Freezing and weighing."""
+    found_by_collector: float = 0.0
+    """Values that left the cache, waited for their holders, and were freed by a collection."""
 
     def since(self, earlier: Tallies) -> Tallies:
         """The difference of the counts."""
@@ -49,7 +51,7 @@ class Tallies:
 
 _FORM = f"{len(fields(Tallies))}d"
 _PLACES = {field.name: place for place, field in enumerate(fields(Tallies))}
-_STATEMENTS, _COLLECTED = _PLACES["statements"], _PLACES["collected"]
+_STATEMENTS, _COLLECTED, _FOUND = (_PLACES[name] for name in ("statements", "collected", "found_by_collector"))
 _COLLECTIONS, _SECONDS = _PLACES["young"], _PLACES["young_seconds"]
 """The first of three each, by generation."""
 _OWN_WORK = (
@@ -79,13 +81,18 @@ def install() -> None:
         return
     with open(path, "r+b") as file:
         counted = memoryview(mmap.mmap(file.fileno(), 0)).cast("d")
-    began = 0.0
+    began, died_before = 0.0, 0
+    rooms: list[Any] = []
+
+    def died() -> int:
+        return sum(room.died for room in rooms)
 
     def collected(phase: str, info: dict[str, int]) -> None:
-        nonlocal began
+        nonlocal began, died_before
         if phase == "start":
-            began = time.thread_time()
+            began, died_before = time.thread_time(), died()
         else:
+            counted[_FOUND] += died() - died_before
             counted[_COLLECTIONS + info["generation"]] += 1
             counted[_SECONDS + info["generation"]] += time.thread_time() - began
             counted[_COLLECTED] += info["collected"]
@@ -101,6 +108,19 @@ def install() -> None:
     if os.environ.get("AIRFLOW__DAGCACHE__MODE") != "off":  # a process without the cache does not import it
         for tally, module, kind, method in _OWN_WORK:
             _time(counted, _PLACES[tally], getattr(importlib.import_module(module), kind), method)
+        _note(rooms, importlib.import_module("dagcache.reclaim.waiting_room").WaitingRoom)
+
+
+def _note(made: list[Any], kind: Any) -> None:
+    """Add each new instance to a list."""
+    initialise = kind.__init__
+
+    @functools.wraps(initialise)
+    def noted(instance: Any, *arguments: Any, **named: Any) -> None:
+        initialise(instance, *arguments, **named)
+        made.append(instance)
+
+    kind.__init__ = noted
 
 
 def _time(counted: memoryview[float], place: int, kind: Any, method: str) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import dagcache
-from benchmarks.readme import MARK, rivals
 from dagcache.airflow.provider_info import get_provider_info
 from dagcache.airflow.reporting import PRESSURE, REGISTRY
 from dagcache.cli.main import _COMMANDS
@@ -116,24 +115,12 @@ def test_prometheus_is_configured_for_the_directory_that_the_setting_shows() -> 
     assert f'"{example}/*.json"' in (DOCS / "metrics.md").read_text()
 
 
-def test_the_readme_has_the_figures_of_the_page_of_benchmarks() -> None:
-    """`python -m benchmarks.readme` copies them."""
-    table = rivals((DOCS / "benchmarks.md").read_text())
-    assert f"<!-- {MARK} -->\n{table}\n<!-- /{MARK} -->" in (ROOT / "README.md").read_text()
-
-
 @pytest.mark.parametrize("page", ["README.md", "PYPI.md"])
 def test_code_on_the_first_pages_fits_a_narrow_column(page: str) -> None:
     """A longer line is cut off, or has a scroll bar."""
     blocks = re.findall(r"^```\w+\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
     assert blocks
     assert [line for block in blocks for line in block.splitlines() if len(line) > 80] == []
-
-
-@pytest.mark.parametrize("page", ["", "<!-- scaling -->\n| versions |\n<!-- /scaling -->"])
-def test_a_page_without_the_table_is_an_error(page: str) -> None:
-    with pytest.raises(ValueError, match=r"scaling|not in list"):
-        rivals(page)
 
 
 @pytest.mark.parametrize("document", [each for each in DOCUMENTS if each.name not in MEASURED], ids=name_of)

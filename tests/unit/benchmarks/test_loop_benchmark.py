@@ -16,8 +16,8 @@ from benchmarks.accounting import Found, Held
 from benchmarks.accounting import sentences as sentences_of_bytes
 from benchmarks.accounting import table as table_of_bytes
 from benchmarks.at_work import ROOT, Loop, Memory, cpu_seconds, memory
-from benchmarks.loop import Cell, Round, headline, summary, table
-from benchmarks.medians import ratios
+from benchmarks.loop import Cell, Round, chart, headline, summary, table, worth_of_templates
+from benchmarks.medians import ratio, ratios
 from benchmarks.tallies import Tallies
 from benchmarks.typical import LARGE, task_counts
 from dagcache.metrics.scrape import parse
@@ -98,17 +98,47 @@ def test_the_table_has_ratios_round_by_round(measured: Round) -> None:
     assert rows[3][-2:] == ["98.0% of 100", "20.0%, 10.0%, 4.0%"]
 
 
-def test_the_headline_is_of_the_first_cell(measured: Round) -> None:
-    """Airflow's own cache, and the first budget."""
+def test_one_round_has_no_spread(measured: Round) -> None:
+    halved = replace(measured, milliseconds=[each / 2 for each in measured.milliseconds])
+    assert ratio([halved], [measured], "median") == "**0.50** (one round)"
+
+
+@pytest.fixture
+def cells(measured: Round) -> dict[Cell, dict[str, list[Round]]]:
+    """Two databases; on PostgreSQL this cache takes half of the time and 50 MiB."""
     ours = replace(measured, milliseconds=[100.0], cpu_seconds=0.05, resident_bytes=50.0 * MIB)
-    found = {
-        Cell("sqlite", 700): {"stock": [measured], "dagcache, 64MiB": [ours], "dagcache, 25%": [measured]},
-        Cell("postgres", 700): {"stock": [ours], "dagcache, 64MiB": [ours]},
+    return {
+        Cell("sqlite", 700): {"stock": [ours], "dagcache, 64MiB": [ours]},
+        Cell("postgres", 700): {"stock": [measured], "dagcache, 64MiB": [ours], "dagcache, 25%": [measured]},
+        Cell("postgres", 3000): {"stock": [ours], "dagcache, 64MiB": [ours]},
     }
-    assert headline(found) == (
-        "A real scheduler with 700 running runs on SQLite takes 226 ms for a loop with Airflow's own cache and 100 ms "
-        "with 64MiB of this one (medians), 0.10 and 0.05 CPU seconds, in 125 and 50 MiB of anonymous memory."
+
+
+def test_the_headline_has_the_first_budget_on_postgresql(cells: dict[Cell, dict[str, list[Round]]]) -> None:
+    """Beside Airflow's own cache; without PostgreSQL, on the first database."""
+    assert headline(cells) == (
+        "A real scheduler with 700 running runs on PostgreSQL takes 226 ms for a loop with Airflow's own cache and 100 "
+        "ms with 64MiB of this one (medians), 0.10 and 0.05 CPU seconds, in 125 and 50 MiB of anonymous memory."
     )
+    del cells[Cell("postgres", 700)], cells[Cell("postgres", 3000)]
+    assert headline(cells).startswith("A real scheduler with 700 running runs on SQLite takes 100 ms")
+
+
+def test_the_chart_has_a_bar_for_each_row_of_one_database(cells: dict[Cell, dict[str, list[Round]]]) -> None:
+    """The CPU time of a loop, and the memory."""
+    drawn = chart(cells)
+    assert "CPU time of a loop, PostgreSQL" in drawn
+    assert [drawn.count(f"{runs} runs: ") for runs in (700, 3000)] == [3, 2]
+    assert "100 ms" in drawn
+    assert "125 MiB" in drawn
+
+
+def test_thaws_are_compared_within_a_process(measured: Round) -> None:
+    """The speed of the machine changes between processes, and cancels out."""
+    slower = replace(measured, cpu_seconds=0.2, thawing_seconds=0.04, disposing_seconds=0.02, preparing_seconds=0.008)
+    assert slower.thaws_beside_the_rest == pytest.approx(measured.thaws_beside_the_rest)
+    found = {Cell("sqlite", 700): {"dagcache, 64MiB": [measured], "no templates": [slower]}}
+    assert "30.3% (30.3% - 30.3%) with templates, 30.3% (30.3% - 30.3%) without" in worth_of_templates(found)
 
 
 def test_a_process_counts_its_collections_and_statements(tmp_path: Path) -> None:
@@ -163,6 +193,35 @@ def test_a_process_times_the_work_of_the_cache(tmp_path: Path) -> None:
         counted = tallies.read(path)
         own = (counted.thawing_seconds, counted.disposing_seconds, counted.preparing_seconds)
         assert all(own) if mode == "on" else not any(own)
+
+
+def test_values_that_the_collector_frees_are_counted(tmp_path: Path) -> None:
+    """They left the cache while a caller held them. Those that the cache takes apart are not."""
+    code = (
+        "import gc\n"
+        "from benchmarks import tallies\n"
+        "tallies.install()\n"
+        "from dagcache import DagCache\n"
+        "class Node: pass\n"
+        "def load(key):\n"
+        "    node = Node()\n"
+        "    node.own, node.items = node, [str(key * each) for each in range(1000)]\n"
+        "    return node\n"
+        "gc.disable()\n"
+        "cache = DagCache(max_bytes='4MiB')\n"
+        "for key in range(100):\n"
+        "    cache.get_or_load(key, load)\n"
+        "cache.clear()\n"
+        "held = [cache.get_or_load(key, load) for key in range(5)]\n"
+        "cache.clear()\n"
+        "del held\n"
+        "gc.collect()\n"
+    )
+    path = tmp_path / "tallies"
+    tallies.new_file(path)
+    env = os.environ | {tallies.VARIABLE: str(path)}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=env)
+    assert tallies.read(path).found_by_collector == 5
 
 
 @on_linux
