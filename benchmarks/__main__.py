@@ -68,7 +68,7 @@ PARTS = (
         "benchmarks.freezing",
         (),
         (),
-        "Medians, with the 10th to 90th percentile. Disposal of a victim takes about as long as a thaw.",
+        "Medians, with the 10th to 90th percentile. Disposal of a victim (*release*) takes a third to two thirds of the time of its thaw.",
     ),
 )
 

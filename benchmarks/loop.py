@@ -267,7 +267,7 @@ def _own_work(rounds: Sequence[Round]) -> str:
 
 
 def worth_of_templates(found: Found) -> str:
-    """What thaws take with and without templates, in the first cell of a comparison part by part."""
+    """The share of thaws with and without templates, in the first cell of a comparison part by part."""
     by_label = next(iter(found.values()))
     whole, without = next(iter(by_label.values())), by_label[NO_TEMPLATES]
     return (
