@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import itertools
 from collections.abc import Callable
@@ -166,12 +167,26 @@ def _press(cache: DagCache[Any, Any], _: ManualClock) -> None:
     MemoryPressure(cache, limit=lambda: 100 * MIB, resident=lambda: 99 * MIB).step()
 
 
+def _many_weighted(keys: list[Any]) -> dict[Any, Weighted]:
+    return {key: Weighted(key) for key in keys}
+
+
+async def _weighted(key: object) -> Weighted:
+    return Weighted(key)
+
+
 LOOKS: dict[str, Look] = {
     "a miss": lambda cache, _: cache.get("none"),
     "a load": lambda cache, _: cache.get_or_load("new", Weighted),
+    "a load of many": lambda cache, _: cache.get_or_load_many(["new"], _many_weighted),
+    "a load of a task": lambda cache, _: asyncio.run(cache.aget_or_load("new", _weighted)),
     "a thaw": lambda cache, _: cache.fetch("live", private=True),
     "an assignment": lambda cache, _: cache.__setitem__("new", Weighted("new")),
+    "a default": lambda cache, _: cache.setdefault("new", Weighted("new")),
     "a deletion": lambda cache, _: cache.__delitem__("live"),
+    "pop": lambda cache, _: cache.pop("live"),
+    "popitem": lambda cache, _: cache.popitem(),
+    "invalidate": lambda cache, _: cache.invalidate("live"),
     "stats": lambda cache, _: cache.stats(),
     "len": lambda cache, _: len(cache),
     "iter": lambda cache, _: iter(cache),
