@@ -223,11 +223,56 @@ def test_a_pickle_that_hides_its_bulk_does_not_break_the_budget() -> None:
     assert truth(cache) <= 20 * MIB
 
 
+def test_no_weight_is_estimated_if_the_pickles_hid_the_bulk_from_the_first_value_on() -> None:
+    """The walks of the training show it, so the published error has nothing to show."""
+    cache, _ = make_cache(sizer=None, max_bytes=20 * MIB)
+    sizes = random.Random(3)
+    for key in range(300):
+        cache.get_or_load(key, lambda _: Hidden(sizes.choice((1, 1, 900))))
+    loaded, _ = probe.weight_models(cache)
+    assert (loaded.walks, loaded.estimates) == (300, 0)
+    assert cache.stats().live_bytes == truth(cache)
+    assert abs(cache.stats().sizing_error_ratio) < 0.1
+
+
+def begin_to_hide(key: int) -> Hidden:
+    """All values are alike until a model is trained; then every third is heavy."""
+    return Hidden(900 if key > 60 and key % 3 == 0 else 8)
+
+
+def test_the_published_error_shows_that_pickles_have_begun_to_hide_their_bulk() -> None:
+    """By more than the 10 per cent that raise an alert, from the first check of a heavy value on."""
+    cache, _ = make_cache(sizer=None, max_bytes=20 * MIB)
+    probe.time_walks(cache, lambda: 0.0)
+    published = []
+    for key in range(200):
+        cache.get_or_load(key, begin_to_hide)
+        published.append(cache.stats().sizing_error_ratio)
+    assert published[60] == pytest.approx(0.0, abs=0.001)
+    assert min(published) < -0.1
+
+
+def test_once_a_check_has_shown_hidden_bulk_each_value_is_walked() -> None:
+    """So its weight is exact, although the published error falls again while the walks teach the model."""
+    cache, _ = make_cache(sizer=None, max_bytes=20 * MIB)
+    probe.time_walks(cache, lambda: 0.0)
+    keys = iter(range(300))
+    while cache.stats().sizing_error_ratio > -0.1:
+        cache.get_or_load(next(keys), begin_to_hide)
+    loaded, _ = probe.weight_models(cache)
+    estimates, walks = loaded.estimates, loaded.walks
+    for _ in range(100):
+        cache.clear()
+        value = cache.get_or_load(next(keys), begin_to_hide)
+        assert cache.stats().live_bytes == weigh(value).nbytes
+    assert (loaded.estimates, loaded.walks) == (estimates, walks + 100)
+
+
 def test_weights_that_a_refuted_model_has_predicted_are_corrected_in_use() -> None:
-    """All values are alike until a model is trained. Those that it took for light ones are weighed again."""
+    """Those that it took for light ones are weighed again."""
     cache, clock = make_cache(sizer=None, max_bytes=20 * MIB)
     for key in range(300):
-        cache.get_or_load(key, lambda _: Hidden(900 if key > 60 and key % 3 == 0 else 8))  # noqa: B023 - called at once
+        cache.get_or_load(key, begin_to_hide)
     assert truth(cache) > 1.5 * cache.stats().live_bytes, "no weight was wrong: the test shows nothing"
     for _ in range(2 * USES_BEFORE_REWEIGHING):
         clock.advance(60)
