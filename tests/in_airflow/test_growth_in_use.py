@@ -50,8 +50,15 @@ def version(session: Any) -> Any:
     return write(session, "grows", tasks=TASKS)
 
 
+def test_a_dag_is_charged_what_it_weighs_and_no_growth_in_advance(bag: Any, session: Any, version: Any) -> None:
+    """The first weight of a DAG is a walk's."""
+    dag = bag._get_dag(version, session)
+    assert bag.dagcache.stats().live_bytes == weight_of(bag, dag)
+    assert [info.live_bytes for info in bag.dagcache.entries()] == [weight_of(bag, dag)]
+
+
 def test_a_run_that_is_created_and_examined_leaves_nothing_on_the_tasks(bag: Any, session: Any, version: Any) -> None:
-    """So nothing is charged in advance.
+    """So no growth needs to be charged in advance.
 
     Airflow 3.4 leaves method results on the tasks of the DAG that it creates a run with, which no other lookup shares.
     """
