@@ -382,6 +382,16 @@ def test_a_refuted_model_comes_back_when_it_agrees_again(bench: Bench) -> None:
     assert sum(bench.size(bench.row()).exact for _ in range(1000)) < 60
 
 
+def test_a_model_that_has_come_back_is_checked_at_any_cost(bench: Bench) -> None:
+    """Loads that take no time earn no walk, and a model that was never refuted would not be checked."""
+    bench.law = lambda row: true_weight(row) * 3
+    while not bench.size(bench.row()).exact:
+        pass
+    while bench.size(bench.row()).exact:
+        pass
+    assert sum(bench.size(bench.row(), load_seconds=1e-6).exact for _ in range(100)) > 20
+
+
 def test_each_refutation_makes_a_model_harder_to_believe() -> None:
     """A law that changes back and forth ends in walks."""
     bench = Bench()
