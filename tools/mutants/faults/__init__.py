@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from tools.mutants.fault import Fault
-from tools.mutants.faults import accounting, eviction, freezing, leaving, lookups, memory, reports, safety, warm_start
+from tools.mutants.faults import (
+    accounting,
+    eviction,
+    freezing,
+    leaving,
+    lookups,
+    memory,
+    reports,
+    safety,
+    sizing,
+    warm_start,
+)
 
 FAULTS: tuple[Fault, ...] = (
     *accounting.FAULTS,
@@ -14,6 +25,7 @@ FAULTS: tuple[Fault, ...] = (
     *memory.FAULTS,
     *reports.FAULTS,
     *safety.FAULTS,
+    *sizing.FAULTS,
     *warm_start.FAULTS,
 )
 """All of them. Their names differ."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tools.mutants.fault import Fault, drop, replace
+from tools.mutants.fault import Fault, drop, drop_branch, replace
 
 _CGROUPS = "dagcache.sizing.cgroups"
+_MEMORY = "dagcache.sizing.memory"
 _PRESSURE = "dagcache.pressure"
 _CGROUPS_TESTS = ("unit/sizing/test_memory.py",)
 _PRESSURE_TESTS = ("unit/test_pressure.py",)
@@ -46,7 +47,45 @@ FAULTS = (
         replace("max(0, A - sum(...))", "A"),
         _CGROUPS_TESTS,
     ),
+    Fault(
+        "clean pages of files in a container count as used",
+        _CGROUPS,
+        "used_bytes",
+        replace("max(0, A - B - C.get('slab_reclaimable', 0))", "max(0, A - C.get('slab_reclaimable', 0))"),
+        _CGROUPS_TESTS,
+    ),
+    Fault(
+        "slab that the kernel can reclaim counts as used",
+        _CGROUPS,
+        "used_bytes",
+        replace("max(0, A - B - C.get('slab_reclaimable', 0))", "max(0, A - B)"),
+        _CGROUPS_TESTS,
+    ),
+    Fault(
+        "pages of files that the process has mapped count as used",
+        _MEMORY,
+        "unreclaimable_bytes",
+        replace("sum(A) * 1024 if B else resident_bytes(C)", "resident_bytes(C)"),
+        _CGROUPS_TESTS,
+    ),
     # ---- pressure ----
+    Fault(
+        "a percentage is resolved only once",
+        _PRESSURE,
+        "MemoryPressure._follow_configuration",
+        replace(
+            "A = self._cache.config.resolve(B)",
+            "A = self._configured if B is self._requested else self._cache.config.resolve(B)",
+        ),
+        _PRESSURE_TESTS,
+    ),
+    Fault(
+        "a low mark above the high one is accepted",
+        _PRESSURE,
+        "MemoryPressure.__init__",
+        drop_branch("self._low > self._high"),
+        _PRESSURE_TESTS,
+    ),
     Fault(
         "between the marks the budget never grows back",
         _PRESSURE,
