@@ -68,7 +68,8 @@ PARTS = (
         "benchmarks.freezing",
         (),
         (),
-        "Medians, with the 10th to 90th percentile. Disposal of a victim (*release*) takes a third to two thirds of the time of its thaw.",
+        "Medians, with the 10th to 90th percentile. Disposal of a victim (*release*) takes a third to two thirds of "
+        "the time of its thaw.",
     ),
 )
 
