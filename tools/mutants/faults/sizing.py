@@ -90,6 +90,20 @@ FAULTS = (
         _SAMPLE_TESTS,
     ),
     Fault(
+        "a giant is weighed again as a whole",
+        _PREPARATION,
+        "Preparer.__init__",
+        replace("functools.partial(_weigh_again, A, B)", "functools.partial(_weigh_again, A, self._walk)"),
+        ("unit/core/test_reweighing.py",),
+    ),
+    Fault(
+        "a replayed session never ends",
+        "dagcache.traces.replay",
+        "_Callers.take",
+        drop_branch("A % B == 0"),
+        ("unit/traces/test_replay.py",),
+    ),
+    Fault(
         "a cache walks giants as a whole",
         _PREPARATION,
         "Preparer.__init__",
