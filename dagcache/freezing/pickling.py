@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 from dagcache.errors import FreezeError
@@ -252,7 +253,8 @@ class _Dump:
         sets = {*_SETS, *(kind for kind in self.table.met if issubclass(kind, _SETS))}
         by_name = {*_BY_NAME, *(kind for kind in self.table.met if issubclass(kind, type))}
         kinds = sets | by_name
-        found = [part for part in _memoised(self._pickler) if type(part) in kinds]
+        memoised = _memoised(self._pickler)
+        found = [*compress(memoised, map(kinds.__contains__, map(type, memoised)))]
         return [part for part in found if type(part) in sets], [part for part in found if type(part) in by_name]
 
 

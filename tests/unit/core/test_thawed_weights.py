@@ -210,7 +210,7 @@ class Hidden:
 
 
 def test_a_pickle_that_hides_its_bulk_does_not_break_the_budget() -> None:
-    """The walks refute the model, and each value is walked from then on: loaded, and thawed."""
+    """The walks refute the model, and each loaded value is walked from then on."""
     cache, _ = make_cache(sizer=None, max_bytes=20 * MIB)
     sizes = random.Random(3)
     for key in range(300):
