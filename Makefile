@@ -108,7 +108,7 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --chart docs/sweep.svg
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --mark scheduler-3000 \
 		--versions 3000 --sweeps 5 --warm-up 2 --budgets 50MiB,75MiB
-	$(BIN)/python -m benchmarks.loop --page docs/benchmarks.md --readme README.md --chart docs/loop.svg
+	$(BIN)/python -m benchmarks.loop --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.loop --parts --databases sqlite --runs 700 --rounds 3 --page docs/benchmarks.md --mark loop-parts
 	$(BIN)/python -m benchmarks.created_runs --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.minute_schedule --page docs/benchmarks.md
@@ -123,6 +123,7 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 	$(BIN)/python -m benchmarks.warm_start --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.predicted_sizes --page docs/advise.md
 	$(BIN)/python -m benchmarks.advice --page docs/advise.md
+	$(BIN)/python -m benchmarks.readme
 
 bench: $(VENV)/ready ## the scoreboard, each figure as a ratio within one run
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md

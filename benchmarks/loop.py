@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.at_work import Loop, end_with_this_process, scheduler
-from benchmarks.chart import Row, bars
 from benchmarks.medians import middle, ratio
 from benchmarks.scheduler import MIB, Contender, made_with, with_budget, write_between
 from benchmarks.statsd import percentile
@@ -281,40 +280,6 @@ def _thaws(rounds: Sequence[Round]) -> str:
     return f"{statistics.median(beside):.1%} ({min(beside):.1%} - {max(beside):.1%})"
 
 
-def shown(found: Found) -> Mapping[Cell, Mapping[str, Sequence[Round]]]:
-    """The cells of one database, for the README: PostgreSQL if it was measured."""
-    database = next((cell.database for cell in found if cell.database == "postgres"), next(iter(found)).database)
-    return {cell: by_label for cell, by_label in found.items() if cell.database == database}
-
-
-def headline(found: Found) -> str:
-    """The README's line: the fewest runs, this cache's first budget beside Airflow's own."""
-    cell, by_label = next(iter(shown(found).items()))
-    (_, stock), (label, ours), *_ = by_label.items()
-    memory = [middle(each, "resident_bytes") / MIB for each in (stock, ours)]
-    return (
-        f"A real scheduler with {cell.runs} running runs on {DATABASES[cell.database]} takes "
-        f"{middle(stock, 'median'):.0f} ms for a loop with Airflow's own cache and {middle(ours, 'median'):.0f} ms "
-        f"with {label.partition(', ')[2]} of this one (medians), {middle(stock, 'cpu_seconds'):.2f} and "
-        f"{middle(ours, 'cpu_seconds'):.2f} CPU seconds, in {memory[0]:.0f} and {memory[1]:.0f} MiB of anonymous "
-        "memory."
-    )
-
-
-def chart(found: Found) -> str:
-    """The CPU time of a loop and the memory of the process, as SVG."""
-    cells = shown(found)
-    rows = []
-    for cell, by_label in cells.items():
-        base = next(iter(by_label.values()))
-        for label, rounds in by_label.items():
-            milliseconds, mib = 1000 * middle(rounds, "cpu_seconds"), middle(rounds, "resident_bytes") / MIB
-            texts = (f"{milliseconds:.0f} ms", f"{mib:.0f} MiB")
-            rows.append(Row(f"{cell.runs} runs: {label}", (milliseconds, mib), texts, rounds is not base))
-    database = DATABASES[next(iter(cells)).database]
-    return bars((f"CPU time of a loop, {database}", "memory of the scheduler"), rows)
-
-
 def made_by(rounds: int, loops: int) -> str:
     """The command, the versions, the machine, and how it was measured."""
     return (
@@ -339,8 +304,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="SQLite, 60 runs, one round of ten loops")
     parser.add_argument("--home", type=Path, help="where databases are built, or are already (SQLite only)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table between the marks of this page")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="write the first figures between this page's marks")
-    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the CPU time and the memory there")
     parser.add_argument("--mark", default="loop", help="of these marks (default: loop)")
     chosen = parser.parse_args()
     end_with_this_process()
@@ -367,12 +330,6 @@ def main() -> None:
     print(body)
     if chosen.page:
         write_between(chosen.page, chosen.mark, f"{made_by(chosen.rounds, chosen.loops)}\n\n{body}")
-    if not chosen.parts:
-        print(f"\n{headline(found)}")
-        if chosen.chart:
-            chosen.chart.write_text(chart(found))
-        if chosen.readme:
-            write_between(chosen.readme, chosen.mark, headline(found))
 
 
 def built(held: ExitStack, scratch: Path, kinds: Sequence[str], runs: int) -> dict[str, tuple[Path, str]]:

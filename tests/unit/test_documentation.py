@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import dagcache
+from benchmarks.readme import CHART, MARK, chart, headline, loops
 from dagcache.airflow.provider_info import get_provider_info
 from dagcache.airflow.reporting import PRESSURE, REGISTRY
 from dagcache.cli.main import _COMMANDS
@@ -113,6 +114,13 @@ def test_every_command_has_its_exit_codes_documented() -> None:
 def test_prometheus_is_configured_for_the_directory_that_the_setting_shows() -> None:
     example = get_provider_info()["config"]["dagcache"]["options"]["metrics_targets"]["example"]
     assert f'"{example}/*.json"' in (DOCS / "metrics.md").read_text()
+
+
+def test_the_readme_has_the_figures_of_the_page_of_benchmarks() -> None:
+    """`python -m benchmarks.readme` writes them."""
+    rows = loops((DOCS / "benchmarks.md").read_text())
+    assert f"<!-- {MARK} -->\n{headline(rows)}\n<!-- /{MARK} -->" in (ROOT / "README.md").read_text()
+    assert (ROOT / CHART).read_text() == chart(rows)
 
 
 @pytest.mark.parametrize("page", ["README.md", "PYPI.md"])

@@ -16,8 +16,9 @@ from benchmarks.accounting import Found, Held
 from benchmarks.accounting import sentences as sentences_of_bytes
 from benchmarks.accounting import table as table_of_bytes
 from benchmarks.at_work import ROOT, Loop, Memory, cpu_seconds, memory
-from benchmarks.loop import Cell, Round, chart, headline, summary, table, worth_of_templates
+from benchmarks.loop import Cell, Round, summary, table, worth_of_templates
 from benchmarks.medians import ratio, ratios
+from benchmarks.readme import chart, headline, loops
 from benchmarks.tallies import Tallies
 from benchmarks.typical import LARGE, task_counts
 from dagcache.metrics.scrape import parse
@@ -104,33 +105,47 @@ def test_one_round_has_no_spread(measured: Round) -> None:
 
 
 @pytest.fixture
-def cells(measured: Round) -> dict[Cell, dict[str, list[Round]]]:
-    """Two databases; on PostgreSQL this cache takes half of the time and 50 MiB."""
+def page(measured: Round) -> str:
+    """A page with two databases; on PostgreSQL this cache takes half of the time and 50 MiB."""
     ours = replace(measured, milliseconds=[100.0], cpu_seconds=0.05, resident_bytes=50.0 * MIB)
-    return {
+    found = {
         Cell("sqlite", 700): {"stock": [ours], "dagcache, 64MiB": [ours]},
         Cell("postgres", 700): {"stock": [measured], "dagcache, 64MiB": [ours], "dagcache, 25%": [measured]},
         Cell("postgres", 3000): {"stock": [ours], "dagcache, 64MiB": [ours]},
     }
+    return f"<!-- loop -->\nMade by us.\n\n{table(found)}\n<!-- /loop -->"
 
 
-def test_the_headline_has_the_first_budget_on_postgresql(cells: dict[Cell, dict[str, list[Round]]]) -> None:
-    """Beside Airflow's own cache; without PostgreSQL, on the first database."""
-    assert headline(cells) == (
+def test_the_headline_has_the_first_budget_on_postgresql(page: str) -> None:
+    """Beside Airflow's own cache."""
+    assert headline(loops(page)) == (
         "A real scheduler with 700 running runs on PostgreSQL takes 226 ms for a loop with Airflow's own cache and 100 "
         "ms with 64MiB of this one (medians), 0.10 and 0.05 CPU seconds, in 125 and 50 MiB of anonymous memory."
     )
-    del cells[Cell("postgres", 700)], cells[Cell("postgres", 3000)]
-    assert headline(cells).startswith("A real scheduler with 700 running runs on SQLite takes 100 ms")
 
 
-def test_the_chart_has_a_bar_for_each_row_of_one_database(cells: dict[Cell, dict[str, list[Round]]]) -> None:
+def test_the_chart_has_a_bar_for_each_row_of_one_database(page: str) -> None:
     """The CPU time of a loop, and the memory."""
-    drawn = chart(cells)
+    drawn = chart(loops(page))
     assert "CPU time of a loop, PostgreSQL" in drawn
     assert [drawn.count(f"{runs} runs: ") for runs in (700, 3000)] == [3, 2]
     assert "100 ms" in drawn
     assert "125 MiB" in drawn
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "<!-- loop -->\n| runs |\n|---|\n<!-- /loop -->"],
+    ids=["no block", "no column"],
+)
+def test_a_page_without_the_table_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no block|not in list"):
+        loops(text)
+
+
+def test_a_table_without_the_database_is_an_error(page: str) -> None:
+    with pytest.raises(ValueError, match="no row of PostgreSQL"):
+        loops(page.replace("PostgreSQL", "MySQL"))
 
 
 def test_thaws_are_compared_within_a_process(measured: Round) -> None:
