@@ -300,7 +300,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--loops", type=int, default=70, help="of each process, that count (default: 70)")
     parser.add_argument("--parts", action="store_true", help="compare the first budget with itself, part by part")
-    parser.add_argument("--only", metavar="LABELS", help="of these, comma-separated, beside the whole")
     parser.add_argument("--quick", action="store_true", help="SQLite, 60 runs, one round of ten loops")
     parser.add_argument("--home", type=Path, help="where databases are built, or are already (SQLite only)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table between the marks of this page")
@@ -311,10 +310,7 @@ def main() -> None:
         chosen.runs, chosen.databases, chosen.rounds, chosen.loops = "60", "sqlite", 1, 10
     counts = [int(count) for count in chosen.runs.split(",")]
     budgets = chosen.budgets.split(",")
-    contenders = [STOCK, *map(with_budget, budgets)]
-    if chosen.parts:
-        whole, *without = parts(budgets[0])
-        contenders = [whole, *(part for part in without if not chosen.only or part.label in chosen.only.split(","))]
+    contenders = parts(budgets[0]) if chosen.parts else [STOCK, *map(with_budget, budgets)]
     found: dict[Cell, dict[str, list[Round]]] = {}
     with ExitStack() as held:
         scratch = chosen.home or Path(held.enter_context(tempfile.TemporaryDirectory()))
@@ -325,7 +321,7 @@ def main() -> None:
                 cell = Cell(kind, runs)
                 found[cell] = measure(home, url, cell, contenders, rounds, chosen.loops)
     body = table(found)
-    if NO_TEMPLATES in next(iter(found.values())):
+    if chosen.parts:
         body += f"\n\n{worth_of_templates(found)}"
     print(body)
     if chosen.page:

@@ -1,8 +1,8 @@
-"""Faults in what the cache reports of itself."""
+"""Faults in what the cache reports of itself, and in what a replay predicts."""
 
 from __future__ import annotations
 
-from tools.mutants.fault import Fault, drop, replace
+from tools.mutants.fault import Fault, drop, drop_branch, replace
 
 _REPORTING_TESTS = ("unit/airflow/test_reporting.py",)
 
@@ -48,5 +48,12 @@ FAULTS = (
         "_EventLoop._timed_response",
         drop("self._busy += A"),
         ("unit/metrics/test_server.py",),
+    ),
+    Fault(
+        "a replayed session never ends",
+        "dagcache.traces.replay",
+        "_Callers.take",
+        drop_branch("A % B == 0"),
+        ("unit/traces/test_replay.py",),
     ),
 )

@@ -97,13 +97,6 @@ FAULTS = (
         ("unit/core/test_reweighing.py",),
     ),
     Fault(
-        "a replayed session never ends",
-        "dagcache.traces.replay",
-        "_Callers.take",
-        drop_branch("A % B == 0"),
-        ("unit/traces/test_replay.py",),
-    ),
-    Fault(
         "a cache walks giants as a whole",
         _PREPARATION,
         "Preparer.__init__",
