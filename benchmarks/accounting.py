@@ -10,7 +10,10 @@ collection and no return of memory to the system takes place, but for ``--collec
 the collector the longer, the more objects the process holds. *Real* bytes are those beyond the memory of a scheduler
 that holds no DAG. That memory is the value of the line through all processes at zero accounted bytes (least squares). A
 real process without DAGs loads them all the time, and is larger by their garbage. ``--typical`` takes DAGs of typical
-sizes (`benchmarks.typical`): half of them have three tasks or fewer.
+sizes (`benchmarks.typical`): half of them have three tasks or fewer. With ``--collect`` the table also has *allocated*
+bytes: those that the allocators have handed out at the end of each loop of the third sweep, after the collection,
+beyond the line's value at zero. These have no holes between objects and no past peaks, of which the scheduler itself
+has many MiB where its runs have thousands of tasks.
 """
 
 from __future__ import annotations
@@ -31,8 +34,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from benchmarks.allocated import ALLOCATED, Allocated, mean_of
 from benchmarks.at_work import Scheduler, end_with_this_process, scheduler
 from benchmarks.loop import built, keep_running
 from benchmarks.scheduler import MIB, made_with, output_of, write_between
@@ -72,6 +77,25 @@ class Held:
     """The bytes of the same DAGs in the database."""
     weighing: float = 0.0
     """Seconds spent on weighing, of each second of loads."""
+    allocated: Allocated | None = None
+    """The means over the ends of the last sweep's loops, with a collection before each."""
+
+
+class Line:
+    """Bytes of processes over accounted ones, by the label of the budget, and the line through all (least squares)."""
+
+    def __init__(self, points: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+        self._points = points
+        every = [point for several in points.values() for point in several]
+        self.slope, self.baseline = statistics.linear_regression(*zip(*every, strict=True))
+
+    def beyond(self, label: str) -> list[tuple[float, float]]:
+        """Accounted bytes of each process of a budget, and its bytes beyond the baseline."""
+        return [(accounted, bytes_ - self.baseline) for accounted, bytes_ in self._points[label]]
+
+    def ratios(self, label: str) -> list[float]:
+        """Accounted bytes over those beyond the baseline, of each process, in ascending order."""
+        return sorted(accounted / beyond for accounted, beyond in self.beyond(label))
 
 
 @dataclass(frozen=True)
@@ -88,30 +112,19 @@ class Found:
         every = [(budget, each.anonymous) for label, budget in self.budgets.items() for each in self.held[label]]
         return statistics.linear_regression(*zip(*every, strict=True)).slope
 
-    @property
-    def _line(self) -> tuple[float, float]:
-        """The slope and the intercept of anonymous over accounted bytes."""
-        every = [each for held in self.held.values() for each in held]
-        line = statistics.linear_regression([each.accounted for each in every], [each.anonymous for each in every])
-        return line.slope, line.intercept
+    @cached_property
+    def real(self) -> Line:
+        """By anonymous memory."""
+        points = {label: [(each.accounted, each.anonymous) for each in held] for label, held in self.held.items()}
+        return Line(points)
 
-    @property
-    def slope(self) -> float:
-        """Bytes of a process for each accounted byte."""
-        return self._line[0]
-
-    @property
-    def baseline(self) -> float:
-        """Anonymous bytes of a process that holds nothing."""
-        return self._line[1]
-
-    def real(self, label: str) -> list[float]:
-        """Bytes of each process of a budget beyond the baseline."""
-        return [each.anonymous - self.baseline for each in self.held[label]]
-
-    def ratios(self, label: str) -> list[float]:
-        """Accounted over real, of each process, in ascending order."""
-        return sorted(each.accounted / real for each, real in zip(self.held[label], self.real(label), strict=True))
+    @cached_property
+    def allocated(self) -> Line | None:
+        """By the bytes that the allocators have handed out; None without collections."""
+        points = {
+            label: [each.allocated for each in held if each.allocated is not None] for label, held in self.held.items()
+        }
+        return Line(points) if all(points.values()) else None
 
 
 # ---- measuring ----
@@ -170,6 +183,7 @@ def one_process(source: Source, label: str, budget: int, python: str) -> Held:
                     between_loops.append(started.metrics().total(_BYTES))
                     anonymous.append(started.loops[-1].memory.anonymous)
             metrics, after_first = started.metrics(), started.loops[sweep - 1].memory.anonymous
+        allocated = mean_of(Path(scratch) / ALLOCATED, 2 * sweep, 3 * sweep)
     loading = metrics.total("dagcache_load_duration_seconds_sum")
     held = Held(
         max(*looks[earlier:], *between_loops),
@@ -177,6 +191,7 @@ def one_process(source: Source, label: str, budget: int, python: str) -> Held:
         statistics.median(between_loops),
         metrics.total("dagcache_serialized_bytes"),
         metrics.total("dagcache_sizing_seconds_total") / loading if loading else 0.0,
+        allocated,
     )
     print(
         f"{label}: at most {held.accounted / MIB:.1f} MiB accounted in {len(looks) - earlier} looks "
@@ -250,31 +265,40 @@ def measure(source: Source, processes: int, jobs: int, python: str) -> Found:
 
 def table(found: Found) -> str:
     """A line for each budget."""
-    lines = [
-        "| budget | accounted MiB between loops | at most | real MiB (spread) | accounted / real (spread) |",
-        "|---|---|---|---|---|",
-    ]
+    head = ["budget", "accounted MiB between loops", "at most", "real MiB (spread)", "accounted / real (spread)"]
+    if found.allocated is not None:
+        head += ["allocated MiB (spread)", "accounted / allocated (spread)"]
+    rows = [head, ["---"] * len(head)]
     for label, held in found.held.items():
-        real = sorted(each / MIB for each in found.real(label))
-        ratios = found.ratios(label)
         between, most = (statistics.median(getattr(each, name) for each in held) / MIB for name in _ACCOUNTED)
-        lines.append(
-            f"| {label} | {between:.1f} | {most:.1f} | {statistics.median(real):.1f} ({real[0]:.1f} - {real[-1]:.1f}) "
-            f"| **{statistics.median(ratios):.3f}** ({ratios[0]:.3f} - {ratios[-1]:.3f}) |"
-        )
-    return "\n".join(lines)
+        row = [label, f"{between:.1f}", f"{most:.1f}"]
+        for line in (found.real, found.allocated):
+            if line is not None:
+                row += _cells(line, label)
+        rows.append(row)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cells(line: Line, label: str) -> tuple[str, str]:
+    """The bytes beyond the baseline, and the ratio, each with its spread."""
+    beyond, ratios = sorted(each / MIB for _, each in line.beyond(label)), line.ratios(label)
+    return (
+        f"{statistics.median(beyond):.1f} ({beyond[0]:.1f} - {beyond[-1]:.1f})",
+        f"**{statistics.median(ratios):.3f}** ({ratios[0]:.3f} - {ratios[-1]:.3f})",
+    )
 
 
 def sentences(found: Found) -> str:
     """The slope, and the memory of a scheduler that holds nothing."""
-    unbounded = found.held["unbounded"]
+    unbounded, line = found.held["unbounded"], found.real
     weighing, serialized = (statistics.median(getattr(each, name) for each in unbounded) for name in _OF_DAGS)
+    allocated = "" if found.allocated is None else f", and {found.allocated.slope:.3f} allocated ones"
     return (
-        f"One accounted byte more is {found.slope:.3f} bytes more of the process (least squares over all processes): "
-        f"accounted / real {1 / found.slope:.3f}. One byte more of budget is {found.budget_slope:.3f} bytes more: "
-        f"budget / real {1 / found.budget_slope:.3f}. By the line of accounted bytes a scheduler without any DAG takes "
-        f"{found.baseline / MIB:.1f} MiB of anonymous memory. Weighing took {weighing:.1%} of the loads' time. In the "
-        f"database all of the DAGs take {serialized / MIB:.1f} MiB."
+        f"One accounted byte more is {line.slope:.3f} bytes more of the process{allocated} (least squares over all "
+        f"processes): accounted / real {1 / line.slope:.3f}. One byte more of budget is {found.budget_slope:.3f} bytes "
+        f"more: budget / real {1 / found.budget_slope:.3f}. By the line of accounted bytes a scheduler without any DAG "
+        f"takes {line.baseline / MIB:.1f} MiB of anonymous memory. Weighing took {weighing:.1%} of the loads' time. In "
+        f"the database all of the DAGs take {serialized / MIB:.1f} MiB."
     )
 
 
@@ -313,9 +337,7 @@ def draw_chart(found: Found, path: Path) -> None:
     from benchmarks.lines import GREENS, GREYS, Panel, Series, draw
 
     real = {0.0: 0.0} | {
-        each.accounted / MIB: bytes_ / MIB
-        for label, held in found.held.items()
-        for each, bytes_ in zip(held, found.real(label), strict=True)
+        accounted / MIB: beyond / MIB for label in found.held for accounted, beyond in found.real.beyond(label)
     }
     exact = {accounted: accounted for accounted in real}
     series = [Series("real", real, GREENS[1]), Series("as accounted", exact, GREYS[0], "--")]
@@ -358,8 +380,8 @@ def main() -> None:
     with source_of(chosen) as source:
         found = measure(source, chosen.processes, chosen.jobs, chosen.python)
     if chosen.json:
-        ratios = {label: found.ratios(label) for label in found.held}
-        print(json.dumps({"ratios": ratios, "slope": found.slope}))
+        ratios = {label: found.real.ratios(label) for label in found.held}
+        print(json.dumps({"ratios": ratios, "slope": found.real.slope}))
     else:
         print(f"{table(found)}\n\n{sentences(found)}")
     if chosen.chart:

@@ -12,9 +12,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks import at_work, tallies
-from benchmarks.accounting import Found, Held
-from benchmarks.accounting import sentences as sentences_of_bytes
-from benchmarks.accounting import table as table_of_bytes
 from benchmarks.at_work import ROOT, Loop, Memory, cpu_seconds, memory
 from benchmarks.loop import Cell, Round, summary, table, worth_of_templates
 from benchmarks.medians import ratio, ratios
@@ -268,47 +265,6 @@ def test_a_process_is_read_from_proc(tmp_path: Path) -> None:
     (tmp_path / "7" / "status").write_text("Name:\ta\nState:\tZ (zombie)\n")
     with pytest.raises(ProcessLookupError):
         memory(7, tmp_path)
-
-
-@pytest.fixture
-def found() -> Found:
-    """Schedulers of 100 MiB, in which the cache accounts for a tenth too much."""
-    held = {
-        label: [Held(110 * MIB * share, (100 + 100 * share) * MIB, 105 * MIB * share, 30 * MIB, weighing=0.01)] * 2
-        for label, share in (("quarter", 0.25), ("half", 0.5), ("unbounded", 1.0))
-    }
-    return Found(held, {"quarter": 26 * MIB, "half": 51 * MIB})
-
-
-def test_real_bytes_are_those_beyond_a_scheduler_without_dags(found: Found) -> None:
-    """By the line through all processes."""
-    assert found.baseline == pytest.approx(100 * MIB)
-    assert found.real("half") == pytest.approx([50 * MIB] * 2)
-    assert found.ratios("half") == found.ratios("unbounded") == pytest.approx([1.1, 1.1])
-
-
-def test_the_slope_is_the_cost_of_an_accounted_byte(found: Found) -> None:
-    """Over all processes."""
-    assert found.slope == pytest.approx(1 / 1.1)
-    text = sentences_of_bytes(found)
-    assert "is 0.909 bytes more of the process" in text
-    assert "accounted / real 1.100" in text
-    assert "100.0 MiB of anonymous memory" in text
-
-
-def test_another_slope_is_the_cost_of_a_byte_of_budget(found: Found) -> None:
-    """Over the processes that have a budget."""
-    assert found.budget_slope == pytest.approx(1.0)
-    assert "One byte more of budget is 1.000 bytes more: budget / real 1.000." in sentences_of_bytes(found)
-
-
-def test_each_budget_has_a_line(found: Found) -> None:
-    """With the spread of its processes."""
-    assert table_of_bytes(found).splitlines()[2:] == [
-        "| quarter | 26.2 | 27.5 | 25.0 (25.0 - 25.0) | **1.100** (1.100 - 1.100) |",
-        "| half | 52.5 | 55.0 | 50.0 (50.0 - 50.0) | **1.100** (1.100 - 1.100) |",
-        "| unbounded | 105.0 | 110.0 | 100.0 (100.0 - 100.0) | **1.100** (1.100 - 1.100) |",
-    ]
 
 
 def test_the_typical_dags_are_as_people_have_them() -> None:
