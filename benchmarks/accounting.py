@@ -268,7 +268,7 @@ def table(found: Found) -> str:
     head = ["budget", "accounted MiB between loops", "at most", "real MiB (spread)", "accounted / real (spread)"]
     if found.allocated is not None:
         head += ["allocated MiB (spread)", "accounted / allocated (spread)"]
-    rows = [head, ["---"] * len(head)]
+    rows: list[list[str]] = []
     for label, held in found.held.items():
         between, most = (statistics.median(getattr(each, name) for each in held) / MIB for name in _ACCOUNTED)
         row = [label, f"{between:.1f}", f"{most:.1f}"]
@@ -276,7 +276,8 @@ def table(found: Found) -> str:
             if line is not None:
                 row += _cells(line, label)
         rows.append(row)
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
 
 
 def _cells(line: Line, label: str) -> tuple[str, str]:
