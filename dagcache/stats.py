@@ -180,6 +180,8 @@ class EntryFacts(NamedTuple):
     load_seconds: float
     family: Hashable | None
     order: float
+    record_bytes: int = 0
+    """Bytes of an unusually large key and of the loader's own records of it."""
 
 
 class LookupEvent(NamedTuple):

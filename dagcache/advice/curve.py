@@ -19,6 +19,7 @@ from uuid import UUID
 
 from dagcache.advice.sizes import Size
 from dagcache.advice.working_set import RUNS_PER_LOOP, Moment, Use, active, sweep
+from dagcache.airflow.confirmations import RECORD_BYTES  # needs no Airflow
 from dagcache.airflow.settings import UNPROVEN_SHARE  # needs no Airflow
 from dagcache.traces.replay import SCHEDULER_HOLDS, Lookup, ReplayResult, replay, replay_lru
 
@@ -158,6 +159,7 @@ def _lookup(at: float, use: Use, sizes: dict[UUID, Size], orders: dict[UUID, int
         size.thaw_seconds * slowness,
         use.dag_id,
         orders.get(use.version_id, 0),
+        RECORD_BYTES,
     )
 
 

@@ -30,4 +30,11 @@ class Watching:
 def _facts_of(known: Entry | Candidate) -> EntryFacts:
     frozen = known.frozen  # without the lock: it may leave in the middle of this
     data = frozen.data if isinstance(frozen, FrozenCopy) else frozen
-    return EntryFacts(known.live_bytes, 0 if data is None else len(data), known.load_seconds, known.family, known.order)
+    return EntryFacts(
+        known.live_bytes,
+        0 if data is None else len(data),
+        known.load_seconds,
+        known.family,
+        known.order,
+        known.record_bytes,
+    )

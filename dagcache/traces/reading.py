@@ -25,7 +25,8 @@ _GZIP = b"\x1f\x8b"  # the first bytes of a file
 _LONGEST_LINE = 64 * 1024
 _MOST = 2**60  # bytes or seconds: a larger number is an error
 _THAW_PER_LOAD = 0.1  # the estimate of the store before the first thaw
-_SHORT, _LONG = 4, 9  # fields of a row
+_SHORT, _FORMER, _LONG = 4, 9, 10  # fields of a row; format 1 had no bytes of records
+_FORMATS = (1, FORMAT)
 _TIER_OF = {letter: tier for tier, letter in TIERS.items()}
 
 
@@ -61,6 +62,7 @@ class _Facts:
     load_seconds: float
     family: str | None
     order: float
+    record_bytes: int
 
 
 @dataclass(slots=True)
@@ -135,18 +137,18 @@ def _header(line: bytes) -> Mapping[str, Any]:
     if not line:
         raise TraceError(f"line 1: expected {expected}, found nothing, or the beginning of one")
     header = _parsed(1, expected, line)
-    if not isinstance(header, dict) or header.get("dagcache_trace") != FORMAT:
+    if not isinstance(header, dict) or header.get("dagcache_trace") not in _FORMATS:
         raise _error(1, expected, line)
     return header
 
 
 def _read(reading: _Reading, number: int, line: bytes) -> None:
-    expected = f"a row of {_SHORT} or {_LONG} fields, or the end"
+    expected = f"a row of {_SHORT}, {_FORMER} or {_LONG} fields, or the end"
     row = _parsed(number, expected, line)
     if isinstance(row, dict) and "end" in row:
         reading.end = row
         return
-    if not isinstance(row, list) or len(row) not in (_SHORT, _LONG):
+    if not isinstance(row, list) or len(row) not in (_SHORT, _FORMER, _LONG):
         raise _error(number, expected, line)
     at, name, letter, seconds, *stated = row
     texts = isinstance(name, str) and isinstance(letter, str)
@@ -167,12 +169,13 @@ def _read(reading: _Reading, number: int, line: bytes) -> None:
 
 
 def _facts(reading: _Reading, number: int, stated: list[Any], line: bytes) -> _Facts:
-    live_bytes, frozen_bytes, load_seconds, family, order = stated
-    numbers = (live_bytes, frozen_bytes, load_seconds)
+    live_bytes, frozen_bytes, load_seconds, family, order, *records = stated
+    numbers = (live_bytes, frozen_bytes, load_seconds, *records)
     if not all(map(_is_number, numbers)) or not (family is None or isinstance(family, str)) or not _is_order(order):
-        raise _error(number, "[..., live bytes, frozen bytes, seconds, family or null, order]", line)
+        expected = "[..., live bytes, frozen bytes, seconds, family or null, order, bytes]"
+        raise _error(number, expected, line)
     family = None if family is None else reading.names.setdefault(family, family)
-    return _Facts(int(live_bytes), int(frozen_bytes), float(load_seconds), family, order)
+    return _Facts(int(live_bytes), int(frozen_bytes), float(load_seconds), family, order, int(sum(records)))
 
 
 def _trace(header: Mapping[str, Any], reading: _Reading) -> Trace:
@@ -203,7 +206,8 @@ def _lookups(reading: _Reading) -> Iterator[Lookup]:
             continue
         load = facts.load_seconds or load_per_byte * facts.live_bytes
         thaw = means.get(name) or thaw_per_byte * facts.live_bytes or _THAW_PER_LOAD * load
-        yield Lookup(at, name, facts.live_bytes, facts.frozen_bytes, load, thaw, facts.family, facts.order)
+        sizes = facts.live_bytes, facts.frozen_bytes
+        yield Lookup(at, name, *sizes, load, thaw, facts.family, facts.order, facts.record_bytes)
 
 
 def _ratio(seconds: float, nbytes: int) -> float:

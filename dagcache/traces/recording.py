@@ -4,7 +4,7 @@ A trace is lines of JSON. The first line is an object: version of the format, co
 Then follows one array per lookup, in the order in which the lookups ended::
 
     [seconds since the start, id, tier, seconds of the load or thaw]
-    [..., live bytes, frozen bytes, seconds of the last load, family, order]
+    [..., live bytes, frozen bytes, seconds of the last load, family, order, bytes of records]
 
 The longer form is written when the facts about an id have changed. The tier is ``l``, ``f``, ``m`` or ``a``: live,
 frozen, miss, absent. The last line is an object again; a trace without one was cut short.
@@ -40,7 +40,8 @@ from dagcache.stats import EntryFacts, LookupEvent
 
 _log = logging.getLogger("dagcache")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Format 1 did not have the bytes of records."""
 TIERS: Final = {"live": "l", "frozen": "f", "miss": "m", "absent": "a"}
 """Letter of each tier in a row."""
 MAX_BYTES: Final = "64MiB"
@@ -273,9 +274,10 @@ class _Format:
             if len(self._stated) >= _MOST_KNOWN:
                 self._stated.clear()
             self._stated[name] = facts
-            live_bytes, frozen_bytes, load_seconds, family, order = facts
+            live_bytes, frozen_bytes, load_seconds, family, order, record_bytes = facts
             row += [live_bytes, frozen_bytes, round(load_seconds, 6)]
             row += [None, 0] if family is None else [self._name(family, b"family"), order]
+            row.append(record_bytes)
         return _line(row)
 
     def _name(self, key: Hashable, kind: bytes = b"") -> str:

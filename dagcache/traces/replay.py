@@ -41,6 +41,8 @@ class Lookup:
     """The DAG that the key is a version of; None = unknown."""
     order: float = 0
     """Position among the versions of the family."""
+    record_bytes: int = 0
+    """As in `dagcache.core.entry.Candidate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,4 +241,5 @@ def _candidate(lookup: Lookup) -> Candidate:
         load_seconds=lookup.load_seconds,
         family=lookup.family,
         order=lookup.order,
+        record_bytes=lookup.record_bytes,
     )

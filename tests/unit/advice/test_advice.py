@@ -17,6 +17,7 @@ from dagcache.advice.report import Report, advise
 from dagcache.advice.sampling import sample_sizes
 from dagcache.advice.sizes import Features, Size, Speed, features, frozen_bytes, live_bytes, measure_speed
 from dagcache.advice.working_set import Moment, Use, active, moments, reuse_gaps, sweep, uses
+from dagcache.core.entry import ENTRY_OVERHEAD
 from dagcache.database.loader import SerializedDagLoader
 from dagcache.errors import LoadError
 from dagcache.freezing.zdict import VALUES, Dictionary
@@ -544,6 +545,14 @@ def test_a_budget_is_replayed_as_a_scheduler_holds_and_admits(monkeypatch: pytes
     monkeypatch.setattr(curve, "_MOST_VERSIONS", 20)
     curve.point(window(), 1_000_000, 600.0)
     assert replays == [(1_000_000, 600.0, 0.25, 20)] * 2 + [(500_000, 600.0, 0.25, 10)] * 2
+
+
+def test_the_records_of_a_bag_take_their_part_of_the_budget() -> None:
+    """With room for the frozen copies alone, more lookups load."""
+    found, budget = window(), 40 * (2_000 + ENTRY_OVERHEAD)
+    without = [dataclasses.replace(each, record_bytes=0) for each in found.lookups]
+    expected = curve.point(dataclasses.replace(found, lookups=without), budget, 10_800.0)
+    assert curve.point(found, budget, 10_800.0).missed > expected.missed + 0.1
 
 
 def test_versions_that_are_held_leave_less_room_for_live_ones() -> None:

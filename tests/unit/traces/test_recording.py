@@ -82,12 +82,22 @@ def test_a_row_tells_the_facts_once(path: Path) -> None:
         fill(cache, [7, 7], nbytes=50 * KIB)
     first, second = rows(path)
     frozen_bytes = cache.stats().frozen_bytes
-    assert first[1:] == ["7", "m", 0.25, 50 * KIB, frozen_bytes, 0.25, "dag", 7]
+    assert first[1:] == ["7", "m", 0.25, 50 * KIB, frozen_bytes, 0.25, "dag", 7, 0]
     assert second[1:] == ["7", "l", 0]
     [lookup, again] = read_trace(path).lookups
     assert (lookup.key, lookup.live_bytes, lookup.frozen_bytes) == ("7", 50 * KIB, frozen_bytes)
     assert (lookup.load_seconds, lookup.family, lookup.order) == (0.25, "dag", 7)
     assert again.live_bytes == 50 * KIB
+
+
+def test_the_bytes_of_the_loaders_records_are_facts(path: Path) -> None:
+    """A replay accounts for them; a trace of format 1 has none."""
+    cache, _ = make_cache()
+    with record(cache, path):
+        cache.get_or_load("a", lambda _: Loaded(Weighted("a"), record_bytes=460))
+    assert [lookup.record_bytes for lookup in read_trace(path).lookups] == [460]
+    former = written(path.with_name("former"), HEADER + '[1,"a","m",0,1000,100,0.5,null,0]\n')
+    assert [lookup.record_bytes for lookup in read_trace(former).lookups] == [0]
 
 
 def test_facts_are_told_again_when_they_change(path: Path) -> None:
@@ -105,7 +115,7 @@ def test_what_is_remembered_of_ids_is_bounded(path: Path, monkeypatch: pytest.Mo
     cache, _ = make_cache()
     with record(cache, path):
         fill(cache, ["a", "b", "a", "c", "a"])
-    assert [len(row) for row in rows(path)] == [9, 9, 4, 9, 9]
+    assert [len(row) for row in rows(path)] == [10, 10, 4, 10, 10]
 
 
 def test_a_value_that_was_not_kept_is_recorded_with_its_weight(path: Path) -> None:
@@ -512,12 +522,12 @@ def test_a_last_line_that_was_cut_short_is_left_out(path: Path) -> None:
     [
         ("", "line 1: expected the header of a trace"),
         ('{"dagcache_tra', "line 1: expected the header"),
-        ("root:x:0:0\n", "line 1: expected the header of a trace, {\"dagcache_trace\":1, ...}, found 'root:x:0:0'"),
-        ('{"dagcache_trace":2}\n', "line 1: expected the header"),
+        ("root:x:0:0\n", "line 1: expected the header of a trace, {\"dagcache_trace\":2, ...}, found 'root:x:0:0'"),
+        ('{"dagcache_trace":3}\n', "line 1: expected the header"),
         ("[1]\n", "line 1: expected the header"),
-        (HEADER + "garbage\n", "line 2: expected a row of 4 or 9 fields, or the end, found 'garbage'"),
+        (HEADER + "garbage\n", "line 2: expected a row of 4, 9 or 10 fields, or the end, found 'garbage'"),
         (HEADER + "{}\n", "line 2: expected a row"),
-        (HEADER + '[1,"a","m",0]\n[1,"a","m"]\n', "line 3: expected a row of 4 or 9 fields"),
+        (HEADER + '[1,"a","m",0]\n[1,"a","m"]\n', "line 3: expected a row of 4, 9 or 10 fields"),
         (HEADER + '[1,"a","x",0]\n', "line 2: expected [seconds, id, one of lfma"),
         (HEADER + '[-1,"a","m",0]\n', "line 2: expected [seconds, id"),
         (HEADER + '[1,7,"m",0]\n', "line 2: expected [seconds, id"),
@@ -527,6 +537,8 @@ def test_a_last_line_that_was_cut_short_is_left_out(path: Path) -> None:
         (HEADER + '[1,"a","m",0,5,1,1,7,0]\n', "line 2: expected [..., live bytes"),
         (HEADER + '[1,"a","m",0,5,1,1,"dag",NaN]\n', "line 2: expected [..., live bytes"),
         (HEADER + '[1,"a","m",0,5,1,true,"dag",0]\n', "line 2: expected [..., live bytes"),
+        (HEADER + '[1,"a","m",0,5,1,1,"dag",0,-1]\n', "line 2: expected [..., live bytes"),
+        (HEADER + '[1,"a","m",0,5,1,1,"dag",0,"1"]\n', "line 2: expected [..., live bytes"),
         (HEADER + '{"end":"closed"}\n[1,"a","m",0]\n', "line 3: expected nothing after the end"),
         (HEADER + "[" * 70_000 + "\n", "line 2: expected a line of less than 65536 bytes"),
         (HEADER + "[" * 60_000 + "\n", "line 2: expected a row"),

@@ -14,6 +14,7 @@ import pytest
 
 from dagcache import DagCache
 from dagcache.core.entry import Entry
+from dagcache.core.loaded import Loaded
 from dagcache.freezing.pickle_freezer import Frozen
 from dagcache.reclaim.breaker import GenericBreaker
 from dagcache.traces import replay as replaying
@@ -56,7 +57,7 @@ def busy_day(seed: int) -> list[Lookup]:
             facts[key] = size, frozen, size * 1e-7 * chance.uniform(0.5, 2), size * 1e-8
         size, frozen, load, thaw = facts[key]
         family, order = (None, 0) if key % 3 == 0 else (key % 10, key)
-        lookups.append(Lookup(now, key, size, frozen, load, thaw, family, order))
+        lookups.append(Lookup(now, key, size, frozen, load, thaw, family, order, record_bytes=key % 4 * 300))
     return lookups
 
 
@@ -92,10 +93,10 @@ class Real:
         self.seconds += self.current.thaw_seconds
         return self.current
 
-    def load(self, _key: Hashable) -> Lookup:
-        """Takes as long as stated."""
+    def load(self, _key: Hashable) -> Loaded[Lookup]:
+        """Takes as long as stated, with records of its own."""
         self.seconds += self.current.load_seconds
-        return self.current
+        return Loaded(self.current, record_bytes=self.current.record_bytes)
 
     def run(self, lookups: list[Lookup]) -> ReplayResult:
         """The results, by its own statistics."""
@@ -155,7 +156,8 @@ class Held(Real):
 
     def load(self, key: Hashable) -> Any:
         """A graph of its own each time."""
-        return Node(super().load(key))
+        loaded = super().load(key)
+        return Loaded(Node(loaded.value), record_bytes=loaded.record_bytes)
 
     def live_hits(self, lookups: list[Lookup]) -> int:
         """How many there are."""

@@ -56,4 +56,18 @@ FAULTS = (
         drop_branch("A % B == 0"),
         ("unit/traces/test_replay.py",),
     ),
+    Fault(
+        "a replay forgets the bytes of a loader's records",
+        "dagcache.traces.replay",
+        "_candidate",
+        replace("A.record_bytes", "0"),
+        ("unit/traces/test_replay.py",),
+    ),
+    Fault(
+        "advice forgets the records of a bag",
+        "dagcache.advice.curve",
+        "_lookup",
+        replace("RECORD_BYTES", "0"),
+        ("unit/advice/test_advice.py",),
+    ),
 )
