@@ -144,7 +144,7 @@ def test_a_trace_with_gaps_says_so(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         (None, "expected a trace in {path}, found: No such file or directory"),
         ("", "{path}, line 1: expected the header of a trace"),
-        (HEADER + '[1,"a"]\n', "{path}, line 2: expected a row of 4 or 9 fields, or the end, found '[1,\"a\"]'"),
+        (HEADER + '[1,"a"]\n', "{path}, line 2: expected a row of 4, 9 or 10 fields, or the end, found '[1,\"a\"]'"),
         (HEADER, "{path}: expected lookups that found a value, found none"),
         (HEADER + '[1,"a","a",0]\n', "{path}: expected lookups that found a value, found none"),
     ],
