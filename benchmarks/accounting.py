@@ -40,6 +40,7 @@ from pathlib import Path
 from benchmarks.allocated import ALLOCATED, Allocated, mean_of
 from benchmarks.at_work import Scheduler, end_with_this_process, scheduler
 from benchmarks.loop import built, keep_running
+from benchmarks.medians import bold_with_spread, with_spread
 from benchmarks.scheduler import MIB, made_with, output_of, write_between
 from benchmarks.typical import LARGE
 from dagcache.advice.working_set import RUNS_PER_LOOP
@@ -50,8 +51,7 @@ UNBOUNDED = 0
 _SHARES = {"25 % of the working set": 0.25, "50 %": 0.5, "100 %": 1.0}
 _OF_DAGS = ("weighing", "serialized")
 _ACCOUNTED = ("between_loops", "accounted")
-_OF_MAKE = ("accounted", "accounted-typical")
-"""The marks of the tables that the Makefile measures."""
+_SINGLE = "one process"
 _PATIENCE = 3600.0
 _BYTES = "dagcache_bytes"
 _BETWEEN_LOOKS = 0.02  # seconds; a loop takes five times as long
@@ -282,10 +282,10 @@ def table(found: Found) -> str:
 
 def _cells(line: Line, label: str) -> tuple[str, str]:
     """The bytes beyond the baseline, and the ratio, each with its spread."""
-    beyond, ratios = sorted(each / MIB for _, each in line.beyond(label)), line.ratios(label)
+    beyond = [each / MIB for _, each in line.beyond(label)]
     return (
-        f"{statistics.median(beyond):.1f} ({beyond[0]:.1f} - {beyond[-1]:.1f})",
-        f"**{statistics.median(ratios):.3f}** ({ratios[0]:.3f} - {ratios[-1]:.3f})",
+        with_spread(beyond, ".1f", _SINGLE),
+        bold_with_spread(line.ratios(label), ".3f", _SINGLE),
     )
 
 
@@ -303,28 +303,26 @@ def sentences(found: Found) -> str:
     )
 
 
-def made_by(chosen: argparse.Namespace) -> str:
+def made_by(chosen: argparse.Namespace, command_line: Sequence[str]) -> str:
     """The command, the versions and the machine."""
     kind = "DAGs of the sizes that people have" if chosen.typical else "generated DAGs"
     python = python_version(chosen.python)
-    command = "make bench-airflow" if chosen.mark in _OF_MAKE else _command(sys.argv[1:], python)
     collected = ", with a collection of all garbage in each loop" if chosen.collect else ""
     return (
-        f"Made by `{command}`: {made_with('SQLite', python)}. {chosen.dags:,} {kind}, "
+        f"Made by `{command(command_line, python)}`: {made_with('SQLite', python)}. {chosen.dags:,} {kind}, "
         f"a run of each; real `airflow scheduler`s, {chosen.processes} for each budget{collected}."
     )
 
 
-def _command(arguments: Sequence[str], python: str) -> str:
-    """The command line, with the interpreter's name, and without the files that it writes."""
-    name = f"python{python.rpartition('.')[0]}"
+def command(command_line: Sequence[str], python: str) -> str:
+    """The command line, with the name of another interpreter, and without the files that it writes."""
     files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for option in ("--page", "--chart", "--python", "--jobs"):
+    for option in ("--page", "--mark", "--chart", "--python", "--jobs"):
         files.add_argument(option)
-    found, kept = files.parse_known_args(arguments)
+    found, kept = files.parse_known_args(command_line)
     if found.python:
-        kept += ["--python", name]
-    return shlex.join(["python" if found.python else name, "-m", "benchmarks.accounting", *kept])
+        kept += ["--python", f"python{python.rpartition('.')[0]}"]
+    return shlex.join(["python", "-m", "benchmarks.accounting", *kept])
 
 
 def python_version(python: str) -> str:
@@ -374,7 +372,8 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Measure, print, draw, and write the page."""
-    chosen = arguments().parse_args()
+    command_line = sys.argv[1:]
+    chosen = arguments().parse_args(command_line)
     end_with_this_process()
     if chosen.quick:
         chosen.dags, chosen.processes = 100, 1
@@ -389,7 +388,8 @@ def main() -> None:
         draw_chart(found, chosen.chart)
     if chosen.page:
         picture = f"![real over accounted bytes]({chosen.chart.name})\n\n" if chosen.chart else ""
-        write_between(chosen.page, chosen.mark, f"{made_by(chosen)}\n\n{picture}{table(found)}\n\n{sentences(found)}")
+        head = f"{made_by(chosen, command_line)}\n\n{picture}"
+        write_between(chosen.page, chosen.mark, f"{head}{table(found)}\n\n{sentences(found)}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -20,11 +19,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scheduler import real_scheduler, run_json, write_between
+from benchmarks.probe_process import ProbeProcess
+from benchmarks.scheduler import made_with, real_scheduler, run_json, write_between
 from dagcache.advice import sizes
 from dagcache.advice.working_set import RUNS_PER_LOOP
 from dagcache.core.entry import LIVE_OVERHEAD
@@ -34,7 +33,7 @@ from tests.support.clock import ManualClock
 
 MIB = 1 << 20
 _WARM_LAPS, _LAPS = 3, 4
-_SPEED_ROUNDS = 5
+_SPEED_STEPS = 5
 _WARM_SECONDS, _SCHEDULED_SECONDS, _SPEED_EVERY = 45, 60, 5
 _LOOP_SECONDS = 1.0  # what advice assumes by default
 _PARTS = (0.01, 0.02, 0.05, 0.25, 0.5, 0.75, 1.05)
@@ -100,8 +99,7 @@ def experiment(home: Path, chosen: argparse.Namespace) -> str:
             print(*found[-1], sep="\n  ", flush=True)
     sweeper = "a real scheduler" if chosen.scheduler else "a process of the scheduler's modules"
     made_by = (
-        f"Made by `python -m benchmarks.advice`: apache-airflow {version('apache-airflow-core')}, CPython "
-        f"{platform.python_version()}. {len(ids)} versions in use, {whole / MIB:.0f} MiB, looked up in a circle by "
+        f"Made by `python -m benchmarks.advice`: {made_with('SQLite')}. {len(ids)} versions in use, {whole / MIB:.0f} MiB, looked up in a circle by "
         f"{sweeper}. Medians of {chosen.turns}; CPU seconds of the machine of the constants."
     )
     text = f"{made_by}\n\n{table(found)}"
@@ -197,9 +195,10 @@ def scheduled(home: Path, budget: int) -> dict[str, float]:
         time.sleep(_WARM_SECONDS)
         before = told()
         slowness = []
-        for _ in range(_SCHEDULED_SECONDS // _SPEED_EVERY):
-            time.sleep(_SPEED_EVERY)
-            slowness.append(sizes.measure_speed(rounds=50).factor)
+        with ProbeProcess() as probe:
+            for _ in range(_SCHEDULED_SECONDS // _SPEED_EVERY):
+                time.sleep(_SPEED_EVERY)
+                slowness.append(probe.slowness(50))
         after = told()
     seconds = after.loads.since(before.loads).seconds + after.thaws.since(before.thaws).seconds
     return {
@@ -265,18 +264,19 @@ def laps(ids: list[str]) -> dict[str, float]:
     bag.dagcache._lookups.timer = time.thread_time  # noqa: SLF001 - the clock that loads and thaws are timed by
     versions = [UUID(each) for each in ids]
     before = bag.dagcache.stats()
-    seconds, spent, speed = 0.0, 0.0, sizes.measure_speed(rounds=_SPEED_ROUNDS).factor
-    for lap in range(_WARM_LAPS + _LAPS):
-        if lap == _WARM_LAPS:
-            before, seconds = bag.dagcache.stats(), 0.0
-        for first in range(0, len(versions), RUNS_PER_LOOP):
-            clock.advance(_LOOP_SECONDS)
-            with create_session() as session:
-                held = [look_up(bag, each, session) for each in versions[first : first + RUNS_PER_LOOP]]
-                del held
-            earlier, speed = speed, sizes.measure_speed(rounds=_SPEED_ROUNDS).factor
-            before_session, spent = spent, restoring_seconds(bag.dagcache.stats())
-            seconds += (spent - before_session) / statistics.mean((earlier, speed))
+    with ProbeProcess() as probe:
+        seconds, spent, slowness = 0.0, 0.0, probe.slowness(_SPEED_STEPS)
+        for lap in range(_WARM_LAPS + _LAPS):
+            if lap == _WARM_LAPS:
+                before, seconds = bag.dagcache.stats(), 0.0
+            for first in range(0, len(versions), RUNS_PER_LOOP):
+                clock.advance(_LOOP_SECONDS)
+                with create_session() as session:
+                    held = [look_up(bag, each, session) for each in versions[first : first + RUNS_PER_LOOP]]
+                    del held
+                earlier, slowness = slowness, probe.slowness(_SPEED_STEPS)
+                before_session, spent = spent, restoring_seconds(bag.dagcache.stats())
+                seconds += (spent - before_session) / statistics.mean((earlier, slowness))
     return {"seconds": seconds / _LAPS, **shares(before, bag.dagcache.stats())}
 
 

@@ -1,7 +1,7 @@
 """The loop of a real `airflow scheduler`, with Airflow's own cache and with this one, in turn, on two databases.
 
-``python -m benchmarks.loop [--runs 700,3000] [--databases sqlite,postgres] [--page docs/benchmarks.md]``, takes about a
-quarter of an hour on an idle machine, of which two minutes build the databases; ``--quick`` for an impression. Each
+``python -m benchmarks.loop [--runs 700,3000] [--databases sqlite,postgres] [--page docs/benchmarks.md]``, takes about
+forty minutes on an idle machine, of which two build the databases; ``--quick`` for an impression. Each
 running run has its own DAG version and never ends: its one task instance is deferred until the year
 2100. A loop examines the twenty runs that were examined longest ago, Airflow's default. So a sweep over 700 runs takes
 35 loops, and no run is omitted. The executor is LocalExecutor; it has no task to run and starts no process.
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.at_work import Loop, end_with_this_process, scheduler
-from benchmarks.medians import middle, ratio
+from benchmarks.medians import middle, ratio, with_spread
 from benchmarks.scheduler import MIB, Contender, made_with, with_budget, write_between
 from benchmarks.statsd import percentile
 from dagcache.advice.curve import STOCK_ENTRIES
@@ -38,7 +38,7 @@ from tests.support import postgres
 
 DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 _STOCK_WARM_UP = -(-STOCK_ENTRIES // RUNS_PER_LOOP) + 5  # loops until Airflow's own cache is full
-_LARGE = 1000  # running runs, from which on half as many rounds are made: a sweep takes minutes
+_LARGE = 1000  # running runs, from which on the warm-up is shorter: a sweep takes minutes
 _PATIENCE = 1200.0  # seconds for the loops of one process
 
 
@@ -276,8 +276,7 @@ def worth_of_templates(found: Found) -> str:
 
 
 def _thaws(rounds: Sequence[Round]) -> str:
-    beside = [each.thaws_beside_the_rest for each in rounds]
-    return f"{statistics.median(beside):.1%} ({min(beside):.1%} - {max(beside):.1%})"
+    return with_spread([each.thaws_beside_the_rest for each in rounds], ".1%")
 
 
 def made_by(rounds: int, loops: int) -> str:
@@ -286,8 +285,8 @@ def made_by(rounds: int, loops: int) -> str:
         f"Made by `make bench-airflow`: {made_with()}, load {os.getloadavg()[0]:.1f} in the end. "
         f"Real `airflow scheduler`s with LocalExecutor, one after the other; {RUNS_PER_LOOP} runs to a loop, "
         f"no sleep between loops. {loops} loops of each process count, after a warm-up of two sweeps over all runs "
-        f"(one from {_LARGE} runs on; Airflow's own: until it is full). Rounds: {rounds}, half as many from {_LARGE} "
-        "runs on; medians over them, and in brackets the spread of the ratios."
+        f"(one from {_LARGE} runs on; Airflow's own: until it is full). Rounds: {rounds}; medians over them, and in "
+        "brackets the spread of the ratios."
     )
 
 
@@ -316,10 +315,9 @@ def main() -> None:
         scratch = chosen.home or Path(held.enter_context(tempfile.TemporaryDirectory()))
         homes = built(held, scratch, chosen.databases.split(","), max(counts))
         for runs in counts:
-            rounds = chosen.rounds if runs < _LARGE else max(1, chosen.rounds // 2)
             for kind, (home, url) in homes.items():
                 cell = Cell(kind, runs)
-                found[cell] = measure(home, url, cell, contenders, rounds, chosen.loops)
+                found[cell] = measure(home, url, cell, contenders, chosen.rounds, chosen.loops)
     body = table(found)
     if chosen.parts:
         body += f"\n\n{worth_of_templates(found)}"

@@ -20,14 +20,21 @@ def ratio(rounds: Sequence[object], base: Sequence[object], name: str) -> str:
     """The median of the ratios and their spread, if there are several; 1 for the base itself."""
     if rounds is base:
         return "1"
-    return _cell(ratios(rounds, base, name))
+    return bold_with_spread(ratios(rounds, base, name))
 
 
 def beside(own: Iterable[float], base: Iterable[float]) -> str:
     """The same of figures round by round."""
-    return _cell(sorted(mine / its for mine, its in zip(own, base, strict=True)))
+    return bold_with_spread([mine / its for mine, its in zip(own, base, strict=True)])
 
 
-def _cell(found: Sequence[float]) -> str:
-    spread = f"{found[0]:.2f} - {found[-1]:.2f}" if len(found) > 1 else "one round"
-    return f"**{statistics.median(found):.2f}** ({spread})"
+def bold_with_spread(found: Sequence[float], form: str = ".2f", single: str = "one round") -> str:
+    """The median, in bold, and the spread, each in a format; ``single`` replaces the spread of a single figure."""
+    median, _, spread = with_spread(found, form, single).partition(" ")
+    return f"**{median}** {spread}"
+
+
+def with_spread(found: Sequence[float], form: str = ".2f", single: str = "one round") -> str:
+    """The same without bold."""
+    spread = f"{min(found):{form}} - {max(found):{form}}" if len(found) > 1 else single
+    return f"{statistics.median(found):{form}} ({spread})"

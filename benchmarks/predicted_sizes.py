@@ -4,8 +4,9 @@
 each DAG of a playground and of Airflow's examples, DAGs of the sizes that people have (`benchmarks.typical`) and of
 extreme shapes (`benchmarks.unlike`). Constants are fitted to one half of the DAGs, without the extreme ones, and judged
 on the others, beside the constants that `dagcache.advice.sizes` has. ``--rows`` adds a file of serialised DAGs: gzipped
-JSON lines with ``data``. Times are CPU seconds of this thread, in units of the machine of the constants. Those of loads
-are without the query for the row: the adviser's constant has half a millisecond for it.
+JSON lines with ``data``. Times are CPU seconds of this thread, in units of the machine of the constants. They are in a
+heap with fewer holes than that of a scheduler, and those of loads are without the query for the row and without
+collections: the adviser's constants of time are those of `benchmarks.advice`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.probe_process import ProbeProcess
 from benchmarks.scheduler import playground, run_json, write_between
 from benchmarks.typical import payloads, task_counts
 from benchmarks.unlike import unlike_dags
@@ -54,6 +56,7 @@ _TERMS = {
 }
 """The quantity to predict, and the features, beside a constant, of its fit."""
 _LAPS = 3
+_SPEED_STEPS = 5
 _UNLIKE, _TYPICAL, _LARGEST = 60, 150, 1_800
 _TEACHING = 80
 """DAGs that both dictionaries of the compressor learn from beforehand."""
@@ -71,7 +74,11 @@ def built_in(name: str, found: sizes.Features) -> float:
 
 def graphs(database: Path, rows: Path | None) -> Rows:
     """Weights and costs of DAGs in a process of the scheduler's modules."""
-    weigher = _Weigher()
+    with ProbeProcess() as probe:
+        return _weighed(_Weigher(probe), database, rows)
+
+
+def _weighed(weigher: _Weigher, database: Path, rows: Path | None) -> Rows:
     found = list(_payloads(database, rows))
     for _, payload in random.Random(1).sample(found, min(len(found), _TEACHING)):
         with suppress(FreezeError):
@@ -108,7 +115,7 @@ def _payloads(database: Path, rows: Path | None) -> Iterator[tuple[str, dict[str
 class _Weigher:
     """Weighs as the scheduler's cache does, in which most live copies are thawed ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, probe: ProbeProcess) -> None:
         from dagcache.airflow import graphs as airflow_graphs
         from dagcache.freezing.zdict import Dictionary
 
@@ -117,6 +124,7 @@ class _Weigher:
         self._build: Any = module.DagSerialization.from_dict
         self._freezer, self._shared = airflow_graphs.freezer()
         self._dictionary = Dictionary()
+        self._probe = probe
 
     def weigh(self, payload: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Features, bytes and load seconds of one DAG, and its frozen form.
@@ -129,7 +137,7 @@ class _Weigher:
         from dagcache.sizing.walk import weigh
 
         text = json.dumps(payload)
-        slowness = sizes.measure_speed(time.thread_time, rounds=10).factor
+        slowness = self._probe.slowness(_SPEED_STEPS)
         started = time.thread_time()
         with gc_paused():
             parsed = json.loads(text)
@@ -158,7 +166,7 @@ class _Weigher:
         for lap in laps:
             held: deque[object] = deque(maxlen=RUNS_PER_LOOP)
             for first in range(0, len(frozen), RUNS_PER_LOOP):
-                slowness = sizes.measure_speed(time.thread_time, rounds=10).factor
+                slowness = self._probe.slowness(_SPEED_STEPS)
                 for number, data in enumerate(frozen[first : first + RUNS_PER_LOOP], first):
                     with gc_relaxed():
                         started = time.thread_time()

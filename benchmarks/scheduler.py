@@ -28,6 +28,7 @@ from typing import IO, Any
 
 from benchmarks.at_work import end_component
 from benchmarks.chart import Row, bars
+from benchmarks.medians import bold_with_spread
 from dagcache.advice.curve import STOCK_ENTRIES
 from dagcache.demo.playground import environment
 from dagcache.sizing.limits import ByteLimit
@@ -164,11 +165,11 @@ def table(found: dict[str, list[dict[str, Any]]]) -> tuple[str, list[Row]]:
     for label, rounds in found.items():
         seconds = statistics.median(each["seconds"] for each in rounds)
         first = statistics.median(ours["first"] / theirs["first"] for theirs, ours in zip(stock, rounds, strict=True))
-        faster = sorted(theirs["seconds"] / ours["seconds"] for theirs, ours in zip(stock, rounds, strict=True))
+        faster = [theirs["seconds"] / ours["seconds"] for theirs, ours in zip(stock, rounds, strict=True)]
         rss = statistics.median(each["rss"] for each in rounds) / MIB
         share = rss / (statistics.median(each["rss"] for each in stock) / MIB)
         ours = rounds is not stock
-        speed = f"**{statistics.median(faster):.1f}** ({faster[0]:.1f} - {faster[-1]:.1f})" if ours else "1"
+        speed = bold_with_spread(faster, ".1f") if ours else "1"
         tiers = " / ".join(str(count) for count in rounds[-1]["tiers"]) if ours else f"0 / - / {rounds[-1]['lookups']}"
         payload = max(each["payload"] for each in rounds)
         budget = budget_of(label)

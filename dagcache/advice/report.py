@@ -11,7 +11,8 @@ from dagcache.advice.curve import Point, Window
 from dagcache.advice.history import History, Progress, read_history
 from dagcache.advice.recommend import Advice
 from dagcache.advice.sampling import Sampled, sample_sizes
-from dagcache.advice.sizes import Size, Speed, measure_speed
+from dagcache.advice.sizes import Size, Speed
+from dagcache.advice.slowness import Probe
 from dagcache.advice.working_set import Moment
 from dagcache.config import DEFAULT_TTL
 from dagcache.database.loader import SerializedDagLoader
@@ -120,7 +121,7 @@ def advise(
     """
     airflow = loader.database.check()
     history = read_history(loader, days=days, progress=progress)
-    study = _Study(loader, history, loop_seconds, progress, speed or measure_speed(), airflow)
+    study = _Study(loader, history, loop_seconds, progress, speed or Speed(Probe().slowness()), airflow)
     return study.report(workers, budgets)
 
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,10 +183,10 @@ def frozen_bytes(found: Features) -> int:
     return round(_FROZEN_DAG + _FROZEN_DEFLATED * found.deflated_bytes)
 
 
-# Seconds on the machine of the measurements, CPython 3.11: a constant, and seconds per byte of the shadow.
-_LOAD = (8e-4, 1.72e-8)
-_THAW = (8e-5, 1.88e-9)
-_STEP_SECONDS = 1.0e-3
+# Seconds on the machine of the measurements, CPython 3.11: a constant, and seconds per byte of the shadow. In the heap
+# of a scheduler's process, by `python -m benchmarks.advice`; loads have their query and their collections.
+_LOAD = (5.5e-4, 1.19e-8)
+_THAW = (6.3e-5, 1.48e-9)
 
 
 class Speed:
@@ -205,19 +204,6 @@ class Speed:
             self.factor * _linear(_LOAD, found),
             self.factor * _linear(_THAW, found),
         )
-
-
-def measure_speed(timer: Callable[[], float] = time.process_time, rounds: int = 200) -> Speed:
-    """Time work that resembles loading and thawing, for some tenths of a second of CPU time.
-
-    CPU time does not depend on other load of the machine. A busy scheduler takes longer than predicted.
-    """
-    work = pickle.dumps([{"id": f"task_{n}", "parts": [n, str(n), {"a": float(n)}]} for n in range(2000)], 5)
-    started = timer()
-    with gc_paused():
-        for _ in range(rounds):
-            pickle.loads(work)
-    return Speed((timer() - started) / rounds / _STEP_SECONDS)
 
 
 def _linear(factors: tuple[float, float], found: Features) -> float:

@@ -15,7 +15,7 @@ from dagcache.advice.curve import Point
 from dagcache.advice.history import History, Version, read_history
 from dagcache.advice.report import Report, advise
 from dagcache.advice.sampling import sample_sizes
-from dagcache.advice.sizes import Features, Size, Speed, features, frozen_bytes, live_bytes, measure_speed
+from dagcache.advice.sizes import Features, Size, Speed, features, frozen_bytes, live_bytes
 from dagcache.advice.working_set import Moment, Use, active, moments, reuse_gaps, sweep, uses
 from dagcache.core.entry import ENTRY_OVERHEAD
 from dagcache.database.loader import SerializedDagLoader
@@ -398,12 +398,6 @@ def test_seconds_follow_the_machine_and_bytes_do_not() -> None:
     assert slow.load_seconds == 2 * fast.load_seconds
     assert slow.thaw_seconds == 2 * fast.thaw_seconds
     assert slow.live_bytes == fast.live_bytes
-
-
-def test_the_speed_is_the_time_of_a_known_piece_of_work() -> None:
-    """In units of the same work on the machine of the constants: a millisecond."""
-    ticks = iter([10.0, 10.8])
-    assert measure_speed(lambda: next(ticks), rounds=200).factor == pytest.approx(4.0)
 
 
 def test_a_size_knows_what_it_takes_of_a_budget() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accounting import Found, Held, sentences, table
+from benchmarks.accounting import Found, Held, command, sentences, table
 from benchmarks.allocated import Allocated, mean_of, write_down
 
 MIB = 2**20
@@ -89,3 +89,17 @@ def test_allocated_bytes_are_the_means_over_the_loops_of_one_sweep(tmp_path: Pat
 def test_a_process_that_wrote_nothing_down_has_no_means(tmp_path: Path) -> None:
     """Its executor does not collect."""
     assert mean_of(tmp_path / "allocated", 0, 1) is None
+
+
+def test_one_process_has_no_spread(found: Found) -> None:
+    """And the table says so."""
+    single = replace(found, held={label: held[:1] for label, held in found.held.items()})
+    assert table(single).splitlines()[3] == "| half | 52.5 | 55.0 | 50.0 (one process) | **1.100** (one process) |"
+
+
+def test_the_page_has_the_command_line_without_the_files_that_it_writes() -> None:
+    """Another interpreter is named by its version, not by its place."""
+    asked = ["--typical", "--dags", "9", "--page", "a.md", "--mark", "b", "--chart=c.svg", "--jobs", "1"]
+    assert command(asked, "3.11.7") == "python -m benchmarks.accounting --typical --dags 9"
+    elsewhere = command(["--python", "/opt/python", "--collect"], "3.13.0")
+    assert elsewhere == "python -m benchmarks.accounting --collect --python python3.13"
