@@ -99,8 +99,9 @@ def experiment(home: Path, chosen: argparse.Namespace) -> str:
             print(*found[-1], sep="\n  ", flush=True)
     sweeper = "a real scheduler" if chosen.scheduler else "a process of the scheduler's modules"
     made_by = (
-        f"Made by `python -m benchmarks.advice`: {made_with('SQLite')}. {len(ids)} versions in use, {whole / MIB:.0f} MiB, looked up in a circle by "
-        f"{sweeper}. Medians of {chosen.turns}; CPU seconds of the machine of the constants."
+        f"Made by `python -m benchmarks.advice`: {made_with('SQLite')}. {len(ids)} versions in use, "
+        f"{whole / MIB:.0f} MiB, looked up in a circle by {sweeper}. Medians of {chosen.turns}; CPU seconds of the "
+        "machine of the constants."
     )
     text = f"{made_by}\n\n{table(found)}"
     print(text)
