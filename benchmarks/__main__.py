@@ -76,9 +76,9 @@ PARTS = (
         "benchmarks.expiry",
         (),
         ("--entries", "2000"),
-        "All entries of a cache fall idle in one night. The first call of the morning, and the calls after it until "
-        "all idle graphs are taken apart; CPU milliseconds. A lookup works on that for a millisecond, a view for "
-        "five, however many entries there are.",
+        "All entries of a cache but one fall idle, as in a quiet night; synthetic graphs. The first call after it, and "
+        "the calls until all idle graphs are taken apart; CPU milliseconds. A lookup works on that for about a "
+        "millisecond, a view for five, however many entries there are.",
     ),
 )
 
@@ -112,8 +112,8 @@ def page(outputs: dict[str, str], before: str = "") -> str:
     """The document; the scheduler's section is another command's, and stays as it is."""
     head = (
         "# Benchmarks\n\n"
-        "`make bench` writes this page, `make bench-airflow` the section on the scheduler. Compare ratios, not "
-        "absolute figures: each part measures dagcache and its peers in one run.\n\n"
+        "`make bench` writes this page, `make bench-airflow` most of the section on the scheduler; each table names "
+        "its command. Compare ratios, not absolute figures: each part measures dagcache and its peers in one run.\n\n"
         f"The machine: {machine()}\n"
     )
     sections = [f"## {part.title}\n\n{part.text}\n\n```text\n{outputs[part.title]}\n```\n" for part in PARTS]

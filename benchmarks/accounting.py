@@ -28,11 +28,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,8 +52,6 @@ _OF_DAGS = ("weighing", "serialized")
 _ACCOUNTED = ("between_loops", "accounted")
 _SINGLE = "one process"
 _PATIENCE = 3600.0
-_BYTES = "dagcache_bytes"
-_BETWEEN_LOOKS = 0.02  # seconds; a loop takes five times as long
 _EXECUTORS = {False: "benchmarks.idle_executor.IdleExecutor", True: "benchmarks.idle_executor.CollectingExecutor"}
 """By whether all garbage is collected in each loop."""
 _MORE = {
@@ -157,13 +154,13 @@ def typical(dags: int, largest: int, python: str, *, collect: bool = False) -> I
 
 
 @contextmanager
-def generated(dags: int) -> Iterator[Source]:
+def generated(dags: int, *, collect: bool = False) -> Iterator[Source]:
     """Generated DAGs of some 75 tasks each, with runs that wait."""
     with ExitStack() as held:
         scratch = Path(held.enter_context(tempfile.TemporaryDirectory()))
         ((home, url),) = built(held, scratch, ["sqlite"], dags).values()
         keep_running(url, dags)
-        yield Source(home / "airflow.db", dags, {})
+        yield Source(home / "airflow.db", dags, {"AIRFLOW__CORE__EXECUTOR": _EXECUTORS[True]} if collect else {})
 
 
 def one_process(source: Source, label: str, budget: int, python: str) -> Held:
@@ -174,19 +171,20 @@ def one_process(source: Source, label: str, budget: int, python: str) -> Held:
         with closing(sqlite3.connect(source.file)) as original, closing(sqlite3.connect(file)) as copy:
             original.backup(copy)
         with _at_work(source, Path(scratch), file, {"max_bytes": budget}, python) as started:
-            with accounted_all_the_time(started) as looks:
-                between_loops, anonymous = [], []
-                started.wait_for(2 * sweep, _PATIENCE)
-                earlier = len(looks)
-                for loop in range(2 * sweep + 1, 3 * sweep + 1):
-                    started.wait_for(loop, _PATIENCE)
-                    between_loops.append(started.metrics().total(_BYTES))
-                    anonymous.append(started.loops[-1].memory.anonymous)
+            between_loops, anonymous = [], []
+            started.wait_for(2 * sweep, _PATIENCE)
+            before = started.accounted()
+            started.begin_peak()
+            for loop in range(2 * sweep + 1, 3 * sweep + 1):
+                started.wait_for(loop, _PATIENCE)
+                between_loops.append(started.accounted().now)
+                anonymous.append(started.loops[-1].memory.anonymous)
+            peak = started.accounted()
             metrics, after_first = started.metrics(), started.loops[sweep - 1].memory.anonymous
         allocated = mean_of(Path(scratch) / ALLOCATED, 2 * sweep, 3 * sweep)
     loading = metrics.total("dagcache_load_duration_seconds_sum")
     held = Held(
-        max(*looks[earlier:], *between_loops),
+        peak.most,
         max(anonymous),
         statistics.median(between_loops),
         metrics.total("dagcache_serialized_bytes"),
@@ -194,8 +192,8 @@ def one_process(source: Source, label: str, budget: int, python: str) -> Held:
         allocated,
     )
     print(
-        f"{label}: at most {held.accounted / MIB:.1f} MiB accounted in {len(looks) - earlier} looks "
-        f"({max(looks[:earlier], default=0.0) / MIB:.1f} before), anonymous {held.anonymous / MIB:.1f} MiB "
+        f"{label}: at most {held.accounted / MIB:.1f} MiB accounted in {peak.looks} looks "
+        f"({before.most / MIB:.1f} before), anonymous {held.anonymous / MIB:.1f} MiB "
         f"({after_first / MIB:.1f} after the first sweep); load {os.getloadavg()[0]:.1f}",
         file=sys.stderr,
         flush=True,
@@ -215,26 +213,6 @@ def _at_work(
         more=source.settings,
         python=python,
     )
-
-
-@contextmanager
-def accounted_all_the_time(started: Scheduler) -> Iterator[list[float]]:
-    """A list that grows by the accounted bytes of each look; looks that a scheduler does not answer are left out."""
-    found: list[float] = []
-    ended = threading.Event()
-
-    def look() -> None:
-        while not ended.wait(_BETWEEN_LOOKS):
-            with suppress(OSError):  # not up yet, or gone
-                found.append(started.metrics().total(_BYTES))
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        yield found
-    finally:
-        ended.set()
-        looking.join()
 
 
 def _wait_for_runs(started: Scheduler, database: Path, dags: int) -> None:
@@ -346,7 +324,7 @@ def draw_chart(found: Found, path: Path) -> None:
 def source_of(chosen: argparse.Namespace) -> AbstractContextManager[Source]:
     """The DAGs that were asked for."""
     if not chosen.typical:
-        return generated(chosen.dags)
+        return generated(chosen.dags, collect=chosen.collect)
     return typical(chosen.dags, chosen.largest, chosen.python, collect=chosen.collect)
 
 
@@ -355,7 +333,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accounting", description=__doc__)
     parser.add_argument("--dags", type=int, default=700, help="(default: 700)")
     parser.add_argument("--typical", action="store_true", help="DAGs of the sizes that people have")
-    parser.add_argument("--collect", action="store_true", help="with these, collect all garbage in each loop")
+    parser.add_argument("--collect", action="store_true", help="collect all garbage in each loop")
     parser.add_argument("--largest", type=int, default=LARGE[-1], help="tasks of the largest of these, at most")
     parser.add_argument("--processes", type=int, default=2, help="for each budget (default: 2)")
     parser.add_argument(

@@ -3,41 +3,45 @@
 ``python -m benchmarks.advice [--versions 300] [--seconds 60] [--home DIR] [--page FILE]`` has a real scheduler fill a
 database, and asks for advice on budgets that are parts of the bytes in use. Processes of the scheduler's modules then
 look the versions up in a circle, and hold the DAGs of twenty lookups at a time, as a loop of the scheduler does.
-``--scheduler`` has a real scheduler do that instead. ``--scale N`` measures advice on N made-up versions.
+``--scheduler`` has a real scheduler do that instead, with the budgets that need no loads. ``--scale N`` measures advice
+on N made-up versions.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.at_work import scheduler
 from benchmarks.probe_process import ProbeProcess
-from benchmarks.scheduler import made_with, real_scheduler, run_json, write_between
+from benchmarks.scheduler import made_with, run_json, write_between
 from dagcache.advice import sizes
 from dagcache.advice.working_set import RUNS_PER_LOOP
 from dagcache.core.entry import LIVE_OVERHEAD
 from dagcache.database.loader import SerializedDagLoader
-from dagcache.traces.reading import read_trace
+from dagcache.metrics.snapshot import snapshot
 from tests.support.clock import ManualClock
 
 MIB = 1 << 20
 _WARM_LAPS, _LAPS = 3, 4
 _SPEED_STEPS = 5
-_WARM_SECONDS, _SCHEDULED_SECONDS, _SPEED_EVERY = 45, 60, 5
+_PATIENCE = 1200.0  # seconds
 _LOOP_SECONDS = 1.0  # what advice assumes by default
 _PARTS = (0.01, 0.02, 0.05, 0.25, 0.5, 0.75, 1.05)
 """Budgets, as parts of what all versions in use take with both copies and the cache's records."""
+_WITHOUT_LOADS = 2
+"""The first of these that has room for all frozen copies."""
 _MARKER = "--laps-of"
 
 
@@ -61,7 +65,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             text = experiment(chosen.home or Path(scratch), chosen)
         if chosen.page:
-            write_between(chosen.page, "predicted-costs", text)
+            write_between(chosen.page, "predicted-costs-at-work" if chosen.scheduler else "predicted-costs", text)
 
 
 # ---- predicted costs against sweeps ----
@@ -94,14 +98,14 @@ def experiment(home: Path, chosen: argparse.Namespace) -> str:
     print(f"{len(ids)} versions in use: {whole / MIB:.1f} MiB", flush=True)
     found = []
     for _ in range(chosen.turns):
-        for part in _PARTS:
+        for part in _PARTS[_WITHOUT_LOADS:] if chosen.scheduler else _PARTS:
             found.append(compare(home, part, round(part * whole), scheduled if chosen.scheduler else swept))
             print(*found[-1], sep="\n  ", flush=True)
-    sweeper = "a real scheduler" if chosen.scheduler else "a process of the scheduler's modules"
+    sweeper = "a real `airflow scheduler`" if chosen.scheduler else "a process of the scheduler's modules"
     made_by = (
-        f"Made by `python -m benchmarks.advice`: {made_with('SQLite')}. {len(ids)} versions in use, "
-        f"{whole / MIB:.0f} MiB, looked up in a circle by {sweeper}. Medians of {chosen.turns}; CPU seconds of the "
-        "machine of the constants."
+        f"Made by `python -m benchmarks.advice{' --scheduler' * chosen.scheduler}`: {made_with('SQLite')}. {len(ids)} "
+        f"versions in use, {whole / MIB:.0f} MiB, looked up in a circle by {sweeper}. Medians of {chosen.turns}; CPU "
+        "seconds of the machine of the constants."
     )
     text = f"{made_by}\n\n{table(found)}"
     print(text)
@@ -176,36 +180,23 @@ def fill(home: Path, chosen: argparse.Namespace) -> None:
 
 
 def scheduled(home: Path, budget: int) -> dict[str, float]:
-    """By a real scheduler in a minute, once warm: its own metrics, in CPU seconds of the constants' machine."""
-    from dagcache.demo.playground import environment, free_ports
-    from dagcache.metrics.scrape import scrape
-    from dagcache.metrics.snapshot import Snapshot, snapshot
-
-    (port,) = free_ports(1)
-    traces = Path(tempfile.mkdtemp(dir=home))
-    settings = {
-        "AIRFLOW__DAGCACHE__MAX_BYTES": str(budget),
-        "AIRFLOW__DAGCACHE__METRICS_PORT": str(port),
-        "AIRFLOW__DAGCACHE__TRACE": str(traces),
-    }
-
-    def told() -> Snapshot:
-        return snapshot(scrape(f"http://127.0.0.1:{port}/metrics"), "scheduler")
-
-    with (home / "scheduler.log").open("w") as log, real_scheduler(environment(home) | settings, log):
-        time.sleep(_WARM_SECONDS)
-        before = told()
-        slowness = []
-        with ProbeProcess() as probe:
-            for _ in range(_SCHEDULED_SECONDS // _SPEED_EVERY):
-                time.sleep(_SPEED_EVERY)
-                slowness.append(probe.slowness(50))
-        after = told()
-    seconds = after.loads.since(before.loads).seconds + after.thaws.since(before.thaws).seconds
-    return {
-        "seconds": seconds / statistics.mean(slowness) / sweeps(traces),
-        **shares(before, after),
-    }
+    """By a real scheduler, once warm: its own metrics, and the CPU seconds of its thaws."""
+    sweep = math.ceil(len(json.loads((home / "in_use.json").read_text())) / RUNS_PER_LOOP)
+    database, settings = f"sqlite:///{home}/airflow.db?timeout=60", {"max_bytes": budget}
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ProbeProcess() as probe,
+        scheduler(Path(scratch), database, settings, runs_per_loop=RUNS_PER_LOOP) as started,
+    ):
+        started.wait_for(_WARM_LAPS * sweep, _PATIENCE)
+        before, begin = snapshot(started.metrics(), "scheduler"), started.loops[-1].tallies
+        slowness = [probe.slowness(_SPEED_STEPS)]
+        for lap in range(_WARM_LAPS + 1, _WARM_LAPS + _LAPS + 1):
+            started.wait_for(lap * sweep, _PATIENCE)
+            slowness.append(probe.slowness(_SPEED_STEPS))
+        after, end = snapshot(started.metrics(), "scheduler"), started.loops[-1].tallies
+    spent = end.since(begin).thawing_seconds
+    return {"seconds": spent / statistics.mean(slowness) / _LAPS, **shares(before, after)}
 
 
 def shares(before: Any, after: Any) -> dict[str, float]:
@@ -213,14 +204,6 @@ def shares(before: Any, after: Any) -> dict[str, float]:
     counters = {"live": "hits_live", "frozen": "hits_frozen", "missed": "misses"}
     served = {tier: getattr(after, name) - getattr(before, name) for tier, name in counters.items()}
     return {tier: count / sum(served.values()) for tier, count in served.items()}
-
-
-def sweeps(traces: Path) -> float:
-    """How often a version was usually looked up in the last minute of a recording."""
-    (path,) = traces.iterdir()
-    lookups = read_trace(path).lookups
-    counts = Counter(each.key for each in lookups if each.at > lookups[-1].at - _SCHEDULED_SECONDS)
-    return statistics.median(counts.values())
 
 
 def advice(home: Path, *arguments: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The bytes that the allocators of a measured process have handed out, loop by loop, beside those that it accounts.
 
-Resident memory also has the holes between objects, and what the allocators keep of a past peak. Where the process
-itself reaches peaks of many MiB, these hide a difference of a few. The bytes that are handed out have no past.
+Resident memory includes the holes between objects, and memory that the allocators keep after a peak. In a process
+with peaks of its own of many MiB, these hide a difference of a few MiB. Earlier peaks do not affect the bytes that are
+handed out.
 """
 
 from __future__ import annotations
@@ -31,8 +32,14 @@ def mean_of(file: Path, first: int, last: int) -> Allocated | None:
     """The means over some loops, from ``first`` to before ``last``, counted from 0; None if nothing was written down.
 
     Both are means of the same moments, so they are on the same line as the single ones.
+
+    Raises:
+        ValueError: not all of these loops were written down.
+
     """
     if not file.exists():
         return None
     lines = [line.split() for line in file.read_text().splitlines()[first:last]]
+    if len(lines) != last - first:
+        raise ValueError(f"expected lines {first} to {last - 1} in {file}, found {len(lines)} of them")
     return Allocated(*(statistics.fmean(float(line[at]) for line in lines) for at in range(2)))

@@ -1,7 +1,7 @@
 """A busy `airflow scheduler`, measured from outside: the duration of each loop, and the process's use of resources.
 
 Airflow's own StatsD timer reports each loop; CPU time and memory are read from ``/proc`` as each sample comes in, SQL
-statements and collections from the file of `benchmarks.tallies`.
+statements and collections from the file of `benchmarks.tallies`, accounted bytes from that of `benchmarks.peak`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import tallies, without
+from benchmarks import peak, tallies, without
+from benchmarks.peak import Peak
 from benchmarks.statsd import listening
 from benchmarks.tallies import Tallies
 from dagcache.demo.playground import environment, free_ports
@@ -27,12 +28,15 @@ _PREFIX = "bench"
 _TIMER = f"{_PREFIX}.scheduler.scheduler_loop_duration"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _KIB = 1024
+_PEAK = "peak"
 _POLL = 0.02  # seconds
 _PATIENCE_AT_THE_END = 20.0  # seconds
 _LOCAL_SETTINGS = """\
+import benchmarks.peak
 import benchmarks.tallies
 import benchmarks.without
 
+benchmarks.peak.install()
 benchmarks.tallies.install()
 benchmarks.without.install()
 """
@@ -86,6 +90,7 @@ class Scheduler:
         self.loops: list[Loop] = []
         self._process = process
         self._log = home / "scheduler.log"
+        self._peak = home / _PEAK
         self._counted = counted
         self._metrics_port = metrics_port
 
@@ -112,6 +117,14 @@ class Scheduler:
                 done = f"{len(self.loops)} loops in {patience:.0f} s, not {loops}"
                 raise StoppedError(f"{done}: the scheduler says: {self._last_lines()}")
             time.sleep(_POLL)
+
+    def accounted(self) -> Peak:
+        """The accounted bytes, and the most since `begin_peak`."""
+        return peak.read(self._peak)
+
+    def begin_peak(self) -> None:
+        """Forget the most so far."""
+        peak.begin(self._peak)
 
     def metrics(self) -> Scrape:
         """The cache's metrics; OSError without a cache."""
@@ -148,6 +161,7 @@ def scheduler(
     (home / "config" / "airflow_local_settings.py").write_text(_LOCAL_SETTINGS)
     counted = home / "tallies"
     tallies.new_file(counted)
+    peak.new_file(home / _PEAK)
     (port,) = free_ports(1)
     env = environment(home, url, examples=False, metrics_host="127.0.0.1", metrics_port=port, **settings) | {
         "PYTHONPATH": str(ROOT),
@@ -159,6 +173,7 @@ def scheduler(
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0",
         "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": str(runs_per_loop),
         tallies.VARIABLE: str(counted),
+        peak.VARIABLE: str(home / _PEAK),
         without.VARIABLE: ",".join(left_out),
         **(more or {}),
     }

@@ -1,7 +1,7 @@
 """A burst of expiry: the cost of single calls while very many idle entries are removed.
 
-``python -m benchmarks.expiry [--entries 20000] [--tasks 3]``. A cache of small graphs with cycles falls idle as a
-whole, but for one entry: a quiet night. The first call after it is timed, and the calls after that until all idle
+``python -m benchmarks.expiry [--entries 20000] [--tasks 3]``. A cache of small graphs with cycles falls idle,
+but for one entry, as in a quiet night. The first call after it is timed, and the calls after that until all idle
 entries are gone: hits, misses, views, scrapes. Times are CPU milliseconds of this thread. ``expire()`` does all of the
 work at once.
 """

@@ -39,9 +39,10 @@ class CollectingExecutor(IdleExecutor):
     """
 
     def sync(self) -> None:
-        """Collect."""
-        allocated = allocated_bytes()
-        write_down(self._file, Allocated(sum(cache.stats().total_bytes for cache in self._caches), allocated))
+        """Collect, and write the bytes down."""
+        gc.collect()
+        accounted = sum(cache.stats().total_bytes for cache in self._caches)  # disposes of what the collector freed
+        write_down(self._file, Allocated(accounted, allocated_bytes()))
 
     @cached_property
     def _file(self) -> Path:
@@ -49,5 +50,13 @@ class CollectingExecutor(IdleExecutor):
 
     @cached_property
     def _caches(self) -> list[DagCache[Any, Any]]:
-        """The caches of this process: made before the first loop."""
-        return [each for each in gc.get_objects() if type(each) is DagCache]
+        """The cache of this process, made before the first loop.
+
+        Raises:
+            RuntimeError: there is none, or another number than one.
+
+        """
+        caches = [each for each in gc.get_objects() if type(each) is DagCache]
+        if len(caches) != (os.environ.get("AIRFLOW__DAGCACHE__MODE") != "off"):
+            raise RuntimeError(f"expected one cache, or none with mode=off; found {len(caches)}")
+        return caches

@@ -1,7 +1,7 @@
 """The loop of a real `airflow scheduler`, with Airflow's own cache and with this one, in turn, on two databases.
 
 ``python -m benchmarks.loop [--runs 700,3000] [--databases sqlite,postgres] [--page docs/benchmarks.md]``, takes about
-forty minutes on an idle machine, of which two build the databases; ``--quick`` for an impression. Each
+forty minutes on an idle machine; two of these build the databases; ``--quick`` for an impression. Each
 running run has its own DAG version and never ends: its one task instance is deferred until the year
 2100. A loop examines the twenty runs that were examined longest ago, Airflow's default. So a sweep over 700 runs takes
 35 loops, and no run is omitted. The executor is LocalExecutor; it has no task to run and starts no process.

@@ -1,12 +1,10 @@
-"""The sizes that `dagcache advise` predicts, against Airflow's own graphs: each DAG's live and frozen bytes, its times.
+"""The sizes that `dagcache advise` predicts, against Airflow's own graphs: each DAG's live and frozen bytes.
 
 ``python -m benchmarks.predicted_sizes [--versions 150] [--home DIR] [--rows FILE] [--page FILE]`` weighs one version of
 each DAG of a playground and of Airflow's examples, DAGs of the sizes that people have (`benchmarks.typical`) and of
 extreme shapes (`benchmarks.unlike`). Constants are fitted to one half of the DAGs, without the extreme ones, and judged
 on the others, beside the constants that `dagcache.advice.sizes` has. ``--rows`` adds a file of serialised DAGs: gzipped
-JSON lines with ``data``. Times are CPU seconds of this thread, in units of the machine of the constants. They are in a
-heap with fewer holes than that of a scheduler, and those of loads are without the query for the row and without
-collections: the adviser's constants of time are those of `benchmarks.advice`.
+JSON lines with ``data``. The adviser's constants of time come from `benchmarks.advice`.
 """
 
 from __future__ import annotations
@@ -17,10 +15,7 @@ import importlib
 import json
 import platform
 import random
-import statistics
-import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -28,16 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.probe_process import ProbeProcess
 from benchmarks.scheduler import playground, run_json, write_between
 from benchmarks.typical import payloads, task_counts
 from benchmarks.unlike import unlike_dags
 from dagcache.advice import sizes
-from dagcache.advice.working_set import RUNS_PER_LOOP
 from dagcache.airflow.sharing import share_immutables, share_strings
 from dagcache.database.loader import SerializedDagLoader
 from dagcache.errors import FreezeError
-from dagcache.reclaim.gc_pause import gc_relaxed
 
 Rows = list[dict[str, Any]]
 _MARKER = "--graphs-of"
@@ -51,22 +43,16 @@ _KINDS = {
 _TERMS = {
     "live": ("tasks", "mapped", "shadow_bytes"),
     "frozen": ("mapped", "deflated_bytes"),
-    "load": ("shadow_bytes",),
-    "thaw": ("shadow_bytes",),
 }
 """The quantity to predict, and the features, beside a constant, of its fit."""
-_LAPS = 3
-_SPEED_STEPS = 5
 _UNLIKE, _TYPICAL, _LARGEST = 60, 150, 1_800
 _TEACHING = 80
 """DAGs that both dictionaries of the compressor learn from beforehand."""
 
 
 def built_in(name: str, found: sizes.Features) -> float:
-    """The prediction of the adviser: bytes, or seconds."""
-    return float(
-        getattr(sizes.Speed().size(found), {"load": "load_seconds", "thaw": "thaw_seconds"}.get(name, f"{name}_bytes"))
-    )
+    """The prediction of the adviser, bytes."""
+    return float(getattr(sizes.Speed().size(found), f"{name}_bytes"))
 
 
 # ---- graphs, in a scheduler's process ----
@@ -74,24 +60,15 @@ def built_in(name: str, found: sizes.Features) -> float:
 
 def graphs(database: Path, rows: Path | None) -> Rows:
     """Weights and costs of DAGs in a process of the scheduler's modules."""
-    with ProbeProcess() as probe:
-        return _weighed(_Weigher(probe), database, rows)
-
-
-def _weighed(weigher: _Weigher, database: Path, rows: Path | None) -> Rows:
+    weigher = _Weigher()
     found = list(_payloads(database, rows))
     for _, payload in random.Random(1).sample(found, min(len(found), _TEACHING)):
         with suppress(FreezeError):
             weigher.weigh(payload)
     weighed: Rows = []
-    frozen: list[bytes] = []
     for kind, payload in found:
         with suppress(FreezeError):  # such are kept live only
-            row, data = weigher.weigh(payload)
-            weighed.append({"kind": kind, **row})
-            frozen.append(data)
-    for row, seconds in zip(weighed, weigher.thaws(frozen), strict=True):
-        row["thaw"] = seconds
+            weighed.append({"kind": kind, **weigher.weigh(payload)})
     return weighed
 
 
@@ -115,7 +92,7 @@ def _payloads(database: Path, rows: Path | None) -> Iterator[tuple[str, dict[str
 class _Weigher:
     """Weighs as the scheduler's cache does, in which most live copies are thawed ones."""
 
-    def __init__(self, probe: ProbeProcess) -> None:
+    def __init__(self) -> None:
         from dagcache.airflow import graphs as airflow_graphs
         from dagcache.freezing.zdict import Dictionary
 
@@ -124,10 +101,9 @@ class _Weigher:
         self._build: Any = module.DagSerialization.from_dict
         self._freezer, self._shared = airflow_graphs.freezer()
         self._dictionary = Dictionary()
-        self._probe = probe
 
-    def weigh(self, payload: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Features, bytes and load seconds of one DAG, and its frozen form.
+    def weigh(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Features and bytes of one DAG.
 
         Raises:
             FreezeError: the DAG has no frozen form, or cannot be loaded.
@@ -137,8 +113,6 @@ class _Weigher:
         from dagcache.sizing.walk import weigh
 
         text = json.dumps(payload)
-        slowness = self._probe.slowness(_SPEED_STEPS)
-        started = time.thread_time()
         with gc_paused():
             parsed = json.loads(text)
             share_strings(parsed)
@@ -147,32 +121,15 @@ class _Weigher:
             except Exception as error:
                 raise FreezeError(f"cannot be loaded: {error}") from error
             share_immutables(dag)
-        load = time.thread_time() - started
         frozen = self._freezer.freeze(dag)
         thawed = weigh(self._freezer.thaw(frozen.data), shared=frozenset(map(id, self._shared)))
         found = sizes.features(json.loads(text), self._dictionary)
-        row = {
+        return {
             "dag_id": payload["dag"]["dag_id"],
             "features": {name: getattr(found, name) for name in found.__dataclass_fields__},
             "live": thawed.nbytes,
             "frozen": len(frozen.data),
-            "load": load / slowness,
         }
-        return row, frozen.data
-
-    def thaws(self, frozen: Sequence[bytes]) -> list[float]:
-        """The median seconds to thaw each, as a sweep does: each once in a lap, with the DAGs of a loop held."""
-        laps = [[0.0] * len(frozen) for _ in range(_LAPS)]
-        for lap in laps:
-            held: deque[object] = deque(maxlen=RUNS_PER_LOOP)
-            for first in range(0, len(frozen), RUNS_PER_LOOP):
-                slowness = self._probe.slowness(_SPEED_STEPS)
-                for number, data in enumerate(frozen[first : first + RUNS_PER_LOOP], first):
-                    with gc_relaxed():
-                        started = time.thread_time()
-                        held.append(self._freezer.thaw(data))
-                        lap[number] = (time.thread_time() - started) / slowness
-        return [statistics.median(times) for times in zip(*laps, strict=True)]
 
 
 # ---- predictions ----

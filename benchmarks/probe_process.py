@@ -13,6 +13,8 @@ from typing_extensions import Self
 
 from dagcache.advice.slowness import Probe
 
+_PATIENCE = 60.0  # seconds
+
 
 class ProbeProcess:
     """A `dagcache.advice.slowness.Probe` in a process of its own. It runs while this one waits for it."""
@@ -27,16 +29,27 @@ class ProbeProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.communicate()
+        try:
+            self._process.communicate(timeout=_PATIENCE)
+        finally:
+            self._process.kill()
 
     def slowness(self, steps: int) -> float:
-        """As `Probe.slowness`."""
+        """As `Probe.slowness`.
+
+        Raises:
+            ChildProcessError: the process has ended.
+
+        """
         asked, answers = self._process.stdin, self._process.stdout
         assert asked is not None
         assert answers is not None
         asked.write(f"{steps}\n")
         asked.flush()
-        return float(answers.readline())
+        answer = answers.readline()
+        if not answer:
+            raise ChildProcessError(f"the process of the probe ended with {self._process.wait()}")
+        return float(answer)
 
 
 def main() -> None:

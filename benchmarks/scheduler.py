@@ -195,10 +195,18 @@ def made_by() -> str:
 
 
 def write_between(page: Path, mark: str, text: str) -> None:
-    """Put a text between two marks of a page."""
+    """Put a text between two marks of a page.
+
+    Raises:
+        ValueError: the page does not have them.
+
+    """
     start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
     between = re.compile(f"{re.escape(start)}.*{re.escape(end)}", re.DOTALL)
-    page.write_text(between.sub(lambda _: f"{start}\n{text}\n{end}", page.read_text()))
+    written, found = between.subn(lambda _: f"{start}\n{text}\n{end}", page.read_text())
+    if not found:
+        raise ValueError(f"expected {start} and {end} in {page}, found neither both nor in this order")
+    page.write_text(written)
 
 
 def section(chosen: argparse.Namespace, body: str) -> str:

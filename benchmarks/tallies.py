@@ -108,11 +108,11 @@ def install() -> None:
     if os.environ.get("AIRFLOW__DAGCACHE__MODE") != "off":  # a process without the cache does not import it
         for tally, module, kind, method in _OWN_WORK:
             _time(counted, _PLACES[tally], getattr(importlib.import_module(module), kind), method)
-        _note(rooms, importlib.import_module("dagcache.reclaim.waiting_room").WaitingRoom)
+        note_instances(importlib.import_module("dagcache.reclaim.waiting_room").WaitingRoom, rooms)
 
 
-def _note(made: list[Any], kind: Any) -> None:
-    """Add each new instance to a list."""
+def note_instances(kind: Any, made: list[Any]) -> None:
+    """Add each new instance of a class to a list, from now on."""
     initialise = kind.__init__
 
     @functools.wraps(initialise)

@@ -181,7 +181,7 @@ class EntryFacts(NamedTuple):
     family: Hashable | None
     order: float
     record_bytes: int = 0
-    """Bytes of an unusually large key and of the loader's own records of it."""
+    """Bytes of an unusually large key and of the loader's own records of it (`Loaded.record_bytes`)."""
 
 
 class LookupEvent(NamedTuple):

@@ -120,8 +120,9 @@ def advise(
 
     """
     airflow = loader.database.check()
+    speed = speed or Speed(Probe().slowness())  # before the history fills the heap
     history = read_history(loader, days=days, progress=progress)
-    study = _Study(loader, history, loop_seconds, progress, speed or Speed(Probe().slowness()), airflow)
+    study = _Study(loader, history, loop_seconds, progress, speed, airflow)
     return study.report(workers, budgets)
 
 

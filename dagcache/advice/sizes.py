@@ -4,9 +4,9 @@ The JSON is turned into a *shadow*: a graph of the shape that deserialising prod
 classes. The shadow has the references, sets and strings of a real DAG, so weighing and pickling it follows this
 Python's rules of allocation. A few constants stand for the attributes that Airflow adds to each task.
 
-The constants are fitted on one half of the DAGs of `python -m benchmarks.predicted_sizes`, which fits them again and
-tests them on the other half and on other kinds of DAGs. They are those of Airflow 3.2 and later. Tasks of Airflow 3.1
-have other attributes, which are known, and so need no other constants.
+The constants of bytes are fitted on one half of the DAGs of `python -m benchmarks.predicted_sizes`, which fits them
+again and tests them on the other half and on other kinds of DAGs. They are those of Airflow 3.2 and later. Tasks of
+Airflow 3.1 have other attributes, which are known, and so need no other constants.
 """
 
 from __future__ import annotations
@@ -183,8 +183,9 @@ def frozen_bytes(found: Features) -> int:
     return round(_FROZEN_DAG + _FROZEN_DEFLATED * found.deflated_bytes)
 
 
-# Seconds on the machine of the measurements, CPython 3.11: a constant, and seconds per byte of the shadow. In the heap
-# of a scheduler's process, by `python -m benchmarks.advice`; loads have their query and their collections.
+# Seconds on the machine of the measurements, CPython 3.11: a constant, and seconds per byte of the shadow. Scaled until
+# `python -m benchmarks.advice` measured the predicted seconds, in a process of the scheduler's modules. Loads include
+# their query and their collections.
 _LOAD = (5.5e-4, 1.19e-8)
 _THAW = (6.3e-5, 1.48e-9)
 

@@ -19,7 +19,7 @@ from dagcache.reclaim.gc_pause import gc_paused
 
 _VALUES, _RECORDS = 10, 2000
 _SCATTERED = 100_000
-"""Small groups of objects of which every second one, at random, is freed."""
+"""Small groups of objects. Half of them, chosen at random, are freed."""
 _STEP_SECONDS = 2.0e-3
 """For one value, on the machine of the constants."""
 
@@ -27,7 +27,7 @@ _STEP_SECONDS = 2.0e-3
 class Probe:
     """Measures the slowness again and again. It holds some 40 MiB. Not thread-safe.
 
-    Only in a process whose heap has few holes yet is a measurement comparable with others.
+    A measurement is comparable with others only in a process whose heap has few holes.
 
     ``timer``: a clock of CPU seconds. CPU time does not depend on other load of the machine. A busy scheduler takes
     longer than predicted.

@@ -25,8 +25,8 @@ _GZIP = b"\x1f\x8b"  # the first bytes of a file
 _LONGEST_LINE = 64 * 1024
 _MOST = 2**60  # bytes or seconds: a larger number is an error
 _THAW_PER_LOAD = 0.1  # the estimate of the store before the first thaw
-_SHORT, _FORMER, _LONG = 4, 9, 10  # fields of a row; format 1 had no bytes of records
-_FORMATS = (1, FORMAT)
+_SHORT = 4  # fields of a row
+_LONG = {1: 9, FORMAT: 10}  # the same with facts, by format: the former had no bytes of records
 _TIER_OF = {letter: tier for tier, letter in TIERS.items()}
 
 
@@ -93,7 +93,7 @@ def read_trace(path: Path | str) -> Trace:
         for number, line in enumerate(lines, start=2):
             if reading.end is not None:
                 raise _error(number, "nothing after the end", line)
-            _read(reading, number, line)
+            _read(reading, number, line, _LONG[header["dagcache_trace"]])
     return _trace(header, reading)
 
 
@@ -137,18 +137,18 @@ def _header(line: bytes) -> Mapping[str, Any]:
     if not line:
         raise TraceError(f"line 1: expected {expected}, found nothing, or the beginning of one")
     header = _parsed(1, expected, line)
-    if not isinstance(header, dict) or header.get("dagcache_trace") not in _FORMATS:
+    if not isinstance(header, dict) or header.get("dagcache_trace") not in tuple(_LONG):  # it may be unhashable
         raise _error(1, expected, line)
     return header
 
 
-def _read(reading: _Reading, number: int, line: bytes) -> None:
-    expected = f"a row of {_SHORT}, {_FORMER} or {_LONG} fields, or the end"
+def _read(reading: _Reading, number: int, line: bytes, long: int) -> None:
+    expected = f"a row of {_SHORT} or {long} fields, or the end"
     row = _parsed(number, expected, line)
     if isinstance(row, dict) and "end" in row:
         reading.end = row
         return
-    if not isinstance(row, list) or len(row) not in (_SHORT, _FORMER, _LONG):
+    if not isinstance(row, list) or len(row) not in (_SHORT, long):
         raise _error(number, expected, line)
     at, name, letter, seconds, *stated = row
     texts = isinstance(name, str) and isinstance(letter, str)

@@ -86,6 +86,13 @@ def test_allocated_bytes_are_the_means_over_the_loops_of_one_sweep(tmp_path: Pat
     assert mean_of(file, 1, 4) == Allocated(2, 102)
 
 
+def test_a_loop_that_was_not_written_down_is_an_error(tmp_path: Path) -> None:
+    """Not a mean over fewer loops."""
+    write_down(tmp_path / "allocated", Allocated(1, 2))
+    with pytest.raises(ValueError, match=r"expected lines 0 to 1 .* found 1 of them"):
+        mean_of(tmp_path / "allocated", 0, 2)
+
+
 def test_a_process_that_wrote_nothing_down_has_no_means(tmp_path: Path) -> None:
     """Its executor does not collect."""
     assert mean_of(tmp_path / "allocated", 0, 1) is None

@@ -9,7 +9,7 @@ from tests.support import probe
 from tests.support.graphs import as_json, make_dag
 
 TEXT = as_json(make_dag(2))
-IDLE = range(60)
+IDLE = range(300)
 
 
 @pytest.mark.parametrize("name", calls(TEXT))
@@ -20,7 +20,7 @@ def test_the_calls_remove_all_that_is_idle_and_nothing_else(name: str) -> None:
     found = measure(cache, IDLE, clock, calls(TEXT)[name](cache))
     assert not is_any_left(cache, IDLE)
     assert -1 in cache
-    assert found.calls >= 1
+    assert found.calls >= (1 if name.startswith("expire") else 2)
     assert 0 < found.first <= found.worst <= found.total
     cache.check_invariants()
 

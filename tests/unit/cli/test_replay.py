@@ -20,7 +20,7 @@ from dagcache.traces.replay import replay, replay_lru
 from tests.support.caches import KIB, fill, make_cache
 from tests.support.patience import PATIENCE
 
-HEADER = '{"dagcache_trace":1}\n'
+HEADER = '{"dagcache_trace":2}\n'
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_the_table_has_a_line_for_each(trace: Path, capsys: pytest.CaptureFixtur
 def test_a_trace_with_gaps_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And one that takes no time has no ratio."""
     path = tmp_path / "trace"
-    path.write_text(HEADER + '[1,"a","m",0,1000,10,0,null,0]\n[2,"b","m",0]\n')
+    path.write_text(HEADER + '[1,"a","m",0,1000,10,0,null,0,0]\n[2,"b","m",0]\n')
     assert main(["replay", str(path)]) == 0
     output = capsys.readouterr().out
     assert "note: the recording has no end" in output
@@ -144,7 +144,7 @@ def test_a_trace_with_gaps_says_so(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         (None, "expected a trace in {path}, found: No such file or directory"),
         ("", "{path}, line 1: expected the header of a trace"),
-        (HEADER + '[1,"a"]\n', "{path}, line 2: expected a row of 4, 9 or 10 fields, or the end, found '[1,\"a\"]'"),
+        (HEADER + '[1,"a"]\n', "{path}, line 2: expected a row of 4 or 10 fields, or the end, found '[1,\"a\"]'"),
         (HEADER, "{path}: expected lookups that found a value, found none"),
         (HEADER + '[1,"a","a",0]\n', "{path}: expected lookups that found a value, found none"),
     ],
@@ -164,7 +164,7 @@ def test_what_is_no_trace_is_one_line_and_exit_code_2(
 def test_a_percentage_of_an_unknown_memory_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Not taken for a percentage of the memory here."""
     path = tmp_path / "trace"
-    path.write_text(HEADER + '[1,"a","m",0,1000,10,0.5,null,0]\n')
+    path.write_text(HEADER + '[1,"a","m",0,1000,10,0.5,null,0,0]\n')
     assert main(["replay", str(path), "--max-bytes", "5%"]) == 2
     assert "expected the memory limit" in capsys.readouterr().err
 

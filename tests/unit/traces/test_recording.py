@@ -30,7 +30,7 @@ from tests.support import probe
 from tests.support.caches import KIB, Weighted, demote_all, fill, make_cache, never
 from tests.support.patience import PATIENCE
 
-HEADER = '{"dagcache_trace":1,"cache":"scheduler","max_bytes":0}\n'
+HEADER = '{"dagcache_trace":2,"cache":"scheduler","max_bytes":0}\n'
 
 
 @pytest.fixture
@@ -91,13 +91,20 @@ def test_a_row_tells_the_facts_once(path: Path) -> None:
 
 
 def test_the_bytes_of_the_loaders_records_are_facts(path: Path) -> None:
-    """A replay accounts for them; a trace of format 1 has none."""
+    """A replay accounts for them."""
     cache, _ = make_cache()
     with record(cache, path):
         cache.get_or_load("a", lambda _: Loaded(Weighted("a"), record_bytes=460))
     assert [lookup.record_bytes for lookup in read_trace(path).lookups] == [460]
-    former = written(path.with_name("former"), HEADER + '[1,"a","m",0,1000,100,0.5,null,0]\n')
-    assert [lookup.record_bytes for lookup in read_trace(former).lookups] == [0]
+
+
+def test_a_trace_of_format_1_is_read_without_those_bytes(path: Path) -> None:
+    """Each format has its own length of a row with facts."""
+    former, row = HEADER.replace("2", "1", 1), '[1,"a","m",0,1000,100,0.5,null,0]\n'
+    assert [lookup.record_bytes for lookup in read_trace(written(path, former + row)).lookups] == [0]
+    for header, wrong in ((former, row.replace("]", ",0]")), (HEADER, row)):
+        with pytest.raises(TraceError, match="line 2: expected a row of 4 or"):
+            read_trace(written(path, header + wrong))
 
 
 def test_facts_are_told_again_when_they_change(path: Path) -> None:
@@ -525,25 +532,25 @@ def test_a_last_line_that_was_cut_short_is_left_out(path: Path) -> None:
         ("root:x:0:0\n", "line 1: expected the header of a trace, {\"dagcache_trace\":2, ...}, found 'root:x:0:0'"),
         ('{"dagcache_trace":3}\n', "line 1: expected the header"),
         ("[1]\n", "line 1: expected the header"),
-        (HEADER + "garbage\n", "line 2: expected a row of 4, 9 or 10 fields, or the end, found 'garbage'"),
+        (HEADER + "garbage\n", "line 2: expected a row of 4 or 10 fields, or the end, found 'garbage'"),
         (HEADER + "{}\n", "line 2: expected a row"),
-        (HEADER + '[1,"a","m",0]\n[1,"a","m"]\n', "line 3: expected a row of 4, 9 or 10 fields"),
+        (HEADER + '[1,"a","m",0]\n[1,"a","m"]\n', "line 3: expected a row of 4 or 10 fields"),
         (HEADER + '[1,"a","x",0]\n', "line 2: expected [seconds, id, one of lfma"),
         (HEADER + '[-1,"a","m",0]\n', "line 2: expected [seconds, id"),
         (HEADER + '[1,7,"m",0]\n', "line 2: expected [seconds, id"),
         (HEADER + '[1,"a",["m"],0]\n', "line 2: expected [seconds, id"),
         (HEADER + '[1,"a","m",NaN]\n', "line 2: expected [seconds, id"),
-        (HEADER + '[1,"a","m",0,-5,1,1,null,0]\n', "line 2: expected [..., live bytes"),
-        (HEADER + '[1,"a","m",0,5,1,1,7,0]\n', "line 2: expected [..., live bytes"),
-        (HEADER + '[1,"a","m",0,5,1,1,"dag",NaN]\n', "line 2: expected [..., live bytes"),
-        (HEADER + '[1,"a","m",0,5,1,true,"dag",0]\n', "line 2: expected [..., live bytes"),
+        (HEADER + '[1,"a","m",0,-5,1,1,null,0,0]\n', "line 2: expected [..., live bytes"),
+        (HEADER + '[1,"a","m",0,5,1,1,7,0,0]\n', "line 2: expected [..., live bytes"),
+        (HEADER + '[1,"a","m",0,5,1,1,"dag",NaN,0]\n', "line 2: expected [..., live bytes"),
+        (HEADER + '[1,"a","m",0,5,1,true,"dag",0,0]\n', "line 2: expected [..., live bytes"),
         (HEADER + '[1,"a","m",0,5,1,1,"dag",0,-1]\n', "line 2: expected [..., live bytes"),
         (HEADER + '[1,"a","m",0,5,1,1,"dag",0,"1"]\n', "line 2: expected [..., live bytes"),
         (HEADER + '{"end":"closed"}\n[1,"a","m",0]\n', "line 3: expected nothing after the end"),
         (HEADER + "[" * 70_000 + "\n", "line 2: expected a line of less than 65536 bytes"),
         (HEADER + "[" * 60_000 + "\n", "line 2: expected a row"),
-        (HEADER + '[1,"a","m",0,5,1,1,"dag",' + "9" * 400 + "]\n", "line 2: expected [..., live bytes"),
-        (HEADER + '[1,"a","m",0,5,1,1,"dag",' + "9" * 5000 + "]\n", "line 2: expected a row"),
+        (HEADER + '[1,"a","m",0,5,1,1,"dag",' + "9" * 400 + ",0]\n", "line 2: expected [..., live bytes"),
+        (HEADER + '[1,"a","m",0,5,1,1,"dag",' + "9" * 5000 + ",0]\n", "line 2: expected a row"),
         (HEADER + '[1,"a","m",' + "9" * 400 + "]\n", "line 2: expected [seconds, id"),
     ],
 )
@@ -607,7 +614,7 @@ def test_an_end_of_an_unknown_kind_is_no_end(path: Path) -> None:
 
 def test_facts_that_came_later_serve_what_came_before(path: Path) -> None:
     """And a lookup of which nothing was ever said is left out, and counted."""
-    text = HEADER + '[1,"a","m",0]\n[2,"b","m",0]\n[3,"a","l",0,1000,100,0.5,null,0]\n'
+    text = HEADER + '[1,"a","m",0]\n[2,"b","m",0]\n[3,"a","l",0,1000,100,0.5,null,0,0]\n'
     trace = read_trace(written(path, text))
     assert [(each.at, each.key, each.live_bytes) for each in trace.lookups] == [(1, "a", 1000), (3, "a", 1000)]
     assert (trace.unknown, trace.keys, trace.seconds) == (1, 1, 3)
@@ -615,7 +622,7 @@ def test_facts_that_came_later_serve_what_came_before(path: Path) -> None:
 
 def test_a_lookup_that_found_nothing_is_none_to_replay(path: Path) -> None:
     """Though the same id had a value before."""
-    trace = read_trace(written(path, HEADER + '[1,"a","m",0,1000,100,0.5,null,0]\n[2,"a","a",0]\n'))
+    trace = read_trace(written(path, HEADER + '[1,"a","m",0,1000,100,0.5,null,0,0]\n[2,"a","a",0]\n'))
     assert (len(trace.lookups), trace.unknown, trace.tiers["absent"]) == (1, 0, 1)
 
 
@@ -627,25 +634,25 @@ def thaws(path: Path, *lines: str) -> dict[Any, float]:
 
 def test_a_thaw_takes_what_thaws_of_the_same_value_took(path: Path) -> None:
     """On the average; a thaw that another thread did took this one no time, and says nothing."""
-    row, other = '[1,"a","f",{},1000,100,0.5,null,0]', '[1,"b","f",0.5,1000,100,0.5,null,0]'
+    row, other = '[1,"a","f",{},1000,100,0.5,null,0,0]', '[1,"b","f",0.5,1000,100,0.5,null,0,0]'
     found = thaws(path, row.format(0.02), row.format(0.04), row.format(0), other)
     assert found == pytest.approx({"a": 0.03, "b": 0.5})
 
 
 def test_a_thaw_that_was_never_seen_takes_what_others_of_that_size_took(path: Path) -> None:
     """A value of twice the size takes twice as long."""
-    seen, unseen = '[1,"a","f",0.02,1000,100,0.5,null,0]', '[1,"b","m",0,2000,100,0.5,null,0]'
+    seen, unseen = '[1,"a","f",0.02,1000,100,0.5,null,0,0]', '[1,"b","m",0,2000,100,0.5,null,0,0]'
     assert thaws(path, seen, unseen, '[2,"c","f",0.7]') == pytest.approx({"a": 0.02, "b": 0.04})
 
 
 def test_where_nothing_was_thawed_a_thaw_takes_a_tenth_of_a_load(path: Path) -> None:
     """As the store reckons, too."""
-    assert thaws(path, '[1,"a","m",0,1000,100,0.5,null,0]') == pytest.approx({"a": 0.05})
+    assert thaws(path, '[1,"a","m",0,1000,100,0.5,null,0,0]') == pytest.approx({"a": 0.05})
 
 
 def test_the_load_of_an_assigned_value_takes_what_others_of_that_size_took(path: Path) -> None:
     """It was not measured."""
-    loaded, assigned = '[1,"a","m",0,1000,100,0.5,null,0]\n', '[1,"b","l",0,3000,100,0,null,0]\n'
+    loaded, assigned = '[1,"a","m",0,1000,100,0.5,null,0,0]\n', '[1,"b","l",0,3000,100,0,null,0,0]\n'
     both = read_trace(written(path, HEADER + loaded + assigned)).lookups
     assert [lookup.load_seconds for lookup in both] == pytest.approx([0.5, 1.5])
     assert read_trace(written(path, HEADER + assigned)).lookups[0].load_seconds == 0.0
