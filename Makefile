@@ -125,11 +125,13 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 	$(BIN)/python -m benchmarks.warm_start --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.predicted_sizes --page docs/advise.md
 	$(BIN)/python -m benchmarks.advice --page docs/advise.md
+	$(BIN)/python -m benchmarks.advice --scheduler --page docs/advise.md
 	$(BIN)/python -m benchmarks.readme
 
 bench: $(VENV)/ready ## the scoreboard, each figure as a ratio within one run
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.giants --page docs/benchmarks.md
+	$(BIN)/python -m benchmarks.thawed --page docs/sizing.md
 	$(BIN)/python -m benchmarks.policies.chart docs/policies.svg --jobs 2
 
 screens: $(VENV)/ready ## the pictures in the documents, and the dashboard and alert rules, from a real scheduler and Prometheus

@@ -1,6 +1,6 @@
 """Accounted bytes of loaded and of thawed copies, beside those from the allocators, shape by shape.
 
-``python -m benchmarks.thawed [--rows FILE]`` in the environment of an Airflow home. Each shape gets a cache as a
+``python -m benchmarks.thawed [--rows FILE] [--page FILE]``. Each shape gets a cache as a
 scheduler has it, without a limit: its DAGs are loaded, then all live copies are given up, then all are thawed.
 ``--rows`` adds a file of serialised DAGs, gzipped JSON lines with ``data``. Needs glibc.
 """
@@ -12,13 +12,13 @@ import gzip
 import importlib
 import json
 import random
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scheduler import made_with, playground, run_json, write_between
 from benchmarks.unlike import unlike_dags
 from dagcache.airflow import graphs
 from dagcache.airflow.sharing import share_immutables, share_strings
@@ -28,6 +28,7 @@ from dagcache.core.loaded import Loaded
 from dagcache.demo.synthetic import synthetic_dag
 from dagcache.sizing.allocators import allocated_bytes
 
+_MARKER = "--shapes"
 _START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
@@ -40,16 +41,16 @@ class Bench:
         self._from_dict = module.DagSerialization.from_dict
         self.to_dict = module.DagSerialization.to_dict
 
-    def compare(self, texts: list[str]) -> tuple[int, float, float]:
+    def compare(self, texts: list[str]) -> dict[str, float]:
         """How many DAGs could be frozen; accounted over real, loaded and then thawed."""
         for _ in range(2):  # class layouts, interned strings and the freezer's proofs belong to the process
-            held = [dag for text in texts[:50] if (dag := self._load(text).value)]
+            held = [dag for text in texts[:50] if (dag := self.load(text).value)]
         del held
         freezer, shared = graphs.freezer()
         before = allocated_bytes()
         cache: DagCache[int, Any] = DagCache(max_bytes=0, ttl=0, freezer=freezer, shared=shared)
         for key, text in enumerate(texts):
-            cache.get_or_load(key, lambda _, text=text: self._load(text))  # type: ignore[misc]
+            cache.get_or_load(key, lambda _, text=text: self.load(text))  # type: ignore[misc]
         for info in cache.entries():
             if not info.frozen_bytes:
                 del cache[info.key]
@@ -61,9 +62,10 @@ class Bench:
             cache.get(key)
         thawed = cache.stats().total_bytes / (allocated_bytes() - before)
         cache.check_invariants()
-        return len(cache), loaded, thawed
+        return {"dags": len(cache), "loaded": loaded, "thawed": thawed}
 
-    def _load(self, text: str) -> Loaded[Any]:
+    def load(self, text: str) -> Loaded[Any]:
+        """A DAG from its serialised text, as a scheduler's bag loads it."""
         payload = json.loads(text)
         share_strings(payload)
         dag = self._from_dict(payload)
@@ -104,19 +106,40 @@ def _rows(bench: Callable[[str], Loaded[Any]], file: Path) -> Iterator[str]:
                 yield text
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.thawed", description=__doc__)
-    parser.add_argument("--rows", type=Path, metavar="FILE", help="a file of serialised DAGs, gzipped JSON lines")
-    chosen = parser.parse_args()
+def measured(rows: Path | None) -> list[dict[str, Any]]:
+    """Of each shape its DAGs, and accounted over real bytes. In the environment of an Airflow home."""
     bench = Bench()
     found = list(shapes(bench))
-    if chosen.rows:
-        found.append((chosen.rows.name, list(_rows(bench._load, chosen.rows))))  # noqa: SLF001 - of this file
-    print(f"{'accounted over real, CPython ' + sys.version.split()[0]:<42}{'DAGs':>6}{'loaded':>9}{'thawed':>9}")
-    for name, texts in found:
-        count, loaded, thawed = bench.compare(texts)
-        print(f"{name:<42}{count:>6}{loaded:>9.3f}{thawed:>9.3f}")
+    if rows:
+        found.append((rows.name, list(_rows(bench.load, rows))))
+    return [{"shape": name, **bench.compare(texts)} for name, texts in found]
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """A line for each shape."""
+    lines = ["| accounted over real | DAGs | loaded copies | thawed copies |", "|---" * 4 + "|"]
+    lines += (f"| {row['shape']} | {row['dags']} | {row['loaded']:.3f} | {row['thawed']:.3f} |" for row in found)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.thawed", description=__doc__)
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="a file of serialised DAGs, gzipped JSON lines")
+    parser.add_argument("--home", type=Path, help="an existing playground, instead of a new one")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the table between the marks of this page")
+    parser.add_argument(_MARKER, action="store_true", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.shapes:
+        for row in measured(chosen.rows):
+            print(json.dumps(row))
+        return
+    with playground(chosen.home, 5) as home:
+        more = () if chosen.rows is None else ("--rows", str(chosen.rows.resolve()))
+        text = table(run_json(home, {"mode": "off"}, "benchmarks.thawed", _MARKER, *more))
+    print(text)
+    if chosen.page:
+        write_between(chosen.page, "thawed", f"Made by `python -m benchmarks.thawed`: {made_with()}.\n\n{text}")
 
 
 if __name__ == "__main__":
