@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from dagcache.advice import curve, history, recommend, sampling, sizes
+from dagcache.advice import report as reporting
 from dagcache.advice.curve import Point
 from dagcache.advice.history import History, Version, read_history
 from dagcache.advice.report import Report, advise
@@ -731,3 +732,21 @@ def test_a_version_that_is_gone_is_not_looked_up(database: Database, loader: Ser
     database.run("etl", 6, version=kept)
     database.execute("DELETE FROM serialized_dag WHERE dag_version_id = ?", gone.hex)
     assert report(loader).now.versions == 1
+
+
+def test_the_machine_is_measured_before_the_history_fills_the_heap(
+    database: Database, loader: SerializedDagLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full heap makes the probe slower than that of other measurements."""
+    database.version("etl", 1)
+    steps: list[str] = []
+
+    def noted(step: str, result: Any) -> Any:
+        steps.append(step)
+        return result
+
+    read = history.read_history
+    monkeypatch.setattr(reporting, "Probe", lambda: SimpleNamespace(slowness=lambda: noted("probe", 2.0)))
+    monkeypatch.setattr(reporting, "read_history", lambda *args, **named: noted("history", read(*args, **named)))
+    assert report(loader, speed=None).slowness == 2.0
+    assert steps == ["probe", "history"]

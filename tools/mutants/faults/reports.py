@@ -70,4 +70,18 @@ FAULTS = (
         replace("RECORD_BYTES", "0"),
         ("unit/advice/test_advice.py",),
     ),
+    Fault(
+        "the probe of the machine works in a heap without holes",
+        "dagcache.advice.slowness",
+        "_scattered",
+        drop("del A[::2]"),
+        ("unit/advice/test_slowness.py",),
+    ),
+    Fault(
+        "the probe of the machine unpickles one value over and over",
+        "dagcache.advice.slowness",
+        "Probe._unpickle",
+        drop("self._next += 1"),
+        ("unit/advice/test_slowness.py",),
+    ),
 )
