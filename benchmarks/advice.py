@@ -27,7 +27,7 @@ from benchmarks.at_work import scheduler
 from benchmarks.probe_process import ProbeProcess
 from benchmarks.scheduler import made_with, run_json, write_between
 from dagcache.advice import sizes
-from dagcache.advice.working_set import RUNS_PER_LOOP
+from dagcache.advice.working_set import PASSES, RUNS_PER_LOOP
 from dagcache.core.entry import LIVE_OVERHEAD
 from dagcache.database.loader import SerializedDagLoader
 from dagcache.metrics.snapshot import snapshot
@@ -229,7 +229,8 @@ def in_use(home: Path) -> list[str]:
 def laps(ids: list[str]) -> dict[str, float]:
     """Look versions up in a cycle in a scheduler's bag, twenty to a session: the cost of a warm lap.
 
-    The DAGs of a session are held until its end, as a scheduler's runs hold them.
+    Each session looks its versions up as many times as a loop of the scheduler does. Their DAGs are held until its end,
+    as a scheduler's runs hold them.
 
     In CPU seconds of the machine of the constants. This machine's speed may change within a tenth of a second, so it is
     measured on both sides of each session. The cache's clock goes on by a second for each session, as long as a loop of
@@ -254,9 +255,11 @@ def laps(ids: list[str]) -> dict[str, float]:
             if lap == _WARM_LAPS:
                 before, seconds = bag.dagcache.stats(), 0.0
             for first in range(0, len(versions), RUNS_PER_LOOP):
-                clock.advance(_LOOP_SECONDS)
                 with create_session() as session:
-                    held = [look_up(bag, each, session) for each in versions[first : first + RUNS_PER_LOOP]]
+                    held = []
+                    for _ in range(PASSES):
+                        clock.advance(_LOOP_SECONDS / PASSES)
+                        held += [look_up(bag, each, session) for each in versions[first : first + RUNS_PER_LOOP]]
                     del held
                 earlier, slowness = slowness, probe.slowness(_SPEED_STEPS)
                 before_session, spent = spent, restoring_seconds(bag.dagcache.stats())

@@ -4,21 +4,22 @@ The replay covers a few windows of the period: the busiest moment and three typi
 that fill the cache before lookups count. If very many versions are in use, a random share of them stands for all, with
 the same share of each budget.
 
-A scheduler holds the DAGs of a loop's runs until the loop ends. Of these, the ones that left the cache take room from
-the residents, so the replay holds as many.
+A scheduler looks the DAGs of a loop's runs up twice, and holds them until the loop ends. Of these, the ones that left
+the cache take room from the residents, so the replay holds as many.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, islice
+from math import inf
 from random import Random
 from uuid import UUID
 
 from dagcache.advice.sizes import Size
-from dagcache.advice.working_set import RUNS_PER_LOOP, Moment, Use, active, sweep
+from dagcache.advice.working_set import PASSES, RUNS_PER_LOOP, Moment, Use, active, sweep
 from dagcache.airflow.confirmations import RECORD_BYTES  # needs no Airflow
 from dagcache.airflow.settings import UNPROVEN_SHARE  # needs no Airflow
 from dagcache.traces.replay import SCHEDULER_HOLDS, Lookup, ReplayResult, replay, replay_lru
@@ -32,6 +33,10 @@ _TYPICAL = (0.25, 0.5, 0.75)
 _THAW_SPREAD = 0.2
 """The variation of one version's thaw times, as the sigma of a lognormal; 0.14 - 0.21 were measured in real sweeps. The
 cache ranks by measured times: without the variation, the replay is some per cent too optimistic."""
+
+_WARM_THAW = 0.45
+"""Of a thaw's time, if the same version was thawed within the same loop: its memory is in the processor's cache. By
+`python -m benchmarks.advice`, with a budget of a twentieth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Window:
 
     @property
     def uncached_seconds(self) -> float:
-        """The cost of a sweep in which each lookup loads."""
+        """The cost of a sweep in which each run loads its DAG."""
         return sum(each.load_seconds for each in self.lookups) / max(1, len(self.lookups)) * self.runs
 
     @property
@@ -98,8 +103,12 @@ def window(
     chosen = _Chosen({use.version_id for use in active(uses, moment.at)})
     rounds = sweep(uses, moment.at, _WARM_LAPS + _LAPS, loop_seconds)
     noise = Random(1)  # a fixed seed: the same history gets the same advice
-    replayed = (_lookup(at, use, sizes, orders, noise) for at, use in rounds if chosen.has(use.version_id))
-    lookups = list(islice(replayed, _MOST_LOOKUPS))
+    replayed = (
+        _lookup(at, use, sizes, orders, noise.lognormvariate(-(_THAW_SPREAD**2) / 2, _THAW_SPREAD))  # 1 on average
+        for at, use in rounds
+        if chosen.has(use.version_id)
+    )
+    lookups = list(islice(_with_warm_thaws(replayed, loop_seconds), _MOST_LOOKUPS))
     warm = len(lookups) * _WARM_LAPS // (_WARM_LAPS + _LAPS)
     return Window(moment.at, moment.runs, lookups, warm, chosen.share, loop_seconds)
 
@@ -107,7 +116,7 @@ def window(
 def point(found: Window, max_bytes: int, ttl: float) -> Point:
     """Replay a window with a budget in bytes; 0 = unbounded."""
     budget = max(1, round(max_bytes * found.share)) if max_bytes else 0
-    held = max(1, round(SCHEDULER_HOLDS * found.share))
+    held = PASSES * max(1, round(SCHEDULER_HOLDS * found.share))
     return _point(found, max_bytes, lambda lookups: replay(lookups, budget, ttl, UNPROVEN_SHARE, held))
 
 
@@ -135,7 +144,7 @@ def _point(found: Window, max_bytes: int, run: Callable[[list[Lookup]], ReplayRe
     """The lookups after the warm laps: all, less a replay of the warm laps alone. Replays are deterministic."""
     all_of_it, before = run(found.lookups), run(found.lookups[: found.warm])
     lookups = max(1, all_of_it.lookups - before.lookups)
-    per_sweep = (all_of_it.seconds - before.seconds) / lookups * found.runs
+    per_sweep = (all_of_it.seconds - before.seconds) / lookups * found.runs * PASSES
     return Point(
         max_bytes=max_bytes,
         live=(all_of_it.live_hits - before.live_hits) / lookups,
@@ -147,9 +156,17 @@ def _point(found: Window, max_bytes: int, run: Callable[[list[Lookup]], ReplayRe
     )
 
 
-def _lookup(at: float, use: Use, sizes: dict[UUID, Size], orders: dict[UUID, int], noise: Random) -> Lookup:
+def _with_warm_thaws(lookups: Iterable[Lookup], loop_seconds: float) -> Iterator[Lookup]:
+    """The same lookups; those that follow another one of the same version within a loop thaw in less time."""
+    last: dict[Hashable, float] = {}
+    for lookup in lookups:
+        is_warm = lookup.at - last.get(lookup.key, -inf) < loop_seconds
+        last[lookup.key] = lookup.at
+        yield replace(lookup, thaw_seconds=lookup.thaw_seconds * _WARM_THAW) if is_warm else lookup
+
+
+def _lookup(at: float, use: Use, sizes: dict[UUID, Size], orders: dict[UUID, int], slowness: float) -> Lookup:
     size = sizes[use.version_id]
-    slowness = noise.lognormvariate(-(_THAW_SPREAD**2) / 2, _THAW_SPREAD)  # 1 on average
     return Lookup(
         at,
         use.version_id,

@@ -16,6 +16,9 @@ from dagcache.advice.history import History, Run, newest_index
 
 RUNS_PER_LOOP = 20
 """Airflow's ``[scheduler] max_dagruns_per_loop_to_schedule``."""
+PASSES = 2
+"""Lookups of a run in a loop. The scheduler examines all runs of the loop, and then looks all of their DAGs up again to
+send callbacks. It holds the DAGs of the first pass until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,8 @@ def moments(found: list[Use], full_bytes: dict[UUID, int], since: float, as_of: 
 def sweep(found: list[Use], at: float, laps: int, loop_seconds: float) -> Iterator[tuple[float, Use]]:
     """The lookups of a scheduler from a moment on, for a number of sweeps: time and use.
 
-    Runs that start meanwhile are looked up from their start; runs that end are not looked up again.
+    Runs that start meanwhile are looked up from their start; runs that end are not looked up again. A loop looks its
+    runs up `PASSES` times, each time all of them.
     """
     queue = deque(active(found, at))
     coming = [(use.start, number, use) for number, use in enumerate(found) if use.start > at]
@@ -108,10 +112,11 @@ def sweep(found: list[Use], at: float, laps: int, loop_seconds: float) -> Iterat
         while coming and coming[0][0] <= now:
             begun.append(heapq.heappop(coming)[2])
         examined = [queue.popleft() for _ in range(min(RUNS_PER_LOOP, len(queue)))]
-        for use in [*begun, *(use for use in examined if use.end is None or use.end > now)]:
-            yield now, use
-            queue.append(use)
-            left -= 1
+        used = [*begun, *(use for use in examined if use.end is None or use.end > now)]
+        for passed in range(PASSES):
+            yield from ((now + passed * loop_seconds / PASSES, use) for use in used)
+        queue += used
+        left -= len(used)
         now += loop_seconds
 
 

@@ -188,24 +188,26 @@ def test_what_is_active_at_a_moment_began_before_and_has_not_ended() -> None:
 
 
 def test_a_sweep_examines_twenty_runs_a_loop_in_turn() -> None:
-    """Those first that were not looked at for the longest time."""
+    """Those first that were not looked at for the longest time; each loop looks all of its runs up a second time."""
     found = [Use(key(number), "a", float(number), None) for number in range(30)]
     lookups = list(sweep(found, 100.0, laps=2, loop_seconds=0.5))
-    assert [use.start for _, use in lookups] == [*range(30), *range(30)]
-    assert [at for at, _ in lookups] == [100.0] * 20 + [100.5] * 20 + [101.0] * 20
+    loops = [[*range(20)], [*range(20, 30), *range(10)], [*range(10, 30)]]
+    assert [use.start for _, use in lookups] == [start for loop in loops for start in [*loop, *loop]]
+    assert [at for at, _ in lookups] == [100 + 0.25 * half for half in range(6) for _ in range(20)]
 
 
 def test_a_sweep_takes_up_what_begins_and_lets_go_of_what_ends() -> None:
     """At the time at which it does."""
     found = [Use(key(1), "a", 0.0, 2.5), Use(key(2), "b", 1.5, None)]
-    lookups = [(at, use.dag_id) for at, use in sweep(found, 0.0, laps=6, loop_seconds=1.0)]
+    lookups = [(at, use.dag_id) for at, use in sweep(found, 0.0, laps=6, loop_seconds=1.0) if at.is_integer()]
     assert lookups == [(0.0, "a"), (1.0, "a"), (2.0, "b"), (2.0, "a"), (3.0, "b"), (4.0, "b")]
 
 
 def test_a_sweep_over_nothing_ends() -> None:
     """It goes on when something begins, and ends when nothing will."""
     assert list(sweep([], 0.0, laps=3, loop_seconds=1.0)) == []
-    assert [at for at, _ in sweep([Use(key(1), "a", 70.0, 71.5)], 0.0, laps=3, loop_seconds=1.0)] == [70.0, 71.0]
+    ends = sweep([Use(key(1), "a", 70.0, 71.5)], 0.0, laps=3, loop_seconds=1.0)
+    assert [at for at, _ in ends] == [70.0, 70.5, 71.0, 71.5]
 
 
 def test_gaps_are_the_times_in_which_nobody_used_a_version() -> None:
@@ -517,7 +519,7 @@ def test_a_budget_for_the_frozen_copies_thaws_and_does_not_load() -> None:
     found = curve.point(window(), 40 * 3_000 + 150_000, 10_800.0)
     assert found.missed == 0.0
     assert found.frozen > 0.9
-    assert found.seconds_per_sweep == pytest.approx(40 * found.frozen * 0.001, rel=0.05)
+    assert found.seconds_per_sweep == pytest.approx(40 * found.frozen * 0.001 * (1 + curve._WARM_THAW), rel=0.05)
     assert found.busy == pytest.approx(found.seconds_per_sweep / 2.0)
 
 
@@ -539,7 +541,15 @@ def test_a_budget_is_replayed_as_a_scheduler_holds_and_admits(monkeypatch: pytes
     curve.point(window(), 1_000_000, 600.0)
     monkeypatch.setattr(curve, "_MOST_VERSIONS", 20)
     curve.point(window(), 1_000_000, 600.0)
-    assert replays == [(1_000_000, 600.0, 0.25, 20)] * 2 + [(500_000, 600.0, 0.25, 10)] * 2
+    assert replays == [(1_000_000, 600.0, 0.25, 40)] * 2 + [(500_000, 600.0, 0.25, 20)] * 2
+
+
+def test_a_second_thaw_within_a_loop_takes_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory is warm; in the next sweep it is not."""
+    monkeypatch.setattr(curve, "_THAW_SPREAD", 0.0)
+    seconds = [each.thaw_seconds for each in window(40).lookups[:120]]
+    warm = 0.001 * curve._WARM_THAW
+    assert seconds == pytest.approx(([0.001] * 20 + [warm] * 20) * 3)
 
 
 def test_the_records_of_a_bag_take_their_part_of_the_budget() -> None:
@@ -555,15 +565,15 @@ def test_versions_that_are_held_leave_less_room_for_live_ones() -> None:
     lookups, budget = window(loop_seconds=5.0).lookups, 40 * 3_000 + 2_000_000
     free = replay(lookups, budget, 10_800.0, 0.25).live_hits
     held = replay(lookups, budget, 10_800.0, 0.25, 20).live_hits
-    assert 0.6 * free < held < 0.9 * free
+    assert 0.4 * free < held < 0.9 * free
 
 
 def test_the_cache_that_counts_entries_misses_always_or_never(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sweep over one version more than it holds is all misses."""
+    """A sweep over one version more than it holds has a miss for each run; the second lookup is a hit."""
     monkeypatch.setattr(curve, "STOCK_ENTRIES", 40)
     assert curve.stock(window(40)).missed == 0.0
     monkeypatch.setattr(curve, "STOCK_ENTRIES", 39)
-    assert curve.stock(window(40)).missed == 1.0
+    assert curve.stock(window(40)).missed == 0.5
     assert curve.stock(window(40)).seconds_per_sweep == pytest.approx(window(40).uncached_seconds)
 
 
