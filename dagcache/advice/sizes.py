@@ -186,7 +186,7 @@ def frozen_bytes(found: Features) -> int:
 # Seconds on the machine of the measurements, CPython 3.11: a constant, and seconds per byte of the shadow. Scaled until
 # `python -m benchmarks.advice` measured the predicted seconds, in a process of the scheduler's modules. Loads include
 # their query and their collections.
-_LOAD = (5.5e-4, 1.19e-8)
+_LOAD = (5.8e-4, 1.25e-8)
 _THAW = (6.3e-5, 1.48e-9)
 
 
