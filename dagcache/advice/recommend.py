@@ -38,7 +38,7 @@ def scheduler_limit(points: Sequence[Point], *, uncached_seconds: float, idle_by
 
     Args:
         points: the points of the busiest moment, by ascending budget.
-        uncached_seconds: the cost of a sweep in which each lookup loads.
+        uncached_seconds: the cost of a sweep in which each run loads its DAG.
         idle_bytes: the bytes of frozen versions that are not in use.
         everything: the bytes of the busiest moment with all versions live.
 
