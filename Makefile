@@ -117,8 +117,6 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 	$(BIN)/python -m benchmarks.accounting --page docs/benchmarks.md --chart docs/accounted.svg
 	$(BIN)/python -m benchmarks.accounting --typical --collect --dags 5000 --largest 300 --processes 1 \
 		--page docs/benchmarks.md --mark accounted-typical
-	$(BIN)/python -m benchmarks.accounting --typical --dags 5000 --largest 300 --processes 1 \
-		--page docs/benchmarks.md --mark accounted-uncollected
 	$(BIN)/python -m benchmarks.accounting --typical --collect --dags 5000 --largest 5000 --processes 3 \
 		--page docs/benchmarks.md --mark accounted-giants
 	$(BIN)/python -m benchmarks.graphs --page docs/benchmarks.md

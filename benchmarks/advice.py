@@ -134,13 +134,13 @@ def table(found: Sequence[tuple[Cost, Cost]]) -> str:
     for part in dict.fromkeys(predicted.part for predicted, _ in found):
         turns = [pair for pair in found if pair[0].part == part]
         predicted, measured = (_median([pair[side] for pair in turns]) for side in (0, 1))
-        ratios = [ours.seconds / theirs.seconds for ours, theirs in turns if theirs.seconds]
+        ratios = _ratios(turns)
         ratio = f"**{statistics.median(ratios):.2f}**" if ratios else "-"
         lines.append(
             f"| {part:.0%}: {predicted.max_bytes / MIB:.1f} MiB | {_tiers(predicted)} | {_tiers(measured)} "
             f"| {predicted.seconds:.3f} | {measured.seconds:.3f} | {ratio} |"
         )
-    costs = [abs(ours.seconds / theirs.seconds - 1) for ours, theirs in found if theirs.seconds]
+    costs = [abs(ratio - 1) for ratio in _ratios(found)]
     hits = [abs(ours.live - theirs.live) for ours, theirs in found]
     lines += [
         "",
@@ -148,6 +148,11 @@ def table(found: Sequence[tuple[Cost, Cost]]) -> str:
         f" live hits, in points: median {100 * statistics.median(hits):.1f}, worst {100 * max(hits):.1f}.",
     ]
     return "\n".join(lines)
+
+
+def _ratios(pairs: Sequence[tuple[Cost, Cost]]) -> list[float]:
+    """Predicted over measured seconds, without the budgets that have room for everything."""
+    return [ours.seconds / theirs.seconds for ours, theirs in pairs if ours.seconds and theirs.seconds]
 
 
 def _median(costs: Sequence[Cost]) -> Cost:
