@@ -34,7 +34,7 @@ _THAW_SPREAD = 0.2
 """The variation of one version's thaw times, as the sigma of a lognormal; 0.14 - 0.21 were measured in real sweeps. The
 cache ranks by measured times: without the variation, the replay is some per cent too optimistic."""
 
-_WARM_THAW = 0.6
+_WARM_THAW = 0.8
 """Of a thaw's time, if the same version was thawed within the same loop: its memory is in the processor's cache. By
 `python -m benchmarks.advice`, with a budget of a twentieth."""
 

@@ -187,7 +187,7 @@ def frozen_bytes(found: Features) -> int:
 # `python -m benchmarks.advice` measured the predicted seconds, in a process of the scheduler's modules. Loads include
 # their query and their collections.
 _LOAD = (5.8e-4, 1.25e-8)
-_THAW = (6.3e-5, 1.48e-9)
+_THAW = (6.8e-5, 1.6e-9)
 
 
 class Speed:
