@@ -14,6 +14,7 @@ import pytest
 from dagcache import Loaded, RecursiveLoadError
 from dagcache.core import async_wait
 from dagcache.core.single_flight import Flight, FlightResult
+from tests.support import probe
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, check_settled, make_cache
 from tests.support.patience import PATIENCE
 
@@ -340,6 +341,7 @@ def test_an_event_loop_that_is_closed_in_the_middle_of_a_load_leaves_no_flight()
     task.cancel()
     loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
     loop.close()
+    assert probe.flight_count(cache) == 0
     assert cache.get_or_load("a", Weighted).label == "a"
     check_settled(cache)
 

@@ -84,6 +84,16 @@ def test_bytes_beyond_that_part_do_not_exceed_the_budget() -> None:
     assert ledger.exceeds(10 * KIB * KIB)
 
 
+def test_bytes_that_are_about_to_be_freed_and_absences_count() -> None:
+    """Both are in memory."""
+    ledger = Ledger(KIB * KIB, enforce=True)
+    ledger.enter(entry(KIB * KIB // 2))
+    assert not ledger.exceeds(0, due=KIB * KIB // 4)
+    assert ledger.exceeds(0, due=KIB * KIB // 2 + 1)
+    ledger.absence_bytes = KIB * KIB // 2 + 1
+    assert ledger.exceeds(0)
+
+
 @pytest.mark.parametrize("held", [1, 1000, 5000])
 def test_all_bytes_that_are_no_longer_held_come_back_in_the_end(held: int) -> None:
     """Down to the last byte, where a part of the rest is less than one."""
