@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from benchmarks.at_work import scheduler
 from benchmarks.probe_process import ProbeProcess
@@ -241,12 +242,8 @@ def laps(ids: list[str]) -> dict[str, float]:
     measured on both sides of each session. The cache's clock goes on by a second for each session, as long as a loop of
     the scheduler is taken to last: what the loop does beside looking up is not done here.
     """
-    from uuid import UUID
-
-    from airflow.utils.session import create_session
-
     from dagcache.airflow import component
-    from dagcache.demo.sweep import look_up, scheduler_bag
+    from dagcache.demo.sweep import scheduler_bag
 
     clock = ManualClock()
     vars(component)["monotonic"] = clock
@@ -260,16 +257,25 @@ def laps(ids: list[str]) -> dict[str, float]:
             if lap == _WARM_LAPS:
                 before, seconds = bag.dagcache.stats(), 0.0
             for first in range(0, len(versions), RUNS_PER_LOOP):
-                with create_session() as session:
-                    held = []
-                    for _ in range(PASSES):
-                        clock.advance(_LOOP_SECONDS / PASSES)
-                        held += [look_up(bag, each, session) for each in versions[first : first + RUNS_PER_LOOP]]
-                    del held
+                look_all_up(bag, versions[first : first + RUNS_PER_LOOP], clock)
                 earlier, slowness = slowness, probe.slowness(_SPEED_STEPS)
                 before_session, spent = spent, restoring_seconds(bag.dagcache.stats())
                 seconds += (spent - before_session) / statistics.mean((earlier, slowness))
     return {"seconds": seconds / _LAPS, **shares(before, bag.dagcache.stats())}
+
+
+def look_all_up(bag: Any, versions: Sequence[UUID], clock: ManualClock) -> None:
+    """Look versions up in a session, as often as a loop of the scheduler does, and hold all DAGs until its end."""
+    from airflow.utils.session import create_session
+
+    from dagcache.demo.sweep import look_up
+
+    with create_session() as session:
+        held = []
+        for _ in range(PASSES):
+            clock.advance(_LOOP_SECONDS / PASSES)
+            held += [look_up(bag, each, session) for each in versions]
+        del held
 
 
 def restoring_seconds(stats: Any) -> float:

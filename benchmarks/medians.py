@@ -30,11 +30,13 @@ def beside(own: Iterable[float], base: Iterable[float]) -> str:
 
 def bold_with_spread(found: Sequence[float], form: str = ".2f", single: str = "one round") -> str:
     """The median, in bold, and the spread, each in a format; ``single`` replaces the spread of a single figure."""
-    median, _, spread = with_spread(found, form, single).partition(" ")
-    return f"**{median}** {spread}"
+    return f"**{statistics.median(found):{form}}** {_spread(found, form, single)}"
 
 
 def with_spread(found: Sequence[float], form: str = ".2f", single: str = "one round") -> str:
     """The same without bold."""
-    spread = f"{min(found):{form}} - {max(found):{form}}" if len(found) > 1 else single
-    return f"{statistics.median(found):{form}} ({spread})"
+    return f"{statistics.median(found):{form}} {_spread(found, form, single)}"
+
+
+def _spread(found: Sequence[float], form: str, single: str) -> str:
+    return f"({min(found):{form}} - {max(found):{form}})" if len(found) > 1 else f"({single})"

@@ -6,7 +6,6 @@ than in a scheduler which is scraped every 15 seconds.
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 import threading
@@ -14,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.tallies import note_instances
+from benchmarks.tallies import mapped, note_instances
 
 VARIABLE = "DAGCACHE_BENCHMARK_PEAK"
 """The environment's variable that holds the file's path."""
@@ -56,8 +55,7 @@ def install() -> None:
         return
     from dagcache.core.cache import DagCache
 
-    with open(path, "r+b") as file:
-        figures = memoryview(mmap.mmap(file.fileno(), 0)).cast("d")
+    figures = mapped(path)
     caches: list[Any] = []
     note_instances(DagCache, caches)
     threading.Thread(target=_look, args=(caches, figures), daemon=True).start()

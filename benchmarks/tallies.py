@@ -74,13 +74,18 @@ def read(path: Path) -> Tallies:
     return Tallies(*struct.unpack(_FORM, path.read_bytes()))
 
 
+def mapped(path: str) -> memoryview[float]:
+    """The numbers of a file, in memory: what is written to one is in the other."""
+    with open(path, "r+b") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0)).cast("d")
+
+
 def install() -> None:
     """Count in this process, if the environment names a file."""
     path = os.environ.get(VARIABLE)
     if not path:
         return
-    with open(path, "r+b") as file:
-        counted = memoryview(mmap.mmap(file.fileno(), 0)).cast("d")
+    counted = mapped(path)
     began, died_before = 0.0, 0
     rooms: list[Any] = []
 

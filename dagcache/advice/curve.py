@@ -103,11 +103,7 @@ def window(
     chosen = _Chosen({use.version_id for use in active(uses, moment.at)})
     rounds = sweep(uses, moment.at, _WARM_LAPS + _LAPS, loop_seconds)
     noise = Random(1)  # a fixed seed: the same history gets the same advice
-    replayed = (
-        _lookup(at, use, sizes, orders, noise.lognormvariate(-(_THAW_SPREAD**2) / 2, _THAW_SPREAD))  # 1 on average
-        for at, use in rounds
-        if chosen.has(use.version_id)
-    )
+    replayed = (_lookup(at, use, sizes, orders, noise) for at, use in rounds if chosen.has(use.version_id))
     lookups = list(islice(_with_warm_thaws(replayed, loop_seconds), _MOST_LOOKUPS))
     warm = len(lookups) * _WARM_LAPS // (_WARM_LAPS + _LAPS)
     return Window(moment.at, moment.runs, lookups, warm, chosen.share, loop_seconds)
@@ -165,8 +161,9 @@ def _with_warm_thaws(lookups: Iterable[Lookup], loop_seconds: float) -> Iterator
         yield replace(lookup, thaw_seconds=lookup.thaw_seconds * _WARM_THAW) if is_warm else lookup
 
 
-def _lookup(at: float, use: Use, sizes: dict[UUID, Size], orders: dict[UUID, int], slowness: float) -> Lookup:
+def _lookup(at: float, use: Use, sizes: dict[UUID, Size], orders: dict[UUID, int], noise: Random) -> Lookup:
     size = sizes[use.version_id]
+    slowness = noise.lognormvariate(-(_THAW_SPREAD**2) / 2, _THAW_SPREAD)  # 1 on average
     return Lookup(
         at,
         use.version_id,

@@ -90,10 +90,11 @@ def read_trace(path: Path | str) -> Trace:
     with _opened(Path(path)) as file:
         lines = _lines(file)
         header = _header(next(lines, b""))
+        long = _LONG[header["dagcache_trace"]]
         for number, line in enumerate(lines, start=2):
             if reading.end is not None:
                 raise _error(number, "nothing after the end", line)
-            _read(reading, number, line, _LONG[header["dagcache_trace"]])
+            _read(reading, number, line, long)
     return _trace(header, reading)
 
 

@@ -199,8 +199,9 @@ def test_a_sweep_examines_twenty_runs_a_loop_in_turn() -> None:
 def test_a_sweep_takes_up_what_begins_and_lets_go_of_what_ends() -> None:
     """At the time at which it does."""
     found = [Use(key(1), "a", 0.0, 2.5), Use(key(2), "b", 1.5, None)]
-    lookups = [(at, use.dag_id) for at, use in sweep(found, 0.0, laps=6, loop_seconds=1.0) if at.is_integer()]
-    assert lookups == [(0.0, "a"), (1.0, "a"), (2.0, "b"), (2.0, "a"), (3.0, "b"), (4.0, "b")]
+    lookups = [(at, use.dag_id) for at, use in sweep(found, 0.0, laps=6, loop_seconds=1.0)]
+    loops = [(0.0, "a"), (1.0, "a"), (2.0, "ba"), (3.0, "b"), (4.0, "b")]
+    assert lookups == [(at + half, dag_id) for at, dag_ids in loops for half in (0.0, 0.5) for dag_id in dag_ids]
 
 
 def test_a_sweep_over_nothing_ends() -> None:
@@ -562,10 +563,11 @@ def test_the_records_of_a_bag_take_their_part_of_the_budget() -> None:
 
 def test_versions_that_are_held_leave_less_room_for_live_ones() -> None:
     """A quarter of the budget at most."""
-    lookups, budget = window(loop_seconds=5.0).lookups, 40 * 3_000 + 2_000_000
+    once = [each for each in window(loop_seconds=5.0).lookups if each.at % 5.0 == 0.0]  # the first pass of each loop
+    lookups, budget = once, 40 * 3_000 + 2_000_000
     free = replay(lookups, budget, 10_800.0, 0.25).live_hits
     held = replay(lookups, budget, 10_800.0, 0.25, 20).live_hits
-    assert 0.4 * free < held < 0.9 * free
+    assert 0.6 * free < held < 0.9 * free
 
 
 def test_the_cache_that_counts_entries_misses_always_or_never(monkeypatch: pytest.MonkeyPatch) -> None:
