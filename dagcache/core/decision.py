@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from dagcache.core.clock import SteadyClock
@@ -40,7 +40,7 @@ class Step(enum.Enum):
 class Decisions:
     """Decides on lookups, and registers the flights that follow from that. Called under the cache's lock.
 
-    ``freezes``: whether the cache keeps frozen copies.
+    ``freezes``: whether the cache keeps frozen copies. ``find_waiting``: see `dagcache.core.disposal.Disposer.find`.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Decisions:
         watching: Watching,
         *,
         freezes: bool,
+        find_waiting: Callable[[int], list[object]],
     ) -> None:
         self._store = store
         self._flights = flights
@@ -59,13 +60,14 @@ class Decisions:
         self._clock = clock
         self._watching = watching
         self._freezes = freezes
+        self._find_waiting = find_waiting
 
     def decide(self, key: Hashable, flight: Flight, request: Request) -> tuple[Step, Any]:
         """The value, or the way to it: a step, and what it needs. ``flight`` is registered if this thread leads."""
         now = self._clock()
         store, counts = self._store, self._counts
         entry = store.find(key, now)
-        if request.renew and entry is not None and entry.live is not None:
+        if request.renew and entry is not None:
             store.give_up_live(entry)
             entry = store.entries.get(key)
         if request.private and entry is not None and entry.frozen is not None:
@@ -73,10 +75,11 @@ class Decisions:
                 entry,
                 FlightResult(None, entry.frozen.data, entry.content, nbytes=entry.thaws_to_bytes),
             )
-        if not request.private and entry is not None and entry.live is not None:
+        shared = [] if request.private or entry is None else self._shared_value(entry)
+        if shared and entry is not None:
             counts.hits_live += 1
             self._watching.report(key, "live", entry)
-            return Step.HIT, FlightResult(entry.live.value, content=entry.content)
+            return Step.HIT, FlightResult(shared[0], content=entry.content)
         if request.loader is None and (entry is None or request.private):
             counts.absent += 1
             self._watching.report(key, "absent")
@@ -97,6 +100,15 @@ class Decisions:
         flight.thawing = step is Step.THAW
         self._flights.register(key, flight)
         return step, entry
+
+    def _shared_value(self, entry: Entry) -> list[object]:
+        """The object that the callers of an entry share, in a list; an empty list if it is not in memory.
+
+        One that has left the live tier is still shared while it waits: a thaw would make another graph beside it.
+        """
+        if entry.live is not None:
+            return [entry.live.value]
+        return self._find_waiting(entry.ticket) if entry.ticket else []
 
     def _beside(self, other: Flight, step: Step, entry: Entry | None, request: Request) -> tuple[Step, Any]:
         """The step of a lookup while another thread thaws or loads its key."""

@@ -119,6 +119,10 @@ class Disposer:
         self._here.is_disposing = False  # an interrupt came before `_dispose` reset it
         return False
 
+    def find(self, ticket: int) -> list[object]:
+        """The value that waits under a ticket's number, in a list; an empty list if there is none."""
+        return [] if self._room is None else self._room.find(ticket)
+
     def mute(self) -> None:
         """Call the listener no more."""
         self._on_removal = None
@@ -206,10 +210,10 @@ class Disposer:
             self._part_with(cell)
             batch.nbytes -= nbytes
         elif released.rejected:
-            value, nbytes, own = released.rejected.pop()
+            value, nbytes, own, ticket = released.rejected.pop()
             value_cell = [value]
             del value
-            self._release(value_cell, nbytes, own)
+            self._release(value_cell, nbytes, own, ticket)
             batch.nbytes -= nbytes
 
     def _report(self, entry: Entry, cause: RemovalCause, now: float) -> None:
@@ -227,8 +231,8 @@ class Disposer:
         value = [copy.value]
         if is_sole:  # else a lookup without a lock has found the copy and is about to return its value
             copy.value = None
-        self._release(value, copy.value_bytes, copy.own_references)
+        self._release(value, copy.value_bytes, copy.own_references, copy.ticket)
 
-    def _release(self, value_cell: list[object], nbytes: int, own: int | None) -> None:
+    def _release(self, value_cell: list[object], nbytes: int, own: int | None, ticket: int) -> None:
         if self._room is not None:
-            self._room.admit(value_cell, nbytes, own)
+            self._room.admit(value_cell, nbytes, own, ticket)

@@ -22,7 +22,7 @@ FRESH_SHARE = 0.125
 USES_BEFORE_REWEIGHING = 16
 """Noted hits on a live copy before its value is weighed again. The number doubles each time without a change."""
 
-ENTRY_OVERHEAD = 930
+ENTRY_OVERHEAD = 965
 """Bytes of an entry beside its copies: records, tables, deadline and future ghosts, as measured by a test. A usual key,
 such as an id, is not included, because its owner has it anyway; `Candidate.record_bytes` comes on top."""
 
@@ -76,7 +76,7 @@ class LiveCopy(Node):
     ``value_bytes`` are the bytes of the value alone; ``cost`` is the seconds to restore it.
     """
 
-    __slots__ = ("due", "entry", "fresh", "own_references", "uses", "value", "value_bytes")
+    __slots__ = ("due", "entry", "fresh", "own_references", "ticket", "uses", "value", "value_bytes")
 
     def __init__(self, entry: Entry, value: object, value_bytes: int, cost: float, own: int | None) -> None:
         nbytes = value_bytes + LIVE_OVERHEAD + (entry.overhead_bytes if entry.frozen is None else 0)
@@ -85,6 +85,8 @@ class LiveCopy(Node):
         self.value = value
         self.value_bytes = value_bytes
         self.own_references = own
+        self.ticket = 0
+        """Number of the ticket under which lookups of the entry find the value while it waits; 0 = they do not."""
         self.fresh = 0.0
         """Time until which hits are not noted, seconds."""
         self.uses = 0
@@ -122,6 +124,7 @@ class Entry(AccessHistory):
         "thaw_seconds",
         "thawed_bytes",
         "thawed_bytes_are_exact",
+        "ticket",
     )
 
     def __init__(self, candidate: Candidate, now: float) -> None:
@@ -142,6 +145,9 @@ class Entry(AccessHistory):
         self.family = candidate.family
         self.order = candidate.order
         self.content = candidate.content
+        self.ticket = 0
+        """Number of the ticket of the latest value that left the live tier and may be served again; 0 = none. The
+        value may be gone."""
         self.idle_limit = inf
         """Seconds without a use after which it expires."""
         self.expires = inf

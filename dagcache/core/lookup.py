@@ -69,7 +69,15 @@ class Lookups:
         )
         self._thaws = Thaws(store, flights, preparer, counts, section, clock, offers, self.watching, freezer=freezer)
         self._joins = Joins(store, flights, counts, section, self._thaws, self.watching)
-        self._decisions = Decisions(store, flights, counts, clock, self.watching, freezes=freezer is not None)
+        self._decisions = Decisions(
+            store,
+            flights,
+            counts,
+            clock,
+            self.watching,
+            freezes=freezer is not None,
+            find_waiting=disposer.find,
+        )
 
     @property
     def timer(self) -> Callable[[], float]:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from dagcache.core.entry import Entry, LiveCopy
 from dagcache.stats import RemovalCause
+
+
+class Rejected(NamedTuple):
+    """A value that was served and is not kept live. It is garbage once its callers drop it."""
+
+    value: Any
+    nbytes: int
+    own_references: int | None
+    """Number of references to the value from its own parts; None = unknown."""
+    ticket: int = 0
+    """As `LiveCopy.ticket`."""
 
 
 @dataclass(slots=True)
@@ -18,9 +29,8 @@ class Released:
     """Removed entries, with the copies that they had."""
     demoted: list[LiveCopy] = field(default_factory=list)
     """Live copies of entries that stay."""
-    rejected: list[tuple[Any, int, int | None]] = field(default_factory=list)
-    """Values that passed through: the value, its bytes, and the number of references to it from its own parts. They
-    are garbage once their callers drop them."""
+    rejected: list[Rejected] = field(default_factory=list)
+    """Values that passed through."""
 
     def __bool__(self) -> bool:
         return bool(self.entries or self.demoted or self.rejected)
@@ -30,4 +40,4 @@ class Released:
         """Bytes of everything released."""
         entries = sum(entry.copies_bytes for entry, _ in self.entries)
         demoted = sum(copy.nbytes for copy in self.demoted)
-        return entries + demoted + sum(nbytes for _, nbytes, _ in self.rejected)
+        return entries + demoted + sum(each.nbytes for each in self.rejected)

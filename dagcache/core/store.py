@@ -50,13 +50,14 @@ from dagcache.core.entry import FRESH_SECONDS, FRESH_SHARE, Candidate, Entry, Fr
 from dagcache.core.expiry import Deadlines
 from dagcache.core.ledger import UNLIMITED, Ledger
 from dagcache.core.newcomers import Newcomers
-from dagcache.core.released import Released
+from dagcache.core.released import Rejected, Released
 from dagcache.core.versions import VersionIndex
 from dagcache.eviction.cost_model import CostModel
 from dagcache.eviction.ghosts import Ghosts
 from dagcache.eviction.node import Node
 from dagcache.eviction.policy import Policy
 from dagcache.eviction.policy_clock import PolicyClock
+from dagcache.reclaim.waiting_room import ticket_number
 from dagcache.sizing.estimate import Sized
 from dagcache.stats import Rejection, RemovalCause
 
@@ -243,8 +244,8 @@ class Store:
         return kept
 
     def pass_through(self, value: object, nbytes: int, own: int | None) -> None:
-        """Release a value that is served and not kept."""
-        self._released.rejected.append((value, nbytes, own))
+        """Release a value that is served and not kept, and that no later lookup gets."""
+        self._released.rejected.append(Rejected(value, nbytes, own))
 
     def reweigh(self, copy: LiveCopy, nbytes: int, now: float) -> None:
         """Account for a live value that has changed its bytes; copies that no longer fit leave.
@@ -283,14 +284,14 @@ class Store:
         return not expired
 
     def give_up_live(self, entry: Entry) -> None:
-        """Demote a resident entry that has a live copy; without a frozen copy it leaves."""
-        copy = entry.live
-        assert copy is not None
+        """Serve the live value of a resident entry, or one that waits, no more; without a frozen copy it leaves."""
+        copy, entry.ticket = entry.live, 0
         if entry.frozen is None:
             self._remove(entry, RemovalCause.STALE)
-            return
-        self._live_policy.leave(copy)
-        self._demote(entry, copy)
+        elif copy is not None:
+            self._live_policy.leave(copy)
+            self._demote(entry, copy)
+            copy.ticket = entry.ticket = 0
 
     def clear(self) -> int:
         """Remove all entries, ghosts and known absences; return the number of entries."""
@@ -423,10 +424,12 @@ class Store:
         self._make_room(copy.nbytes, now)
         entry.frozen = copy
         self._add(entry)
-        if not private and self._may_be_live(entry):
+        if private:
+            self.pass_through(candidate.value, candidate.live_bytes, candidate.own_references)
+        elif self._may_be_live(entry):
             self._make_live(entry, candidate.value, candidate.own_references, now)
         else:
-            self.pass_through(candidate.value, candidate.live_bytes, candidate.own_references)
+            self._pass_shared_through(entry, candidate.value, candidate.live_bytes, candidate.own_references)
         return None
 
     def _may_be_live(self, entry: Entry) -> bool:
@@ -441,7 +444,7 @@ class Store:
         time, taken = self._policy_clock.at(now), self.ledger.frozen_tier_bytes
         victims = self._live_policy.admit(copy, used=self.used - taken, budget=self.ledger.limit - taken, now=time)
         if victims is None:
-            self.pass_through(value, nbytes, own)
+            self._pass_shared_through(entry, value, nbytes, own)
             return False
         self._evict(victims)
         self._defer_noting(copy, now)
@@ -456,6 +459,11 @@ class Store:
         self._newcomers.add(copy, self.ledger.enforced_budget)
         self._trim_newcomers(now)
         return True
+
+    def _pass_shared_through(self, entry: Entry, value: object, nbytes: int, own: int | None) -> None:
+        """Release a value that is served and not kept live; further lookups of the entry get it while it waits."""
+        entry.ticket = ticket_number()
+        self._released.rejected.append(Rejected(value, nbytes, own, entry.ticket))
 
     def _usual_thaw(self, entry: Entry) -> float:
         return self._thaw_costs.usual(entry.live_bytes) or entry.load_seconds / 10 or 1e-3
@@ -492,6 +500,7 @@ class Store:
         self._newcomers.leave(copy)
         self.counts.demotions += 1
         self.counts.demoted_bytes += copy.value_bytes
+        copy.ticket = entry.ticket = ticket_number()
         self._released.demoted.append(copy)
 
     def _remove(self, entry: Entry, cause: RemovalCause, victim: Node | None = None) -> None:

@@ -8,6 +8,9 @@ The newest values wait by strong reference, up to 2 MiB and a quarter of the bud
 passes through at once. It is then taken apart during the next thaw, so that as many objects die as are made and no
 collection is due. All others wait by weak reference. That keeps nothing alive: a value that is held for hours costs a
 ticket, and need not be forgotten. Values without weak references wait by strong reference, within bounds of their own.
+
+A lookup may find a waiting value again, by the number of its ticket. A ticket is in a queue, or in the hand of one
+thread. So a value is never found while another thread takes it apart.
 """
 
 from __future__ import annotations
@@ -47,8 +50,12 @@ _MOST_ROUNDS = 3
 
 _UNKNOWN = sys.maxsize
 
-_numbers = itertools.count()
-"""Of the tickets. An ``id`` would return with a later ticket."""
+_numbers = itertools.count(1)  # an `id` would return with a later ticket
+
+
+def ticket_number() -> int:
+    """The number of a ticket to come, above 0. Thread-safe."""
+    return next(_numbers)
 
 
 class _Weight(weakref.ref["_Ticket"]):
@@ -82,8 +89,10 @@ class _Ticket:
         "own",
     )
 
-    def __init__(self, value_cell: list[object], nbytes: int, own: int | None, weights: dict[int, _Weight]) -> None:
-        self.number = next(_numbers)
+    def __init__(
+        self, value_cell: list[object], nbytes: int, own: int | None, number: int, weights: dict[int, _Weight]
+    ) -> None:
+        self.number = number
         self.nbytes = nbytes
         self.own = _UNKNOWN if own is None else own
         """References to the value from its own parts."""
@@ -192,16 +201,17 @@ class WaitingRoom:
         """The number of values that died without a census, when their holders dropped them."""
         return self._admitted - self.taken_apart - self.given_up - self.waiting
 
-    def admit(self, value_cell: list[object], nbytes: int, own: int | None) -> None:
+    def admit(self, value_cell: list[object], nbytes: int, own: int | None, number: int = 0) -> None:
         """Adopt the value in a one-element list, and take it apart at once if it seems free.
 
-        ``own``: the references to it from its own parts, None if they are unknown.
+        ``own``: the references to it from its own parts, None if they are unknown. ``number``: its `ticket_number`, by
+        which `find` finds it; 0: it is not to be found.
         """
         self._admitted += 1
         if not gc.is_tracked(value_cell[0]):  # it dies of its last reference
             value_cell.clear()
             return
-        ticket = _Ticket(value_cell, nbytes, own, self._weights)
+        ticket = _Ticket(value_cell, nbytes, own, number or ticket_number(), self._weights)
         holders = _count(value_cell) - _SOLE
         try:
             if ticket.is_due(holders):
@@ -211,6 +221,23 @@ class WaitingRoom:
         finally:
             self._put_back(ticket, self._strong)
         self._bound()
+
+    def find(self, number: int) -> list[object]:
+        """The value that waits under a number, in a list. An empty list if it is gone, or in the hand of a thread."""
+        weight = self._weights.get(number)
+        ticket = None if weight is None else weight()
+        if ticket is None:
+            return []
+        for queue in self._queues:
+            try:
+                queue.remove(ticket)
+            except ValueError:
+                continue
+            try:
+                return ticket.value_cell().copy()
+            finally:
+                self._put_back(ticket, queue)
+        return []
 
     def look(self, is_spent: Callable[[], bool] = never) -> None:
         """Take apart some values that seem free; only one of each queue once ``is_spent`` returns true."""

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import cast
 
 from dagcache.config import DEFAULT_TTL
-from dagcache.core.entry import Candidate
+from dagcache.core.entry import Candidate, Entry
 from dagcache.core.released import Released
 from dagcache.core.store import Store
+from dagcache.reclaim.waiting_room import TRIES_PER_LOOK, ticket_number
 from dagcache.sizing.estimate import Sized
 
 _EXPIRED_PER_LOOKUP = 256  # entries that one lookup checks for expiry, as in a cache
 _STAND_IN = object()
+_FREED_PER_LOOKUP = 2 * TRIES_PER_LOOK  # from the newest of the waiting values and from the others
 
 SCHEDULER_HOLDS = 20
 """Versions that a scheduler holds at a time: by default it examines this many runs per session."""
@@ -75,9 +78,9 @@ def replay(
 ) -> ReplayResult:
     """Replay lookups, in their order, in a cache that is empty at first.
 
-    A value that leaves while a caller holds it takes room from the residents, in a cache and here. A recording does not
-    say how long callers hold values, so this is a parameter: the scheduler examines `SCHEDULER_HOLDS` runs per session,
-    and holds their versions until its end. With the default of 0, live hits are overestimated, most at small budgets.
+    A value that leaves while a caller holds it takes room from the residents and serves further lookups, in a cache and
+    here. A recording does not say how long callers hold values, so this is a parameter: the scheduler examines
+    `SCHEDULER_HOLDS` runs per session, and holds their versions until its end.
 
     Args:
         lookups: the lookups; a key that is not resident is loaded.
@@ -136,7 +139,9 @@ class _Cache:
         if now > store.next_due:
             store.expire(now, _EXPIRED_PER_LOOKUP)
         entry = store.find(lookup.key, now)
-        if entry is None:
+        if entry is not None and self._callers is not None and self._callers.share(entry):
+            self._live_hits += 1
+        elif entry is None:
             self._seconds += lookup.load_seconds
             store.admit(_candidate(lookup), now)
         else:  # its live copy would have been found above
@@ -154,11 +159,12 @@ class _Cache:
         if callers is None:
             return
         callers.keep(released, key)
-        while self._store.exceeds(callers.held_bytes):
-            if not self._store.settle(callers.held_bytes, now):
+        callers.free_some()
+        while self._store.exceeds(callers.waiting_bytes):
+            if not self._store.settle(callers.waiting_bytes, now):
                 return
             callers.keep(self._store.take_released(), key)
-        self._store.note_held(callers.held_bytes)
+        self._store.note_held(callers.waiting_bytes)
 
     def result(self) -> ReplayResult:
         """Return the counts so far."""
@@ -190,33 +196,49 @@ class _Callers:
     """Callers that hold the values of a session's lookups until it ends, and then drop all of them."""
 
     def __init__(self, session: int) -> None:
-        self.held_bytes = 0
-        """Bytes of released values that callers hold."""
+        self.waiting_bytes = 0
+        """Bytes of released values that callers hold, or that are not freed yet."""
         self._session = session
-        self._taken: set[Hashable] = set()
         self._lookups = 0
+        self._taken: set[Hashable] = set()
+        self._held: dict[int, int] = {}  # bytes by ticket
+        self._dropped: dict[int, int] = {}
 
     def take(self, key: Hashable) -> None:
         """A caller takes the value under a key. The first one of a session takes it after all others are dropped."""
         if self._lookups % self._session == 0:
-            self.held_bytes = 0
             self._taken.clear()
+            self._dropped.update(self._held)
+            self._held.clear()
         self._lookups += 1
         self._taken.add(key)
 
     def keep(self, released: Released, key: Hashable) -> None:
         """Account for released values that callers hold; the rejected ones are of this key."""
         for copy in released.demoted:
-            self._hold(copy.entry.key, copy.value_bytes)
+            self._hold(copy.entry.key, copy.value_bytes, copy.ticket)
         for entry, _ in released.entries:
             if entry.live is not None:
                 self._hold(entry.key, entry.live.value_bytes)
-        for _, nbytes, _ in released.rejected:
-            self._hold(key, nbytes)
+        for each in released.rejected:
+            self._hold(key, each.nbytes, each.ticket)
 
-    def _hold(self, key: Hashable, nbytes: int) -> None:
+    def share(self, entry: Entry) -> bool:
+        """Take the value of an entry that left the live tier and waits; False if there is none."""
+        ticket = entry.ticket
+        if ticket in self._dropped:
+            self._held[ticket] = self._dropped.pop(ticket)
+        return ticket in self._held
+
+    def free_some(self) -> None:
+        """Free the oldest of the dropped values, as many as one lookup frees."""
+        for ticket in list(islice(self._dropped, _FREED_PER_LOOKUP)):
+            self.waiting_bytes -= self._dropped.pop(ticket)
+
+    def _hold(self, key: Hashable, nbytes: int, ticket: int = 0) -> None:
         if key in self._taken:
-            self.held_bytes += nbytes
+            self.waiting_bytes += nbytes
+            self._held[ticket or ticket_number()] = nbytes
 
 
 class _Length:

@@ -106,6 +106,8 @@ class CacheMachine(RuleBasedStateMachine):
         self.born: dict[int, float] = {}
         self.absent: dict[int, float] = {}
         self.held: list[Weighted] = []
+        self.private: list[Weighted] = []
+        """Objects that the cache must not return again: of private lookups, and those shared before a renewal."""
         self.lookups = 0
         self.serial = 0
         self.gave_way: int | None = None
@@ -144,6 +146,7 @@ class CacheMachine(RuleBasedStateMachine):
     def check_found(self, key: int, found: Any) -> None:
         """The found value is the last assigned one, and was not expired."""
         assert found == self.model[key]
+        assert all(found is not each for each in self.private)
         assert self.latest - self.used[key] <= TTL + 1
         assert not self.max_age or self.latest - self.born[key] <= self.max_age
 
@@ -190,6 +193,23 @@ class CacheMachine(RuleBasedStateMachine):
     def drop(self) -> None:
         """Drop the held objects."""
         self.held.clear()
+        self.private.clear()
+
+    @rule(key=KEYS, renew=st.booleans())
+    def fetch_private(self, key: int, renew: bool) -> None:
+        """Look up, and keep an object of one's own; the objects that were shared before may be given up with it."""
+        self.lookups += 1
+        found = self.cache.fetch(key, private=True, renew=renew).value
+        if renew:
+            self.private += [each for each in self.held if each == self.model.get(key)]
+        if found is None:
+            if key not in self.cache:
+                self.model.pop(key, None)
+        else:
+            self.check_found(key, found)
+            assert all(found is not each for each in self.held)
+            self.note_use(key)
+            self.private.append(found)
 
     @rule(key=KEYS, nbytes=WEIGHTS, freezable=st.booleans())
     def get_or_load(self, key: int, nbytes: int, freezable: bool) -> None:

@@ -69,10 +69,12 @@ def test_a_changed_value_that_is_assigned_again_is_frozen_again() -> None:
     cache["a"] = value
     value.label = "after"
     cache["a"] = value
+    del value
     cache.resize(1500)
+    assert cache.stats().waiting_bytes == 0
     cache.resize(MIB)
-    assert cache["a"] is not value
     assert cache["a"].label == "after"
+    assert cache.stats().hits_frozen == 1
 
 
 def test_popping_returns_the_value_once() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dagcache.core.disposal import Disposer
 from dagcache.core.entry import Candidate, Entry, LiveCopy
-from dagcache.core.released import Released
+from dagcache.core.released import Rejected, Released
 from dagcache.reclaim.breaker import Outcome
 from dagcache.stats import RemovalCause
 from tests.support.caches import Removals
@@ -35,7 +35,7 @@ def test_what_left_is_taken_apart_at_the_burial_and_counts_as_waiting_before() -
     breaker = Breaker()
     disposer = Disposer(breaker=breaker, on_removal=None)
     copy = live_copy(["a"])
-    disposer.take(Released(demoted=[copy], rejected=[(["b"], 7, None)]), 0.0)
+    disposer.take(Released(demoted=[copy], rejected=[Rejected(["b"], 7, None)]), 0.0)
     assert disposer.waiting_bytes == copy.nbytes + 7
     del copy  # the disposal leaves a copy that is in use its value
     disposer.dispose()
@@ -56,7 +56,7 @@ def test_a_copy_that_a_lookup_has_just_found_keeps_its_value() -> None:
 def test_without_a_breaker_nothing_waits() -> None:
     """There is nothing to be done about it."""
     disposer = Disposer(breaker=None, on_removal=None)
-    disposer.take(Released(demoted=[live_copy(["a"])], rejected=[(["b"], 7, None)]), 0.0)
+    disposer.take(Released(demoted=[live_copy(["a"])], rejected=[Rejected(["b"], 7, None)]), 0.0)
     disposer.dispose()
     assert (disposer.waiting_bytes, disposer.is_awaited, disposer.unbroken_cycles) == (0, False, 0)
 

@@ -263,6 +263,8 @@ def test_a_thaw_brings_back_a_value_as_it_was_frozen_and_it_is_charged_as_such()
     value.nbytes = 2 * MIB
     look_up(cache, clock, ["key"], USES_BEFORE_REWEIGHING)
     assert cache.stats().live_entries == 0
+    del value
+    cache.expire()
     assert cache.get("key") == Weighted("key", 100 * KIB)
     assert cache.stats().live_bytes == 100 * KIB
     cache.check_invariants()

@@ -23,7 +23,7 @@ def test_a_value_that_thawed_after_its_entry_left_is_not_kept() -> None:
     store.remove("a", RemovalCause.SIZE, 0.0)
     store.take_released()
     assert not store.keep_thawed(entry, "thawed", Sized(KIB, exact=True, seconds=0.0), 0.01, None, 1.0)
-    assert [value for value, _, _ in store.take_released().rejected] == ["thawed"]
+    assert [each.value for each in store.take_released().rejected] == ["thawed"]
     assert not store.entries
     store.check_invariants()
 
@@ -37,7 +37,7 @@ def test_a_value_with_a_frozen_form_that_is_not_worth_its_room_passes_through() 
     before = set(store.entries)
     assert store.admit(candidate("huge", 600 * KIB), 400.0) is Rejection.POLICY
     released = store.take_released()
-    assert [value for value, _, _ in released.rejected] == ["value of huge"]
+    assert [each.value for each in released.rejected] == ["value of huge"]
     assert not released.entries
     assert set(store.entries) == before
     store.check_invariants()

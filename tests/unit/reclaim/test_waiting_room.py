@@ -18,6 +18,7 @@ from dagcache.reclaim.waiting_room import (
     STRONG_BYTES,
     STUBBORN_BYTES,
     WaitingRoom,
+    ticket_number,
 )
 
 pytestmark = pytest.mark.usefixtures("no_collector")
@@ -468,3 +469,69 @@ def test_bytes_of_a_ticket_that_an_interrupt_has_lost_are_forgotten() -> None:
     room.look()
     assert room.waiting_bytes == 0
     assert room.is_empty
+
+
+class Unreferable(list[Any]):
+    """A value without weak references."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "nbytes"),
+    [(Ring, 10), (Ring, STRONG_BYTES + 1), (Unreferable, STRONG_BYTES + 1)],
+    ids=["by strong reference", "by weak reference", "without weak references"],
+)
+def test_a_waiting_value_is_found_by_its_number_and_waits_on(kind: type, nbytes: int) -> None:
+    room, number, value = WaitingRoom(Breaker()), ticket_number(), kind()
+    room.admit([value], nbytes, 0, number)
+    for _ in range(2):
+        assert room.find(number) == [value]
+        assert (len(room), room.waiting_bytes, room.died) == (1, nbytes, 0)
+        room.check_invariants()
+
+
+def test_a_value_that_is_gone_is_not_found() -> None:
+    """Taken apart, or dead by itself; and another number finds nothing."""
+    room, numbers = WaitingRoom(GenericBreaker()), [ticket_number() for _ in range(3)]
+    held: list[Any] = [Ring(), Leaf()]
+    room.admit([held[0]], STRONG_BYTES + 1, OWN, numbers[0])
+    room.admit([held[1]], STRONG_BYTES + 1, 0, numbers[1])
+    assert [len(room.find(number)) for number in numbers] == [1, 1, 0]
+    held.clear()
+    room.look()
+    assert [room.find(number) for number in numbers] == [[], [], []]
+    assert alive() == 0
+
+
+def test_a_value_is_not_found_while_it_may_be_taken_apart() -> None:
+    """A lookup in another thread would return a graph that is about to be emptied."""
+    number = ticket_number()
+
+    class Interrupted(Breaker):
+        def release(self, value_cell: list[object]) -> Outcome:
+            assert room.find(number) == []
+            return super().release(value_cell)
+
+    breaker = Interrupted()
+    room = WaitingRoom(breaker)
+    room.admit([Ring()], 10, OWN, number)
+    for _ in range(LONGEST_PAUSE):
+        room.look()
+    room.empty()
+    assert len(breaker.tried) > 3
+    assert len(room.find(number)) == 1
+
+
+def test_a_value_that_was_found_is_not_taken_apart_before_its_finder_drops_it() -> None:
+    room, number = WaitingRoom(GenericBreaker()), ticket_number()
+    held = [Ring()]
+    room.admit(held.copy(), 10, OWN, number)
+    found = room.find(number)
+    held.clear()
+    room.look()
+    room.empty()
+    assert found[0].me is found[0]  # type: ignore[attr-defined]
+    found.clear()
+    room.look()
+    assert (len(room), alive()) == (0, 0)
