@@ -52,6 +52,7 @@ def parts(budget: str) -> list[Contender]:
     return [
         with_budget(budget),
         Contender("no disposal", settings, left_out=("disposal",)),
+        Contender("no sharing of held DAGs", settings, left_out=("sharing",)),
         Contender("no frozen copies", settings | {"frozen": False}),
         Contender(NO_TEMPLATES, settings, left_out=("templates",)),
         Contender("gc_freeze", settings | {"gc_freeze": True}),

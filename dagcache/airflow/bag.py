@@ -22,7 +22,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import UUID
 
-from dagcache.airflow import foreign, operator_links, row_property, rows, snapshots
+from dagcache.airflow import foreign, operator_links, row_property, rows, session_starts, snapshots
 from dagcache.airflow.component import Component
 from dagcache.airflow.confirmations import RECORD_BYTES, Confirmation, Confirmations
 from dagcache.airflow.dags import Dags, in_airflows_code, runs_airflows_code
@@ -95,6 +95,7 @@ class CachedLookups:
         self._warm = self._component.warm_lookups(load_op_links=self.load_op_links)  # type: ignore[attr-defined]
         if self._component.serves:
             row_property.serve(self)
+            session_starts.watch(cache)
 
     def at_loop_start(self) -> None:
         """Start the threads of the cache. The scheduler's loop starts, and its executor has forked its workers."""

@@ -72,6 +72,11 @@ class Upkeep:
         if self._disposer.is_awaited:
             self._dispose_within(allowance)  # due bytes become held bytes: both count, so no resident has to leave
 
+    def for_dropped(self) -> None:
+        """Dispose of values that left, for as long as a lookup may take. Nothing within a change by this thread."""
+        if self._disposer.is_awaited and not self._section.entered():
+            self._dispose_for_a_while()
+
     def expire_all(self) -> int:
         """Remove every idle entry; the number of them. Nothing within a change by this thread."""
         gone = 0

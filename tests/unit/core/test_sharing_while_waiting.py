@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dagcache import DagCache
+from dagcache import DagCache, Loaded
 from tests.support.caches import KIB, MIB, Weighted, make_cache, never
 
 pytestmark = pytest.mark.usefixtures("only_our_objects", "no_collector")
@@ -185,3 +185,31 @@ def test_a_sweep_that_looks_each_value_up_again_while_it_holds_it_thaws_once() -
     after = cache.stats()
     assert after.hits_frozen - before.hits_frozen <= 100
     assert after.hits_live - before.hits_live >= 100
+
+
+def test_values_that_callers_have_dropped_are_freed_on_request() -> None:
+    """And those that are held are not."""
+    cache, _ = make_cache(max_bytes=SMALL)
+    held = [cache.get_or_load(key, Ring) for key in range(3)]
+    held.pop()
+    cache.free_dropped()
+    assert rings() == len(held) == 2
+    held.clear()
+    cache.free_dropped()
+    assert rings() == 0
+    cache.check_invariants()
+
+
+def test_a_request_to_free_values_within_a_change_does_nothing() -> None:
+    """A session may start in code that runs under the lock."""
+    cache, _ = make_cache(max_bytes=SMALL)
+    cache.get_or_load("a", Ring)
+
+    def keep() -> bool:
+        cache.free_dropped()
+        return True
+
+    assert rings() == 1
+    cache.get_or_load("b", lambda _: Loaded(Ring("b"), keep_if=keep))
+    assert cache.stats().internal_errors == 0
+    cache.check_invariants()
