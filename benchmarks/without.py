@@ -9,18 +9,33 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
 VARIABLE = "DAGCACHE_BENCHMARK_WITHOUT"
-PARTS: Mapping[str, tuple[str, str, dict[str, object]]] = {
-    "disposal": ("dagcache.core.cache", "DagCache", {"breaker": None}),
-    "templates": ("dagcache.freezing.pickle_freezer", "PickleFreezer", {"alike": ()}),
+
+
+def _made_with(module: str, name: str, **changes: object) -> AbstractContextManager[object]:
+    """Change arguments of a class's constructor."""
+    kind: Any = getattr(importlib.import_module(module), name)
+    stock = kind.__init__
+
+    @functools.wraps(stock)
+    def without(self: Any, *arguments: Any, **named: Any) -> None:
+        stock(self, *arguments, **(named | changes))
+
+    return mock.patch.object(kind, "__init__", without)
+
+
+PARTS: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
+    "disposal": lambda: _made_with("dagcache.core.cache", "DagCache", breaker=None),
+    "sharing": lambda: mock.patch("dagcache.core.disposal.Disposer.find", lambda _self, _ticket: []),
+    "templates": lambda: _made_with("dagcache.freezing.pickle_freezer", "PickleFreezer", alike=()),
 }
-"""The class that has a part, and the arguments of its constructor without it. Without disposal, victims are left to the
-garbage collector; without templates, operators are frozen as any other object is."""
+"""Without disposal, victims are left to the garbage collector. Without sharing, a lookup thaws another copy of a DAG
+that left the live tier and is still held. Without templates, operators are frozen as any other object is."""
 
 
 def left_out(part: str) -> AbstractContextManager[object]:
@@ -30,15 +45,7 @@ def left_out(part: str) -> AbstractContextManager[object]:
         KeyError: the part is unknown.
 
     """
-    module, name, changes = PARTS[part]
-    kind: Any = getattr(importlib.import_module(module), name)
-    stock = kind.__init__
-
-    @functools.wraps(stock)
-    def without(self: Any, *arguments: Any, **named: Any) -> None:
-        stock(self, *arguments, **(named | changes))
-
-    return mock.patch.object(kind, "__init__", without)
+    return PARTS[part]()
 
 
 def install() -> None:
