@@ -5,16 +5,15 @@ that fill the cache before lookups count. If very many versions are in use, a ra
 the same share of each budget.
 
 A scheduler looks the DAGs of a loop's runs up twice, and holds them until the loop ends. Of these, the ones that left
-the cache take room from the residents, so the replay holds as many.
+the live tier take room from the residents, and serve the second lookup. So the replay holds as many.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, islice
-from math import inf
 from random import Random
 from uuid import UUID
 
@@ -33,10 +32,6 @@ _TYPICAL = (0.25, 0.5, 0.75)
 _THAW_SPREAD = 0.2
 """The variation of one version's thaw times, as the sigma of a lognormal; 0.14 - 0.21 were measured in real sweeps. The
 cache ranks by measured times: without the variation, the replay is some per cent too optimistic."""
-
-_WARM_THAW = 0.8
-"""Of a thaw's time, if the same version was thawed within the same loop: its memory is in the processor's cache. By
-`python -m benchmarks.advice`, with a budget of a twentieth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +99,7 @@ def window(
     rounds = sweep(uses, moment.at, _WARM_LAPS + _LAPS, loop_seconds)
     noise = Random(1)  # a fixed seed: the same history gets the same advice
     replayed = (_lookup(at, use, sizes, orders, noise) for at, use in rounds if chosen.has(use.version_id))
-    lookups = list(islice(_with_warm_thaws(replayed, loop_seconds), _MOST_LOOKUPS))
+    lookups = list(islice(replayed, _MOST_LOOKUPS))
     warm = len(lookups) * _WARM_LAPS // (_WARM_LAPS + _LAPS)
     return Window(moment.at, moment.runs, lookups, warm, chosen.share, loop_seconds)
 
@@ -150,15 +145,6 @@ def _point(found: Window, max_bytes: int, run: Callable[[list[Lookup]], ReplayRe
         busy=per_sweep / found.sweep_seconds,
         held_bytes=round(all_of_it.peak_bytes / found.share),
     )
-
-
-def _with_warm_thaws(lookups: Iterable[Lookup], loop_seconds: float) -> Iterator[Lookup]:
-    """The same lookups; those that follow another one of the same version within a loop thaw in less time."""
-    last: dict[Hashable, float] = {}
-    for lookup in lookups:
-        is_warm = lookup.at - last.get(lookup.key, -inf) < loop_seconds
-        last[lookup.key] = lookup.at
-        yield replace(lookup, thaw_seconds=lookup.thaw_seconds * _WARM_THAW) if is_warm else lookup
 
 
 def _lookup(at: float, use: Use, sizes: dict[UUID, Size], orders: dict[UUID, int], noise: Random) -> Lookup:
