@@ -42,8 +42,8 @@ from benchmarks.loop import built, keep_running
 from benchmarks.medians import bold_with_spread, with_spread
 from benchmarks.scheduler import MIB, made_with, output_of, write_between
 from benchmarks.typical import LARGE
-from dagcache.advice.working_set import RUNS_PER_LOOP
 from dagcache.demo.playground import environment
+from dagcache.traces.scheduler_loop import RUNS_PER_LOOP
 
 _OF_TYPICAL_DAGS = 100
 UNBOUNDED = 0

@@ -28,10 +28,10 @@ from benchmarks.at_work import scheduler
 from benchmarks.probe_process import ProbeProcess
 from benchmarks.scheduler import made_with, run_json, write_between
 from dagcache.advice import sizes
-from dagcache.advice.working_set import PASSES, RUNS_PER_LOOP
 from dagcache.core.entry import LIVE_OVERHEAD
 from dagcache.database.loader import SerializedDagLoader
 from dagcache.metrics.snapshot import snapshot
+from dagcache.traces.scheduler_loop import PASSES, RUNS_PER_LOOP
 from tests.support.clock import ManualClock
 
 MIB = 1 << 20

@@ -31,9 +31,9 @@ from benchmarks.medians import middle, ratio, with_spread
 from benchmarks.scheduler import MIB, Contender, made_with, with_budget, write_between
 from benchmarks.statsd import percentile
 from dagcache.advice.curve import STOCK_ENTRIES
-from dagcache.advice.working_set import RUNS_PER_LOOP
 from dagcache.demo.playground import WAITING, environment
 from dagcache.metrics.scrape import Scrape
+from dagcache.traces.scheduler_loop import RUNS_PER_LOOP
 from tests.support import postgres
 
 DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}

@@ -26,7 +26,7 @@ from benchmarks.at_work import Loop, Scheduler, end_with_this_process, scheduler
 from benchmarks.created_runs import STOCK, child
 from benchmarks.medians import middle, ratio
 from benchmarks.scheduler import Contender, made_with, with_budget, write_between
-from dagcache.advice.working_set import RUNS_PER_LOOP
+from dagcache.traces.scheduler_loop import RUNS_PER_LOOP
 
 _PATIENCE = 900.0  # seconds for one loop
 _MORE = {

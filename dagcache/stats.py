@@ -3,7 +3,8 @@
 **Lookups.** ``get``, ``cache[key]``, ``get_or_load``, ``fetch`` and ``pop`` are lookups (``key in cache`` is not). A
 lookup that returns, or raises an error of the loader, counts as exactly one of three:
 
-- *hit (live)*: the object graph was resident, or came to be while the lookup waited for its turn;
+- *hit (live)*: the object graph was resident, or came to be while the lookup waited for its turn, or had left the live
+  tier and was not freed yet (see ``waiting``);
 - *hit (frozen)*: the bytes were resident and were thawed, by this lookup or by one that it joined;
 - *miss*: neither.
 

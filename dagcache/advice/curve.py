@@ -18,10 +18,11 @@ from random import Random
 from uuid import UUID
 
 from dagcache.advice.sizes import Size
-from dagcache.advice.working_set import PASSES, RUNS_PER_LOOP, Moment, Use, active, sweep
+from dagcache.advice.working_set import Moment, Use, active, sweep
 from dagcache.airflow.confirmations import RECORD_BYTES  # needs no Airflow
 from dagcache.airflow.settings import UNPROVEN_SHARE  # needs no Airflow
-from dagcache.traces.replay import SCHEDULER_HOLDS, Lookup, ReplayResult, replay, replay_lru
+from dagcache.traces.replay import Lookup, ReplayResult, replay, replay_lru
+from dagcache.traces.scheduler_loop import LOOKUPS_PER_LOOP, PASSES, RUNS_PER_LOOP
 
 STOCK_ENTRIES = 512
 """The entries that the scheduler's own cache holds in Airflow 3.3.2."""
@@ -107,7 +108,7 @@ def window(
 def point(found: Window, max_bytes: int, ttl: float) -> Point:
     """Replay a window with a budget in bytes; 0 = unbounded."""
     budget = max(1, round(max_bytes * found.share)) if max_bytes else 0
-    held = PASSES * max(1, round(SCHEDULER_HOLDS * found.share))
+    held = max(PASSES, round(LOOKUPS_PER_LOOP * found.share))
     return _point(found, max_bytes, lambda lookups: replay(lookups, budget, ttl, UNPROVEN_SHARE, held))
 
 

@@ -13,12 +13,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from dagcache.advice.history import History, Run, newest_index
-
-RUNS_PER_LOOP = 20
-"""Airflow's ``[scheduler] max_dagruns_per_loop_to_schedule``."""
-PASSES = 2
-"""Lookups of a run in a loop. The scheduler examines all runs of the loop, and then looks all of their DAGs up again to
-send callbacks. It holds the DAGs of the first pass until then."""
+from dagcache.traces.scheduler_loop import PASSES, RUNS_PER_LOOP
 
 
 @dataclass(frozen=True, slots=True)

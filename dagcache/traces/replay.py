@@ -23,9 +23,6 @@ _EXPIRED_PER_LOOKUP = 256  # entries that one lookup checks for expiry, as in a 
 _STAND_IN = object()
 _FREED_PER_LOOKUP = 2 * TRIES_PER_LOOK  # from the newest of the waiting values and from the others
 
-SCHEDULER_HOLDS = 20
-"""Versions that a scheduler holds at a time: by default it examines this many runs per session."""
-
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
@@ -79,8 +76,7 @@ def replay(
     """Replay lookups, in their order, in a cache that is empty at first.
 
     A value that leaves while a caller holds it takes room from the residents and serves further lookups, in a cache and
-    here. A recording does not say how long callers hold values, so this is a parameter: the scheduler examines
-    `SCHEDULER_HOLDS` runs per session, and holds their versions until its end.
+    here. A recording does not say how long callers hold values, so this is a parameter.
 
     Args:
         lookups: the lookups; a key that is not resident is loaded.

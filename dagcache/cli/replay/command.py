@@ -23,10 +23,12 @@ from dagcache.errors import TraceError
 from dagcache.sizing.limits import ByteLimit, format_bytes, format_limit
 from dagcache.traces.reading import Trace, read_trace
 from dagcache.traces.replay import Lookup, ReplayResult, replay, replay_lru
+from dagcache.traces.scheduler_loop import LOOKUPS_PER_LOOP
 
 HELP = "the cost of other budgets, from a recording of lookups"
 EXAMPLE = "dagcache replay /var/lib/dagcache/traces/scheduler-20260131T120000Z-7-a1b2c3.jsonl --max-bytes 64MiB,5%,1GiB"
 _BAR_STEP = 1000  # lookups
+_SCHEDULER = "scheduler"  # the name of the cache in Airflow's scheduler
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ttl", metavar="S", type=seconds_of_setting("ttl"), help="idle seconds; 0 = never (default: as recorded)"
+    )
+    parser.add_argument(
+        "--held",
+        metavar="N",
+        type=whole_number(0, 10**9),
+        help="callers hold the values of N lookups in a row, and drop them together; 0 = they drop each at once"
+        f" (default: {LOOKUPS_PER_LOOP} for a recording of Airflow's scheduler, as many as a loop has; 0 for others)",
     )
     parser.add_argument(
         "--lru",
@@ -72,11 +81,14 @@ def main(options: argparse.Namespace) -> int:
     trace = _read(options.trace)
     budgets = _resolved(trace, options.max_bytes)
     ttl = options.ttl if options.ttl is not None else _number(trace, "ttl", DEFAULT_TTL)
-    rivals = _replay_all(trace, budgets, ttl, options.lru)
+    held = options.held
+    if held is None:
+        held = LOOKUPS_PER_LOOP if trace.header.get("cache") == _SCHEDULER else 0
+    rivals = _replay_all(trace, budgets, ttl, held, options.lru)
     if options.json:
-        sys.stdout.write(json.dumps(_as_json(trace, rivals, ttl)) + "\n")
+        sys.stdout.write(json.dumps(_as_json(trace, rivals, ttl, held)) + "\n")
     else:
-        sys.stdout.write("\n".join([*_heading(trace), "", *_table(rivals)]) + "\n")
+        sys.stdout.write("\n".join([*_heading(trace, held), "", *_table(rivals)]) + "\n")
     return 0
 
 
@@ -113,7 +125,7 @@ def _number(trace: Trace, name: str, default: float) -> float:
     return default
 
 
-def _replay_all(trace: Trace, budgets: Sequence[int], ttl: float, entries: int) -> list[_Rival]:
+def _replay_all(trace: Trace, budgets: Sequence[int], ttl: float, held: int, entries: int) -> list[_Rival]:
     with closing(LateBars()) as bars:
 
         def lookups(replays: int) -> Iterator[Lookup]:
@@ -125,13 +137,13 @@ def _replay_all(trace: Trace, budgets: Sequence[int], ttl: float, entries: int) 
                     bars.step("replaying", replays * len(trace.lookups) + number, of)
 
         unproven = min(1.0, _number(trace, "unproven_share", 1.0))
-        outcomes = (replay(lookups(done), budget, ttl, unproven) for done, budget in enumerate(budgets))
+        outcomes = (replay(lookups(done), budget, ttl, unproven, held) for done, budget in enumerate(budgets))
         rivals = [_Rival(format_limit(budget), outcome) for budget, outcome in zip(budgets, outcomes, strict=True)]
         rivals.append(_Rival(f"LRU of {entries}", replay_lru(lookups(len(budgets)), entries), entries))
     return rivals
 
 
-def _heading(trace: Trace) -> Iterator[str]:
+def _heading(trace: Trace, held: int) -> Iterator[str]:
     header, tiers = trace.header, trace.tiers
     yield (
         f"{sum(tiers.values())} lookups of {trace.keys} versions in {trace.seconds:.0f} s,"
@@ -141,6 +153,8 @@ def _heading(trace: Trace) -> Iterator[str]:
         f"at the time, with {format_limit(int(_number(trace, 'max_bytes', 0)))}: {tiers['live']} live,"
         f" {tiers['frozen']} frozen, {tiers['miss']} missed, {tiers['absent']} absent"
     )
+    if held:
+        yield f"replayed as if callers held the values of {held} lookups, and dropped them together (--held)"
     if trace.ending == "cut short":
         yield "note: the recording has no end: the process was killed, or still records"
     if trace.lost or trace.unknown:
@@ -175,7 +189,7 @@ def _ratios(rivals: Sequence[_Rival]) -> list[float | None]:
     return [rival.outcome.seconds / best if best else None for rival in rivals]
 
 
-def _as_json(trace: Trace, rivals: Sequence[_Rival], ttl: float) -> dict[str, Any]:
+def _as_json(trace: Trace, rivals: Sequence[_Rival], ttl: float, held: int) -> dict[str, Any]:
     return {
         "trace": {
             "header": dict(trace.header),
@@ -188,6 +202,7 @@ def _as_json(trace: Trace, rivals: Sequence[_Rival], ttl: float) -> dict[str, An
             "unknown": trace.unknown,
         },
         "ttl": ttl,
+        "held": held,
         "outcomes": [
             {
                 "cache": "dagcache" if rival.entries is None else "lru",

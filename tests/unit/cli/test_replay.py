@@ -27,7 +27,7 @@ HEADER = '{"dagcache_trace":2}\n'
 def trace(tmp_path: Path) -> Path:
     """Four sweeps over 30 values of 100 KiB, recorded with a budget of 1,000 KiB of a gibibyte."""
     path = tmp_path / "lookups.jsonl"
-    cache, _ = make_cache(max_bytes=1000 * KIB, memory_limit="1GiB", ttl=600, name="scheduler", unproven_share=0.25)
+    cache, _ = make_cache(max_bytes=1000 * KIB, memory_limit="1GiB", ttl=600, name="web", unproven_share=0.25)
     with record(cache, path):
         for _ in range(4):
             fill(cache, range(30))
@@ -71,7 +71,23 @@ def test_the_trace_is_described(trace: Path, capsys: pytest.CaptureFixture[str])
     assert (about["lookups"], about["versions"], about["ending"], about["lost"]) == (121, 30, "closed", 0)
     assert about["tiers"]["miss"] == 30
     assert about["tiers"]["absent"] == 1
-    assert about["header"]["cache"] == "scheduler"
+    assert about["header"]["cache"] == "web"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "held"),
+    [("web", (), 0), ("web", ("--held", 7), 7), ("scheduler", (), 40), ("scheduler", ("--held", 0), 0)],
+)
+def test_callers_are_taken_to_hold_what_a_loop_of_a_scheduler_holds(
+    trace: Path, capsys: pytest.CaptureFixture[str], name: str, options: tuple[object, ...], held: int
+) -> None:
+    """Twenty runs, looked up twice; elsewhere nothing, and on request as asked for."""
+    trace.write_text(trace.read_text().replace('"web"', f'"{name}"'))
+    content = told(capsys, trace, "--max-bytes", "400KiB", *options)
+    expected = replay(read_trace(trace).lookups, 400 * KIB, 600.0, 0.25, held)
+    assert (content["held"], content["outcomes"][0]["live_hits"]) == (held, expected.live_hits)
+    main(["replay", str(trace), *map(str, options)])
+    assert ("dropped them together" in capsys.readouterr().out) == bool(held)
 
 
 def test_without_budgets_those_around_the_recorded_one_are_taken(
@@ -119,7 +135,7 @@ def test_the_table_has_a_line_for_each(trace: Path, capsys: pytest.CaptureFixtur
     """Aligned, the best at 1.00."""
     assert main(["replay", str(trace), "--max-bytes", "50KiB,0"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert re.match(r"121 lookups of 30 versions in \d+ s, recorded by the cache 'scheduler' from '20\d\d-", lines[0])
+    assert re.match(r"121 lookups of 30 versions in \d+ s, recorded by the cache 'web' from '20\d\d-", lines[0])
     assert lines[1].startswith("at the time, with 1000.0 KiB: ")
     assert lines[1].endswith("30 missed, 1 absent")
     assert lines[3].split()[:6] == ["max_bytes", "lookups", "live", "frozen", "misses", "load"]
