@@ -193,7 +193,12 @@ FAULTS = (
         "the object of a private load is kept for the others",
         _STORE,
         "Store._offer_to_tiers",
-        replace("not A and self._may_be_live(B)", "self._may_be_live(B)"),
+        replace(
+            "if A:\n    self.pass_through(B.value, C, D)\nelif self._may_be_live(E):\n    self._make_live(E, F, G, H)\n"
+            "else:\n    self._pass_shared_through(E, I, J, K)",
+            "if self._may_be_live(E):\n    self._make_live(E, F, G, H)\n"
+            "else:\n    self._pass_shared_through(E, I, J, K)",
+        ),
         ("unit/core/test_private_copies.py",),
     ),
     Fault(

@@ -13,10 +13,13 @@ _LOOKUP = "dagcache.core.lookup"
 _OFFERING = "dagcache.core.offering"
 _THAWING = "dagcache.core.thawing"
 _SINGLE_FLIGHT = "dagcache.core.single_flight"
+_STORE = "dagcache.core.store"
+_WAITING_ROOM = "dagcache.reclaim.waiting_room"
 _WAITS = "dagcache.core.waits"
 
 _LOOKUPS_TESTS = ("unit/core/test_cache_lookups.py",)
 _PRIVATE_TESTS = ("unit/core/test_private_copies.py",)
+_SHARING_TESTS = ("unit/core/test_sharing_while_waiting.py",)
 _WAITS_TESTS = ("unit/core/test_waits.py",)
 
 FAULTS = (
@@ -48,7 +51,7 @@ FAULTS = (
         "a private lookup without a frozen form gets the others' object",
         _DECISION,
         "Decisions.decide",
-        replace("not A.private and B is not None and C.live is not None", "B is not None and C.live is not None"),
+        replace("A.private or B is None", "B is None"),
         _PRIVATE_TESTS,
     ),
     Fault(
@@ -57,6 +60,60 @@ FAULTS = (
         "Decisions.decide",
         drop("A.give_up_live(B)"),
         _PRIVATE_TESTS,
+    ),
+    Fault(
+        "a value is found while another thread may take it apart",
+        _WAITING_ROOM,
+        "WaitingRoom.find",
+        replace("A.remove(B)", "B in A and A.remove(B)"),
+        ("unit/reclaim/test_waiting_room.py",),
+    ),
+    Fault(
+        "a renewal leaves a value that waits to further lookups",
+        _STORE,
+        "Store.give_up_live",
+        replace("A, B.ticket = B.live, 0", "A = B.live"),
+        _SHARING_TESTS,
+    ),
+    Fault(
+        "the object that a renewal gives up is found where it waits",
+        _STORE,
+        "Store.give_up_live",
+        drop("A.ticket = B.ticket = 0"),
+        _SHARING_TESTS,
+    ),
+    Fault(
+        "the object of a private load is shared while it waits",
+        _STORE,
+        "Store._offer_to_tiers",
+        replace(
+            "if A:\n    self.pass_through(B.value, C, D)\nelif self._may_be_live(E):\n    self._make_live(E, F, G, H)\n"
+            "else:\n    self._pass_shared_through(E, I, J, K)",
+            "if not A and self._may_be_live(E):\n    self._make_live(E, F, G, H)\n"
+            "else:\n    self._pass_shared_through(E, I, J, K)",
+        ),
+        _SHARING_TESTS,
+    ),
+    Fault(
+        "a value that was served and not kept is thawed again while it is held",
+        _STORE,
+        "Store._make_live",
+        replace("self._pass_shared_through(A, B, C, D)", "self.pass_through(B, C, D)"),
+        _SHARING_TESTS,
+    ),
+    Fault(
+        "a session that starts frees nothing",
+        "dagcache.airflow.session_starts",
+        "_free_dropped",
+        drop("A.free_dropped()"),
+        ("unit/airflow/test_session_starts.py",),
+    ),
+    Fault(
+        "a replay thaws what callers hold",
+        "dagcache.traces.replay",
+        "_Callers.share",
+        replace("return A in self._held", "return False"),
+        ("unit/traces/test_replay.py",),
     ),
     Fault(
         "followers share the object of a private load",
