@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from dagcache.core.cache import DagCache
 from dagcache.log_limits import report
 
-_caches: weakref.WeakSet[DagCache[Any, Any]] = weakref.WeakSet()
+_caches: dict[int, weakref.ref[DagCache[Any, Any]]] = {}
+"""By id. Single operations on a dictionary are atomic, unlike those on a weak set."""
 
 
 def watch(cache: DagCache[Any, Any]) -> None:
@@ -24,7 +25,7 @@ def watch(cache: DagCache[Any, Any]) -> None:
 
     Idempotent. Does not keep the cache alive.
     """
-    _caches.add(cache)
+    _caches[id(cache)] = weakref.ref(cache)
     if not event.contains(Session, "after_transaction_create", _free_dropped):
         event.listen(Session, "after_transaction_create", _free_dropped)
 
@@ -32,8 +33,16 @@ def watch(cache: DagCache[Any, Any]) -> None:
 def _free_dropped(_session: Any, transaction: Any) -> None:
     if transaction.parent is not None:  # a savepoint: the session goes on
         return
+    for number, reference in list(_caches.items()):
+        cache = reference()
+        if cache is None:
+            _caches.pop(number, None)
+        else:
+            _free_dropped_of(cache)
+
+
+def _free_dropped_of(cache: DagCache[Any, Any]) -> None:
     try:
-        for cache in list(_caches):
-            cache.free_dropped()
+        cache.free_dropped()
     except Exception as error:
         report("session start", "values that were dropped could not be freed: a lookup frees them", error=error)

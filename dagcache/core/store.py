@@ -290,8 +290,7 @@ class Store:
             self._remove(entry, RemovalCause.STALE)
         elif copy is not None:
             self._live_policy.leave(copy)
-            self._demote(entry, copy)
-            copy.ticket = entry.ticket = 0
+            self._demote(entry, copy, ticket=0)
 
     def clear(self) -> int:
         """Remove all entries, ghosts and known absences; return the number of entries."""
@@ -492,7 +491,8 @@ class Store:
             self._live_policy.leave(copy)
             self._demote(copy.entry, copy)
 
-    def _demote(self, entry: Entry, copy: LiveCopy) -> None:
+    def _demote(self, entry: Entry, copy: LiveCopy, ticket: int | None = None) -> None:
+        """Give up a live copy that the policy no longer holds. ``ticket``: 0 = no lookup finds its value any more."""
         self.ledger.leave(entry)
         entry.live = None
         self.ledger.enter(entry)
@@ -500,7 +500,7 @@ class Store:
         self._newcomers.leave(copy)
         self.counts.demotions += 1
         self.counts.demoted_bytes += copy.value_bytes
-        copy.ticket = entry.ticket = ticket_number()
+        copy.ticket = entry.ticket = ticket_number() if ticket is None else ticket
         self._released.demoted.append(copy)
 
     def _remove(self, entry: Entry, cause: RemovalCause, victim: Node | None = None) -> None:

@@ -18,6 +18,7 @@ from dagcache.reclaim.closed_types import ClosedTypes
 from dagcache.reclaim.entered_types import is_entered
 from dagcache.reclaim.gc_pause import gc_paused
 from dagcache.reclaim.reference_counts import EXACT_COUNTS
+from dagcache.reclaim.releases import revoke_references_to
 from dagcache.reclaim.taking_apart import runs_code, take_apart
 
 
@@ -90,6 +91,7 @@ class GenericBreaker:
             return Outcome.SKIPPED
         if learns:
             self._closed.learn(kind, parts)
+        revoke_references_to(parts)
         return Outcome.FREED if take_apart(parts) else Outcome.SKIPPED
 
 

@@ -10,7 +10,7 @@ collection is due. All others wait by weak reference. That keeps nothing alive: 
 ticket, and need not be forgotten. Values without weak references wait by strong reference, within bounds of their own.
 
 A lookup may find a waiting value again, by the number of its ticket. A ticket is in a queue, or in the hand of one
-thread. So a value is never found while another thread takes it apart.
+thread. So a value is not found under a ticket by which another thread takes it apart; `releases` has the other tickets.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from dagcache.concurrency.allowance import never
+from dagcache.reclaim import releases
 from dagcache.reclaim.breaker import CycleBreaker, Outcome, report_failure
 from dagcache.reclaim.weak_references import WaitingReference
 
@@ -114,7 +115,7 @@ class _Ticket:
             return True
         try:
             # A callback without Python code: an interrupt in it would be swallowed.
-            self._reference = WaitingReference(self._cell[0], functools.partial(self._weights.pop, self.number))
+            self._reference = WaitingReference.to(self._cell[0], functools.partial(self._weights.pop, self.number))
         except TypeError:
             return False
         self._cell = []
@@ -131,6 +132,10 @@ class _Ticket:
             return self._cell
         value = self._reference()
         return [] if value is None else [value]
+
+    def shared_cell(self) -> list[object]:
+        """The value in a list for a lookup, or an empty list: it is gone, or it may be taken apart at this moment."""
+        return self._cell.copy() if self._reference is None else releases.follow(self._reference)
 
     def is_due(self, holders: int) -> bool:
         """Whether the value seems free, and the last try found more holders or was long enough ago."""
@@ -223,7 +228,7 @@ class WaitingRoom:
         self._bound()
 
     def find(self, number: int) -> list[object]:
-        """The value that waits under a number, in a list. An empty list if it is gone, or in the hand of a thread."""
+        """The value that waits under a number, in a list. An empty list if it is gone or may be taken apart."""
         weight = self._weights.get(number)
         ticket = None if weight is None else weight()
         if ticket is None:
@@ -234,7 +239,7 @@ class WaitingRoom:
             except ValueError:
                 continue
             try:
-                return ticket.value_cell().copy()
+                return ticket.shared_cell()
             finally:
                 self._put_back(ticket, queue)
         return []
@@ -338,7 +343,7 @@ class WaitingRoom:
 
     def _release(self, cell: list[object]) -> Outcome:
         try:
-            return self._breaker.release(cell)
+            return releases.release(functools.partial(self._breaker.release, cell))
         except Exception as error:
             report_failure(error)
             return Outcome.SKIPPED

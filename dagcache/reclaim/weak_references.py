@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 Parts = tuple[object, ...]
@@ -17,9 +17,27 @@ WEAK_TYPES = frozenset({weakref.ref, weakref.ProxyType, weakref.CallableProxyTyp
 
 
 class WaitingReference(weakref.ref[Any]):
-    """A weak reference of the waiting room. Only the cache uses it, so it is not a holder of the value."""
+    """A weak reference of the waiting room. Only the cache uses it, so it is not a holder of the value.
 
-    __slots__ = ()
+    Lookups follow it by `dagcache.reclaim.releases.follow` only.
+    """
+
+    __slots__ = ("is_revoked",)
+
+    is_revoked: bool
+    """Whether lookups may follow it no more."""
+
+    @classmethod
+    def to(cls, value: object, callback: Callable[[object], object]) -> WaitingReference:
+        """A reference to a value.
+
+        Raises:
+            TypeError: it cannot have weak references.
+
+        """
+        made = cls(value, callback)
+        made.is_revoked = False
+        return made
 
 
 def weak_references_to(parts: list[object]) -> list[object]:

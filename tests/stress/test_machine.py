@@ -300,7 +300,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.absent.clear()
         self.cache.clear()
         assert len(self.cache) == 0
-        held = {id(value): value.nbytes for value in self.held}
+        held = {id(value): value.nbytes for value in [*self.held, *self.private]}
         assert self.cache.stats().waiting_bytes <= sum(held.values())
 
     @rule(

@@ -42,6 +42,11 @@ def live_values(cache: Cache) -> dict[Hashable, Any]:
     return {key: copy.value for key, copy in list(cache._store.live.items())}
 
 
+def find_waiting(cache: Cache, key: Hashable) -> list[object]:
+    """The value that waits and that a lookup of this key would get, in a list. Not a use of it."""
+    return cache._disposer.find(cache._store.entries[key].ticket)
+
+
 def resident_bytes(cache: Cache) -> int:
     """The bytes of the residents, without upkeep."""
     return cache._store.used

@@ -6,8 +6,8 @@ object at a time, in one of the ways of `tests.support.holders`: the DAG, a task
 on.
 
 ``evictions``: through a cache, from which DAGs leave by SIZE, EXPIRED, a resize, an invalidation, a replacement, a pop,
-a clear, or as they are served. ``censuses``: the breaker alone, over and over on one DAG that is held: many more a
-second.
+a clear, or as they are served; some have two keys. ``censuses``: the breaker alone, over and over on one DAG that is
+held: many more a second.
 """
 
 from __future__ import annotations
@@ -160,6 +160,7 @@ def evictions(releases: int, seed: int = 1, breaker: Any = None) -> dict[str, An
         cache.invalidate,
         lambda key: cache.pop(key, None) and None,
         lambda key: cache.__setitem__(key, load()),
+        lambda key: cache.__setitem__((key + 1) % keys, cache.get_or_load(key, lambda _: load())),
         lambda _: cache.resize(50 * KIB),
         lambda _: cache.resize(400 * KIB),
         lambda _: cache.clear(),
