@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, islice
 from random import Random
 from uuid import UUID
@@ -22,7 +22,7 @@ from dagcache.advice.working_set import Moment, Use, active, sweep
 from dagcache.airflow.confirmations import RECORD_BYTES  # needs no Airflow
 from dagcache.airflow.settings import UNPROVEN_SHARE  # needs no Airflow
 from dagcache.traces.replay import Lookup, ReplayResult, replay, replay_lru
-from dagcache.traces.scheduler_loop import LOOKUPS_PER_LOOP, PASSES, RUNS_PER_LOOP
+from dagcache.traces.scheduler_loop import PASSES, RUNS_PER_LOOP
 
 STOCK_ENTRIES = 512
 """The entries that the scheduler's own cache holds in Airflow 3.3.2."""
@@ -99,7 +99,11 @@ def window(
     chosen = _Chosen({use.version_id for use in active(uses, moment.at)})
     rounds = sweep(uses, moment.at, _WARM_LAPS + _LAPS, loop_seconds)
     noise = Random(1)  # a fixed seed: the same history gets the same advice
-    replayed = (_lookup(at, use, sizes, orders, noise) for at, use in rounds if chosen.has(use.version_id))
+    replayed = (
+        replace(_lookup(at, use, sizes, orders, noise), session=loop)
+        for at, use, loop in rounds
+        if chosen.has(use.version_id)
+    )
     lookups = list(islice(replayed, _MOST_LOOKUPS))
     warm = len(lookups) * _WARM_LAPS // (_WARM_LAPS + _LAPS)
     return Window(moment.at, moment.runs, lookups, warm, chosen.share, loop_seconds)
@@ -108,8 +112,7 @@ def window(
 def point(found: Window, max_bytes: int, ttl: float) -> Point:
     """Replay a window with a budget in bytes; 0 = unbounded."""
     budget = max(1, round(max_bytes * found.share)) if max_bytes else 0
-    held = max(PASSES, round(LOOKUPS_PER_LOOP * found.share))
-    return _point(found, max_bytes, lambda lookups: replay(lookups, budget, ttl, UNPROVEN_SHARE, held))
+    return _point(found, max_bytes, lambda lookups: replay(lookups, budget, ttl, UNPROVEN_SHARE))
 
 
 def stock(found: Window) -> Point:

@@ -89,8 +89,8 @@ def moments(found: list[Use], full_bytes: dict[UUID, int], since: float, as_of: 
     return steps
 
 
-def sweep(found: list[Use], at: float, laps: int, loop_seconds: float) -> Iterator[tuple[float, Use]]:
-    """The lookups of a scheduler from a moment on, for a number of sweeps: time and use.
+def sweep(found: list[Use], at: float, laps: int, loop_seconds: float) -> Iterator[tuple[float, Use, int]]:
+    """The lookups of a scheduler from a moment on, for a number of sweeps: time, use, and the number of the loop.
 
     Runs that start meanwhile are looked up from their start; runs that end are not looked up again. A loop looks its
     runs up `PASSES` times, each time all of them.
@@ -99,7 +99,7 @@ def sweep(found: list[Use], at: float, laps: int, loop_seconds: float) -> Iterat
     coming = [(use.start, number, use) for number, use in enumerate(found) if use.start > at]
     heapq.heapify(coming)
     left = laps * max(len(queue), 1)
-    now = at
+    now, loop = at, 0
     while left > 0 and (queue or coming):
         if not queue:  # no run is active: continue at the next start
             now = max(now, coming[0][0])
@@ -109,10 +109,11 @@ def sweep(found: list[Use], at: float, laps: int, loop_seconds: float) -> Iterat
         examined = [queue.popleft() for _ in range(min(RUNS_PER_LOOP, len(queue)))]
         used = [*begun, *(use for use in examined if use.end is None or use.end > now)]
         for passed in range(PASSES):
-            yield from ((now + passed * loop_seconds / PASSES, use) for use in used)
+            yield from ((now + passed * loop_seconds / PASSES, use, loop) for use in used)
         queue += used
         left -= len(used)
         now += loop_seconds
+        loop += 1
 
 
 def reuse_gaps(found: list[Use]) -> list[float]:

@@ -43,6 +43,8 @@ class Lookup:
     """Position among the versions of the family."""
     record_bytes: int = 0
     """As in `dagcache.core.entry.Candidate`."""
+    session: int | None = None
+    """A number of its session, whose caller holds the value until the next session begins; None = unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def replay(
         max_bytes: the budget, in bytes; 0 = unbounded.
         ttl: idle seconds after which an entry leaves; 0 = never.
         unproven_share: as for `dagcache.core.cache.DagCache`.
-        held_lookups: lookups of a session, whose caller holds all values until its end; 0 = values are dropped at once.
+        held_lookups: the number of lookups of a session where lookups do not state it; 0 = values are dropped at once.
 
     """
     cache = _Cache(max_bytes, ttl, unproven_share, held_lookups)
@@ -120,14 +122,13 @@ class _Cache:
         self._now = float("-inf")
         self._lookups = self._live_hits = self._frozen_hits = self._peak = 0
         self._seconds = 0.0
-        self._callers = _Callers(held_lookups) if held_lookups else None
+        self._callers = _Callers(held_lookups)
 
     def look_up(self, lookup: Lookup) -> None:
         """Serve one lookup by the first way that succeeds: live, frozen, load."""
         self._lookups += 1
         self._now = now = max(self._now, lookup.at)
-        if self._callers is not None:
-            self._callers.take(lookup.key)
+        self._callers.take(lookup)
         if self._hit(lookup.key, now):
             self._live_hits += 1
             return
@@ -135,7 +136,7 @@ class _Cache:
         if now > store.next_due:
             store.expire(now, _EXPIRED_PER_LOOKUP)
         entry = store.find(lookup.key, now)
-        if entry is not None and self._callers is not None and self._callers.share(entry):
+        if entry is not None and self._callers.share(entry):
             self._live_hits += 1
         elif entry is None:
             self._seconds += lookup.load_seconds
@@ -150,11 +151,8 @@ class _Cache:
 
     def _settle(self, key: Hashable, now: float) -> None:
         """Charge released values that callers hold, as a cache does after each change."""
-        released = self._store.take_released()
         callers = self._callers
-        if callers is None:
-            return
-        callers.keep(released, key)
+        callers.keep(self._store.take_released(), key)
         callers.free_some()
         while self._store.exceeds(callers.waiting_bytes):
             if not self._store.settle(callers.waiting_bytes, now):
@@ -189,25 +187,35 @@ class _Cache:
 
 
 class _Callers:
-    """Callers that hold the values of a session's lookups until it ends, and then drop all of them."""
+    """Callers that hold the values of a session's lookups until it ends, and then drop all of them.
 
-    def __init__(self, session: int) -> None:
+    ``session_lookups``: the number of lookups of a session where they do not state it; 0 = values are dropped at once.
+    """
+
+    def __init__(self, session_lookups: int) -> None:
         self.waiting_bytes = 0
         """Bytes of released values that callers hold, or that are not freed yet."""
-        self._session = session
+        self._session_lookups = session_lookups
+        self._session: int | None = None
         self._lookups = 0
         self._taken: set[Hashable] = set()
         self._held: dict[int, int] = {}  # bytes by ticket
         self._dropped: dict[int, int] = {}
 
-    def take(self, key: Hashable) -> None:
-        """A caller takes the value under a key. The first one of a session takes it after all others are dropped."""
-        if self._lookups % self._session == 0:
+    def take(self, lookup: Lookup) -> None:
+        """A caller takes a value. The first one of a session takes it after all others are dropped."""
+        session = lookup.session
+        if session is None:
+            if not self._session_lookups:
+                return
+            session = self._lookups // self._session_lookups
+        if session != self._session:
+            self._session = session
             self._taken.clear()
             self._dropped.update(self._held)
             self._held.clear()
         self._lookups += 1
-        self._taken.add(key)
+        self._taken.add(lookup.key)
 
     def keep(self, released: Released, key: Hashable) -> None:
         """Account for released values that callers hold; the rejected ones are of this key."""

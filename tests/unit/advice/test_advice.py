@@ -192,14 +192,15 @@ def test_a_sweep_examines_twenty_runs_a_loop_in_turn() -> None:
     found = [Use(key(number), "a", float(number), None) for number in range(30)]
     lookups = list(sweep(found, 100.0, laps=2, loop_seconds=0.5))
     loops = [[*range(20)], [*range(20, 30), *range(10)], [*range(10, 30)]]
-    assert [use.start for _, use in lookups] == [start for loop in loops for start in [*loop, *loop]]
-    assert [at for at, _ in lookups] == [100 + 0.25 * half for half in range(6) for _ in range(20)]
+    assert [use.start for _, use, _ in lookups] == [start for loop in loops for start in [*loop, *loop]]
+    assert [at for at, _, _ in lookups] == [100 + 0.25 * half for half in range(6) for _ in range(20)]
+    assert [loop for _, _, loop in lookups] == [0] * 40 + [1] * 40 + [2] * 40
 
 
 def test_a_sweep_takes_up_what_begins_and_lets_go_of_what_ends() -> None:
     """At the time at which it does."""
     found = [Use(key(1), "a", 0.0, 2.5), Use(key(2), "b", 1.5, None)]
-    lookups = [(at, use.dag_id) for at, use in sweep(found, 0.0, laps=6, loop_seconds=1.0)]
+    lookups = [(at, use.dag_id) for at, use, _ in sweep(found, 0.0, laps=6, loop_seconds=1.0)]
     loops = [(0.0, "a"), (1.0, "a"), (2.0, "ba"), (3.0, "b"), (4.0, "b")]
     assert lookups == [(at + half, dag_id) for at, dag_ids in loops for half in (0.0, 0.5) for dag_id in dag_ids]
 
@@ -208,7 +209,7 @@ def test_a_sweep_over_nothing_ends() -> None:
     """It goes on when something begins, and ends when nothing will."""
     assert list(sweep([], 0.0, laps=3, loop_seconds=1.0)) == []
     ends = sweep([Use(key(1), "a", 70.0, 71.5)], 0.0, laps=3, loop_seconds=1.0)
-    assert [at for at, _ in ends] == [70.0, 70.5, 71.0, 71.5]
+    assert [at for at, _, _ in ends] == [70.0, 70.5, 71.0, 71.5]
 
 
 def test_gaps_are_the_times_in_which_nobody_used_a_version() -> None:
@@ -534,7 +535,7 @@ def test_a_budget_below_that_loads() -> None:
 
 
 def test_a_budget_is_replayed_as_a_scheduler_holds_and_admits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It holds twenty DAGs at a time; a part of the versions stands for all with the same part of these."""
+    """It holds the DAGs of a loop; a part of the versions stands for all with the same part of the budget."""
     replays: list[tuple[Any, ...]] = []
 
     def noted(lookups: Any, *rest: Any) -> Any:
@@ -543,9 +544,10 @@ def test_a_budget_is_replayed_as_a_scheduler_holds_and_admits(monkeypatch: pytes
 
     monkeypatch.setattr(curve, "replay", noted)
     curve.point(window(), 1_000_000, 600.0)
+    assert [each.session for each in window().lookups[:80]] == [0] * 40 + [1] * 40
     monkeypatch.setattr(curve, "_MOST_VERSIONS", 20)
     curve.point(window(), 1_000_000, 600.0)
-    assert replays == [(1_000_000, 600.0, 0.25, 40)] * 2 + [(500_000, 600.0, 0.25, 20)] * 2
+    assert replays == [(1_000_000, 600.0, 0.25)] * 2 + [(500_000, 600.0, 0.25)] * 2
 
 
 def test_the_records_of_a_bag_take_their_part_of_the_budget() -> None:
@@ -556,12 +558,20 @@ def test_the_records_of_a_bag_take_their_part_of_the_budget() -> None:
     assert curve.point(found, budget, 10_800.0).missed > expected.missed + 0.1
 
 
+def test_a_loop_of_fewer_runs_ends_its_session() -> None:
+    """The second lookup of each gets the DAG that the first one holds. The next loop finds one that is not freed yet."""
+    found = curve.point(window(7, 7), 7 * 3_000 + 20_000, 10_800.0)
+    assert 0.5 <= found.live < 0.6
+
+
 def test_versions_that_are_held_leave_less_room_for_live_ones() -> None:
     """A quarter of the budget at most."""
     once = [each for each in window(loop_seconds=5.0).lookups if each.at % 5.0 == 0.0]  # the first pass of each loop
     lookups, budget = once, 40 * 3_000 + 2_000_000
-    free = replay(lookups, budget, 10_800.0, 0.25).live_hits
-    held = replay(lookups, budget, 10_800.0, 0.25, 20).live_hits
+    unknown = [dataclasses.replace(each, session=None) for each in lookups]
+    free = replay(unknown, budget, 10_800.0, 0.25).live_hits
+    held = replay(lookups, budget, 10_800.0, 0.25).live_hits
+    assert held == replay(unknown, budget, 10_800.0, 0.25, 20).live_hits
     assert 0.6 * free < held < 0.9 * free
 
 
