@@ -559,7 +559,7 @@ def test_the_records_of_a_bag_take_their_part_of_the_budget() -> None:
 
 
 def test_a_loop_of_fewer_runs_ends_its_session() -> None:
-    """The second lookup of each gets the DAG that the first one holds. The next loop finds one that is not freed yet."""
+    """The second lookup of each gets the DAG that the first one holds. The next loop may find one that still waits."""
     found = curve.point(window(7, 7), 7 * 3_000 + 20_000, 10_800.0)
     assert 0.5 <= found.live < 0.6
 
