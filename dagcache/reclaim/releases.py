@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
 from dagcache.forks import after_fork_in_child
-from dagcache.reclaim.weak_references import WaitingReference
+from dagcache.reclaim.weak_references import Parts, WaitingReference
 
 T = TypeVar("T")
 
@@ -54,10 +54,9 @@ def follow(reference: WaitingReference) -> list[object]:
     return [value]
 
 
-def revoke_references_to(parts: Iterable[object]) -> None:
+def revoke_references_to(parts: Parts) -> None:
     """Have `follow` find none of these parts any more."""
-    referred, parts = itertools.tee(parts)
-    for part in itertools.compress(parts, map(weakref.getweakrefcount, referred)):
+    for part in itertools.compress(parts, map(weakref.getweakrefcount, parts)):
         for reference in weakref.getweakrefs(part):
             if type(reference) is WaitingReference:
                 reference.is_revoked = True
