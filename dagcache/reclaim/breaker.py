@@ -8,6 +8,7 @@ and reference counting frees it at once. On any doubt the value is left to the c
 from __future__ import annotations
 
 import enum
+import functools
 import gc
 from collections.abc import Iterable
 from typing import Protocol
@@ -18,7 +19,7 @@ from dagcache.reclaim.closed_types import ClosedTypes
 from dagcache.reclaim.entered_types import is_entered
 from dagcache.reclaim.gc_pause import gc_paused
 from dagcache.reclaim.reference_counts import EXACT_COUNTS
-from dagcache.reclaim.releases import revoke_references_to
+from dagcache.reclaim.releases import release, revoke_references_to
 from dagcache.reclaim.taking_apart import runs_code, take_apart
 
 
@@ -68,7 +69,7 @@ class GenericBreaker:
                 outcome = Outcome.FREED
             elif EXACT_COUNTS:
                 with gc_paused():
-                    outcome = self._release(value_cell)
+                    outcome = release(functools.partial(self._release, value_cell))
         except Exception as error:
             report_failure(error)
         finally:

@@ -7,6 +7,8 @@ caches) may be taken apart while the other ticket leads a lookup to it. Two rule
 - No reference is followed while any thread has a release under way. One that starts after a reference was followed
   finds the value held.
 - A reference to a part that is about to be emptied is revoked for good, because taking a value apart may fail half-way.
+
+After an interrupt a release is under way for as long as its traceback is kept. Lookups then thaw.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ class _Release:
     __slots__ = ("__weakref__",)
 
 
+_numbers = itertools.count()  # an `id` would return: the end of one release would remove another one
 _under_way: dict[int, weakref.ref[_Release]] = {}
 """Weak references: a release that an interrupt ended ends here with its frame."""
 _latest: list[object] = [object()]
@@ -34,24 +37,27 @@ _latest: list[object] = [object()]
 
 def release(take_apart: Callable[[], T]) -> T:
     """Run a census and all that follows from it. Thread-safe; calls may nest."""
-    this = _Release()
-    _under_way[id(this)] = weakref.ref(this)
+    this, number = _Release(), next(_numbers)
+    _under_way[number] = weakref.ref(this)
     _latest[0] = object()
     try:
         return take_apart()
     finally:
-        _under_way.pop(id(this), None)
+        _under_way.pop(number, None)
 
 
-def follow(reference: WaitingReference) -> list[object]:
-    """The value of a reference, in a list. An empty list if it is gone, or if a release may have it."""
+def follow(reference: WaitingReference) -> tuple[list[object], bool]:
+    """The value of a reference in a list, which may be empty, and whether a lookup may return it.
+
+    If not, a release may have the value. It may die when the list does, so that must not be under a lock.
+    """
     latest = _latest[0]
-    if _is_any_under_way():
-        return []
+    if reference.is_revoked or _is_any_under_way():
+        return [], False
     value = reference()
-    if value is None or reference.is_revoked or _latest[0] is not latest:
-        return []
-    return [value]
+    if value is None:
+        return [], False
+    return [value], not reference.is_revoked and _latest[0] is latest
 
 
 def revoke_references_to(parts: Parts) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from dagcache.reclaim.entered_types import has_class_statement, slot_names
+from dagcache.reclaim.finalised_types import is_finalised
 from dagcache.reclaim.part_graph import edges_between, leading_to_cycles
 from dagcache.reclaim.per_type import PerType
 from dagcache.reclaim.reference_counts import UNREFERENCED
@@ -24,7 +25,7 @@ Emptier = Callable[[list[object]], object]
 def runs_code(parts: Parts) -> bool:
     """Whether the death of a part runs code that could see it emptied: a finaliser, or a weak reference's callback."""
     kinds = set(map(type, parts))
-    if any(map(_is_finalised.__getitem__, kinds)):
+    if any(map(is_finalised.__getitem__, kinds)):
         return True
     return not kinds.isdisjoint(WEAK_TYPES) and bool(gc.get_referents(*weak_parts(parts).values()))
 
@@ -87,5 +88,4 @@ def _find_whether_emptied(kind: type) -> bool:
 
 
 _is_emptied = PerType(_find_whether_emptied)
-_is_finalised = PerType(lambda kind: any("__del__" in vars(base) for base in kind.__mro__))
 emptiers = PerType(_find_emptiers)

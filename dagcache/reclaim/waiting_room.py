@@ -111,13 +111,12 @@ class _Ticket:
 
     def weaken(self) -> bool:
         """Wait by weak reference from now on; False if the value has none."""
-        if self.is_weak:
-            return True
-        try:
-            # A callback without Python code: an interrupt in it would be swallowed.
-            self._reference = WaitingReference.to(self._cell[0], functools.partial(self._weights.pop, self.number))
-        except TypeError:
-            return False
+        if not self.is_weak:
+            try:
+                # A callback without Python code: an interrupt in it would be swallowed.
+                self._reference = WaitingReference.to(self._cell[0], functools.partial(self._weights.pop, self.number))
+            except TypeError:
+                return False
         self._cell = []
         return True
 
@@ -130,12 +129,17 @@ class _Ticket:
         """The value in a list, or an empty list."""
         if self._reference is None:
             return self._cell
+        self._cell = []  # an interrupt may have struck in `weaken`
         value = self._reference()
         return [] if value is None else [value]
 
-    def shared_cell(self) -> list[object]:
-        """The value in a list for a lookup, or an empty list: it is gone, or it may be taken apart at this moment."""
-        return self._cell.copy() if self._reference is None else releases.follow(self._reference)
+    def shared_cell(self) -> tuple[list[object], bool]:
+        """The value in a list, which may be empty, and whether a lookup may return it: see `releases.follow`."""
+        return (self._cell.copy(), True) if self._reference is None else releases.follow(self._reference)
+
+    def check_invariants(self) -> None:
+        """A value that waits by weak reference is not held here. Raises AssertionError."""
+        assert not (self.is_weak and self._cell)
 
     def is_due(self, holders: int) -> bool:
         """Whether the value seems free, and the last try found more holders or was long enough ago."""
@@ -172,6 +176,8 @@ class WaitingRoom:
         self._stubborn: deque[_Ticket] = deque()
         self._queues = (self._strong, self._weak, self._stubborn)
         self._weights: dict[int, _Weight] = {}
+        self._undecided: list[object] = []
+        """Values that `find` met and may not return. They are dropped outside the lock."""
         self._looks = 0
         self._interval = LONGEST_PAUSE
         """Looks between two tries without a sign."""
@@ -228,7 +234,10 @@ class WaitingRoom:
         self._bound()
 
     def find(self, number: int) -> list[object]:
-        """The value that waits under a number, in a list. An empty list if it is gone or may be taken apart."""
+        """The value that waits under a number, in a list. An empty list if it is gone or may be taken apart.
+
+        May be called under a lock: nothing dies here.
+        """
         weight = self._weights.get(number)
         ticket = None if weight is None else weight()
         if ticket is None:
@@ -239,14 +248,18 @@ class WaitingRoom:
             except ValueError:
                 continue
             try:
-                return ticket.shared_cell()
+                cell, may_return = ticket.shared_cell()
             finally:
                 self._put_back(ticket, queue)
+            if may_return:
+                return cell
+            self._undecided += cell
         return []
 
     def look(self, is_spent: Callable[[], bool] = never) -> None:
         """Take apart some values that seem free; only one of each queue once ``is_spent`` returns true."""
         self._looks += 1
+        self._undecided.clear()
         for queue in self._queues:
             self._look_into(queue, is_spent, blindly=self._looks % (self._interval + 1) == 0)
         if len(self._weights) > len(self):
@@ -254,6 +267,7 @@ class WaitingRoom:
 
     def empty(self) -> None:
         """Take apart every value that is free now, without waiting for a sign. Takes a census of each waiting value."""
+        self._undecided.clear()
         self._bound()
         for _ in range(_MOST_ROUNDS):
             freed = [self._try_all(queue) for queue in self._queues]
@@ -265,6 +279,8 @@ class WaitingRoom:
 
         Values may die meanwhile: the collector runs at any time.
         """
+        for ticket in (*self._strong, *self._weak, *self._stubborn):
+            ticket.check_invariants()
         before = self._weights.copy()
         found = {ticket.number: ticket.nbytes for queue in self._queues for ticket in queue if ticket.waits}
         assert self._weights.keys() <= found.keys() <= before.keys()

@@ -11,6 +11,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from dagcache.reclaim.finalised_types import is_finalised
+
 Parts = tuple[object, ...]
 
 WEAK_TYPES = frozenset({weakref.ref, weakref.ProxyType, weakref.CallableProxyType})
@@ -25,7 +27,8 @@ class WaitingReference(weakref.ref[Any]):
     __slots__ = ("is_revoked",)
 
     is_revoked: bool
-    """Whether lookups may follow it no more."""
+    """Whether lookups may not follow it. From the start if the value has a finaliser: it runs while the reference still
+    leads to the value, which a lookup would bring back to life."""
 
     @classmethod
     def to(cls, value: object, callback: Callable[[object], object]) -> WaitingReference:
@@ -36,7 +39,7 @@ class WaitingReference(weakref.ref[Any]):
 
         """
         made = cls(value, callback)
-        made.is_revoked = False
+        made.is_revoked = is_finalised[type(value)]
         return made
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import gc
+import weakref
 from collections import defaultdict
 from collections.abc import Generator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from dagcache import DagCache
 from dagcache.reclaim import releases
-from dagcache.reclaim.breaker import GenericBreaker
+from dagcache.reclaim.breaker import GenericBreaker, Outcome
 from dagcache.reclaim.reference_counts import EXACT_COUNTS
+from dagcache.reclaim.waiting_room import WaitingRoom, ticket_number
 from dagcache.reclaim.weak_references import WaitingReference
 from tests.support import probe
 from tests.support.caches import KIB, MIB, make_cache
@@ -90,6 +92,10 @@ def test_code_that_runs_while_a_value_is_taken_apart_does_not_get_it(ways: Any) 
     assert found
     assert all(each.is_whole for each in found)
     cache.check_invariants()
+
+
+class Leaf:
+    """A value without cycles."""
 
 
 class Unbroken(defaultdict[str, Any]):
@@ -177,8 +183,8 @@ class Started(WaitingReference):
 def test_a_value_is_not_found_if_a_release_started_while_its_reference_was_followed() -> None:
     """It may have found the value free."""
     value = Node()
-    assert releases.follow(WaitingReference.to(value, print)) == [value]
-    assert releases.follow(Started.to(value, print)) == []
+    assert releases.follow(WaitingReference.to(value, print)) == ([value], True)
+    assert releases.follow(Started.to(value, print)) == ([value], False)
 
 
 def test_a_release_that_fails_or_is_interrupted_is_over() -> None:
@@ -187,10 +193,100 @@ def test_a_release_that_fails_or_is_interrupted_is_over() -> None:
     reference = WaitingReference.to(value, print)
 
     def fail(error: type[BaseException]) -> None:
-        assert releases.follow(reference) == []
+        assert releases.follow(reference) == ([], False)
         raise error
 
     for error in (ZeroDivisionError, KeyboardInterrupt):
         with pytest.raises(error):
             releases.release(functools.partial(fail, error))
-        assert releases.follow(reference) == [value]
+        assert releases.follow(reference) == ([value], True)
+
+
+def test_a_breaker_that_is_used_without_a_cache_is_a_release() -> None:
+    """The freezer takes its own copies apart, and they may have parts of waiting values."""
+    value = Node()
+    reference = WaitingReference.to(value, print)
+    found = []
+
+    def suspended() -> Generator[None, None, None]:
+        try:
+            yield
+        finally:
+            found.append(releases.follow(reference))
+
+    generator = suspended()
+    next(generator)
+    copy: list[object] = [Node(generator)]
+    del generator
+    assert GenericBreaker().release(copy) is Outcome.FREED
+    assert found == [([], False)]
+
+
+class Finalised:
+    """A value that looks itself up as it dies."""
+
+    nbytes = 100 * KIB
+    cache: DagCache[Any, Any] | None = None
+    found: ClassVar[list[Any]] = []
+
+    def __init__(self) -> None:
+        self.is_over = False
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()
+
+    def __del__(self) -> None:
+        self.is_over = True
+        if self.cache is not None:
+            self.found.append(self.cache.get("a"))
+
+
+def test_a_value_with_a_finaliser_is_not_brought_back_to_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reference leads to it while the finaliser runs."""
+    cache, _ = make_cache(max_bytes=10 * KIB)
+    held = [cache.get_or_load("a", lambda _: Finalised())]
+    cache.free_dropped()
+    monkeypatch.setattr(Finalised, "cache", cache)
+    held.clear()
+    monkeypatch.setattr(Finalised, "cache", None)
+    assert Finalised.found
+    assert not any(each.is_over for each in (*Finalised.found, cache["a"]))
+    Finalised.found.clear()
+
+
+def test_a_value_that_is_met_during_a_release_does_not_die_under_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder may have dropped it meanwhile, and its death runs foreign code."""
+    room = WaitingRoom(GenericBreaker())
+    leaf = [Leaf()]
+    died: list[bool] = []
+    leaf[0].__dict__["part"] = part = Leaf()
+    weakref.finalize(part, died.append, True)
+    del part
+    number = ticket_number()
+    room.admit([leaf[0]], MIB * 3, 0, number)
+
+    def overtaken(reference: WaitingReference) -> tuple[list[object], bool]:
+        cell = [reference()]
+        leaf.clear()
+        return cell, False
+
+    monkeypatch.setattr(releases, "follow", overtaken)
+    assert room.find(number) == []
+    assert not died
+    room.look()
+    assert died
+
+
+def test_an_interrupt_between_two_steps_of_a_ticket_keeps_no_value_alive() -> None:
+    """The value waits by both references; the next look drops the strong one."""
+    room = WaitingRoom(GenericBreaker())
+    value = Leaf()
+    room.admit([value], MIB * 3, 0)
+    ticket = room._weak[0]
+    ticket._cell = [value]
+    with pytest.raises(AssertionError):
+        room.check_invariants()
+    del value
+    room.look()
+    room.check_invariants()
+    assert room.waiting == 0

@@ -652,7 +652,7 @@ def test_without_exact_counts_nothing_is_touched(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    "stage", ["census.held_parts", "census._unreachable", "breaker.take_apart", "taking_apart._is_finalised"]
+    "stage", ["census.held_parts", "census._unreachable", "breaker.take_apart", "taking_apart.is_finalised"]
 )
 def test_an_error_of_our_own_is_logged_and_raises_nothing(
     stage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

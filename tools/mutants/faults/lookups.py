@@ -74,7 +74,7 @@ FAULTS = (
         "a value is found while another cache may take it apart",
         _RELEASES,
         "follow",
-        replace("_is_any_under_way()", "False"),
+        replace("A.is_revoked or _is_any_under_way()", "A.is_revoked"),
         _PARTS_TESTS,
     ),
     Fault(
@@ -88,7 +88,28 @@ FAULTS = (
         "a release that started meanwhile is not noticed",
         _RELEASES,
         "follow",
-        replace("A is None or B.is_revoked or _latest[0] is not C", "A is None or B.is_revoked"),
+        replace("not A.is_revoked and _latest[0] is B", "not A.is_revoked"),
+        _PARTS_TESTS,
+    ),
+    Fault(
+        "a value is brought back to life while its finaliser runs",
+        "dagcache.reclaim.weak_references",
+        "WaitingReference.to",
+        replace("A.is_revoked = is_finalised[type(B)]", "A.is_revoked = False"),
+        _PARTS_TESTS,
+    ),
+    Fault(
+        "a value that a lookup may not return dies under the lock",
+        _WAITING_ROOM,
+        "WaitingRoom.find",
+        drop("self._undecided += A"),
+        _PARTS_TESTS,
+    ),
+    Fault(
+        "a breaker without a cache is no release",
+        "dagcache.reclaim.breaker",
+        "GenericBreaker.release",
+        replace("release(functools.partial(self._release, A))", "self._release(A)"),
         _PARTS_TESTS,
     ),
     Fault(
