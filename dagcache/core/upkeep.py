@@ -73,8 +73,11 @@ class Upkeep:
             self._dispose_within(allowance)  # due bytes become held bytes: both count, so no resident has to leave
 
     def for_dropped(self) -> None:
-        """Dispose of values that left, for as long as a lookup may take. Nothing within a change by this thread."""
-        if self._disposer.is_awaited and not self._section.entered():
+        """Dispose of values that left, for as long as a lookup may take. Nothing within a change by this thread.
+
+        Nor during a load or a thaw: the time would count as theirs.
+        """
+        if self._disposer.is_awaited and not self._flights and not self._section.entered():
             self._dispose_for_a_while()
 
     def expire_all(self) -> int:

@@ -213,3 +213,18 @@ def test_a_request_to_free_values_within_a_change_does_nothing() -> None:
     cache.get_or_load("b", lambda _: Loaded(Ring("b"), keep_if=keep))
     assert cache.stats().internal_errors == 0
     cache.check_invariants()
+
+
+def test_a_request_to_free_values_during_a_load_does_nothing() -> None:
+    """A load may start a session, and its time is the cost of the value."""
+    cache, _ = make_cache(max_bytes=SMALL)
+    cache.get_or_load("a", Ring)
+
+    def load(key: str) -> Ring:
+        cache.free_dropped()
+        assert rings() == 1
+        return Ring(key)
+
+    cache.get_or_load("b", load)
+    cache.free_dropped()
+    assert rings() == 0
