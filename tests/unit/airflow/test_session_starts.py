@@ -12,22 +12,10 @@ from sqlalchemy.orm import Session
 
 from dagcache import DagCache
 from dagcache.airflow import session_starts
-from tests.support.caches import KIB, Weighted, make_cache
+from tests.support.caches import KIB, make_cache
+from tests.support.rings import Ring, rings
 
 pytestmark = pytest.mark.usefixtures("only_our_objects", "no_collector")
-
-
-class Ring(Weighted):
-    """A value that refers to itself."""
-
-    def __init__(self, label: object) -> None:
-        super().__init__(label)
-        self.me = self
-
-
-def rings() -> int:
-    """The number of rings in memory."""
-    return sum(type(item) is Ring for item in gc.get_objects())
 
 
 @pytest.fixture

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from dagcache import DagCache, Loaded
-from tests.support.caches import KIB, MIB, Weighted, make_cache, never
+from tests.support.caches import KIB, MIB, make_cache, never
+from tests.support.rings import Ring, rings
 
 pytestmark = pytest.mark.usefixtures("only_our_objects", "no_collector")
 
 SMALL = 10 * KIB
 """A budget with room for frozen copies only."""
-
-
-class Ring(Weighted):
-    """A value that refers to itself."""
-
-    def __init__(self, label: object) -> None:
-        super().__init__(label)
-        self.me = self
-
-
-def rings() -> int:
-    """The number of rings in memory."""
-    return sum(type(item) is Ring for item in gc.get_objects())
 
 
 def demoted(cache: DagCache[Any, Any]) -> Any:

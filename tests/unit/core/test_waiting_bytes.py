@@ -17,18 +17,11 @@ from tests.support import probe
 from tests.support.caches import KIB, MIB, Unfreezable, Weighted, fill, make_cache
 from tests.support.clock import ManualClock
 from tests.support.graphs import Dag, make_dag
+from tests.support.rings import Ring, rings
 
 pytestmark = pytest.mark.usefixtures("only_our_objects", "no_collector")
 
 NBYTES = 100 * KIB
-
-
-class Ring(Weighted):
-    """A value that refers to itself."""
-
-    def __init__(self, label: object, nbytes: int = NBYTES) -> None:
-        super().__init__(label, nbytes)
-        self.me = self
 
 
 class RingList(list[Any]):
@@ -116,7 +109,7 @@ def test_large_values_are_not_kept_alive_beyond_a_part_of_the_budget() -> None:
     for key in range(64):
         cache.get_or_load(key, lambda _: Ring("large", 10 * MIB))
     assert cache.stats().waiting_bytes == 0
-    assert sum(type(item) is Ring for item in gc.get_objects()) == 0
+    assert rings() == 0
 
 
 def large_lists(cache: DagCache[Any, Any]) -> list[RingList]:
@@ -214,7 +207,7 @@ def test_every_path_but_a_plain_hit_looks_after_what_waits(how: str) -> None:
     held = waiting_values(cache, 1)
     held.clear()
     LOOKS[how](cache, clock)
-    assert sum(type(item) is Ring for item in gc.get_objects()) == 0
+    assert rings() == 0
     cache.check_invariants()
 
 
