@@ -32,6 +32,7 @@ def flip(number: int, seed: int) -> dict[str, Any]:
         failures = cache.stats().thaw_failures
         found: Any = cache.get_or_load("dag", lambda _: from_json(text))
         wrong += cache.stats().thaw_failures != failures + 1 or not _is(found, text)
+        del found  # while it is held, lookups share it
     cache.check_invariants()
     return {"flips": number, "wrong": wrong, "bits": len(every)}
 
