@@ -95,12 +95,13 @@ class CachedLookups:
         self._warm = self._component.warm_lookups(load_op_links=self.load_op_links)  # type: ignore[attr-defined]
         if self._component.serves:
             row_property.serve(self)
-            session_starts.watch(cache)
 
     def at_loop_start(self) -> None:
         """Start the threads of the cache. The scheduler's loop starts, and its executor has forked its workers."""
         if self.dagcache is not None:
             self._component.start()
+            if self._component.serves:
+                session_starts.watch(self.dagcache)
 
     # ---- Airflow's names ----
 
