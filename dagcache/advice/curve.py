@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate, islice
 from random import Random
 from uuid import UUID
@@ -99,11 +99,7 @@ def window(
     chosen = _Chosen({use.version_id for use in active(uses, moment.at)})
     rounds = sweep(uses, moment.at, _WARM_LAPS + _LAPS, loop_seconds)
     noise = Random(1)  # a fixed seed: the same history gets the same advice
-    replayed = (
-        replace(_lookup(at, use, sizes, orders, noise), session=loop)
-        for at, use, loop in rounds
-        if chosen.has(use.version_id)
-    )
+    replayed = (_lookup(at, use, loop, sizes, orders, noise) for at, use, loop in rounds if chosen.has(use.version_id))
     lookups = list(islice(replayed, _MOST_LOOKUPS))
     warm = len(lookups) * _WARM_LAPS // (_WARM_LAPS + _LAPS)
     return Window(moment.at, moment.runs, lookups, warm, chosen.share, loop_seconds)
@@ -151,7 +147,7 @@ def _point(found: Window, max_bytes: int, run: Callable[[list[Lookup]], ReplayRe
     )
 
 
-def _lookup(at: float, use: Use, sizes: dict[UUID, Size], orders: dict[UUID, int], noise: Random) -> Lookup:
+def _lookup(at: float, use: Use, loop: int, sizes: dict[UUID, Size], orders: dict[UUID, int], noise: Random) -> Lookup:
     size = sizes[use.version_id]
     slowness = noise.lognormvariate(-(_THAW_SPREAD**2) / 2, _THAW_SPREAD)  # 1 on average
     return Lookup(
@@ -164,6 +160,7 @@ def _lookup(at: float, use: Use, sizes: dict[UUID, Size], orders: dict[UUID, int
         use.dag_id,
         orders.get(use.version_id, 0),
         RECORD_BYTES,
+        loop,
     )
 
 

@@ -97,7 +97,7 @@ class CachedLookups:
             row_property.serve(self)
 
     def at_loop_start(self) -> None:
-        """Start the threads of the cache. The scheduler's loop starts, and its executor has forked its workers."""
+        """Start the threads of the cache, and watch the scheduler's sessions: its executor has forked its workers."""
         if self.dagcache is not None:
             self._component.start()
             if self._component.serves:

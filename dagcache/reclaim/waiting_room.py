@@ -359,6 +359,7 @@ class WaitingRoom:
 
     def _release(self, cell: list[object]) -> Outcome:
         try:
+            # Although the generic breaker does the same: the breaker may be the user's.
             return releases.release(functools.partial(self._breaker.release, cell))
         except Exception as error:
             report_failure(error)
