@@ -25,9 +25,9 @@ from typing import Any
 from uuid import UUID
 
 from benchmarks.at_work import scheduler
-from benchmarks.probe_process import ProbeProcess
 from benchmarks.scheduler import made_with, run_json, write_between
 from dagcache.advice import sizes
+from dagcache.core.disposal import Disposer
 from dagcache.core.entry import LIVE_OVERHEAD
 from dagcache.database.loader import SerializedDagLoader
 from dagcache.metrics.snapshot import snapshot
@@ -36,7 +36,6 @@ from tests.support.clock import ManualClock
 
 MIB = 1 << 20
 _WARM_LAPS, _LAPS = 3, 4
-_SPEED_STEPS = 5
 _PATIENCE = 1200.0  # seconds
 _LOOP_SECONDS = 1.0  # what advice assumes by default
 _PARTS = (0.01, 0.02, 0.05, 0.25, 0.5, 0.75, 1.05)
@@ -83,7 +82,7 @@ class Cost:
     frozen: float
     missed: float
     seconds: float
-    """CPU seconds of loads and thaws, in units of the machine of the constants."""
+    """CPU seconds of loads, thaws and disposals."""
 
 
 Measure = Callable[[Path, int], dict[str, float]]
@@ -106,7 +105,7 @@ def experiment(home: Path, chosen: argparse.Namespace) -> str:
     made_by = (
         f"Made by `python -m benchmarks.advice{' --scheduler' * chosen.scheduler}`: {made_with('SQLite')}. {len(ids)} "
         f"versions in use, {whole / MIB:.0f} MiB, looked up in a circle by {sweeper}. Medians of {chosen.turns}; CPU "
-        "seconds of the machine of the constants."
+        "seconds of loads, thaws and disposals."
     )
     text = f"{made_by}\n\n{table(found)}"
     print(text)
@@ -115,12 +114,10 @@ def experiment(home: Path, chosen: argparse.Namespace) -> str:
 
 def compare(home: Path, part: float, budget: int, measure: Measure) -> tuple[Cost, Cost]:
     """The predicted and the measured cost of a budget. One after the other: the machine's speed changes."""
-    told = advice(home, "--budgets", str(budget))
-    point = told["curve"][0]["busiest"]
-    seconds = point["seconds_per_sweep"] / told["slowness"]
+    point = advice(home, "--budgets", str(budget))["curve"][0]["busiest"]
     measured = measure(home, budget)
     return (
-        Cost(part, budget, point["live"], point["frozen"], point["missed"], seconds),
+        Cost(part, budget, point["live"], point["frozen"], point["missed"], point["seconds_per_sweep"]),
         Cost(part, budget, measured["live"], measured["frozen"], measured["missed"], measured["seconds"]),
     )
 
@@ -186,23 +183,19 @@ def fill(home: Path, chosen: argparse.Namespace) -> None:
 
 
 def scheduled(home: Path, budget: int) -> dict[str, float]:
-    """By a real scheduler, once warm: its own metrics, and the CPU seconds of its thaws."""
+    """By a real scheduler, once warm: its own metrics, and the CPU seconds of its thaws and disposals."""
     sweep = math.ceil(len(json.loads((home / "in_use.json").read_text())) / RUNS_PER_LOOP)
     database, settings = f"sqlite:///{home}/airflow.db?timeout=60", {"max_bytes": budget}
     with (
         tempfile.TemporaryDirectory() as scratch,
-        ProbeProcess() as probe,
         scheduler(Path(scratch), database, settings, runs_per_loop=RUNS_PER_LOOP) as started,
     ):
         started.wait_for(_WARM_LAPS * sweep, _PATIENCE)
         before, begin = snapshot(started.metrics(), "scheduler"), started.loops[-1].tallies
-        slowness = [probe.slowness(_SPEED_STEPS)]
-        for lap in range(_WARM_LAPS + 1, _WARM_LAPS + _LAPS + 1):
-            started.wait_for(lap * sweep, _PATIENCE)
-            slowness.append(probe.slowness(_SPEED_STEPS))
+        started.wait_for((_WARM_LAPS + _LAPS) * sweep, _PATIENCE)
         after, end = snapshot(started.metrics(), "scheduler"), started.loops[-1].tallies
-    spent = end.since(begin).thawing_seconds
-    return {"seconds": spent / statistics.mean(slowness) / _LAPS, **shares(before, after)}
+    spent = end.since(begin)
+    return {"seconds": (spent.thawing_seconds + spent.disposing_seconds) / _LAPS, **shares(before, after)}
 
 
 def shares(before: Any, after: Any) -> dict[str, float]:
@@ -238,9 +231,8 @@ def laps(ids: list[str]) -> dict[str, float]:
     Each session looks its versions up as many times as a loop of the scheduler does. Their DAGs are held until its end,
     as a scheduler's runs hold them.
 
-    In CPU seconds of the machine of the constants. This machine's speed may change within a tenth of a second, so it is
-    measured on both sides of each session. The cache's clock goes on by a second for each session, as long as a loop of
-    the scheduler is taken to last: what the loop does beside looking up is not done here.
+    The cache's clock goes on by a second for each session, as long as a loop of the scheduler is taken to last: what
+    the loop does beside looking up is not done here.
     """
     from dagcache.airflow import component
     from dagcache.demo.sweep import scheduler_bag
@@ -249,19 +241,36 @@ def laps(ids: list[str]) -> dict[str, float]:
     vars(component)["monotonic"] = clock
     bag = scheduler_bag()
     bag.dagcache._lookups.timer = time.thread_time  # noqa: SLF001 - the clock that loads and thaws are timed by
+    disposals = Disposals()
     versions = [UUID(each) for each in ids]
-    before = bag.dagcache.stats()
-    with ProbeProcess() as probe:
-        seconds, spent, slowness = 0.0, 0.0, probe.slowness(_SPEED_STEPS)
-        for lap in range(_WARM_LAPS + _LAPS):
-            if lap == _WARM_LAPS:
-                before, seconds = bag.dagcache.stats(), 0.0
-            for first in range(0, len(versions), RUNS_PER_LOOP):
-                look_all_up(bag, versions[first : first + RUNS_PER_LOOP], clock)
-                earlier, slowness = slowness, probe.slowness(_SPEED_STEPS)
-                before_session, spent = spent, restoring_seconds(bag.dagcache.stats())
-                seconds += (spent - before_session) / statistics.mean((earlier, slowness))
-    return {"seconds": seconds / _LAPS, **shares(before, bag.dagcache.stats())}
+    before, begin = bag.dagcache.stats(), 0.0
+    for lap in range(_WARM_LAPS + _LAPS):
+        if lap == _WARM_LAPS:
+            before = bag.dagcache.stats()
+            begin = restoring_seconds(before) + disposals.seconds
+        for first in range(0, len(versions), RUNS_PER_LOOP):
+            look_all_up(bag, versions[first : first + RUNS_PER_LOOP], clock)
+    after = bag.dagcache.stats()
+    seconds = restoring_seconds(after) + disposals.seconds - begin
+    return {"seconds": seconds / _LAPS, **shares(before, after)}
+
+
+class Disposals:
+    """The CPU seconds of all disposals of this process from now on."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        dispose = Disposer.dispose
+
+        def timed(disposer: Disposer, *arguments: Any) -> None:
+            started = time.thread_time()
+            try:
+                dispose(disposer, *arguments)
+            finally:
+                self.seconds += time.thread_time() - started
+
+        vars_of: Any = Disposer
+        vars_of.dispose = timed
 
 
 def look_all_up(bag: Any, versions: Sequence[UUID], clock: ManualClock) -> None:

@@ -52,7 +52,7 @@ _TEACHING = 80
 
 def built_in(name: str, found: sizes.Features) -> float:
     """The prediction of the adviser, bytes."""
-    return float(getattr(sizes.Speed().size(found), f"{name}_bytes"))
+    return float(getattr(sizes.size_of(found), f"{name}_bytes"))
 
 
 # ---- graphs, in a scheduler's process ----

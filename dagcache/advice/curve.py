@@ -161,6 +161,7 @@ def _lookup(at: float, use: Use, loop: int, sizes: dict[UUID, Size], orders: dic
         orders.get(use.version_id, 0),
         RECORD_BYTES,
         loop,
+        size.release_seconds,
     )
 
 

@@ -11,7 +11,7 @@ from dagcache.config import DEFAULT_TTL
 from dagcache.sizing.limits import format_bytes
 
 MIB = 1 << 20
-_THAWING = 0.05
+_THAWING = 0.1
 _MISSED = 0.001
 _HEADROOM = 1.25
 _LEAST = 16 * MIB
@@ -34,7 +34,7 @@ class Advice:
 
 
 def scheduler_limit(points: Sequence[Point], *, uncached_seconds: float, idle_bytes: int, everything: int) -> Advice:
-    """The smallest budget with which no version is loaded twice, and thaws cost at most a twentieth of loads.
+    """The smallest budget with which no version is loaded twice, and thaws and disposals cost at most a tenth of loads.
 
     Args:
         points: the points of the busiest moment, by ascending budget.
@@ -49,7 +49,8 @@ def scheduler_limit(points: Sequence[Point], *, uncached_seconds: float, idle_by
     limit = neat(max(needed, _LEAST))
     reasons = [
         f"with {format_bytes(fit.max_bytes)}, {1 - fit.missed:.1%} of the busiest moment's lookups need no load, and"
-        f" a sweep takes {fit.seconds_per_sweep:.2f} s of thaws; without a cache, {uncached_seconds:.2f} s of loads",
+        f" a sweep takes {fit.seconds_per_sweep:.2f} s of thaws and disposals; without a cache,"
+        f" {uncached_seconds:.2f} s of loads",
         f"{format_bytes(idle_bytes)} for versions that wait, frozen, for their next run" if idle_bytes else "",
         "a quarter more, as a reserve" if limit > _LEAST else "the smallest limit that is recommended",
     ]

@@ -11,8 +11,8 @@ from dagcache.advice.curve import Point, Window
 from dagcache.advice.history import History, Progress, read_history
 from dagcache.advice.recommend import Advice
 from dagcache.advice.sampling import Sampled, sample_sizes
-from dagcache.advice.sizes import Size, Speed
-from dagcache.advice.slowness import Probe
+from dagcache.advice.sizes import Size
+from dagcache.advice.speed import Speed, measured
 from dagcache.advice.working_set import Moment
 from dagcache.config import DEFAULT_TTL
 from dagcache.database.loader import SerializedDagLoader
@@ -84,8 +84,8 @@ class Report:
     inflated: tuple[Inflated, ...]
     replayed_share: float
     loop_seconds: float
-    slowness: float
-    """The speed of this machine relative to the one of the measurements; all seconds are scaled by it."""
+    speed: Speed
+    """The speed of this machine; all seconds are scaled by it."""
     stock: Point | None
     curve: tuple[Row, ...]
     scheduler: Advice
@@ -113,14 +113,13 @@ def advise(
         budgets: budgets in bytes to replay, instead of those that are chosen.
         loop_seconds: the assumed duration of one loop of the scheduler.
         progress: called as ``progress(step, done, of)`` after each step; ``of`` is 0 if the total is unknown.
-        speed: the speed of this machine; None: it is measured.
+        speed: the speed of this machine; None: it is measured, with Airflow in a process of its own.
 
     Raises:
         LoadError: the database cannot be read, or is not one of Airflow 3; the message has the details.
 
     """
     airflow = loader.database.check()
-    speed = speed or Speed(Probe().slowness())  # before the history fills the heap
     history = read_history(loader, days=days, progress=progress)
     study = _Study(loader, history, loop_seconds, progress, speed, airflow)
     return study.report(workers, budgets)
@@ -135,13 +134,12 @@ class _Study:
         history: History,
         loop_seconds: float,
         progress: Progress,
-        speed: Speed,
+        speed: Speed | None,
         airflow: str,
     ) -> None:
         self._airflow = airflow
         self._history = history
         self._progress = progress
-        self._speed = speed
         self._loop_seconds = loop_seconds
         known = {version.id: dag_id for dag_id, versions in history.versions.items() for version in versions}
         self._uses = [use for use in working_set.uses(history) if use.version_id in known]
@@ -149,9 +147,9 @@ class _Study:
         dags = {use.version_id: use.dag_id for use in self._uses}
         dags |= {versions[-1].id: dag_id for dag_id, versions in history.versions.items()}
         first = {use.version_id for use in self._now}
-        self._sampled: Sampled = sample_sizes(
-            loader, dags, first=first, speed=speed, progress=progress, airflow=airflow
-        )
+        self._sampled: Sampled = sample_sizes(loader, dags, first=first, progress=progress, airflow=airflow)
+        self._speed = speed or self._measured()
+        self._sampled.at_speed(self._speed)
         self._sizes = self._sampled.sizes
         self._orders = {
             version.id: version.number
@@ -160,6 +158,10 @@ class _Study:
             if version.id in self._sizes
         }
         self._database = loader.database.name
+
+    def _measured(self) -> Speed:
+        self._progress("loads and thaws", 0, 0)
+        return measured(self._sampled.samples)
 
     def report(self, workers: int, budgets: Sequence[int]) -> Report:
         history, sampled = self._history, self._sampled
@@ -194,7 +196,7 @@ class _Study:
             inflated=tuple(Inflated(*each) for each in history.inflated()),
             replayed_share=min((window.share for window in windows), default=1.0),
             loop_seconds=self._loop_seconds,
-            slowness=self._speed.factor,
+            speed=self._speed,
             stock=curve.stock(windows[0]) if windows else None,
             curve=rows,
             scheduler=self._scheduler(rows, windows, int(ttl.value)),

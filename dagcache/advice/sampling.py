@@ -6,6 +6,7 @@ take hours.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
@@ -15,7 +16,8 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from dagcache.advice.history import Progress
-from dagcache.advice.sizes import Size, Speed, features
+from dagcache.advice.sizes import Size, features, size_of
+from dagcache.advice.speed import Sample, Speed
 from dagcache.database.loader import SerializedDagLoader, VersionRow
 from dagcache.errors import LoadError
 from dagcache.freezing.zdict import Dictionary
@@ -26,6 +28,9 @@ _CHUNK = 250
 _MOST_LENGTHS = 4_000
 _MOST_PAYLOADS = 300
 _BIGGEST = 50
+_MOST_TIMED = 40
+_MOST_TIMED_BYTES = 8 * 2**20
+"""Of all of them together: a load takes some 15 ns a byte."""
 
 
 @dataclass(slots=True)
@@ -40,6 +45,12 @@ class Sampled:
     measured: int = 0
     """The number of versions with a length from the database."""
     payload_bytes: dict[UUID, int] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+    """DAGs that stand for all when loads and thaws are timed."""
+
+    def at_speed(self, speed: Speed) -> None:
+        """Scale all seconds."""
+        self.sizes = {version: size.at_speed(speed.loads, speed.thaws) for version, size in self.sizes.items()}
 
 
 def sample_sizes(
@@ -47,7 +58,6 @@ def sample_sizes(
     dags: dict[UUID, str],
     *,
     first: Collection[UUID],
-    speed: Speed,
     progress: Progress,
     airflow: str = "",
 ) -> Sampled:
@@ -63,7 +73,9 @@ def sample_sizes(
     rows = _lengths(loader, _spread(dags, first, _MOST_LENGTHS), progress)
     found.measured = len(rows)
     found.payload_bytes = {row.id: row.payload_bytes for row in rows.values()}
-    known = _read(loader, _choose(rows), partial(_predict, speed, airflow), found, progress)
+    chosen = _choose(rows)
+    samples = _Samples([row for row in chosen if row.id in first] or chosen, found.samples)
+    known = _read(loader, chosen, partial(_predict, airflow), found, samples, progress)
     if not known:
         raise LoadError(
             f"{loader.database.name}: expected serialised DAGs; none of the {found.damaged} that were read is one"
@@ -101,7 +113,12 @@ def _choose(rows: dict[UUID, VersionRow]) -> list[VersionRow]:
 
 
 def _read(
-    loader: SerializedDagLoader, rows: list[VersionRow], predict: _Predict, found: Sampled, progress: Progress
+    loader: SerializedDagLoader,
+    rows: list[VersionRow],
+    predict: _Predict,
+    found: Sampled,
+    samples: _Samples,
+    progress: Progress,
 ) -> dict[UUID, Size]:
     known: dict[UUID, Size] = {}
     dictionary = Dictionary()
@@ -111,27 +128,55 @@ def _read(
         if not dictionary.words:
             early.append(row)
         try:
-            _measure(loader, row, predict, dictionary, known)
+            _measure(loader, row, predict, dictionary, known, samples)
         except (LoadError, ValueError):
             found.damaged += 1
         found.read += 1
     for row in early if dictionary.words else ():
         with suppress(LoadError, ValueError):  # counted already
-            _measure(loader, row, predict, dictionary, known)
+            _measure(loader, row, predict, dictionary, known, samples)
     return known
 
 
-def _predict(speed: Speed, airflow: str, payload: dict[str, Any], dictionary: Dictionary) -> Size:
-    return speed.size(features(payload, dictionary, airflow=airflow))
+def _predict(airflow: str, payload: dict[str, Any], dictionary: Dictionary) -> Size:
+    return size_of(features(payload, dictionary, airflow=airflow))
 
 
 def _measure(
-    loader: SerializedDagLoader, row: VersionRow, predict: _Predict, dictionary: Dictionary, known: dict[UUID, Size]
+    loader: SerializedDagLoader,
+    row: VersionRow,
+    predict: _Predict,
+    dictionary: Dictionary,
+    known: dict[UUID, Size],
+    samples: _Samples,
 ) -> None:
     with loader.database.load_errors():
         payload = loader.load(row.id)
-    if payload is not None:
-        known[row.id] = predict(payload, dictionary)
+    if payload is None:
+        return
+    size = known[row.id] = predict(payload, dictionary)
+    samples.offer(row, payload, size)
+
+
+class _Samples:
+    """Takes DAGs that are to be timed into a list, as they are read: some of all, at random, and not the largest."""
+
+    def __init__(self, rows: list[VersionRow], found: list[Sample]) -> None:
+        chosen = sorted(rows, key=lambda row: row.payload_bytes)[: max(_MOST_TIMED, len(rows) - _BIGGEST)]
+        random.Random(0).shuffle(chosen)
+        self._wanted = {row.id for row in chosen[:_MOST_TIMED]}
+        self._left = _MOST_TIMED_BYTES
+        self._found = found
+
+    def offer(self, row: VersionRow, payload: dict[str, Any], size: Size) -> None:
+        """Take a DAG if it was chosen and there is room for it."""
+        if row.id not in self._wanted:
+            return
+        self._wanted.remove(row.id)
+        text = json.dumps(payload)
+        if len(text) <= self._left:
+            self._left -= len(text)
+            self._found.append(Sample(text, size))
 
 
 def _extend(found: Sampled, dags: dict[UUID, str], rows: dict[UUID, VersionRow], known: dict[UUID, Size]) -> None:

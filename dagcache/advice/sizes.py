@@ -14,7 +14,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dagcache.airflow.confirmations import RECORD_BYTES  # needs no Airflow
@@ -119,7 +119,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The bytes of a version's copies, and the seconds to load and to thaw it on this machine."""
+    """The bytes of a version's copies, and the CPU seconds to load and to thaw it."""
 
     live_bytes: int
     frozen_bytes: int
@@ -137,6 +137,11 @@ class Size:
         """The accounted bytes with both copies."""
         return self.frozen_cost + self.live_bytes + LIVE_OVERHEAD
 
+    @property
+    def release_seconds(self) -> float:
+        """The CPU seconds to take such a graph apart, when another one displaces it."""
+        return _RELEASE_OF_THAW * self.thaw_seconds
+
     def scaled(self, factor: float) -> Size:
         """The size of a version of the same DAG with a payload ``factor`` times as long."""
         return Size(
@@ -146,6 +151,10 @@ class Size:
             self.load_seconds * factor,
             self.thaw_seconds * factor,
         )
+
+    def at_speed(self, loads: float, thaws: float) -> Size:
+        """The same on another machine; the factors of the seconds."""
+        return replace(self, load_seconds=self.load_seconds * loads, thaw_seconds=self.thaw_seconds * thaws)
 
 
 def features(payload: dict[str, Any], dictionary: Dictionary | None = None, *, airflow: str = "") -> Features:
@@ -183,28 +192,16 @@ def frozen_bytes(found: Features) -> int:
     return round(_FROZEN_DAG + _FROZEN_DEFLATED * found.deflated_bytes)
 
 
-# Seconds on the machine of the measurements, CPython 3.11: a constant, and seconds per byte of the shadow. Scaled until
-# `python -m benchmarks.advice` measured the predicted seconds, in a process of the scheduler's modules. Loads include
-# their query and their collections.
+# CPU seconds of one machine, with CPython 3.11 and Airflow 3.3: a constant, and seconds per byte of the shadow.
+# `dagcache.advice.speed` scales them to other machines. Loads include their query and their collections.
 _LOAD = (5.8e-4, 1.25e-8)
 _THAW = (6.8e-5, 1.6e-9)
+_RELEASE_OF_THAW = 0.9
 
 
-class Speed:
-    """The speed of this machine relative to the one of the measurements."""
-
-    def __init__(self, factor: float = 1.0) -> None:
-        self.factor = factor
-
-    def size(self, found: Features) -> Size:
-        """The predicted size of a version."""
-        return Size(
-            live_bytes(found),
-            frozen_bytes(found),
-            found.tasks,
-            self.factor * _linear(_LOAD, found),
-            self.factor * _linear(_THAW, found),
-        )
+def size_of(found: Features) -> Size:
+    """The predicted size of a version."""
+    return Size(live_bytes(found), frozen_bytes(found), found.tasks, _linear(_LOAD, found), _linear(_THAW, found))
 
 
 def _linear(factors: tuple[float, float], found: Features) -> float:

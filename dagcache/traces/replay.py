@@ -45,6 +45,8 @@ class Lookup:
     """As in `dagcache.core.entry.Candidate`."""
     session: int | None = None
     """A number of its session, whose caller holds the value until the next session begins; None = unknown."""
+    release_seconds: float = 0.0
+    """Time to take apart a value that this one displaces; counts with each load and each thaw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class ReplayResult:
     frozen_hits: int
     misses: int
     seconds: float
-    """All loads and thaws together."""
+    """All loads and thaws together, with the disposals that they make due."""
     peak_bytes: int
     """The most bytes that the residents took at any time."""
 
@@ -139,11 +141,11 @@ class _Cache:
         if entry is not None and self._callers.share(entry):
             self._live_hits += 1
         elif entry is None:
-            self._seconds += lookup.load_seconds
+            self._seconds += lookup.load_seconds + lookup.release_seconds
             store.admit(_candidate(lookup), now)
         else:  # its live copy would have been found above
             self._frozen_hits += 1
-            self._seconds += lookup.thaw_seconds
+            self._seconds += lookup.thaw_seconds + lookup.release_seconds
             weight = Sized(lookup.live_bytes, exact=False, seconds=0.0)
             store.keep_thawed(entry, _STAND_IN, weight, lookup.thaw_seconds, None, now)
         self._settle(lookup.key, now)

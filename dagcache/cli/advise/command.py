@@ -1,7 +1,8 @@
 """Recommends max_bytes and ttl, from Airflow's metadata database, before or after the installation of the cache.
 
 It predicts the memory of the DAG versions in use, and replays the lookups of the scheduler in caches of several sizes.
-It only reads, needs no Airflow, and may run beside a scheduler.
+It only reads, needs no Airflow, and may run beside a scheduler. Where Airflow is installed, it loads some DAGs as well,
+in a process of its own: the seconds are then those of this machine.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds that a loop of the scheduler takes (default: 1)",
     )
+    parser.add_argument(
+        "--no-airflow",
+        action="store_true",
+        help="do not load DAGs with the installed Airflow; the seconds are then those of another machine",
+    )
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the curve into a file")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -65,6 +71,7 @@ def main(options: argparse.Namespace) -> int:
 
     """
     from dagcache.advice.report import advise
+    from dagcache.advice.speed import Speed
     from dagcache.database.loader import SerializedDagLoader
     from dagcache.errors import LoadError
 
@@ -84,6 +91,7 @@ def main(options: argparse.Namespace) -> int:
                 budgets=options.budgets,
                 loop_seconds=options.loop_seconds,
                 progress=bars.step,
+                speed=Speed(problem="--no-airflow") if options.no_airflow else None,
             )
     except LoadError as error:
         problem = str(error)
@@ -147,6 +155,12 @@ def _facts(report: Report) -> list[str]:
     lines.append(
         f"sizes are predicted from {report.payloads_read - report.payloads_damaged:,} payloads, and from the length of"
         f" {report.versions_measured:,} more"
+    )
+    speed = report.speed
+    lines.append(
+        f"seconds are measured on this machine, with {speed.dags} of these DAGs in its Airflow"
+        if speed.dags
+        else f"seconds are those of another machine: {speed.problem}"
     )
     if report.payloads_damaged:
         lines.append(f"{report.payloads_damaged:,} payloads are damaged, and left out")

@@ -16,7 +16,8 @@ from dagcache.advice.curve import Point
 from dagcache.advice.history import History, Version, read_history
 from dagcache.advice.report import Report, advise
 from dagcache.advice.sampling import sample_sizes
-from dagcache.advice.sizes import Features, Size, Speed, features, frozen_bytes, live_bytes
+from dagcache.advice.sizes import Features, Size, features, frozen_bytes, live_bytes, size_of
+from dagcache.advice.speed import Speed
 from dagcache.advice.working_set import Moment, Use, active, moments, reuse_gaps, sweep, uses
 from dagcache.core.entry import ENTRY_OVERHEAD
 from dagcache.database.loader import SerializedDagLoader
@@ -48,7 +49,7 @@ def key(number: int) -> UUID:
 
 def report(loader: SerializedDagLoader, **options: Any) -> Report:
     """The whole advice, with a machine of a known speed."""
-    return advise(loader, **{"days": 7.0, "workers": 2, "progress": no_progress, "speed": Speed(1.0), **options})
+    return advise(loader, **{"days": 7.0, "workers": 2, "progress": no_progress, "speed": Speed(), **options})
 
 
 # ---- history ----
@@ -230,7 +231,7 @@ def test_gaps_are_the_times_in_which_nobody_used_a_version() -> None:
 
 def test_more_tasks_weigh_more_in_every_respect() -> None:
     """About in proportion."""
-    small, large = (Speed().size(features(payload("etl", tasks))) for tasks in (20, 200))
+    small, large = (size_of(features(payload("etl", tasks))) for tasks in (20, 200))
     for name in ("live_bytes", "load_seconds", "thaw_seconds"):
         assert 2.5 < getattr(large, name) / getattr(small, name) < 11  # a part of a thaw is the same for all
     assert small.frozen_bytes < large.frozen_bytes
@@ -360,7 +361,7 @@ def test_versions_that_were_sampled_before_there_was_a_dictionary_are_measured_a
         version = database.version(f"dag_{number:03d}", 1)
         database.run(f"dag_{number:03d}", 10, None, version=version)
     frozen = report(loader).now.frozen_bytes / (VALUES + 5)
-    assert frozen < 0.8 * Speed(1.0).size(features(payload("dag_000"))).frozen_bytes
+    assert frozen < 0.8 * size_of(features(payload("dag_000"))).frozen_bytes
 
 
 @pytest.mark.parametrize(
@@ -397,12 +398,13 @@ def test_groups_that_cannot_be_pickled_for_their_depth_are_a_value_error(monkeyp
 
 
 def test_seconds_follow_the_machine_and_bytes_do_not() -> None:
-    """Twice as slow, twice as long."""
-    found = features(payload("etl"))
-    fast, slow = Speed(1.0).size(found), Speed(2.0).size(found)
-    assert slow.load_seconds == 2 * fast.load_seconds
-    assert slow.thaw_seconds == 2 * fast.thaw_seconds
-    assert slow.live_bytes == fast.live_bytes
+    """Loads and thaws each by their own factor; a disposal as a thaw."""
+    here = size_of(features(payload("etl")))
+    there = here.at_speed(2.0, 3.0)
+    assert there.load_seconds == 2 * here.load_seconds
+    assert there.thaw_seconds == 3 * here.thaw_seconds
+    assert there.release_seconds == pytest.approx(3 * here.release_seconds)
+    assert (there.live_bytes, there.frozen_bytes) == (here.live_bytes, here.frozen_bytes)
 
 
 def test_a_size_knows_what_it_takes_of_a_budget() -> None:
@@ -417,8 +419,8 @@ def test_a_size_knows_what_it_takes_of_a_budget() -> None:
 
 
 def sampled(loader: SerializedDagLoader, versions: dict[UUID, str], first: set[UUID] | None = None) -> Any:
-    """With a machine of a known speed."""
-    return sample_sizes(loader, versions, first=first or set(), speed=Speed(1.0), progress=no_progress)
+    """In the seconds of the machine of the measurements."""
+    return sample_sizes(loader, versions, first=first or set(), progress=no_progress)
 
 
 def test_versions_that_were_not_read_scale_with_their_length(
@@ -431,7 +433,7 @@ def test_versions_that_were_not_read_scale_with_their_length(
     found = sampled(loader, {short: "etl", long: "etl"})
     assert (found.read, found.measured, found.damaged) == (1, 2, 0)
     assert found.sizes[long].live_bytes / found.sizes[short].live_bytes == pytest.approx(2, rel=0.05)
-    exact = {Speed(1.0).size(features(payload("etl", tasks))).live_bytes for tasks in (10, 20)}
+    exact = {size_of(features(payload("etl", tasks))).live_bytes for tasks in (10, 20)}
     assert len(exact & {size.live_bytes for size in found.sizes.values()}) == 1
 
 
@@ -444,7 +446,7 @@ def test_versions_scale_with_their_own_dag_and_not_with_others(
     versions[database.version("texts", data=payload("texts", 5, text="x" * 50_000))] = "texts"
     found = sampled(loader, versions)
     assert found.read == 2
-    exact = Speed(1.0).size(features(payload("etl", 20))).live_bytes
+    exact = size_of(features(payload("etl", 20))).live_bytes
     assert [found.sizes[version].live_bytes for version, dag_id in versions.items() if dag_id == "etl"] == [exact] * 2
 
 
@@ -517,14 +519,14 @@ def test_a_budget_for_everything_costs_nothing_once_it_is_warm() -> None:
 
 
 def test_a_budget_for_the_frozen_copies_thaws_and_does_not_load() -> None:
-    """A millisecond each on average, with the spread that thaws have; a sweep of 40 runs takes two loops.
+    """A millisecond each on average, with the spread that thaws have, and 0.9 for a disposal; 40 runs are two loops.
 
     The second lookup of a loop gets the DAG that the first one holds.
     """
     found = curve.point(window(), 40 * 3_000 + 150_000, 10_800.0)
     assert found.missed == 0.0
     assert found.frozen == pytest.approx(0.5, abs=0.02)
-    assert found.seconds_per_sweep == pytest.approx(40 * 0.001, rel=0.05)
+    assert found.seconds_per_sweep == pytest.approx(40 * 0.0019, rel=0.05)
     assert found.busy == pytest.approx(found.seconds_per_sweep / 2.0)
 
 
@@ -617,11 +619,11 @@ def test_an_unbounded_budget_and_a_mean_of_points() -> None:
 
 
 def test_the_smallest_limit_that_loads_nothing_twice_and_thaws_little_is_recommended() -> None:
-    """Little is a twentieth of the cost of loads. A quarter is added."""
+    """Little is a tenth of the cost of loads. A quarter is added."""
     points = [
-        Point(20 * MIB, 0.5, 0.49, 0.01, 0.9, 0.5, 0),
-        Point(40 * MIB, 0.0, 1.0, 0.0, 1.1, 0.1, 0),
-        Point(80 * MIB, 0.5, 0.5, 0.0, 1.0, 0.05, 0),
+        Point(20 * MIB, 0.5, 0.49, 0.01, 1.8, 0.5, 0),
+        Point(40 * MIB, 0.0, 1.0, 0.0, 2.2, 0.1, 0),
+        Point(80 * MIB, 0.5, 0.5, 0.0, 2.0, 0.05, 0),
         Point(160 * MIB, 1.0, 0.0, 0.0, 0.0, 0.0, 0),
     ]
     found = recommend.scheduler_limit(points, uncached_seconds=20.0, idle_bytes=0, everything=120 * MIB)
@@ -710,7 +712,7 @@ def test_a_report_says_what_is_in_use_and_what_to_set(database: Database, loader
     assert found.ttl.value == "10800"
     assert found.api_server is not None
     assert found.curve[-1].busiest.live > 0.8  # thirty versions, of which twenty are held
-    assert json.loads(json.dumps(dataclasses.asdict(found)))["slowness"] == 1.0
+    assert json.loads(json.dumps(dataclasses.asdict(found)))["speed"]["dags"] == 0
 
 
 def test_a_report_on_chosen_budgets(database: Database, loader: SerializedDagLoader) -> None:
@@ -736,7 +738,7 @@ def test_versions_that_wait_for_their_next_run_get_room(database: Database, load
         version = database.version(f"dag_{number}", data=payload(f"dag_{number}", 50))
         database.run(f"dag_{number}", DAY, None if number == 0 else DAY + 60, version=version)
     reasons = report(loader).scheduler.reasons
-    frozen = Speed().size(features(payload("dag_1", 50))).frozen_cost
+    frozen = size_of(features(payload("dag_1", 50))).frozen_cost
     reason = next(reason for reason in reasons if "wait, frozen" in reason)
     assert float(reason.split()[0]) == pytest.approx(19 * frozen / 1024, rel=0.05)
 
@@ -751,19 +753,47 @@ def test_a_version_that_is_gone_is_not_looked_up(database: Database, loader: Ser
     assert report(loader).now.versions == 1
 
 
-def test_the_machine_is_measured_before_the_history_fills_the_heap(
+def test_the_seconds_are_those_of_this_machine(
     database: Database, loader: SerializedDagLoader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full heap makes the probe slower than that of other measurements."""
-    database.version("etl", 1)
-    steps: list[str] = []
+    """Measured with the DAGs that are in use."""
+    for number in range(3):
+        database.run(f"dag_{number}", 5, version=database.version(f"dag_{number}", data=payload(f"dag_{number}", 9)))
+    timed: list[Any] = []
 
-    def noted(step: str, result: Any) -> Any:
-        steps.append(step)
-        return result
+    def measured(samples: Any) -> Speed:
+        timed.extend(samples)
+        return Speed(loads=10.0, thaws=20.0, dags=len(samples))
 
-    read = history.read_history
-    monkeypatch.setattr(reporting, "Probe", lambda: SimpleNamespace(slowness=lambda: noted("probe", 2.0)))
-    monkeypatch.setattr(reporting, "read_history", lambda *args, **named: noted("history", read(*args, **named)))
-    assert report(loader, speed=None).slowness == 2.0
-    assert steps == ["probe", "history"]
+    monkeypatch.setattr(reporting, "measured", measured)
+    there, here = (report(loader, speed=speed, budgets=(4096, MIB)) for speed in (Speed(), None))
+    assert sorted(json.loads(text)["dag"]["dag_id"] for text, _ in timed) == ["dag_0", "dag_1", "dag_2"]
+    assert here.speed.dags == 3
+    assert here.now == there.now
+    ours, theirs = here.curve[0].busiest, there.curve[0].busiest
+    assert ours.missed == theirs.missed > 0
+    assert 10 <= ours.seconds_per_sweep / theirs.seconds_per_sweep <= 20
+
+
+def test_the_largest_dags_are_not_timed_and_no_more_than_fit(
+    database: Database, loader: SerializedDagLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their loads would take long."""
+    monkeypatch.setattr(sampling, "_BIGGEST", 2)
+    monkeypatch.setattr(sampling, "_MOST_TIMED", 4)
+    versions = {database.version(f"dag_{n}", data=payload(f"dag_{n}", 1 + n)): f"dag_{n}" for n in range(8)}
+    samples = sampled(loader, versions).samples
+    assert len({size.tasks for _, size in samples} & {*range(1, 7)}) == len(samples) == 4
+    monkeypatch.setattr(sampling, "_MOST_TIMED_BYTES", len(samples[0].text) + 10)
+    assert len(sampled(loader, versions).samples) < 4
+
+
+def test_dags_in_use_are_timed_rather_than_others(
+    database: Database, loader: SerializedDagLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may be of another kind."""
+    monkeypatch.setattr(sampling, "_BIGGEST", 0)
+    versions = {database.version(f"dag_{n}", data=payload(f"dag_{n}", 1 + n)): f"dag_{n}" for n in range(6)}
+    used = list(versions)[:2]
+    samples = sampled(loader, versions, first=set(used)).samples
+    assert sorted(size.tasks for _, size in samples) == [1, 2]

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from dagcache.advice.speed import Speed
 from dagcache.cli.advise import command as advise
 from dagcache.cli.advise import drawing
 from dagcache.cli.main import main
@@ -39,6 +40,12 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
     return made
 
 
+@pytest.fixture(autouse=True)
+def without_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loads and thaws are not timed in this process: importing Airflow takes seconds."""
+    monkeypatch.setattr("dagcache.advice.report.measured", lambda samples: Speed(2.0, 3.0, len(samples)))
+
+
 def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """The command, in a process of its own, without Airflow's settings of the caller."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
@@ -52,7 +59,7 @@ def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Comple
 def test_the_database_of_airflow_cfg_is_the_default(database: Database, tmp_path: Path, section: str) -> None:
     cfg = tmp_path / "airflow.cfg"
     cfg.write_text(f"[{section}]\nsql_alchemy_conn = {database.url}?x=%%20\n")
-    done = run("advise", "--json", env={"AIRFLOW_CONFIG": str(cfg)})
+    done = run("advise", "--no-airflow", "--json", env={"AIRFLOW_CONFIG": str(cfg)})
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["dags"] == 16
 
@@ -60,7 +67,7 @@ def test_the_database_of_airflow_cfg_is_the_default(database: Database, tmp_path
 def test_the_environment_precedes_airflow_cfg(database: Database, tmp_path: Path) -> None:
     cfg = tmp_path / "airflow.cfg"
     cfg.write_text("[database]\nsql_alchemy_conn = sqlite:////nowhere/airflow.db\n")
-    done = run("advise", "--json", env={"AIRFLOW_CONFIG": str(cfg), URL_VARIABLE: database.url})
+    done = run("advise", "--no-airflow", "--json", env={"AIRFLOW_CONFIG": str(cfg), URL_VARIABLE: database.url})
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -74,7 +81,7 @@ def test_without_any_database_the_error_names_the_three_places(tmp_path: Path) -
 def test_the_advice_as_text(database: Database, tmp_path: Path) -> None:
     """Without a terminal: plain lines, and the picture on request."""
     picture = tmp_path / "curve.png"
-    done = run("advise", "--db", database.url, "--max-workers", "4", "--png", str(picture))
+    done = run("advise", "--no-airflow", "--db", database.url, "--max-workers", "4", "--png", str(picture))
     assert (done.returncode, done.stderr) == (0, "")
     for part in (
         "Airflow 3.3",
@@ -87,6 +94,7 @@ def test_the_advice_as_text(database: Database, tmp_path: Path) -> None:
         "AIRFLOW__DAGCACHE__TTL=10800",
         "4 x 16MiB = 64MiB",
         "together, with one scheduler: 80.0 MiB",
+        "seconds are those of another machine: --no-airflow",
     ):
         assert part in done.stdout
     assert "\x1b" not in done.stdout
@@ -94,11 +102,12 @@ def test_the_advice_as_text(database: Database, tmp_path: Path) -> None:
 
 
 def test_the_advice_as_json(database: Database) -> None:
-    done = run("advise", "--json", "--budgets", "1MiB,64KiB", env={URL_VARIABLE: database.url})
+    done = run("advise", "--no-airflow", "--json", "--budgets", "1MiB,64KiB", env={URL_VARIABLE: database.url})
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)
     assert [row["max_bytes"] for row in told["curve"]] == [65_536, 2**20]
     assert told["now"]["versions"] == 15
+    assert told["speed"] == {"loads": 1.0, "thaws": 1.0, "dags": 0, "problem": "--no-airflow"}
     assert told["scheduler"]["nbytes"] == 16 * 2**20
 
 
@@ -263,6 +272,12 @@ def test_there_is_no_picture_of_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["advise", "--db", database.url]) == 0
     assert "no run was active in the period" in capsys.readouterr().out
     assert main(["advise", "--db", database.url, "--png", str(tmp_path / "c.png")]) == 2
+
+
+def test_the_advice_says_whose_seconds_it_has(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of this machine, if its Airflow has loaded some of the DAGs."""
+    assert main(["advise", "--db", database.url]) == 0
+    assert "seconds are measured on this machine, with 15 of these DAGs in its Airflow" in capsys.readouterr().out
 
 
 def test_what_was_left_out_is_told(

@@ -230,6 +230,14 @@ def test_without_a_budget_each_key_is_loaded_once() -> None:
     assert outcome.peak_bytes > 30 * 102 * KIB
 
 
+def test_each_load_and_each_thaw_has_its_disposal() -> None:
+    """A live hit displaces nothing."""
+    lookups = [replace(each, release_seconds=0.004) for each in sweeps(30, 5)]
+    bare, outcome = replay(sweeps(30, 5), 1100 * KIB), replay(lookups, 1100 * KIB)
+    assert replace(outcome, seconds=0.0) == replace(bare, seconds=0.0)
+    assert outcome.seconds - bare.seconds == pytest.approx((outcome.misses + outcome.frozen_hits) * 0.004)
+
+
 def test_the_budget_is_kept_and_what_does_not_fit_live_is_thawed() -> None:
     """All of it fits frozen, a third of it live."""
     outcome = replay(sweeps(30, 5), 1100 * KIB)

@@ -1,0 +1,167 @@
+"""Times the loads and the thaws of some DAGs, in a process of its own with Airflow, for `dagcache advise`.
+
+``python -m dagcache.airflow.load_timing`` reads serialised DAGs from its standard input, as JSON, one a line. The last
+line of its output is a `Timed` as JSON, or ``{"problem": TEXT}``. No database is read. The seconds are CPU seconds of
+this machine, Python and Airflow, without collections. Those of thaws include the disposal of the graphs that the thawed
+ones displace.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from dagcache.airflow import graphs
+from dagcache.airflow.settings import UNPROVEN_SHARE
+from dagcache.airflow.sharing import share_immutables, share_strings
+from dagcache.config import CacheConfig
+from dagcache.core.cache import DagCache
+from dagcache.core.loaded import Loaded
+from dagcache.traces.scheduler_loop import RUNS_PER_LOOP
+
+_LEAST_KEYS = 5 * RUNS_PER_LOOP
+"""The least versions of a sweep: a few DAGs are looked up under several keys."""
+_SWEEPS = 4
+_ROOM = 2
+"""The budget of the thaws, in units of what the frozen copies take. DAGs that are held take up to a quarter of it."""
+
+_Key: TypeAlias = tuple[int, int]
+"""The number of a DAG, and the number of its version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """The measured time."""
+
+    dags: list[int]
+    """The DAGs that were timed, by their places in the input, from 0. The others cannot be loaded or frozen."""
+    load_seconds: float
+    """CPU seconds of a load of each of these DAGs, all together."""
+    thaw_seconds: float
+    """CPU seconds of a thaw of each of these DAGs, and of a disposal of each, all together."""
+
+
+class UntimedError(Exception):
+    """No DAG could be timed."""
+
+
+def time_all(texts: Sequence[str]) -> Timed:
+    """Load and thaw serialised DAGs. Disables this process's garbage collector.
+
+    Raises:
+        UntimedError: no DAG can be loaded and frozen; the message names the last error's type.
+
+    """
+    read = _reader()
+    usable = _Usable(read, texts)
+    between = _every_other(usable.dags)  # the heap of a process at work has other objects, and holes between them
+    freezer, shared = graphs.freezer()
+    config = CacheConfig(max_bytes=0, unproven_share=UNPROVEN_SHARE)
+    with DagCache[_Key, Any](config, freezer=freezer, shared=shared) as cache:
+        laps = _Laps(cache, texts, read)
+        laps.sweep((number, 0) for number in usable.numbers)  # the cache learns weights and the dictionary
+        numbers = [number for number in usable.numbers if cache.frozen_bytes((number, 0))]
+        if not numbers:
+            raise UntimedError(f"none of {len(texts)} DAGs can be loaded and frozen ({usable.error})")
+        cache.clear()
+        gc.collect()
+        gc.disable()  # the collections of a scheduler depend on its other objects
+        versions = -(-_LEAST_KEYS // len(numbers))
+        keys = [(number, version) for version in range(1, versions + 1) for number in numbers]
+        loads = laps.sweep(keys)
+        held = cache.stats()
+        cache.resize(_ROOM * (held.frozen_bytes + held.overhead_bytes))
+        laps.sweep(keys)
+        thaws = sum(laps.sweep(keys) for _ in range(_SWEEPS)) / _SWEEPS
+    del between
+    return Timed(numbers, loads / versions, thaws / versions)
+
+
+class _Usable:
+    """The DAGs that this Airflow can load."""
+
+    def __init__(self, read: Callable[[str], Any], texts: Sequence[str]) -> None:
+        self.numbers: list[int] = []
+        self.dags: list[Any] = []
+        self.error = "no frozen form"
+        for number, text in enumerate(texts):
+            self._try(number, read, text)
+
+    def _try(self, number: int, read: Callable[[str], Any], text: str) -> None:
+        try:
+            self.dags.append(read(text))
+            self.numbers.append(number)
+        except Exception as error:  # of a plugin's code, or of another version's DAG
+            self.error = type(error).__name__
+
+
+class _Laps:
+    """Lookups in sessions of a scheduler's loop, which holds its DAGs until its end."""
+
+    def __init__(self, cache: DagCache[_Key, Any], texts: Sequence[str], read: Callable[[str], Any]) -> None:
+        self._cache = cache
+        self._texts = texts
+        self._read = read
+
+    def sweep(self, keys: Iterable[_Key]) -> float:
+        """Look all keys up; CPU seconds."""
+        started = time.process_time()
+        waiting = iter(keys)
+        while session := list(islice(waiting, RUNS_PER_LOOP)):
+            held = [self._cache.get_or_load(key, self._load) for key in session]
+            del held
+        return time.process_time() - started
+
+    def _load(self, key: _Key) -> Loaded[Any]:
+        text = self._texts[key[0]]
+        return Loaded(self._read(text), serialized_bytes=len(text))
+
+
+def _reader() -> Callable[[str], Any]:
+    """The load of a DAG as the bag does it, without its query."""
+    module: Any = importlib.import_module("airflow.serialization.serialized_objects")
+    from_dict = (getattr(module, "DagSerialization", None) or module.SerializedDAG).from_dict
+
+    def read(text: str) -> Any:
+        data = json.loads(text)
+        share_strings(data)
+        dag = from_dict(data)
+        share_immutables(dag)
+        return dag
+
+    return read
+
+
+def _every_other(dags: list[Any]) -> list[Any]:
+    """Half of the DAGs, chosen at random; takes all from the list."""
+    held = dags.copy()
+    dags.clear()
+    random.Random(1).shuffle(held)
+    del held[::2]
+    return held
+
+
+def main() -> int:
+    """Time the DAGs of the standard input."""
+    with suppress(OSError):  # if memory runs out, the kernel is to end this process, and not a scheduler
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    try:
+        answer = asdict(time_all(sys.stdin.read().splitlines()))
+    except UntimedError as error:
+        answer = {"problem": str(error)}
+    sys.stdout.write(f"{json.dumps(answer)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""The speed of this machine: predicted seconds beside those of a process that loads and thaws the same DAGs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from dagcache.advice import speed
+from dagcache.advice.sizes import Size
+from dagcache.advice.speed import Sample, Speed, measured
+
+SAMPLES = [Sample(json.dumps({"number": number}), Size(1, 1, 1, 0.5, 0.1)) for number in range(3)]
+
+
+def process(code: str) -> list[str]:
+    """A process in place of the one that has Airflow."""
+    return [sys.executable, "-c", code]
+
+
+def answering(answer: object) -> list[str]:
+    """One that prints an answer, after other lines."""
+    return process(f"print('Airflow says hello'); print({json.dumps(answer)!r})")
+
+
+def test_loads_and_thaws_have_a_factor_each() -> None:
+    """Measured seconds over predicted ones; a thaw with a disposal."""
+    found = measured(SAMPLES, answering({"dags": [0, 1, 2], "load_seconds": 3.0, "thaw_seconds": 1.14}))
+    assert (found.loads, found.dags, found.problem) == (2.0, 3, "")
+    assert found.thaws == pytest.approx(1.14 / (3 * (0.1 + SAMPLES[0].size.release_seconds)))
+
+
+def test_only_the_dags_that_were_timed_count() -> None:
+    """A plugin's code may be missing."""
+    found = measured(SAMPLES, answering({"dags": [1], "load_seconds": 0.5, "thaw_seconds": 0.19}))
+    assert (found.loads, found.dags) == (1.0, 1)
+
+
+def test_the_process_gets_one_dag_a_line_and_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a configuration its home is a throw-away folder: Airflow writes one where it is missing."""
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.delenv("AIRFLOW_CONFIG", raising=False)
+    code = (
+        "import json, os, sys; env = os.environ; lines = sys.stdin.read().splitlines()\n"
+        "print(json.dumps({'problem': json.dumps([lines, env['AIRFLOW__DAGCACHE__MODE'], env['AIRFLOW_HOME']])}))"
+    )
+    lines, mode, home = json.loads(measured(SAMPLES, process(code)).problem)
+    assert lines == [sample.text for sample in SAMPLES]
+    assert mode == "off"
+    assert home != str(tmp_path)
+    assert not os.path.exists(home)
+    (tmp_path / "airflow.cfg").write_text("")
+    assert json.loads(measured(SAMPLES, process(code)).problem)[2] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        (process("raise SystemExit('secret')"), "ended with exit code 1"),
+        (process("print('hello')"), "gave no answer"),
+        (process(""), "gave no answer"),
+        (answering([1]), "gave no answer"),
+        (answering({"dags": [7], "load_seconds": 1.0, "thaw_seconds": 1.0}), "IndexError"),
+        (answering({"dags": [], "load_seconds": 1.0, "thaw_seconds": 1.0}), "ZeroDivisionError"),
+        (answering({"dags": [0], "load_seconds": "1"}), "TypeError"),
+        (answering({"problem": "none of 3 DAGs"}), "none of 3 DAGs"),
+        (["/nowhere/python"], "No such file"),
+    ],
+    ids=["failed", "talked", "silent", "a list", "no such dag", "none", "text", "told", "not there"],
+)
+def test_what_cannot_be_measured_is_the_speed_of_another_machine(command: list[str], problem: str) -> None:
+    """With a reason that quotes no output."""
+    found = measured(SAMPLES, command)
+    assert (found.loads, found.thaws, found.dags) == (1.0, 1.0, 0)
+    assert problem in found.problem
+    assert "secret" not in found.problem
+
+
+def test_a_process_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "_PATIENCE", 0.1)
+    assert "took longer than 0 s" in measured(SAMPLES, process("import time; time.sleep(3600)")).problem
+
+
+def test_without_airflow_no_process_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "find_spec", lambda name: None)
+    assert measured(SAMPLES, ["/nowhere/python"]) == Speed(problem="this environment has no Airflow")
