@@ -2,8 +2,7 @@
 
 ``python -m dagcache.airflow.load_timing`` reads serialised DAGs from its standard input, as JSON, one a line. The last
 line of its output is a `Timed` as JSON, or ``{"problem": TEXT}``. No database is read. The seconds are CPU seconds of
-this machine, Python and Airflow, without collections. Those of thaws include the disposal of the graphs that the thawed
-ones displace.
+this machine, Python and Airflow, without collections. They include the disposal of the graphs that others displace.
 """
 
 from __future__ import annotations
@@ -46,9 +45,9 @@ class Timed:
     dags: list[int]
     """The DAGs that were timed, by their places in the input, from 0. The others cannot be loaded or frozen."""
     load_seconds: float
-    """CPU seconds of a load of each of these DAGs, all together."""
+    """CPU seconds of a load and a disposal of each of these DAGs, all together."""
     thaw_seconds: float
-    """CPU seconds of a thaw of each of these DAGs, and of a disposal of each, all together."""
+    """CPU seconds of a thaw and a disposal of each of these DAGs, all together."""
 
 
 class UntimedError(Exception):
@@ -73,14 +72,14 @@ def time_all(texts: Sequence[str]) -> Timed:
         numbers = [number for number in usable.numbers if cache.frozen_bytes((number, 0))]
         if not numbers:
             raise UntimedError(f"none of {len(texts)} DAGs can be loaded and frozen ({usable.error})")
-        cache.clear()
-        gc.collect()
-        gc.disable()  # the collections of a scheduler depend on its other objects
         versions = -(-_LEAST_KEYS // len(numbers))
         keys = [(number, version) for version in range(1, versions + 1) for number in numbers]
-        loads = laps.sweep(keys)
         held = cache.stats()
-        cache.resize(_ROOM * (held.frozen_bytes + held.overhead_bytes))
+        cache.clear()
+        cache.resize(_ROOM * versions * (held.frozen_bytes + held.overhead_bytes))
+        gc.collect()
+        gc.disable()  # the collections of a scheduler depend on its other objects
+        loads = laps.sweep(keys)
         laps.sweep(keys)
         thaws = sum(laps.sweep(keys) for _ in range(_SWEEPS)) / _SWEEPS
     del between
@@ -128,14 +127,15 @@ class _Laps:
 
 
 def _reader() -> Callable[[str], Any]:
-    """The load of a DAG as the bag does it, without its query."""
+    """The load of a DAG as a scheduler's bag does it, without its query."""
     module: Any = importlib.import_module("airflow.serialization.serialized_objects")
-    from_dict = (getattr(module, "DagSerialization", None) or module.SerializedDAG).from_dict
+    serialization = getattr(module, "DagSerialization", None) or module.SerializedDAG
+    serialization._load_operator_extra_links = False  # noqa: SLF001 - as the bag's rows set it
 
     def read(text: str) -> Any:
         data = json.loads(text)
         share_strings(data)
-        dag = from_dict(data)
+        dag = serialization.from_dict(data)
         share_immutables(dag)
         return dag
 

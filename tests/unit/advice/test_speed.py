@@ -13,7 +13,8 @@ from dagcache.advice import speed
 from dagcache.advice.sizes import Size
 from dagcache.advice.speed import Sample, Speed, measured
 
-SAMPLES = [Sample(json.dumps({"number": number}), Size(1, 1, 1, 0.5, 0.1)) for number in range(3)]
+SIZE = Size(1, 1, 1, 0.5, 0.1)
+SAMPLES = [Sample(json.dumps({"number": number}), SIZE) for number in range(3)]
 
 
 def process(code: str) -> list[str]:
@@ -27,16 +28,18 @@ def answering(answer: object) -> list[str]:
 
 
 def test_loads_and_thaws_have_a_factor_each() -> None:
-    """Measured seconds over predicted ones; a thaw with a disposal."""
-    found = measured(SAMPLES, answering({"dags": [0, 1, 2], "load_seconds": 3.0, "thaw_seconds": 1.14}))
-    assert (found.loads, found.dags, found.problem) == (2.0, 3, "")
-    assert found.thaws == pytest.approx(1.14 / (3 * (0.1 + SAMPLES[0].size.release_seconds)))
+    """Measured seconds over predicted ones. Each has its disposal."""
+    load, thaw = SIZE.load_seconds + SIZE.release_seconds, SIZE.thaw_seconds + SIZE.release_seconds
+    answer = {"dags": [0, 1, 2], "load_seconds": 2.0 * 3 * load, "thaw_seconds": 5.0 * 3 * thaw}
+    assert measured(SAMPLES, answering(answer)) == Speed(pytest.approx(2.0), pytest.approx(5.0), 3)
 
 
 def test_only_the_dags_that_were_timed_count() -> None:
     """A plugin's code may be missing."""
-    found = measured(SAMPLES, answering({"dags": [1], "load_seconds": 0.5, "thaw_seconds": 0.19}))
-    assert (found.loads, found.dags) == (1.0, 1)
+    answer = {"dags": [1], "load_seconds": SIZE.load_seconds + SIZE.release_seconds, "thaw_seconds": 1.0}
+    found = measured(SAMPLES, answering(answer))
+    assert found.loads == pytest.approx(1.0)
+    assert found.dags == 1
 
 
 def test_the_process_gets_one_dag_a_line_and_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
