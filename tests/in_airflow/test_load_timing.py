@@ -68,7 +68,9 @@ def test_without_any_dag_that_can_be_loaded_the_answer_is_why(tmp_path: Path) ->
 @pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="of Linux")
 def test_the_kernel_ends_this_process_before_a_scheduler() -> None:
     """If memory runs out, in a container for instance."""
-    code = "from dagcache.airflow import load_timing; load_timing.main(); print(open('/proc/self/oom_score_adj').read())"
+    code = (
+        "from dagcache.airflow import load_timing; load_timing.main(); print(open('/proc/self/oom_score_adj').read())"
+    )
     found = subprocess.run(
         [sys.executable, "-c", code], input="", capture_output=True, text=True, timeout=PATIENCE, check=True
     )
