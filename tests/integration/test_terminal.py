@@ -64,6 +64,8 @@ class Terminal:
 def terminal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
     """One of each size."""
     made = Terminal(tmp_path / "tmux", *request.param)
+    # The terminal shows what is typed before the prompt as well, and the output then follows the prompt on its line.
+    made.wait_for("the prompt", lambda shown: shown[:1] == ["$"])
     yield made
     made.close()
 
