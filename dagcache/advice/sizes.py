@@ -193,7 +193,7 @@ def frozen_bytes(found: Features) -> int:
 
 
 # CPU seconds of one machine, with CPython 3.11 and Airflow 3.3: a constant, and seconds per byte of the shadow.
-# `dagcache.advice.speed` scales them to other machines. Loads include their query and their collections.
+# `dagcache.advice.speed` scales them to other machines. Loads include freezing and weighing.
 _LOAD = (5.8e-4, 1.25e-8)
 _THAW = (6.8e-5, 1.6e-9)
 _RELEASE_OF_THAW = 0.9

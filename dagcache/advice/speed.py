@@ -18,9 +18,14 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from dagcache.advice.sizes import Size
-from dagcache.airflow.configuration_file import airflow_cfg
+from dagcache.airflow.configuration_file import airflow_cfg, airflow_home
 
-_COMMAND = (sys.executable, "-m", "dagcache.airflow.load_timing")
+_CODE = """
+import sys
+sys.path[:] = sys.argv[1:]
+from dagcache.airflow.load_timing import main
+sys.exit(main())
+"""
 _PATIENCE = 120.0
 """Seconds for the process, in which importing Airflow takes most of the time."""
 
@@ -53,12 +58,14 @@ class _NotTimedError(Exception):
     """No DAG was timed; the message says why."""
 
 
-def measured(samples: Sequence[Sample], command: Sequence[str] = _COMMAND) -> Speed:
+def measured(samples: Sequence[Sample], command: Sequence[str] = ()) -> Speed:
     """Have this environment's Airflow load and thaw DAGs. Takes some five seconds; never raises an Exception.
 
-    ``command``: the process, as `dagcache.airflow.load_timing`.
+    ``command``: a process that answers as `dagcache.airflow.load_timing`, in its place.
     """
     try:
+        if not samples:
+            raise _NotTimedError("every DAG in use is too large to be timed, or damaged")
         return _compared(samples, _timed([sample.text for sample in samples], command))
     except _NotTimedError as error:
         return Speed(problem=str(error))
@@ -77,31 +84,35 @@ def _compared(samples: Sequence[Sample], timed: Mapping[str, Any]) -> Speed:
 def _timed(texts: Iterable[str], command: Sequence[str]) -> dict[str, Any]:
     if find_spec("airflow") is None:
         raise _NotTimedError("this environment has no Airflow")
-    with tempfile.TemporaryDirectory(prefix="dagcache-advise-") as scratch:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="dagcache-advise-", ignore_cleanup_errors=True) as scratch:
             done = subprocess.run(
-                command,
-                input="\n".join(texts),
+                command or _command(),
+                input="\n".join(texts).encode(),
                 env=_environment(scratch),
-                capture_output=True,
-                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # it may quote a secret
                 timeout=_PATIENCE,
                 check=False,
             )
-        except subprocess.TimeoutExpired:
-            raise _NotTimedError(f"{_PROCESS} took longer than {_PATIENCE:.0f} s") from None
-        except OSError as error:
-            raise _NotTimedError(f"could not start {_PROCESS}: {error.strerror}") from None
-    if done.returncode:  # its errors are not shown: they may quote a secret
+    except subprocess.TimeoutExpired:
+        raise _NotTimedError(f"{_PROCESS} took longer than {_PATIENCE:.0f} s") from None
+    except OSError as error:
+        raise _NotTimedError(f"could not start {_PROCESS}: {error.strerror}") from None
+    if done.returncode:
         raise _NotTimedError(f"{_PROCESS} ended with exit code {done.returncode}")
     return _answer(done.stdout)
 
 
-def _answer(output: str) -> dict[str, Any]:
-    """The last line: importing Airflow may write others."""
+def _command() -> list[str]:
+    """The process finds modules where this one does: ``-m`` would look in the working directory first."""
+    return [sys.executable, "-I", "-c", _CODE, *sys.path]
+
+
+def _answer(output: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(output.strip().splitlines()[-1])
-    except (ValueError, IndexError):
+        found = json.loads(output)
+    except ValueError:
         found = None
     if not isinstance(found, dict):
         raise _NotTimedError(f"{_PROCESS} gave no answer")
@@ -111,8 +122,9 @@ def _answer(output: str) -> dict[str, Any]:
 
 
 def _environment(scratch: str) -> dict[str, str]:
-    """That of this process, without the cache. Without a configuration, Airflow would write one into its home."""
-    env = {**os.environ, "AIRFLOW__DAGCACHE__MODE": "off"}
-    return (
-        env if airflow_cfg().exists() else {**env, "AIRFLOW_HOME": scratch, "AIRFLOW_CONFIG": f"{scratch}/airflow.cfg"}
-    )
+    """That of this process, without the cache, and with a folder for the files that Airflow writes when it starts."""
+    env = {**os.environ, "AIRFLOW__DAGCACHE__MODE": "off", "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{scratch}/logs"}
+    if airflow_cfg().exists():
+        return env
+    env.setdefault("AIRFLOW__CORE__PLUGINS_FOLDER", str(airflow_home() / "plugins"))
+    return {**env, "AIRFLOW_HOME": scratch, "AIRFLOW_CONFIG": f"{scratch}/airflow.cfg"}

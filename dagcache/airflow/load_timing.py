@@ -1,8 +1,8 @@
 """Times the loads and the thaws of some DAGs, in a process of its own with Airflow, for `dagcache advise`.
 
-``python -m dagcache.airflow.load_timing`` reads serialised DAGs from its standard input, as JSON, one a line. The last
-line of its output is a `Timed` as JSON, or ``{"problem": TEXT}``. No database is read. The seconds are CPU seconds of
-this machine, Python and Airflow, without collections. They include the disposal of the graphs that others displace.
+`main` reads serialised DAGs from the standard input, as JSON, one a line. The output is a `Timed` as JSON, or
+``{"problem": TEXT}``. No database is read. The seconds are CPU seconds of this machine, Python and Airflow, without
+collections. They include the disposal of the graphs that others displace.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import os
 import random
 import sys
 import time
@@ -28,11 +29,15 @@ from dagcache.core.cache import DagCache
 from dagcache.core.loaded import Loaded
 from dagcache.traces.scheduler_loop import RUNS_PER_LOOP
 
-_LEAST_KEYS = 5 * RUNS_PER_LOOP
-"""The least versions of a sweep: a few DAGs are looked up under several keys."""
+_KEYS = 5 * RUNS_PER_LOOP
+"""The versions of a sweep: a few DAGs are looked up under several keys."""
+_MOST_BYTES = 8 * 2**20
+"""Of the serialised DAGs of a sweep: a load takes some 0.2 us a byte."""
 _SWEEPS = 4
-_ROOM = 2
+_ROOM = 1.4
 """The budget of the thaws, in units of what the frozen copies take. DAGs that are held take up to a quarter of it."""
+_LEAST_THAWED = 0.5
+"""The least share of the lookups that thaw in sweeps that are to count."""
 
 _Key: TypeAlias = tuple[int, int]
 """The number of a DAG, and the number of its version."""
@@ -48,6 +53,8 @@ class Timed:
     """CPU seconds of a load and a disposal of each of these DAGs, all together."""
     thaw_seconds: float
     """CPU seconds of a thaw and a disposal of each of these DAGs, all together."""
+    thawed: float
+    """The share of the lookups that thawed while thaws were timed. The others found a DAG live, and do not count."""
 
 
 class UntimedError(Exception):
@@ -72,18 +79,24 @@ def time_all(texts: Sequence[str]) -> Timed:
         numbers = [number for number in usable.numbers if cache.frozen_bytes((number, 0))]
         if not numbers:
             raise UntimedError(f"none of {len(texts)} DAGs can be loaded and frozen ({usable.error})")
-        versions = -(-_LEAST_KEYS // len(numbers))
+        nbytes = sum(len(texts[number]) for number in numbers)
+        versions = max(1, min(-(-_KEYS // len(numbers)), _MOST_BYTES // nbytes))
         keys = [(number, version) for version in range(1, versions + 1) for number in numbers]
-        held = cache.stats()
         cache.clear()
-        cache.resize(_ROOM * versions * (held.frozen_bytes + held.overhead_bytes))
         gc.collect()
         gc.disable()  # the collections of a scheduler depend on its other objects
         loads = laps.sweep(keys)
+        held = cache.stats()
+        cache.resize(round(_ROOM * (held.frozen_bytes + held.overhead_bytes)))
         laps.sweep(keys)
-        thaws = sum(laps.sweep(keys) for _ in range(_SWEEPS)) / _SWEEPS
+        before = cache.stats()
+        thaws = sum(laps.sweep(keys) for _ in range(_SWEEPS))
+        after = cache.stats()
     del between
-    return Timed(numbers, loads / versions, thaws / versions)
+    sweeps = (after.hits_frozen - before.hits_frozen) / len(keys)
+    if after.misses > before.misses or sweeps < _LEAST_THAWED * _SWEEPS:
+        raise UntimedError(f"the cache thawed {sweeps / _SWEEPS:.0%} of the lookups that were to be thaws")
+    return Timed(numbers, loads / versions, thaws / sweeps / versions, sweeps / _SWEEPS)
 
 
 class _Usable:
@@ -119,7 +132,9 @@ class _Laps:
         while session := list(islice(waiting, RUNS_PER_LOOP)):
             held = [self._cache.get_or_load(key, self._load) for key in session]
             del held
-        return time.process_time() - started
+        spent = time.process_time() - started
+        gc.collect()  # what was not taken apart
+        return spent
 
     def _load(self, key: _Key) -> Loaded[Any]:
         text = self._texts[key[0]]
@@ -152,16 +167,17 @@ def _every_other(dags: list[Any]) -> list[Any]:
 
 
 def main() -> int:
-    """Time the DAGs of the standard input."""
+    """Time the DAGs of the standard input. Only the answer goes to the standard output."""
+    answers = os.fdopen(os.dup(1), "w")  # other processes do not inherit it
+    os.dup2(2, 1)  # importing Airflow, and the code of plugins, may write
     with suppress(OSError):  # if memory runs out, the kernel is to end this process, and not a scheduler
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     try:
         answer = asdict(time_all(sys.stdin.read().splitlines()))
     except UntimedError as error:
         answer = {"problem": str(error)}
-    sys.stdout.write(f"{json.dumps(answer)}\n")
+    except Exception as error:  # its message may quote a secret
+        answer = {"problem": f"{type(error).__name__} in the process that times them with Airflow"}
+    with answers:
+        answers.write(json.dumps(answer))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

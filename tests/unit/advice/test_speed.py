@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,8 @@ def process(code: str) -> list[str]:
 
 
 def answering(answer: object) -> list[str]:
-    """One that prints an answer, after other lines."""
-    return process(f"print('Airflow says hello'); print({json.dumps(answer)!r})")
+    """One that prints an answer, and other bytes beside it."""
+    return process(f"import sys; sys.stderr.buffer.write(b'caf\\xe9'); print({json.dumps(answer)!r})")
 
 
 def test_loads_and_thaws_have_a_factor_each() -> None:
@@ -50,15 +51,21 @@ def test_the_process_gets_one_dag_a_line_and_no_cache(tmp_path: Path, monkeypatc
     monkeypatch.delenv("AIRFLOW_CONFIG", raising=False)
     code = (
         "import json, os, sys; env = os.environ; lines = sys.stdin.read().splitlines()\n"
-        "print(json.dumps({'problem': json.dumps([lines, env['AIRFLOW__DAGCACHE__MODE'], env['AIRFLOW_HOME']])}))"
+        "print(json.dumps({'problem': json.dumps([lines, env['AIRFLOW__DAGCACHE__MODE'], env['AIRFLOW_HOME'],\n"
+        "    env['AIRFLOW__LOGGING__BASE_LOG_FOLDER'], env.get('AIRFLOW__CORE__PLUGINS_FOLDER')])}))"
     )
-    lines, mode, home = json.loads(measured(SAMPLES, process(code)).problem)
+    monkeypatch.delenv("AIRFLOW__CORE__PLUGINS_FOLDER", raising=False)
+    lines, mode, home, logs, plugins = json.loads(measured(SAMPLES, process(code)).problem)
     assert lines == [sample.text for sample in SAMPLES]
     assert mode == "off"
     assert home != str(tmp_path)
     assert not os.path.exists(home)
+    assert logs.startswith(home)
+    assert plugins == str(tmp_path / "plugins")
     (tmp_path / "airflow.cfg").write_text("")
-    assert json.loads(measured(SAMPLES, process(code)).problem)[2] == str(tmp_path)
+    _, _, home, logs, plugins = json.loads(measured(SAMPLES, process(code)).problem)
+    assert (home, plugins) == (str(tmp_path), None)
+    assert not logs.startswith(home)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +74,7 @@ def test_the_process_gets_one_dag_a_line_and_no_cache(tmp_path: Path, monkeypatc
         (process("raise SystemExit('secret')"), "ended with exit code 1"),
         (process("print('hello')"), "gave no answer"),
         (process(""), "gave no answer"),
+        (process("import sys; sys.stdout.buffer.write(b'caf\\xe9')"), "gave no answer"),
         (answering([1]), "gave no answer"),
         (answering({"dags": [7], "load_seconds": 1.0, "thaw_seconds": 1.0}), "IndexError"),
         (answering({"dags": [], "load_seconds": 1.0, "thaw_seconds": 1.0}), "ZeroDivisionError"),
@@ -74,7 +82,7 @@ def test_the_process_gets_one_dag_a_line_and_no_cache(tmp_path: Path, monkeypatc
         (answering({"problem": "none of 3 DAGs"}), "none of 3 DAGs"),
         (["/nowhere/python"], "No such file"),
     ],
-    ids=["failed", "talked", "silent", "a list", "no such dag", "none", "text", "told", "not there"],
+    ids=["failed", "talked", "silent", "latin-1", "a list", "no such dag", "none", "text", "told", "not there"],
 )
 def test_what_cannot_be_measured_is_the_speed_of_another_machine(command: list[str], problem: str) -> None:
     """With a reason that quotes no output."""
@@ -87,6 +95,17 @@ def test_what_cannot_be_measured_is_the_speed_of_another_machine(command: list[s
 def test_a_process_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "_PATIENCE", 0.1)
     assert "took longer than 0 s" in measured(SAMPLES, process("import time; time.sleep(3600)")).problem
+
+
+def test_without_dags_or_a_folder_for_files_no_process_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a root file system that is read-only."""
+    assert "too large" in measured([], ["/nowhere/python"]).problem
+
+    def refused(**_: object) -> None:
+        raise FileNotFoundError(2, "no usable temporary directory")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refused)
+    assert "no usable temporary directory" in measured(SAMPLES, answering({})).problem
 
 
 def test_without_airflow_no_process_starts(monkeypatch: pytest.MonkeyPatch) -> None:
