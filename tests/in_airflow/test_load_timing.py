@@ -13,6 +13,7 @@ import pytest
 from dagcache.advice.sizes import features, size_of
 from dagcache.advice.speed import Sample, measured
 from tests.in_airflow.support import variables, write
+from tests.support.measured import measured as coverage_variables
 from tests.support.patience import PATIENCE
 
 
@@ -38,7 +39,7 @@ def timed(texts: list[str], folder: Path, code: str = MAIN) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", code],
         input="\n".join(texts),
-        env=variables(folder, f"sqlite:///{folder}/none.db", mode="off"),
+        env=variables(folder, f"sqlite:///{folder}/none.db", mode="off") | coverage_variables(),
         capture_output=True,
         text=True,
         timeout=PATIENCE,
