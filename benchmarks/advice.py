@@ -26,6 +26,7 @@ from uuid import UUID
 
 from benchmarks.at_work import scheduler
 from benchmarks.scheduler import made_with, run_json, write_between
+from benchmarks.tallies import time_calls
 from dagcache.advice import sizes
 from dagcache.core.disposal import Disposer
 from dagcache.core.entry import LIVE_OVERHEAD
@@ -241,36 +242,21 @@ def laps(ids: list[str]) -> dict[str, float]:
     vars(component)["monotonic"] = clock
     bag = scheduler_bag()
     bag.dagcache._lookups.timer = time.thread_time  # noqa: SLF001 - the clock that loads and thaws are timed by
-    disposals = Disposals()
+    disposing = [0.0]
+    time_calls(disposing, 0, Disposer, "dispose")
     versions = [UUID(each) for each in ids]
-    before, begin = bag.dagcache.stats(), 0.0
-    for lap in range(_WARM_LAPS + _LAPS):
-        if lap == _WARM_LAPS:
-            before = bag.dagcache.stats()
-            begin = restoring_seconds(before) + disposals.seconds
-        for first in range(0, len(versions), RUNS_PER_LOOP):
-            look_all_up(bag, versions[first : first + RUNS_PER_LOOP], clock)
-    after = bag.dagcache.stats()
-    seconds = restoring_seconds(after) + disposals.seconds - begin
+
+    def sweep(times: int) -> Any:
+        for _ in range(times):
+            for first in range(0, len(versions), RUNS_PER_LOOP):
+                look_all_up(bag, versions[first : first + RUNS_PER_LOOP], clock)
+        return bag.dagcache.stats()
+
+    before = sweep(_WARM_LAPS)
+    begin = restoring_seconds(before) + disposing[0]
+    after = sweep(_LAPS)
+    seconds = restoring_seconds(after) + disposing[0] - begin
     return {"seconds": seconds / _LAPS, **shares(before, after)}
-
-
-class Disposals:
-    """The CPU seconds of all disposals of this process from now on."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        dispose = Disposer.dispose
-
-        def timed(disposer: Disposer, *arguments: Any) -> None:
-            started = time.thread_time()
-            try:
-                dispose(disposer, *arguments)
-            finally:
-                self.seconds += time.thread_time() - started
-
-        vars_of: Any = Disposer
-        vars_of.dispose = timed
 
 
 def look_all_up(bag: Any, versions: Sequence[UUID], clock: ManualClock) -> None:

@@ -112,7 +112,7 @@ def install() -> None:
     event.listen(Engine, "before_cursor_execute", executed)
     if os.environ.get("AIRFLOW__DAGCACHE__MODE") != "off":  # a process without the cache does not import it
         for tally, module, kind, method in _OWN_WORK:
-            _time(counted, _PLACES[tally], getattr(importlib.import_module(module), kind), method)
+            time_calls(counted, _PLACES[tally], getattr(importlib.import_module(module), kind), method)
         note_instances(importlib.import_module("dagcache.reclaim.waiting_room").WaitingRoom, rooms)
 
 
@@ -128,8 +128,8 @@ def note_instances(kind: Any, made: list[Any]) -> None:
     kind.__init__ = noted
 
 
-def _time(counted: memoryview[float], place: int, kind: Any, method: str) -> None:
-    """Add the CPU seconds of each call to the tallies."""
+def time_calls(counted: memoryview[float] | list[float], place: int, kind: Any, method: str) -> None:
+    """Add the CPU seconds of each call of a class's method to a number, from now on."""
     timed = getattr(kind, method)
 
     @functools.wraps(timed)
