@@ -41,7 +41,8 @@ class _Line:
 class LogLimits:
     """Writes to a logger, at most one line per cause and interval. Thread-safe, fork-safe, and safe in signal handlers.
 
-    Counts are exact under the global lock; a free-threaded interpreter may miss a few.
+    Counts are exact under the global lock, but for a report that is interrupted while its interval ends. A
+    free-threaded interpreter may miss a few.
 
     Args:
         logger: the destination of the lines.
@@ -122,7 +123,7 @@ class LogLimits:
             cause = self._with_room(cause, now)
             last = self._lines.setdefault(cause, fresh)
             if last is fresh:
-                return fresh
+                return _Line(now)  # others count in `fresh` by now: for the next line, not for this one
         if now - last.at < self._seconds:
             last.more += 1
             return None

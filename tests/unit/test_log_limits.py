@@ -266,6 +266,41 @@ def test_many_threads_write_one_line_a_minute_and_lose_no_count(
     assert lines.messages == ["failed", *[f"failed ({more} more like this in the last 60 s)"] * (minutes - 1)]
 
 
+@pytest.mark.parametrize("minute", [0, 1], ids=["the first line", "a later line"])
+def test_a_report_at_any_line_of_another_is_counted_once(logger: logging.Logger, minute: int) -> None:
+    """By a signal handler, or by a thread that gets its turn there: the line being written does not count it."""
+    for number in range(1, 200):
+        clock, lines = ManualClock(), Lines()
+        logger.handlers[:] = [lines]
+        limits = LogLimits(logger, clock=clock)
+        for _ in range(minute):
+            limits.report("a", "failed")
+            clock.advance(60)
+        left = number
+
+        def trace(frame: FrameType, event: str, _: Any, limits: LogLimits = limits) -> Any:
+            nonlocal left
+            if not frame.f_code.co_filename.endswith("log_limits.py"):
+                return None
+            left -= event == "line"
+            if not left:
+                sys.settrace(None)
+                limits.report("a", "failed")
+            return trace
+
+        previous = sys.gettrace()
+        sys.settrace(trace)
+        limits.report("a", "failed")
+        sys.settrace(previous)
+        if left > 0:
+            assert number > 10
+            return
+        clock.advance(60)
+        limits.report("a", "failed")
+        assert lines.messages == ["failed"] * (minute + 1) + ["failed (1 more like this in the last 60 s)"]
+    raise AssertionError("it never came to an end")
+
+
 def test_an_interrupt_before_any_line_costs_a_line_at_most(logger: logging.Logger) -> None:
     """The next minute is as any other."""
 
