@@ -13,7 +13,8 @@ real process without DAGs loads them all the time, and is larger by their garbag
 sizes (`benchmarks.typical`): half of them have three tasks or fewer. With ``--collect`` the table also has *allocated*
 bytes: those that the allocators have handed out at the end of each loop of the third sweep, after the collection,
 beyond the line's value at zero. These have no holes between objects and no past peaks, of which the scheduler itself
-has many MiB where its runs have thousands of tasks.
+has many MiB where its runs have thousands of tasks. ``--stock`` adds schedulers with Airflow's own cache, whose holes
+are the scheduler's: two that hold 512 DAGs and two that hold all of them, or as many as ``--processes`` says.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -47,6 +48,12 @@ from dagcache.traces.scheduler_loop import RUNS_PER_LOOP
 
 _OF_TYPICAL_DAGS = 100
 UNBOUNDED = 0
+_OFF: Mapping[str, object] = {"mode": "off"}
+_STOCK: Mapping[str, Sequence[str]] = {
+    "Airflow's own cache, 512 DAGs": (),
+    "Airflow's own cache, unbounded": ("bound",),
+}
+"""The parts that are left out of each (`benchmarks.without`)."""
 _SHARES = {"25 % of the working set": 0.25, "50 %": 0.5, "100 %": 1.0}
 _OF_DAGS = ("weighing", "serialized")
 _ACCOUNTED = ("between_loops", "accounted")
@@ -102,6 +109,8 @@ class Found:
     held: Mapping[str, Sequence[Held]]
     budgets: Mapping[str, int]
     """Bytes, of the labels that have one."""
+    stock: Mapping[str, Sequence[Held]] = field(default_factory=dict)
+    """Processes with Airflow's own cache, which accounts for nothing."""
 
     @property
     def budget_slope(self) -> float:
@@ -148,7 +157,7 @@ def typical(dags: int, largest: int, python: str, *, collect: bool = False) -> I
         output_of(command, environment(home, examples=False, mode="off"), "benchmarks.typical")
         more = {**_MORE, "AIRFLOW__CORE__EXECUTOR": _EXECUTORS[collect]}
         source = Source(home / "airflow.db", dags, more, _OF_TYPICAL_DAGS)
-        with _at_work(source, home, source.file, {"mode": "off"}, python) as started:
+        with _at_work(source, home, source.file, _OFF, python) as started:
             _wait_for_runs(started, source.file, dags)
         yield source
 
@@ -163,14 +172,16 @@ def generated(dags: int, *, collect: bool = False) -> Iterator[Source]:
         yield Source(home / "airflow.db", dags, {"AIRFLOW__CORE__EXECUTOR": _EXECUTORS[True]} if collect else {})
 
 
-def one_process(source: Source, label: str, budget: int, python: str) -> Held:
-    """One scheduler, from its start to its end."""
+def one_process(
+    source: Source, label: str, settings: Mapping[str, object], python: str, left_out: Sequence[str] = ()
+) -> Held:
+    """One scheduler, from its start to its end. ``settings``: of the section ``[dagcache]``."""
     sweep = math.ceil(source.dags / source.runs_per_loop)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "airflow.db"
         with closing(sqlite3.connect(source.file)) as original, closing(sqlite3.connect(file)) as copy:
             original.backup(copy)
-        with _at_work(source, Path(scratch), file, {"max_bytes": budget}, python) as started:
+        with _at_work(source, Path(scratch), file, settings, python, left_out) as started:
             between_loops, anonymous = [], []
             started.wait_for(2 * sweep, _PATIENCE)
             before = started.accounted()
@@ -180,17 +191,10 @@ def one_process(source: Source, label: str, budget: int, python: str) -> Held:
                 between_loops.append(started.accounted().now)
                 anonymous.append(started.loops[-1].memory.anonymous)
             peak = started.accounted()
-            metrics, after_first = started.metrics(), started.loops[sweep - 1].memory.anonymous
+            serialized, weighing = _of_dags(started) if settings != _OFF else (0.0, 0.0)
+            after_first = started.loops[sweep - 1].memory.anonymous
         allocated = mean_of(Path(scratch) / ALLOCATED, 2 * sweep, 3 * sweep)
-    loading = metrics.total("dagcache_load_duration_seconds_sum")
-    held = Held(
-        peak.most,
-        max(anonymous),
-        statistics.median(between_loops),
-        metrics.total("dagcache_serialized_bytes"),
-        metrics.total("dagcache_sizing_seconds_total") / loading if loading else 0.0,
-        allocated,
-    )
+    held = Held(peak.most, max(anonymous), statistics.median(between_loops), serialized, weighing, allocated)
     print(
         f"{label}: at most {held.accounted / MIB:.1f} MiB accounted in {peak.looks} looks "
         f"({before.most / MIB:.1f} before), anonymous {held.anonymous / MIB:.1f} MiB "
@@ -201,8 +205,21 @@ def one_process(source: Source, label: str, budget: int, python: str) -> Held:
     return held
 
 
+def _of_dags(started: Scheduler) -> tuple[float, float]:
+    """Serialised bytes of the DAGs that the cache holds, and the seconds of weighing in each second of loads."""
+    metrics = started.metrics()
+    loading = metrics.total("dagcache_load_duration_seconds_sum")
+    weighing = metrics.total("dagcache_sizing_seconds_total") / loading if loading else 0.0
+    return metrics.total("dagcache_serialized_bytes"), weighing
+
+
 def _at_work(
-    source: Source, home: Path, database: Path, settings: Mapping[str, object], python: str
+    source: Source,
+    home: Path,
+    database: Path,
+    settings: Mapping[str, object],
+    python: str,
+    left_out: Sequence[str] = (),
 ) -> AbstractContextManager[Scheduler]:
     """A scheduler on a database of a source."""
     return scheduler(
@@ -210,6 +227,7 @@ def _at_work(
         f"sqlite:///{database}?timeout=60",
         settings,
         runs_per_loop=source.runs_per_loop,
+        left_out=left_out,
         more=source.settings,
         python=python,
     )
@@ -223,19 +241,21 @@ def _wait_for_runs(started: Scheduler, database: Path, dags: int) -> None:
             time.sleep(0.5)
 
 
-def measure(source: Source, processes: int, jobs: int, python: str) -> Found:
+def measure(source: Source, processes: int, jobs: int, python: str, *, stock: bool = False) -> Found:
     """First without a bound, which gives the working set; then each budget. Several processes at a time."""
     with ThreadPoolExecutor(jobs) as pool:
 
-        def held(label: str, budget: int) -> Iterator[Held]:
-            return pool.map(lambda _: one_process(source, label, budget, python), range(processes))
+        def held(label: str, settings: Mapping[str, object], left_out: Sequence[str] = ()) -> Iterator[Held]:
+            return pool.map(lambda _: one_process(source, label, settings, python, left_out), range(processes))
 
-        unbounded = list(held("unbounded", UNBOUNDED))
+        unbounded = list(held("unbounded", {"max_bytes": UNBOUNDED}))
         working_set = statistics.median(each.accounted for each in unbounded)
         # All are started before any is waited for.
         budgets = {label: round(share * working_set) for label, share in _SHARES.items()}
-        others = {label: held(label, budget) for label, budget in budgets.items()}
-        return Found({label: list(each) for label, each in others.items()} | {"unbounded": unbounded}, budgets)
+        others = {label: held(label, {"max_bytes": budget}) for label, budget in budgets.items()}
+        peers = {label: held(label, _OFF, left_out) for label, left_out in _STOCK.items() if stock}
+        ours = {label: list(each) for label, each in others.items()} | {"unbounded": unbounded}
+        return Found(ours, budgets, {label: list(each) for label, each in peers.items()})
 
 
 # ---- showing ----
@@ -246,6 +266,8 @@ def table(found: Found) -> str:
     head = ["budget", "accounted MiB between loops", "at most", "real MiB (spread)", "accounted / real (spread)"]
     if found.allocated is not None:
         head += ["allocated MiB (spread)", "accounted / allocated (spread)"]
+    if found.stock:
+        head.append("real beyond allocated, MiB (spread)")
     rows: list[list[str]] = []
     for label, held in found.held.items():
         between, most = (statistics.median(getattr(each, name) for each in held) / MIB for name in _ACCOUNTED)
@@ -253,7 +275,10 @@ def table(found: Found) -> str:
         for line in (found.real, found.allocated):
             if line is not None:
                 row += _cells(line, label)
+        if found.stock:
+            row.append(_holes(found, held))
         rows.append(row)
+    rows += [_stock_row(found, label, held) for label, held in found.stock.items()]
     lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
     return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
 
@@ -265,6 +290,30 @@ def _cells(line: Line, label: str) -> tuple[str, str]:
         with_spread(beyond, ".1f", _SINGLE),
         bold_with_spread(line.ratios(label), ".3f", _SINGLE),
     )
+
+
+def _stock_row(found: Found, label: str, held: Sequence[Held]) -> list[str]:
+    """Bytes beyond a scheduler without any DAG, by the lines through the processes with this cache."""
+    real = [each / MIB for each in _beyond(found.real, [each.anonymous for each in held])]
+    row = [label, "-", "-", with_spread(real, ".1f", _SINGLE), "-"]
+    if found.allocated is not None:
+        allocated = [each.allocated.allocated for each in held if each.allocated is not None]
+        row += [with_spread([each / MIB for each in _beyond(found.allocated, allocated)], ".1f", _SINGLE), "-"]
+    return [*row, _holes(found, held)]
+
+
+def _beyond(line: Line, bytes_: Sequence[float]) -> list[float]:
+    return [each - line.baseline for each in bytes_]
+
+
+def _holes(found: Found, held: Sequence[Held]) -> str:
+    """The bytes that are resident and not handed out, beyond those of a scheduler without any DAG."""
+    if found.allocated is None:
+        return "-"
+    most = _beyond(found.real, [each.anonymous for each in held])
+    handed_out = _beyond(found.allocated, [each.allocated.allocated for each in held if each.allocated is not None])
+    holes = [(one - other) / MIB for one, other in zip(most, handed_out, strict=True)]
+    return with_spread(holes, ".1f", _SINGLE)
 
 
 def sentences(found: Found) -> str:
@@ -334,6 +383,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--dags", type=int, default=700, help="(default: 700)")
     parser.add_argument("--typical", action="store_true", help="DAGs of the sizes that people have")
     parser.add_argument("--collect", action="store_true", help="collect all garbage in each loop")
+    parser.add_argument("--stock", action="store_true", help="add schedulers with Airflow's own cache")
     parser.add_argument("--largest", type=int, default=LARGE[-1], help="tasks of the largest of these, at most")
     parser.add_argument("--processes", type=int, default=2, help="for each budget (default: 2)")
     parser.add_argument(
@@ -356,7 +406,7 @@ def main() -> None:
     if chosen.quick:
         chosen.dags, chosen.processes = 100, 1
     with source_of(chosen) as source:
-        found = measure(source, chosen.processes, chosen.jobs, chosen.python)
+        found = measure(source, chosen.processes, chosen.jobs, chosen.python, stock=chosen.stock)
     if chosen.json:
         ratios = {label: found.real.ratios(label) for label in found.held}
         print(json.dumps({"ratios": ratios, "slope": found.real.slope}))

@@ -1,4 +1,4 @@
-"""Parts of the cache, taken out of the process that is measured: so that a benchmark shows what each of them is worth.
+"""Parts of a cache, taken out of the process that is measured: so that a benchmark shows what each of them is worth.
 
 The environment's variable names them, separated by commas. `airflow_local_settings.py` of the throw-away home installs
 this before Airflow builds its bag.
@@ -33,13 +33,20 @@ def _find_nothing(_disposer: object, _ticket: int) -> list[object]:  # a mock wo
     return []
 
 
+def _unbounded() -> AbstractContextManager[object]:
+    # The module of the scheduler cannot be imported this early.
+    return _made_with("airflow.models.dagbag", "CachedDBDagBag", cache_size=0)
+
+
 PARTS: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
+    "bound": _unbounded,
     "disposal": lambda: _made_with("dagcache.core.cache", "DagCache", breaker=None),
     "sharing": lambda: mock.patch("dagcache.core.disposal.Disposer.find", _find_nothing),
     "templates": lambda: _made_with("dagcache.freezing.pickle_freezer", "PickleFreezer", alike=()),
 }
-"""Without disposal, victims are left to the garbage collector. Without sharing, a lookup thaws another copy of a DAG
-that left the live tier and is still held. Without templates, operators are frozen as any other object is."""
+"""Without the bound, Airflow's own cache keeps all DAGs. Without disposal, victims are left to the garbage collector.
+Without sharing, a lookup thaws another copy of a DAG that left the live tier and is still held. Without templates,
+operators are frozen as any other object is."""
 
 
 def left_out(part: str) -> AbstractContextManager[object]:

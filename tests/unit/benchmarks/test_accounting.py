@@ -72,6 +72,26 @@ def test_allocated_bytes_have_a_line_of_their_own(found: Found) -> None:
     assert "more of the process, and 0.952 allocated ones (least" in sentences(collected)
 
 
+def test_airflows_own_cache_is_measured_by_the_same_lines(found: Found) -> None:
+    """25 MiB of a scheduler without any DAG are resident and not handed out: what is beyond them counts."""
+    held = {
+        label: [replace(each, allocated=Allocated(each.accounted, each.anonymous - 25 * MIB))]
+        for label, (each, _) in found.held.items()
+    }
+    stock = {"stock": [Held(0.0, 330 * MIB, allocated=Allocated(0.0, 300 * MIB))]}
+    rows = table(replace(found, held=held, stock=stock)).splitlines()
+    assert rows[0].endswith("| real beyond allocated, MiB (spread) |")
+    assert rows[-1] == "| stock | - | - | 230.0 (one process) | - | 225.0 (one process) | - | 5.0 (one process) |"
+    assert rows[2].endswith("| 0.0 (one process) |")
+    assert {row.count("|") for row in rows} == {9}
+
+
+def test_without_collections_airflows_own_cache_has_resident_memory_only(found: Found) -> None:
+    """Garbage would count as allocated."""
+    rows = table(replace(found, stock={"stock": [Held(0.0, 330 * MIB)] * 2})).splitlines()
+    assert rows[-1] == "| stock | - | - | 230.0 (230.0 - 230.0) | - | - |"
+
+
 def test_without_collections_nothing_is_said_of_allocated_bytes(found: Found) -> None:
     """Garbage would count as allocated."""
     assert found.allocated is None
