@@ -74,7 +74,7 @@ def measured(samples: Sequence[Sample], command: Sequence[str] = ()) -> Speed:
 def _compared(samples: Sequence[Sample], timed: Mapping[str, Any]) -> Speed:
     try:
         sizes = [samples[number].size for number in timed["dags"]]
-        loads = timed["load_seconds"] / sum(size.load_seconds + size.release_seconds for size in sizes)
+        loads = timed["load_seconds"] / sum(size.load_seconds for size in sizes)
         thaws = timed["thaw_seconds"] / sum(size.thaw_seconds + size.release_seconds for size in sizes)
     except (KeyError, IndexError, TypeError, ZeroDivisionError) as error:
         raise _NotTimedError(f"{_PROCESS} gave an answer of another kind ({type(error).__name__})") from None

@@ -2,7 +2,7 @@
 
 `main` reads serialised DAGs from the standard input, as JSON, one a line. The output is a `Timed` as JSON, or
 ``{"problem": TEXT}``. No database is read. The seconds are CPU seconds of this machine, Python and Airflow, without
-collections. They include the disposal of the graphs that others displace.
+collections. Those of a thaw include the disposal of a graph, as each thaw displaces one.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeAlias
 
 from dagcache.airflow import graphs
@@ -33,7 +33,7 @@ _KEYS = 5 * RUNS_PER_LOOP
 """The versions of a sweep: a few DAGs are looked up under several keys."""
 _MOST_BYTES = 8 * 2**20
 """Of the serialised DAGs of a sweep: a load takes some 0.2 us a byte."""
-_SWEEPS = 4
+_SWEEPS = 6
 _ROOM = 1.4
 """The budget of the thaws, in units of what the frozen copies take. DAGs that are held take up to a quarter of it."""
 _LEAST_THAWED = 0.5
@@ -50,9 +50,9 @@ class Timed:
     dags: list[int]
     """The DAGs that were timed, by their places in the input, from 0. The others cannot be loaded or frozen."""
     load_seconds: float
-    """CPU seconds of a load and a disposal of each of these DAGs, all together."""
+    """CPU seconds of a load of each of these DAGs, with freezing and weighing, all together: the median of the laps."""
     thaw_seconds: float
-    """CPU seconds of a thaw and a disposal of each of these DAGs, all together."""
+    """CPU seconds of a thaw and a disposal of each of these DAGs, all together: the median of the laps."""
     thawed: float
     """The share of the lookups that thawed while thaws were timed. The others found a DAG live, and do not count."""
 
@@ -74,29 +74,34 @@ def time_all(texts: Sequence[str]) -> Timed:
     freezer, shared = graphs.freezer()
     config = CacheConfig(max_bytes=0, unproven_share=UNPROVEN_SHARE)
     with DagCache[_Key, Any](config, freezer=freezer, shared=shared) as cache:
-        laps = _Laps(cache, texts, read)
-        laps.sweep((number, 0) for number in usable.numbers)  # the cache learns weights and the dictionary
-        numbers = [number for number in usable.numbers if cache.frozen_bytes((number, 0))]
+        lookups = _Lookups(cache, texts, read)
+        lookups.sweep(_laps(usable.numbers, 1))  # the cache learns weights and the dictionary
+        numbers = [number for number in usable.numbers if cache.frozen_bytes((number, 1))]
         if not numbers:
             raise UntimedError(f"none of {len(texts)} DAGs can be loaded and frozen ({usable.error})")
-        nbytes = sum(len(texts[number]) for number in numbers)
-        versions = max(1, min(-(-_KEYS // len(numbers)), _MOST_BYTES // nbytes))
-        keys = [(number, version) for version in range(1, versions + 1) for number in numbers]
         cache.clear()
         gc.collect()
         gc.disable()  # the collections of a scheduler depend on its other objects
-        loads = laps.sweep(keys)
-        held = cache.stats()
-        cache.resize(round(_ROOM * (held.frozen_bytes + held.overhead_bytes)))
-        laps.sweep(keys)
-        before = cache.stats()
-        thaws = sum(laps.sweep(keys) for _ in range(_SWEEPS))
-        after = cache.stats()
+        nbytes = sum(len(texts[number]) for number in numbers)
+        timed = _timed(cache, lookups, numbers, max(1, min(-(-_KEYS // len(numbers)), round(_MOST_BYTES / nbytes))))
     del between
-    sweeps = (after.hits_frozen - before.hits_frozen) / len(keys)
-    if after.misses > before.misses or sweeps < _LEAST_THAWED * _SWEEPS:
-        raise UntimedError(f"the cache thawed {sweeps / _SWEEPS:.0%} of the lookups that were to be thaws")
-    return Timed(numbers, loads / versions, thaws / sweeps / versions, sweeps / _SWEEPS)
+    return timed
+
+
+def _timed(cache: DagCache[_Key, Any], lookups: _Lookups, numbers: list[int], versions: int) -> Timed:
+    laps = _laps(numbers, versions)
+    loads = lookups.sweep(laps)
+    held = cache.stats()
+    cache.resize(round(_ROOM * (held.frozen_bytes + held.overhead_bytes)))
+    lookups.sweep(laps)
+    before = cache.stats()
+    thaws = [seconds for _ in range(_SWEEPS) for seconds in lookups.sweep(laps)]
+    after = cache.stats()
+    thawed = (after.hits_frozen - before.hits_frozen) / (_SWEEPS * len(laps) * len(laps[0]))
+    if after.misses > before.misses or thawed < _LEAST_THAWED:
+        raise UntimedError(f"the cache thawed {thawed:.0%} of the lookups that were to be thaws")
+    of_each = len(laps[0]) / len(numbers)
+    return Timed(numbers, median(loads) / of_each, median(thaws) / of_each / thawed, thawed)
 
 
 class _Usable:
@@ -117,7 +122,14 @@ class _Usable:
             self.error = type(error).__name__
 
 
-class _Laps:
+def _laps(numbers: Sequence[int], versions: int) -> list[list[_Key]]:
+    """Keys of these DAGs and versions, from 1. Each lap has the same DAGs, and enough versions for a session."""
+    each = min(versions, -(-RUNS_PER_LOOP // max(1, len(numbers))))
+    starts = range(1, versions - each + 2, each)
+    return [[(number, version) for version in range(start, start + each) for number in numbers] for start in starts]
+
+
+class _Lookups:
     """Lookups in sessions of a scheduler's loop, which holds its DAGs until its end."""
 
     def __init__(self, cache: DagCache[_Key, Any], texts: Sequence[str], read: Callable[[str], Any]) -> None:
@@ -125,16 +137,21 @@ class _Laps:
         self._texts = texts
         self._read = read
 
-    def sweep(self, keys: Iterable[_Key]) -> float:
-        """Look all keys up; CPU seconds."""
-        started = time.process_time()
-        waiting = iter(keys)
-        while session := list(islice(waiting, RUNS_PER_LOOP)):
-            held = [self._cache.get_or_load(key, self._load) for key in session]
-            del held
-        spent = time.process_time() - started
+    def sweep(self, laps: Sequence[Sequence[_Key]]) -> list[float]:
+        """Look all keys up. CPU seconds of each lap."""
+        spent = [self._lap(lap) for lap in laps]
         gc.collect()  # what was not taken apart
         return spent
+
+    def _lap(self, keys: Sequence[_Key]) -> float:
+        started = time.process_time()
+        for first in range(0, len(keys), RUNS_PER_LOOP):
+            session = keys[first : first + RUNS_PER_LOOP]
+            held = [self._cache.get_or_load(key, self._load) for key in session]
+            del held
+            for _ in session:  # a call frees one at least
+                self._cache.free_dropped()
+        return time.process_time() - started
 
     def _load(self, key: _Key) -> Loaded[Any]:
         text = self._texts[key[0]]

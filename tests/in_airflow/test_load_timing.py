@@ -59,6 +59,23 @@ def test_a_load_takes_longer_than_a_thaw_and_a_disposal(texts: list[str], tmp_pa
     assert not (tmp_path / "none.db").exists()
 
 
+def test_the_seconds_of_thaws_have_all_disposals(texts: list[str], tmp_path: Path) -> None:
+    """The collection after a sweep once found half of the displaced graphs: without a holder, and not taken apart."""
+    code = f"""
+import gc, sys
+usual, found = gc.collect, []
+def collect():
+    found.append(usual())
+gc.collect = collect
+import atexit, pathlib
+atexit.register(lambda: pathlib.Path({str(tmp_path / "found")!r}).write_text(repr(found)))
+{MAIN}"""
+    timed(texts, tmp_path, code)
+    found = json.loads((tmp_path / "found").read_text())
+    assert len(found) > 5
+    assert max(found[-5:]) < 50  # objects; a graph has hundreds
+
+
 def test_dags_that_cannot_be_loaded_are_left_out(texts: list[str], tmp_path: Path) -> None:
     """They may need a plugin that is not here."""
     found = timed(["{}", texts[0], '{"__version": 99}'], tmp_path)
