@@ -26,9 +26,8 @@ from uuid import UUID
 
 from benchmarks.at_work import scheduler
 from benchmarks.scheduler import made_with, run_json, write_between
-from benchmarks.tallies import time_calls
+from benchmarks.tallies import Tallies, time_own_work
 from dagcache.advice import sizes
-from dagcache.core.disposal import Disposer
 from dagcache.core.entry import LIVE_OVERHEAD
 from dagcache.database.loader import SerializedDagLoader
 from dagcache.metrics.snapshot import snapshot
@@ -83,7 +82,7 @@ class Cost:
     frozen: float
     missed: float
     seconds: float
-    """CPU seconds of loads, thaws and disposals."""
+    """CPU seconds of loads, with freezing and weighing, of thaws and of disposals."""
 
 
 Measure = Callable[[Path, int], dict[str, float]]
@@ -106,7 +105,7 @@ def experiment(home: Path, chosen: argparse.Namespace) -> str:
     made_by = (
         f"Made by `python -m benchmarks.advice{' --scheduler' * chosen.scheduler}`: {made_with('SQLite')}. {len(ids)} "
         f"versions in use, {whole / MIB:.0f} MiB, looked up in a circle by {sweeper}. Medians of {chosen.turns}; CPU "
-        "seconds of loads, thaws and disposals."
+        "seconds of loads, with freezing and weighing, of thaws and of disposals."
     )
     text = f"{made_by}\n\n{table(found)}"
     print(text)
@@ -184,7 +183,7 @@ def fill(home: Path, chosen: argparse.Namespace) -> None:
 
 
 def scheduled(home: Path, budget: int) -> dict[str, float]:
-    """By a real scheduler, once warm: its own metrics, and the CPU seconds of its thaws and disposals."""
+    """By a real scheduler, once warm: its own metrics, and the CPU seconds of the cache's work."""
     sweep = math.ceil(len(json.loads((home / "in_use.json").read_text())) / RUNS_PER_LOOP)
     database, settings = f"sqlite:///{home}/airflow.db?timeout=60", {"max_bytes": budget}
     with (
@@ -195,8 +194,7 @@ def scheduled(home: Path, budget: int) -> dict[str, float]:
         before, begin = snapshot(started.metrics(), "scheduler"), started.loops[-1].tallies
         started.wait_for((_WARM_LAPS + _LAPS) * sweep, _PATIENCE)
         after, end = snapshot(started.metrics(), "scheduler"), started.loops[-1].tallies
-    spent = end.since(begin)
-    return {"seconds": (spent.thawing_seconds + spent.disposing_seconds) / _LAPS, **shares(before, after)}
+    return {"seconds": end.since(begin).own_seconds / _LAPS, **shares(before, after)}
 
 
 def shares(before: Any, after: Any) -> dict[str, float]:
@@ -241,9 +239,9 @@ def laps(ids: list[str]) -> dict[str, float]:
     clock = ManualClock()
     vars(component)["monotonic"] = clock
     bag = scheduler_bag()
-    bag.dagcache._lookups.timer = time.thread_time  # noqa: SLF001 - the clock that loads and thaws are timed by
-    disposing = [0.0]
-    time_calls(disposing, 0, Disposer, "dispose")
+    bag.dagcache._lookups.timer = time.thread_time  # noqa: SLF001 - the clock that loads are timed by
+    own_work = list(astuple(Tallies()))
+    time_own_work(own_work)
     versions = [UUID(each) for each in ids]
 
     def sweep(times: int) -> Any:
@@ -252,10 +250,13 @@ def laps(ids: list[str]) -> dict[str, float]:
                 look_all_up(bag, versions[first : first + RUNS_PER_LOOP], clock)
         return bag.dagcache.stats()
 
+    def seconds_of(stats: Any) -> float:
+        return float(stats.load_seconds.total) + Tallies(*own_work).own_seconds
+
     before = sweep(_WARM_LAPS)
-    begin = restoring_seconds(before) + disposing[0]
+    begin = seconds_of(before)
     after = sweep(_LAPS)
-    seconds = restoring_seconds(after) + disposing[0] - begin
+    seconds = seconds_of(after) - begin
     return {"seconds": seconds / _LAPS, **shares(before, after)}
 
 
@@ -271,11 +272,6 @@ def look_all_up(bag: Any, versions: Sequence[UUID], clock: ManualClock) -> None:
             clock.advance(_LOOP_SECONDS / PASSES)
             held += [look_up(bag, each, session) for each in versions]
         del held
-
-
-def restoring_seconds(stats: Any) -> float:
-    """The seconds of all loads and thaws of a cache."""
-    return float(stats.load_seconds.total + stats.thaw_seconds.total)
 
 
 # ---- a large database ----

@@ -44,6 +44,11 @@ class Tallies:
     found_by_collector: float = 0.0
     """Values that left the cache, waited for their holders, and were freed by a collection."""
 
+    @property
+    def own_seconds(self) -> float:
+        """The cache's own work."""
+        return self.thawing_seconds + self.disposing_seconds + self.preparing_seconds
+
     def since(self, earlier: Tallies) -> Tallies:
         """The difference of the counts."""
         return Tallies(*(mine - its for mine, its in zip(astuple(self), astuple(earlier), strict=True)))
@@ -111,9 +116,14 @@ def install() -> None:
     gc.callbacks.append(collected)
     event.listen(Engine, "before_cursor_execute", executed)
     if os.environ.get("AIRFLOW__DAGCACHE__MODE") != "off":  # a process without the cache does not import it
-        for tally, module, kind, method in _OWN_WORK:
-            time_calls(counted, _PLACES[tally], getattr(importlib.import_module(module), kind), method)
+        time_own_work(counted)
         note_instances(importlib.import_module("dagcache.reclaim.waiting_room").WaitingRoom, rooms)
+
+
+def time_own_work(counted: memoryview[float] | list[float]) -> None:
+    """Add the CPU seconds of the cache's own work to the places of their tallies, from now on."""
+    for tally, module, kind, method in _OWN_WORK:
+        time_calls(counted, _PLACES[tally], getattr(importlib.import_module(module), kind), method)
 
 
 def note_instances(kind: Any, made: list[Any]) -> None:
