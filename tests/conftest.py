@@ -60,9 +60,20 @@ SLOW = (
     "tests/unit/test_pressure.py::test_whatever_happens_no_swing_is_faster_than_documented_and_81_percent_gives_all_back",
 )
 """The unit tests that `make quick` and `make pythons` leave out, by file or function: two thirds of the suite's time.
+`make pythons` runs those of `WEIGHTS` none the less.
 
 Here and not at the tests, so that the whole choice can be seen at once. A test compares the names with the files.
 """
+
+WEIGHTS = (
+    "tests/unit/sizing/test_hidden_weights.py",
+    "tests/unit/sizing/test_instance_weights.py",
+    "tests/unit/sizing/test_sampled_walks.py",
+    "tests/unit/sizing/test_walk.py::test_a_loaded_dag_weighs_what_the_allocators_handed_out",
+    "tests/unit/sizing/test_walk.py::test_a_thawed_dag_weighs_what_the_allocators_handed_out",
+    "tests/unit/sizing/test_walk.py::test_instances_weigh_what_the_allocators_handed_out",
+)
+"""Those of `SLOW` that depend on the layouts of a version of Python."""
 
 LATER = (
     "tests/unit/advice/test_advice.py::test_a_report_says_what_is_in_use_and_what_to_set",
@@ -125,6 +136,13 @@ LATER = (
 )
 """The unit tests that only `make quick` leaves out: each takes a third of a second and more, or waits as long."""
 
+_MARKERS = (
+    (SLOW, pytest.mark.slow),
+    (WEIGHTS, pytest.mark.weights),
+    (LATER, pytest.mark.later),
+    (UNTRACED, pytest.mark.untraced),
+)
+
 with suppress(ImportError):  # not installed beside every version of Airflow
     from hypothesis import HealthCheck, Phase, settings
 
@@ -150,7 +168,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Before pytest chooses by marker."""
     for item in items:
         function = item.nodeid.partition("[")[0]
-        for names, marker in ((SLOW, pytest.mark.slow), (LATER, pytest.mark.later), (UNTRACED, pytest.mark.untraced)):
+        for names, marker in _MARKERS:
             if function in names or function.partition("::")[0] in names:
                 item.add_marker(marker)
 

@@ -30,6 +30,8 @@ NEEDED = (
     "prometheus-client>=0.20",
     "greenlet>=3",
 )
+NUMPY = "numpy>=1.26"
+"""For the weights of arrays. Versions of Python that are not supported may have no build of it."""
 DEVELOPMENT = {"PYTHONDEVMODE": "1", "PYTHONMALLOC": "pymalloc"}
 """The environment that brings all warnings, in child processes as well; with the usual allocators, whose bytes are
 compared with weights."""
@@ -65,8 +67,9 @@ def run(version: str) -> Result:
     # An own base directory: several versions run at a time, and pytest clears those of others.
     base = f"--basetemp={VENVS / version / 'tmp'}"
     try:
-        command = [str(build(VENVS / version, python, NEEDED)), "-m", "pytest", "-q", "-p", "no:cacheprovider", base]
-        marks = ["-m", "not slow and not soak"]
+        needed = (*NEEDED, NUMPY) if version in SUPPORTED else NEEDED
+        command = [str(build(VENVS / version, python, needed)), "-m", "pytest", "-q", "-p", "no:cacheprovider", base]
+        marks = ["-m", "(weights or not slow) and not soak"]
         done = subprocess.run(
             [*command, *marks, *folders],
             cwd=ROOT,

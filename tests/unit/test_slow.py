@@ -6,11 +6,11 @@ import ast
 
 import pytest
 
-from tests.conftest import LATER, SLOW, UNTRACED
+from tests.conftest import LATER, SLOW, UNTRACED, WEIGHTS
 from tests.support.paths import ROOT
 
 
-@pytest.mark.parametrize("name", [*SLOW, *LATER])
+@pytest.mark.parametrize("name", [*SLOW, *WEIGHTS, *LATER])
 def test_a_slow_test_exists(name: str) -> None:
     """A list of names that are gone would leave nothing out."""
     file, _, function = name.partition("::")
@@ -25,5 +25,5 @@ def test_a_slow_test_has_the_marker(request: pytest.FixtureRequest) -> None:
     assert all(name in SLOW or name.partition("::")[0] in SLOW for name in slow)
 
 
-def test_the_tests_without_coverage_are_slow_ones() -> None:
-    assert set(UNTRACED) <= set(SLOW)
+def test_the_tests_without_coverage_and_those_of_weights_are_slow_ones() -> None:
+    assert set(UNTRACED) | set(WEIGHTS) <= set(SLOW)
