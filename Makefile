@@ -120,7 +120,6 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 	$(BIN)/python -m benchmarks.accounting --typical --collect --dags 5000 --largest 5000 --processes 3 \
 		--page docs/benchmarks.md --mark accounted-giants
 	$(BIN)/python -m benchmarks.graphs --page docs/benchmarks.md
-	$(BIN)/python -m benchmarks.density --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.scaling --page docs/benchmarks.md --chart docs/scaling.svg
 	$(BIN)/python -m benchmarks.api_pages --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.api_restart --page docs/benchmarks.md

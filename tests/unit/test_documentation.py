@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import dagcache
-from benchmarks.readme import CHART, MARK, chart, headline, loops
+from benchmarks.readme import CHART, HELD_MARK, MARK, chart, every_loop, headline, held, loops
 from dagcache.airflow.provider_info import get_provider_info
 from dagcache.airflow.reporting import PRESSURE, REGISTRY
 from dagcache.cli.main import _COMMANDS
@@ -121,6 +121,12 @@ def test_the_readme_has_the_figures_of_the_page_of_benchmarks() -> None:
     rows = loops((DOCS / "benchmarks.md").read_text())
     assert f"<!-- {MARK} -->\n{headline(rows)}\n<!-- /{MARK} -->" in (ROOT / "README.md").read_text()
     assert (ROOT / CHART).read_text() == chart(rows)
+
+
+def test_the_versions_in_a_gib_are_those_of_the_loops_own_rows() -> None:
+    """The same command writes them."""
+    page = (DOCS / "benchmarks.md").read_text()
+    assert f"<!-- {HELD_MARK} -->\n{held(every_loop(page))}\n<!-- /{HELD_MARK} -->" in page
 
 
 @pytest.mark.parametrize("page", ["README.md", "PYPI.md"])

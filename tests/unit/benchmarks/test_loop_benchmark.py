@@ -15,7 +15,7 @@ from benchmarks import at_work, tallies
 from benchmarks.at_work import ROOT, Loop, Memory, cpu_seconds, memory
 from benchmarks.loop import Cell, Round, summary, table, worth_of_templates
 from benchmarks.medians import ratio, ratios
-from benchmarks.readme import chart, headline, loops
+from benchmarks.readme import chart, every_loop, headline, held, loops
 from benchmarks.tallies import Tallies
 from benchmarks.typical import LARGE, task_counts
 from dagcache.metrics.scrape import parse
@@ -143,6 +143,45 @@ def test_a_page_without_the_table_is_an_error(text: str) -> None:
 def test_a_table_without_the_database_is_an_error(page: str) -> None:
     with pytest.raises(ValueError, match="no row of PostgreSQL"):
         loops(page.replace("PostgreSQL", "MySQL"))
+
+
+def test_a_memory_without_its_growth_is_an_error(page: str) -> None:
+    with pytest.raises(ValueError, match="expected the memory of a scheduler"):
+        every_loop(page.replace("(25; 170)", ""))
+
+
+def held_page(measured: Round, statements: float) -> str:
+    """With 3,000 runs Airflow's own cache grows by 256 MiB, and this one by 64; with 700 runs the figures differ."""
+    stock = replace(measured, growth_bytes=256 * MIB, statements=80.0)
+    bounded = replace(measured, growth_bytes=64 * MIB, statements=statements)
+    roomy = replace(measured, growth_bytes=1024 * MIB, statements=60.0)
+    large = {"stock": [stock], "dagcache, 64MiB": [bounded], "dagcache, 25%": [roomy]}
+    small = {"stock": [measured], "dagcache, 64MiB": [stock], "dagcache, 25%": [measured]}
+    found = {Cell("sqlite", 700): small, Cell("sqlite", 3000): large, Cell("postgres", 3000): large}
+    return f"<!-- loop -->\n{table(found)}\n<!-- /loop -->"
+
+
+def test_a_gib_of_growth_holds_so_many_versions(measured: Round) -> None:
+    """Of the most runs, on each database: 512 of Airflow's own cache, and all of this one."""
+    figures = (
+        "2,000 with Airflow's own cache (512 in 256 MiB), 48,000 with 64MiB of this one (3,000 in 64 MiB), 23 times as "
+        "many."
+    )
+    assert held(every_loop(held_page(measured, 60.2))) == (
+        "Versions in a GiB of a real scheduler's growth, with 3,000 running runs. "
+        f"SQLite: {figures} PostgreSQL: {figures}"
+    )
+
+
+def test_a_budget_whose_lookups_load_does_not_hold_all_versions(measured: Round) -> None:
+    """It has more statements than the one with room for all."""
+    with pytest.raises(ValueError, match="SQLite, dagcache, 64MiB: 61 statements a loop, not 60"):
+        held(every_loop(held_page(measured, 61.0)))
+
+
+def test_a_table_without_room_for_all_versions_says_nothing_of_a_gib(page: str) -> None:
+    with pytest.raises(ValueError, match="not enough values"):
+        held(every_loop(page))
 
 
 def test_thaws_are_compared_within_a_process(measured: Round) -> None:
