@@ -1,4 +1,4 @@
-"""Bars in SVG, without a library: two panels side by side, a bar per row in each."""
+"""Bars in SVG, without a library: panels side by side, a bar per row in each."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Row:
     """One bar in each panel."""
 
     label: str
-    values: tuple[float, float]
-    texts: tuple[str, str]
+    values: tuple[float, ...]
+    texts: tuple[str, ...]
     ours: bool
 
 
-def bars(titles: tuple[str, str], rows: Sequence[Row]) -> str:
+def bars(titles: Sequence[str], rows: Sequence[Row]) -> str:
     """The chart as an SVG document; bars start at 0 and each panel has its own scale."""
-    width = _LABEL + 2 * _PANEL + _GAP
+    width = _LABEL + len(titles) * (_PANEL + _GAP) - _GAP
     height = _TOP + _BAR * len(rows) + 12
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">',

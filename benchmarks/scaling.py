@@ -1,4 +1,4 @@
-"""The same sweep over more and more versions: seconds, and memory, of Airflow's own bag and of this one.
+"""The same sweep over more and more versions: the seconds of Airflow's own bag and of this one.
 
 ``python -m benchmarks.scaling [--counts 100,500,1000] [--page FILE --chart FILE]`` builds one throw-away Airflow home
 and sweeps over its first 100, 500, 1000 ... versions, each time in a fresh process: Airflow's LRU of 512, the same
@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.lines import GREENS, GREYS, Panel, Series, draw
-from benchmarks.scheduler import AIRFLOWS, MIB, Contender, made_by, playground, sweep, with_budget, write_between
+from benchmarks.scheduler import AIRFLOWS, Contender, made_by, playground, sweep, with_budget, write_between
 
 _SWEEPS = 3
 
 
 @dataclass
 class Line:
-    """The seconds and bytes of a contender, by number of versions."""
+    """The seconds of a contender, by number of versions."""
 
     contender: Contender
     seconds: dict[float, float] = field(default_factory=dict)
-    mib: dict[float, float] = field(default_factory=dict)
 
 
 def contenders(budgets: Sequence[str]) -> list[Contender]:
@@ -38,15 +37,13 @@ def contenders(budgets: Sequence[str]) -> list[Contender]:
 
 
 def measure(home: Path, counts: Sequence[int], rivals: Sequence[Contender]) -> list[Line]:
-    """Warm seconds and RSS growth of each, for each number of versions."""
+    """Warm seconds of each, for each number of versions."""
     lines = [Line(rival) for rival in rivals]
     for count in counts:
         for line in lines:
             *_, last = sweep(home, line.contender, _SWEEPS, "--limit", str(count))
             line.seconds[count] = last["seconds"]
-            line.mib[count] = last["rss_growth_bytes"] / MIB
-            told = f"{count}: {line.contender.label}: {line.seconds[count]:.2f} s, {line.mib[count]:.0f} MiB"
-            print(told, file=sys.stderr, flush=True)
+            print(f"{count}: {line.contender.label}: {line.seconds[count]:.2f} s", file=sys.stderr, flush=True)
     return lines
 
 
@@ -58,7 +55,7 @@ def table(lines: Sequence[Line]) -> str:
         "|---" * (len(lines) + 1) + "|",
     ]
     for count in counts:
-        cells = (f"{_told(line.seconds[count])}, {line.mib[count]:.0f} MiB" for line in lines)
+        cells = (_told(line.seconds[count]) for line in lines)
         rows.append(f"| {count} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -67,21 +64,14 @@ def _told(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 0.01 else "< 0.01 s"
 
 
-def panels(lines: Sequence[Line]) -> list[Panel]:
-    """Seconds per sweep on a logarithmic scale, and RSS growth."""
-    looks = list(zip((*GREYS[:2], *GREENS), ("-", "--", "-", "-", "-"), strict=True))
-
-    def panel(title: str, values: Callable[[Line], dict[float, float]], *, logarithmic: bool = False) -> Panel:
-        series = [
-            Series(line.contender.label, values(line), colour, style)
-            for line, (colour, style) in zip(lines, looks, strict=True)
-        ]
-        return Panel(title, "versions in use", series, logarithmic=logarithmic)
-
-    return [
-        panel("seconds per warm sweep", lambda line: line.seconds, logarithmic=True),
-        panel("growth of resident memory, MiB", lambda line: line.mib),
+def panel(lines: Sequence[Line]) -> Panel:
+    """Seconds per sweep on a logarithmic scale."""
+    looks = zip((*GREYS[:2], *GREENS), ("-", "--", "-", "-", "-"), strict=True)
+    series = [
+        Series(line.contender.label, line.seconds, colour, style)
+        for line, (colour, style) in zip(lines, looks, strict=True)
     ]
+    return Panel("seconds per warm sweep", "versions in use", series, logarithmic=True)
 
 
 def main() -> None:
@@ -98,11 +88,9 @@ def main() -> None:
         lines = measure(home, counts, contenders(chosen.budgets.split(",")))
     print(table(lines))
     if chosen.chart:
-        draw(panels(lines), chosen.chart)
+        draw([panel(lines)], chosen.chart)
     if chosen.page:
-        picture = (
-            f"![seconds per sweep and RSS growth over versions in use]({chosen.chart.name})\n\n" if chosen.chart else ""
-        )
+        picture = f"![seconds per warm sweep over versions in use]({chosen.chart.name})\n\n" if chosen.chart else ""
         facts = "The third sweep of a process, over the first versions of one home; one run each, in turn."
         write_between(chosen.page, "scaling", f"{made_by()} {facts}\n\n{picture}{table(lines)}")
 

@@ -31,7 +31,6 @@ from benchmarks.chart import Row, bars
 from benchmarks.medians import bold_with_spread
 from dagcache.advice.curve import STOCK_ENTRIES
 from dagcache.demo.playground import environment
-from dagcache.sizing.limits import ByteLimit
 
 MIB = 1 << 20
 _AS_OFTEN = 5
@@ -60,12 +59,6 @@ AIRFLOWS = Contender(f"Airflow's LRU of {STOCK_ENTRIES}", {"mode": "off"})
 def with_budget(budget: str) -> Contender:
     """Ours, bounded by so much."""
     return Contender(f"dagcache, {budget}", {"max_bytes": budget})
-
-
-def budget_of(label: str) -> int | None:
-    """The bytes of the budget in a label of `with_budget`; None for Airflow's own cache."""
-    name, _, rest = label.partition(", ")
-    return ByteLimit.parse(rest.partition(",")[0]).nbytes if name == "dagcache" else None
 
 
 def contenders(budgets: Sequence[str]) -> list[Contender]:
@@ -131,7 +124,7 @@ def real_scheduler(env: Mapping[str, str], log: IO[str]) -> Iterator[None]:
 def measure(
     home: Path, rivals: Sequence[Contender], rounds: int, sweeps: int, warm_up: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Of every contender the first sweep, those after the warm-up, and its last memory, round by round."""
+    """Of every contender the first sweep, and those after the warm-up, round by round."""
     found: dict[str, list[dict[str, Any]]] = {rival.label: [] for rival in rivals}
     for number in range(rounds):
         for rival in rivals:
@@ -143,7 +136,6 @@ def measure(
                 {
                     "first": first["seconds"],
                     "seconds": statistics.median(each["seconds"] for each in warm),
-                    "rss": warm[-1]["rss_growth_bytes"],
                     "payload": max(each["payload_statements"] for each in later),
                     "lookups": warm[-1]["lookups"],
                     "tiers": tuple(warm[-1][name] for name in ("hits_live", "hits_frozen", "misses")),
@@ -157,28 +149,21 @@ def table(found: dict[str, list[dict[str, Any]]]) -> tuple[str, list[Row]]:
     """The figures as text, and the chart's rows."""
     stock = next(iter(found.values()))
     lines = [
-        "| | s per warm sweep | times faster (spread) | RSS growth | of Airflow's | of the budget | payload reads "
-        "| live / frozen / missed | first sweep, of Airflow's |",
-        f"|{'---|' * 9}",
+        "| | s per warm sweep | times faster (spread) | payload reads | live / frozen / missed "
+        "| first sweep, of Airflow's |",
+        f"|{'---|' * 6}",
     ]
     rows = []
     for label, rounds in found.items():
         seconds = statistics.median(each["seconds"] for each in rounds)
         first = statistics.median(ours["first"] / theirs["first"] for theirs, ours in zip(stock, rounds, strict=True))
         faster = [theirs["seconds"] / ours["seconds"] for theirs, ours in zip(stock, rounds, strict=True)]
-        rss = statistics.median(each["rss"] for each in rounds) / MIB
-        share = rss / (statistics.median(each["rss"] for each in stock) / MIB)
         ours = rounds is not stock
         speed = bold_with_spread(faster, ".1f") if ours else "1"
         tiers = " / ".join(str(count) for count in rounds[-1]["tiers"]) if ours else f"0 / - / {rounds[-1]['lookups']}"
         payload = max(each["payload"] for each in rounds)
-        budget = budget_of(label)
-        of_budget = f"{rss * MIB / budget:.2f}" if budget else "-"
-        lines.append(
-            f"| {label} | {seconds:.2f} | {speed} | {rss:.0f} MiB | {share:.2f} | {of_budget} | {payload} | {tiers} "
-            f"| {first:.2f} |"
-        )
-        rows.append(Row(label, (seconds, rss), (f"{seconds:.2f} s", f"{rss:.0f} MiB"), ours))
+        lines.append(f"| {label} | {seconds:.2f} | {speed} | {payload} | {tiers} | {first:.2f} |")
+        rows.append(Row(label, (seconds,), (f"{seconds:.2f} s",), ours))
     return "\n".join(lines), rows
 
 
@@ -212,7 +197,7 @@ def write_between(page: Path, mark: str, text: str) -> None:
 def section(chosen: argparse.Namespace, body: str) -> str:
     """The text between the marks of the page."""
     chart = chosen.chart
-    picture = f"![seconds per sweep and RSS growth]({chart.name})\n\n" if chart else ""
+    picture = f"![seconds per warm sweep]({chart.name})\n\n" if chart else ""
     return (
         f"{made_by()} {chosen.versions} generated versions and Airflow's examples, looked up in a circle, twenty to a "
         f"session, in a process of the scheduler's modules. {chosen.warm_up} sweeps of a process warm its cache up; "
@@ -242,7 +227,7 @@ def main() -> None:
     if chosen.page:
         write_between(chosen.page, chosen.mark, section(chosen, body))
     if chosen.chart:
-        chosen.chart.write_text(bars(("seconds per warm sweep", "RSS growth"), rows))
+        chosen.chart.write_text(bars(("seconds per warm sweep",), rows))
 
 
 if __name__ == "__main__":

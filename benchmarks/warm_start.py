@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.loop import DATABASES, built
 from benchmarks.medians import beside
-from benchmarks.scheduler import MIB, json_lines, made_with, output_of, write_between
+from benchmarks.scheduler import json_lines, made_with, output_of, write_between
 from dagcache.demo.playground import environment
 
 _SWEEP = "dagcache.demo.sweep"
@@ -79,12 +79,11 @@ def rounds(home: Path, url: str, number: int) -> Iterator[tuple[str, dict[str, A
 def line(database: str, contender: str, found: Mapping[str, list[dict[str, Any]]]) -> str:
     """A line of the table: medians, and ratios within each round."""
     own, stock = found[contender], found[_STOCK]
-    growth = statistics.median(each["rss_growth_bytes"] for each in own) / MIB
     statements = statistics.median(each["statements"] for each in own)
     return (
         f"| {database} | {own[0]['lookups']} | {CONTENDERS[contender]} "
         f"| {statistics.median(each['cpu_seconds'] for each in own):.2f} | {_ratio(own, stock, 'cpu_seconds')} "
-        f"| {_ratio(own, stock, 'seconds')} | {growth:.0f} MiB | {statements:.0f} |"
+        f"| {_ratio(own, stock, 'seconds')} | {statements:.0f} |"
     )
 
 
@@ -95,8 +94,8 @@ def _ratio(own: list[dict[str, Any]], stock: list[dict[str, Any]], name: str) ->
 def table(found: Mapping[tuple[str, int], Mapping[str, list[dict[str, Any]]]]) -> str:
     """All databases and numbers of versions."""
     lines = [
-        "| database | versions | | CPU s | of stock's (spread) | time, of stock's (spread) | RSS growth | statements |",
-        "|---" * 8 + "|",
+        "| database | versions | | CPU s | of stock's (spread) | time, of stock's (spread) | statements |",
+        "|---" * 7 + "|",
     ]
     for (database, _), each in found.items():
         lines += [line(database, contender, each) for contender in each]

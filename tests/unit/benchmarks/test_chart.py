@@ -27,6 +27,15 @@ def test_bars_are_as_long_as_their_values() -> None:
     assert {"theirs", "ours", "10 s", "75 MiB", "seconds"} <= {each.text for each in root.iter(f"{SVG}text")}
 
 
+def test_a_chart_may_have_one_panel() -> None:
+    """Half as wide, and one bar for each row."""
+    rows = [Row("theirs", (10.0,), ("10 s",), False), Row("ours", (1.0,), ("1 s",), True)]
+    root = ET.fromstring(bars(("seconds",), rows))
+    background, *drawn = root.iter(f"{SVG}rect")
+    assert background.get("width") == root.get("width") == "540"
+    assert len(drawn) == 2
+
+
 def test_a_chart_has_dark_colours_once(tmp_path: Path) -> None:
     path = tmp_path / "chart.svg"
     path.write_text('<?xml version="1.0"?>\n<svg width="9"><rect fill="white"/></svg>')
