@@ -109,7 +109,7 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 	$(BIN)/python -m benchmarks.scheduler --page docs/benchmarks.md --mark scheduler-3000 \
 		--versions 3000 --sweeps 5 --warm-up 2 --budgets 50MiB,75MiB
 	$(BIN)/python -m benchmarks.loop --page docs/benchmarks.md
-	$(BIN)/python -m benchmarks.loop --parts --databases sqlite --runs 700 --rounds 3 --page docs/benchmarks.md --mark loop-parts
+	$(BIN)/python -m benchmarks.loop --parts --databases sqlite --runs 700 --rounds 2 --page docs/benchmarks.md --mark loop-parts
 	$(BIN)/python -m benchmarks.loop --parts --databases postgres --runs 3000 --budgets 25% --rounds 1 \
 		--page docs/benchmarks.md --mark loop-parts-large
 	$(BIN)/python -m benchmarks.created_runs --page docs/benchmarks.md
