@@ -84,6 +84,7 @@ class LearnedSizer:
         self._seconds = 0.0
         self._walks = 0
         self._estimates = 0
+        self._refutations = 0
 
     @property
     def error_ratio(self) -> float:
@@ -95,6 +96,11 @@ class LearnedSizer:
     def seconds_total(self) -> float:
         """Seconds spent so far, on walks and estimates."""
         return self._seconds
+
+    @property
+    def refutations(self) -> int:
+        """The number of times that a model was refuted: estimates from before were wrong."""
+        return self._refutations
 
     @property
     def walks(self) -> int:
@@ -193,10 +199,12 @@ class LearnedSizer:
     def _learn(self, model: _Model | None, row: tuple[float, ...], nbytes: int, predicted: float | None) -> None:
         if model is None:
             return
+        was_refuted = model.is_refuted
         if predicted is not None:
             _keep_last(self._errors, ((predicted - nbytes) / nbytes,), _RECENT)
             model.check(predicted, nbytes)
         model.learn(row, nbytes)
+        self._refutations += model.is_refuted and not was_refuted
 
     def _with_headroom(self, nbytes: float) -> int:
         return max(1, math.ceil(nbytes * self._headroom))

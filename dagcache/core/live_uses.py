@@ -35,6 +35,7 @@ class LiveUses:
         self._section: CriticalSection = upkeep.section
         self._clock = clock
         self._watching = watching
+        self._refutations = 0
 
     def note(self, copy: LiveCopy) -> bool:
         """Note a use on the hit path, without the lock; False if the entry's time is up."""
@@ -56,6 +57,8 @@ class LiveUses:
 
     def weigh_again(self, copy: LiveCopy | None) -> None:
         """Weigh a value that a lookup has found, if that is due. Only the result is accounted under the lock."""
+        if self._refutations != self._preparer.refutations:
+            self._distrust_weights()
         if copy is None or copy.uses < copy.due or self._section.entered():
             return
         nbytes = self._preparer.weigh_again(copy, self._clock.latest)
@@ -66,6 +69,15 @@ class LiveUses:
         except Exception as error:
             report("reweigh", "the new weight of %r could not be accounted", copy.entry.key, error=error)
             self._counts.internal_errors += 1
+
+    def _distrust_weights(self) -> None:
+        """Make all live copies due: a model that was refuted may have estimated their weights.
+
+        Without the lock: a copy that comes in meanwhile may be missed, and one that is being weighed is weighed again.
+        """
+        self._refutations = self._preparer.refutations
+        for copy in list(self._store.live.values()):
+            copy.uses = copy.due
 
     def _reweigh(self, copy: LiveCopy, nbytes: int) -> None:
         self._store.reweigh(copy, nbytes, self._clock())

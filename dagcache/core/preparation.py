@@ -80,6 +80,11 @@ class Preparer:
         return self._learned.seconds_total + self._learned_of_thawed.seconds_total + self._reweighing.seconds_total
 
     @property
+    def refutations(self) -> int:
+        """The number of times that walks have refuted a model of weights."""
+        return self._learned.refutations + self._learned_of_thawed.refutations
+
+    @property
     def sizing_error_ratio(self) -> float:
         """The recent mean of (estimate - exact) / exact, over estimates that an exact walk followed.
 

@@ -382,6 +382,21 @@ def test_a_refuted_model_comes_back_when_it_agrees_again(bench: Bench) -> None:
     assert sum(bench.size(bench.row()).exact for _ in range(1000)) < 60
 
 
+def test_each_refutation_counts_once(bench: Bench) -> None:
+    """However many walks disagree before the model comes back."""
+    assert bench.sizer.refutations == 0
+    for number in (1, 2):
+        bench.law = lambda row, factor=3**number: true_weight(row) * factor  # type: ignore[misc]
+        while bench.sizer.refutations < number:
+            bench.size(bench.row())
+        for _ in range(20):
+            bench.size(bench.row())
+        assert bench.sizer.refutations == number
+        for _ in range(5000):
+            bench.size(bench.row())
+        assert bench.sizer.refutations == number
+
+
 def test_a_model_that_has_come_back_is_checked_at_any_cost(bench: Bench) -> None:
     """Loads that take no time earn no walk, and a model that was never refuted would not be checked."""
     bench.law = lambda row: true_weight(row) * 3

@@ -49,6 +49,13 @@ FAULTS = (
         _REWEIGHING_TESTS,
     ),
     Fault(
+        "the weights of a refuted model are trusted until they are due",
+        "dagcache.core.live_uses",
+        "LiveUses.weigh_again",
+        drop("self._distrust_weights()"),
+        ("unit/core/test_thawed_weights.py",),
+    ),
+    Fault(
         "a thawed copy is charged the bytes of the loaded one",
         _ENTRY,
         "Entry.thaws_to_bytes",
