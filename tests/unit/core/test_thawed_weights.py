@@ -14,7 +14,7 @@ from dagcache.sizing.walk import weigh
 from tests.support import probe
 from tests.support.caches import KIB, MIB, Weighted, demote_all, make_cache
 
-TRAINING, TRAINING_OF_THAWED = 30, 16
+TRAINING, TRAINING_OF_THAWED = 30, 64
 
 
 class Swelling:
