@@ -119,6 +119,8 @@ bench-airflow: $(VENV)/ready ## a scheduler's loop and sweep, its bytes, and an 
 		--page docs/benchmarks.md --mark accounted-typical
 	$(BIN)/python -m benchmarks.accounting --typical --collect --dags 5000 --largest 5000 --processes 3 \
 		--page docs/benchmarks.md --mark accounted-giants
+	$(BIN)/python -m benchmarks.accounting --typical --collect --dags 5000 --largest 5000 --processes 1 --stock \
+		--page docs/benchmarks.md --mark accounted-stock
 	$(BIN)/python -m benchmarks.graphs --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.scaling --page docs/benchmarks.md --chart docs/scaling.svg
 	$(BIN)/python -m benchmarks.api_pages --page docs/benchmarks.md
