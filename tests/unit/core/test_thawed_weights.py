@@ -270,6 +270,7 @@ def test_once_a_check_has_shown_hidden_bulk_each_value_is_walked() -> None:
 def test_weights_that_a_refuted_model_has_predicted_are_corrected_in_use() -> None:
     """Those that it took for light ones are weighed again at their next noted hit."""
     cache, clock = make_cache(sizer=None, max_bytes=20 * MIB)
+    probe.time_walks(cache, lambda: 0.0)
     for key in range(300):
         cache.get_or_load(key, begin_to_hide)
     assert truth(cache) > 1.5 * cache.stats().live_bytes, "no weight was wrong: the test shows nothing"
