@@ -116,8 +116,9 @@ def held(rows: Sequence[Loop]) -> str:
     """The versions in a GiB of growth, with the most runs: this cache's first budget beside Airflow's own cache.
 
     Raises:
-        ValueError: a database has no row of Airflow's own cache, a budget, and a larger one that holds all versions
-            live; or a loop with the first budget has other statements than one with the larger: a lookup may load.
+        ValueError: a database has no row of Airflow's own cache, then a budget, then a larger one that holds all
+            versions live; or a lookup may load: a loop with the first budget has other statements than one with the
+            larger, or as many as with Airflow's own cache, whose lookups all load.
 
     """
     runs = max(row.runs for row in rows)
@@ -125,8 +126,11 @@ def held(rows: Sequence[Loop]) -> str:
     found = []
     for database in dict.fromkeys(row.database for row in rows):
         stock, ours, *_, roomy = (row for row in rows if (row.database, row.runs) == (database, runs))
-        if ours.statements != roomy.statements:
-            raise ValueError(f"{database}, {ours.label}: {ours.statements} statements a loop, not {roomy.statements}")
+        if stock.is_ours or not (ours.is_ours and roomy.is_ours and 0 < ours.growth_mib < roomy.growth_mib):
+            raise ValueError(f"{database}: expected Airflow's own cache, a budget, and a larger one")
+        if not ours.statements == roomy.statements < stock.statements:
+            expected = f"{roomy.statements}, and fewer than {stock.statements}"
+            raise ValueError(f"{database}, {ours.label}: {ours.statements} statements a loop, not {expected}")
         theirs, own = _per_gib(entries, stock), _per_gib(runs, ours)
         found.append(
             f"{database}: {_rounded(theirs)} with Airflow's own cache ({entries:,} in {stock.growth_mib:.0f} MiB), "

@@ -41,8 +41,8 @@ class _Line:
 class LogLimits:
     """Writes to a logger, at most one line per cause and interval. Thread-safe, fork-safe, and safe in signal handlers.
 
-    Counts are exact under the global lock, but for a report that is interrupted while its interval ends. A
-    free-threaded interpreter may miss a few.
+    Counts are exact under the global lock, but for a report that is interrupted while its interval ends, and for a
+    cause that makes room for another. A free-threaded interpreter may miss a few.
 
     Args:
         logger: the destination of the lines.

@@ -99,7 +99,7 @@ class LearnedSizer:
 
     @property
     def refutations(self) -> int:
-        """The number of times that a model was refuted: estimates from before were wrong."""
+        """The number of times that a model was refuted: estimates from before may be wrong."""
         return self._refutations
 
     @property

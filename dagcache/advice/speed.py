@@ -88,7 +88,7 @@ def _timed(texts: Iterable[str], command: Sequence[str]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="dagcache-advise-", ignore_cleanup_errors=True) as scratch:
             done = subprocess.run(
                 command or _command(),
-                input="\n".join(texts).encode(),
+                input="\n".join(texts).encode(errors="replace"),
                 env=_environment(scratch),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # it may quote a secret

@@ -99,7 +99,8 @@ def _timed(cache: DagCache[_Key, Any], lookups: _Lookups, numbers: list[int], ve
     after = cache.stats()
     thawed = (after.hits_frozen - before.hits_frozen) / (_SWEEPS * len(laps) * len(laps[0]))
     if after.misses > before.misses or thawed < _LEAST_THAWED:
-        raise UntimedError(f"the cache thawed {thawed:.0%} of the lookups that were to be thaws")
+        loaded = after.misses - before.misses
+        raise UntimedError(f"of the lookups that were to be thaws, {thawed:.0%} were, and {loaded} were loads")
     of_each = len(laps[0]) / len(numbers)
     return Timed(numbers, median(loads) / of_each, median(thaws) / of_each / thawed, thawed)
 

@@ -57,8 +57,8 @@ class LiveUses:
 
     def weigh_again(self, copy: LiveCopy | None) -> None:
         """Weigh a value that a lookup has found, if that is due. Only the result is accounted under the lock."""
-        if self._refutations != self._preparer.refutations:
-            self._distrust_weights()
+        if self._refutations != self._preparer.refutations and not self._section.entered():
+            self._distrust_estimates()
         if copy is None or copy.uses < copy.due or self._section.entered():
             return
         nbytes = self._preparer.weigh_again(copy, self._clock.latest)
@@ -70,14 +70,14 @@ class LiveUses:
             report("reweigh", "the new weight of %r could not be accounted", copy.entry.key, error=error)
             self._counts.internal_errors += 1
 
-    def _distrust_weights(self) -> None:
-        """Make all live copies due: a model that was refuted may have estimated their weights.
-
-        Without the lock: a copy that comes in meanwhile may be missed, and one that is being weighed is weighed again.
-        """
+    def _distrust_estimates(self) -> None:
+        """A model of weights was refuted since the last call: what it has estimated may be wrong."""
         self._refutations = self._preparer.refutations
-        for copy in list(self._store.live.values()):
-            copy.uses = copy.due
+        try:
+            self._section.run(self._store.distrust_estimates)
+        except Exception as error:
+            report("refuted model", "estimated weights could not be given up", error=error)
+            self._counts.internal_errors += 1
 
     def _reweigh(self, copy: LiveCopy, nbytes: int) -> None:
         self._store.reweigh(copy, nbytes, self._clock())

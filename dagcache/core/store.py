@@ -46,7 +46,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dagcache.core.absences import Absences
-from dagcache.core.entry import FRESH_SECONDS, FRESH_SHARE, Candidate, Entry, FrozenCopy, LiveCopy
+from dagcache.core.entry import (
+    FRESH_SECONDS,
+    FRESH_SHARE,
+    USES_BEFORE_REWEIGHING,
+    Candidate,
+    Entry,
+    FrozenCopy,
+    LiveCopy,
+)
 from dagcache.core.expiry import Deadlines
 from dagcache.core.ledger import UNLIMITED, Ledger
 from dagcache.core.newcomers import Newcomers
@@ -262,6 +270,14 @@ class Store:
         self.ledger.enter(entry)
         self._trim_newcomers(now)
         self._make_room(0, now)
+
+    def distrust_estimates(self) -> None:
+        """Make all live copies due for weighing, and forget estimated weights of thawed copies."""
+        for entry in self.entries.values():
+            if not entry.thawed_bytes_are_exact:
+                entry.thawed_bytes = 0
+            if entry.live is not None:
+                entry.live.uses = entry.live.due = USES_BEFORE_REWEIGHING
 
     def note_absence(self, key: Hashable, key_bytes: int, now: float) -> None:
         """Remember that a load of a key found no value; residents make room for the record."""

@@ -92,6 +92,11 @@ def test_what_cannot_be_measured_is_the_speed_of_another_machine(command: list[s
     assert "secret" not in found.problem
 
 
+def test_text_without_a_byte_form_does_no_harm() -> None:
+    """A lone surrogate has none in UTF-8."""
+    assert measured([Sample("\ud800", SIZE)], answering({"problem": "read"})).problem == "read"
+
+
 def test_a_process_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "_PATIENCE", 0.1)
     assert "took longer than 0 s" in measured(SAMPLES, process("import time; time.sleep(3600)")).problem

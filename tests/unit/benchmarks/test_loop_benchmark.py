@@ -179,6 +179,25 @@ def test_a_budget_whose_lookups_load_does_not_hold_all_versions(measured: Round)
         held(every_loop(held_page(measured, 61.0)))
 
 
+def test_budgets_whose_lookups_all_load_hold_no_version(measured: Round) -> None:
+    """With as many statements as Airflow's own cache, which loads at each lookup."""
+    page = held_page(measured, 60.0).replace("| 60 |", "| 80 |")
+    with pytest.raises(ValueError, match="80 statements a loop, not 80, and fewer than 80"):
+        held(every_loop(page))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("| stock |", "| dagcache, 16MiB |"), ("| dagcache, 64MiB |", "| stock |"), ("(1024;", "(63;"), ("(64;", "(0;")],
+    ids=["no stock", "no budget", "no larger one", "no growth"],
+)
+def test_rows_of_other_processes_say_nothing_of_a_gib(measured: Round, old: str, new: str) -> None:
+    page = held_page(measured, 60.0)
+    assert old in page
+    with pytest.raises(ValueError, match="expected Airflow's own cache, a budget, and a larger one"):
+        held(every_loop(page.replace(old, new)))
+
+
 def test_a_table_without_room_for_all_versions_says_nothing_of_a_gib(page: str) -> None:
     with pytest.raises(ValueError, match="not enough values"):
         held(every_loop(page))

@@ -281,3 +281,49 @@ def test_weights_that_a_refuted_model_has_predicted_are_corrected_in_use() -> No
         cache.check_invariants()
     assert truth(cache) <= 1.1 * cache.stats().live_bytes
     assert truth(cache) <= 20 * MIB
+
+
+class SwellingMore:
+    """Thawed, it takes more room, and from some key on much more, without a sign in its pickle."""
+
+    def __init__(self, items: list[str], copies: int) -> None:
+        self.items = items
+        self.copies = copies
+        self.more: list[str] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _swollen_more, (tuple(self.items), self.copies)
+
+
+def _swollen_more(items: tuple[str, ...], copies: int) -> SwellingMore:
+    value = SwellingMore([f"{item}!" for item in items], copies)
+    value.more = [f"{item:>60}" for item in items * copies]
+    return value
+
+
+def test_thaws_are_not_charged_what_a_refuted_model_has_estimated() -> None:
+    """An entry keeps the weight of its thawed copies, which most thaws are charged without another estimate."""
+    cache, clock = make_cache(sizer=None)
+    probe.time_walks(cache, lambda: 0.0)
+    sizes = random.Random(3)
+    for key in range(600):
+        items = [str(number) for number in range(10_000, 10_000 + sizes.randrange(50, 500))]
+        cache.get_or_load(key, lambda key, items=items: SwellingMore(items, 6 if key >= 150 else 1))  # type: ignore[misc]
+    demote_all(cache)
+    for key in range(600):
+        cache.get(key)
+    assert cache.stats().live_bytes < 0.95 * truth(cache), "no weight was wrong: the test shows nothing"
+    clock.advance(60)
+    for _ in range(2):
+        for key in range(600):
+            cache.get(key)
+        demote_all(cache)
+    for key in range(600):
+        cache.get(key)
+    assert truth(cache) <= 1.02 * cache.stats().live_bytes
+    cache.resize(20 * MIB)
+    for _ in range(2):
+        for key in range(600):
+            cache.get(key)
+    assert truth(cache) <= 20 * MIB
+    cache.check_invariants()

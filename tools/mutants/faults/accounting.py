@@ -52,7 +52,14 @@ FAULTS = (
         "the weights of a refuted model are trusted until they are due",
         "dagcache.core.live_uses",
         "LiveUses.weigh_again",
-        drop("self._distrust_weights()"),
+        drop("self._distrust_estimates()"),
+        ("unit/core/test_thawed_weights.py",),
+    ),
+    Fault(
+        "thaws are charged the estimates of a refuted model",
+        "dagcache.core.store",
+        "Store.distrust_estimates",
+        drop("A.thawed_bytes = 0"),
         ("unit/core/test_thawed_weights.py",),
     ),
     Fault(
