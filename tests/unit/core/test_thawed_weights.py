@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dagcache.core.cache import DagCache
+from dagcache.core.store import Store
 from dagcache.errors import ThawError
 from dagcache.freezing.pickle_freezer import Frozen, PickleFreezer
 from dagcache.sizing.walk import weigh
@@ -281,6 +282,23 @@ def test_weights_that_a_refuted_model_has_predicted_are_corrected_in_use() -> No
         cache.check_invariants()
     assert truth(cache) <= 1.1 * cache.stats().live_bytes
     assert truth(cache) <= 20 * MIB
+
+
+def test_a_failure_to_give_estimates_up_costs_no_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts as an internal error."""
+
+    def fail(_: Store) -> None:
+        raise RuntimeError
+
+    cache, clock = make_cache(sizer=None, max_bytes=20 * MIB)
+    probe.time_walks(cache, lambda: 0.0)
+    for key in range(300):
+        cache.get_or_load(key, begin_to_hide)
+    monkeypatch.setattr(Store, "distrust_estimates", fail)
+    clock.advance(60)
+    assert all(isinstance(cache.get(key), Hidden) for key in probe.live_values(cache))
+    assert cache.stats().internal_errors == 1
+    cache.check_invariants()
 
 
 class SwellingMore:
