@@ -41,19 +41,18 @@ from benchmarks.allocated import ALLOCATED, Allocated, mean_of
 from benchmarks.at_work import Scheduler, end_with_this_process, scheduler
 from benchmarks.loop import built, keep_running
 from benchmarks.medians import bold_with_spread, with_spread
-from benchmarks.scheduler import MIB, made_with, output_of, write_between
+from benchmarks.scheduler import MIB, Contender, made_with, output_of, write_between
 from benchmarks.typical import LARGE
 from dagcache.demo.playground import environment
 from dagcache.traces.scheduler_loop import RUNS_PER_LOOP
 
 _OF_TYPICAL_DAGS = 100
 UNBOUNDED = 0
-_OFF: Mapping[str, object] = {"mode": "off"}
-_STOCK: Mapping[str, Sequence[str]] = {
-    "Airflow's own cache, 512 DAGs": (),
-    "Airflow's own cache, unbounded": ("bound",),
-}
-"""The parts that are left out of each (`benchmarks.without`)."""
+_OFF: dict[str, object] = {"mode": "off"}
+_STOCK = (
+    Contender("Airflow's own cache, 512 DAGs", _OFF),
+    Contender("Airflow's own cache, unbounded", _OFF, left_out=("bound",)),
+)
 _SHARES = {"25 % of the working set": 0.25, "50 %": 0.5, "100 %": 1.0}
 _OF_DAGS = ("weighing", "serialized")
 _ACCOUNTED = ("between_loops", "accounted")
@@ -95,7 +94,11 @@ class Line:
 
     def beyond(self, label: str) -> list[tuple[float, float]]:
         """Accounted bytes of each process of a budget, and its bytes beyond the baseline."""
-        return [(accounted, bytes_ - self.baseline) for accounted, bytes_ in self._points[label]]
+        return [(accounted, self.above(bytes_)) for accounted, bytes_ in self._points[label]]
+
+    def above(self, bytes_: float) -> float:
+        """Bytes of a process beyond the baseline."""
+        return bytes_ - self.baseline
 
     def ratios(self, label: str) -> list[float]:
         """Accounted bytes over those beyond the baseline, of each process, in ascending order."""
@@ -157,7 +160,7 @@ def typical(dags: int, largest: int, python: str, *, collect: bool = False) -> I
         output_of(command, environment(home, examples=False, mode="off"), "benchmarks.typical")
         more = {**_MORE, "AIRFLOW__CORE__EXECUTOR": _EXECUTORS[collect]}
         source = Source(home / "airflow.db", dags, more, _OF_TYPICAL_DAGS)
-        with _at_work(source, home, source.file, _OFF, python) as started:
+        with _at_work(source, home, source.file, _STOCK[0], python) as started:
             _wait_for_runs(started, source.file, dags)
         yield source
 
@@ -172,16 +175,14 @@ def generated(dags: int, *, collect: bool = False) -> Iterator[Source]:
         yield Source(home / "airflow.db", dags, {"AIRFLOW__CORE__EXECUTOR": _EXECUTORS[True]} if collect else {})
 
 
-def one_process(
-    source: Source, label: str, settings: Mapping[str, object], python: str, left_out: Sequence[str] = ()
-) -> Held:
-    """One scheduler, from its start to its end. ``settings``: of the section ``[dagcache]``."""
+def one_process(source: Source, contender: Contender, python: str) -> Held:
+    """One scheduler, from its start to its end."""
     sweep = math.ceil(source.dags / source.runs_per_loop)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "airflow.db"
         with closing(sqlite3.connect(source.file)) as original, closing(sqlite3.connect(file)) as copy:
             original.backup(copy)
-        with _at_work(source, Path(scratch), file, settings, python, left_out) as started:
+        with _at_work(source, Path(scratch), file, contender, python) as started:
             between_loops, anonymous = [], []
             started.wait_for(2 * sweep, _PATIENCE)
             before = started.accounted()
@@ -191,12 +192,12 @@ def one_process(
                 between_loops.append(started.accounted().now)
                 anonymous.append(started.loops[-1].memory.anonymous)
             peak = started.accounted()
-            serialized, weighing = _of_dags(started) if settings != _OFF else (0.0, 0.0)
+            serialized, weighing = _of_dags(started) if contender.ours else (0.0, 0.0)
             after_first = started.loops[sweep - 1].memory.anonymous
         allocated = mean_of(Path(scratch) / ALLOCATED, 2 * sweep, 3 * sweep)
     held = Held(peak.most, max(anonymous), statistics.median(between_loops), serialized, weighing, allocated)
     print(
-        f"{label}: at most {held.accounted / MIB:.1f} MiB accounted in {peak.looks} looks "
+        f"{contender.label}: at most {held.accounted / MIB:.1f} MiB accounted in {peak.looks} looks "
         f"({before.most / MIB:.1f} before), anonymous {held.anonymous / MIB:.1f} MiB "
         f"({after_first / MIB:.1f} after the first sweep); load {os.getloadavg()[0]:.1f}",
         file=sys.stderr,
@@ -214,20 +215,15 @@ def _of_dags(started: Scheduler) -> tuple[float, float]:
 
 
 def _at_work(
-    source: Source,
-    home: Path,
-    database: Path,
-    settings: Mapping[str, object],
-    python: str,
-    left_out: Sequence[str] = (),
+    source: Source, home: Path, database: Path, contender: Contender, python: str
 ) -> AbstractContextManager[Scheduler]:
     """A scheduler on a database of a source."""
     return scheduler(
         home,
         f"sqlite:///{database}?timeout=60",
-        settings,
+        contender.settings,
         runs_per_loop=source.runs_per_loop,
-        left_out=left_out,
+        left_out=contender.left_out,
         more=source.settings,
         python=python,
     )
@@ -245,15 +241,15 @@ def measure(source: Source, processes: int, jobs: int, python: str, *, stock: bo
     """First without a bound, which gives the working set; then each budget. Several processes at a time."""
     with ThreadPoolExecutor(jobs) as pool:
 
-        def held(label: str, settings: Mapping[str, object], left_out: Sequence[str] = ()) -> Iterator[Held]:
-            return pool.map(lambda _: one_process(source, label, settings, python, left_out), range(processes))
+        def held(contender: Contender) -> Iterator[Held]:
+            return pool.map(lambda _: one_process(source, contender, python), range(processes))
 
-        unbounded = list(held("unbounded", {"max_bytes": UNBOUNDED}))
+        unbounded = list(held(Contender("unbounded", {"max_bytes": UNBOUNDED})))
         working_set = statistics.median(each.accounted for each in unbounded)
         # All are started before any is waited for.
         budgets = {label: round(share * working_set) for label, share in _SHARES.items()}
-        others = {label: held(label, {"max_bytes": budget}) for label, budget in budgets.items()}
-        peers = {label: held(label, _OFF, left_out) for label, left_out in _STOCK.items() if stock}
+        others = {label: held(Contender(label, {"max_bytes": budget})) for label, budget in budgets.items()}
+        peers = {peer.label: held(peer) for peer in _STOCK if stock}
         ours = {label: list(each) for label, each in others.items()} | {"unbounded": unbounded}
         return Found(ours, budgets, {label: list(each) for label, each in peers.items()})
 
@@ -294,26 +290,27 @@ def _cells(line: Line, label: str) -> tuple[str, str]:
 
 def _stock_row(found: Found, label: str, held: Sequence[Held]) -> list[str]:
     """Bytes beyond a scheduler without any DAG, by the lines through the processes with this cache."""
-    real = [each / MIB for each in _beyond(found.real, [each.anonymous for each in held])]
-    row = [label, "-", "-", with_spread(real, ".1f", _SINGLE), "-"]
+    row = [label, "-", "-", with_spread(_real(found, held), ".1f", _SINGLE), "-"]
     if found.allocated is not None:
-        allocated = [each.allocated.allocated for each in held if each.allocated is not None]
-        row += [with_spread([each / MIB for each in _beyond(found.allocated, allocated)], ".1f", _SINGLE), "-"]
+        row += [with_spread(_allocated(found.allocated, held), ".1f", _SINGLE), "-"]
     return [*row, _holes(found, held)]
-
-
-def _beyond(line: Line, bytes_: Sequence[float]) -> list[float]:
-    return [each - line.baseline for each in bytes_]
 
 
 def _holes(found: Found, held: Sequence[Held]) -> str:
     """The bytes that are resident and not handed out, beyond those of a scheduler without any DAG."""
     if found.allocated is None:
         return "-"
-    most = _beyond(found.real, [each.anonymous for each in held])
-    handed_out = _beyond(found.allocated, [each.allocated.allocated for each in held if each.allocated is not None])
-    holes = [(one - other) / MIB for one, other in zip(most, handed_out, strict=True)]
-    return with_spread(holes, ".1f", _SINGLE)
+    pairs = zip(_real(found, held), _allocated(found.allocated, held), strict=True)
+    return with_spread([real - allocated for real, allocated in pairs], ".1f", _SINGLE)
+
+
+def _real(found: Found, held: Sequence[Held]) -> list[float]:
+    """MiB of each process, beyond the baseline; so are those of the next one."""
+    return [found.real.above(each.anonymous) / MIB for each in held]
+
+
+def _allocated(line: Line, held: Sequence[Held]) -> list[float]:
+    return [line.above(each.allocated.allocated) / MIB for each in held if each.allocated is not None]
 
 
 def sentences(found: Found) -> str:
