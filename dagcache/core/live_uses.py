@@ -35,7 +35,6 @@ class LiveUses:
         self._section: CriticalSection = upkeep.section
         self._clock = clock
         self._watching = watching
-        self._refutations = 0
 
     def note(self, copy: LiveCopy) -> bool:
         """Note a use on the hit path, without the lock; False if the entry's time is up."""
@@ -57,8 +56,6 @@ class LiveUses:
 
     def weigh_again(self, copy: LiveCopy | None) -> None:
         """Weigh a value that a lookup has found, if that is due. Only the result is accounted under the lock."""
-        if self._refutations != self._preparer.refutations and not self._section.entered():
-            self._distrust_estimates()
         if copy is None or copy.uses < copy.due or self._section.entered():
             return
         nbytes = self._preparer.weigh_again(copy, self._clock.latest)
@@ -68,15 +65,6 @@ class LiveUses:
             self._section.run(self._reweigh, copy, nbytes)
         except Exception as error:
             report("reweigh", "the new weight of %r could not be accounted", copy.entry.key, error=error)
-            self._counts.internal_errors += 1
-
-    def _distrust_estimates(self) -> None:
-        """A model of weights was refuted since the last call: what it has estimated may be wrong."""
-        self._refutations = self._preparer.refutations
-        try:
-            self._section.run(self._store.distrust_estimates)
-        except Exception as error:
-            report("refuted model", "estimated weights could not be given up", error=error)
             self._counts.internal_errors += 1
 
     def _reweigh(self, copy: LiveCopy, nbytes: int) -> None:

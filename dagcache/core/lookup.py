@@ -55,7 +55,7 @@ class Lookups:
         self._clock = clock
         self.watching = Watching()
         self.uses = LiveUses(store, preparer, disposer, counts, upkeep, clock, self.watching)
-        offers = Offers(store, flights, counts, section, clock)
+        offers = Offers(store, flights, preparer, counts, section, clock)
         self.loads = Loads(
             store,
             flights,

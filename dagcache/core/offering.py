@@ -12,6 +12,7 @@ from dagcache.concurrency.critical_section import CriticalSection
 from dagcache.core.clock import SteadyClock
 from dagcache.core.counters import LookupCounts
 from dagcache.core.entry import Candidate, Entry, ThawedCopy
+from dagcache.core.preparation import Preparer
 from dagcache.core.single_flight import Flight, Flights
 from dagcache.core.store import Store
 from dagcache.log_limits import report
@@ -25,9 +26,17 @@ class Offers:
     """Offers values to the store, in one turn under the lock each. Thread-safe."""
 
     def __init__(
-        self, store: Store, flights: Flights, counts: LookupCounts, section: CriticalSection, clock: SteadyClock
+        self,
+        store: Store,
+        flights: Flights,
+        preparer: Preparer,
+        counts: LookupCounts,
+        section: CriticalSection,
+        clock: SteadyClock,
     ) -> None:
         self._store = store
+        self._preparer = preparer
+        self._refutations = 0
         self._flights = flights
         self._counts = counts
         self._section = section
@@ -55,12 +64,23 @@ class Offers:
         self, key: Hashable, keep: Callable[P, Rejection | None], *args: P.args, **kwargs: P.kwargs
     ) -> Rejection | None:
         """Offer a value to the store; a fault of our own costs its place in the cache, the caller gets the value."""
+        if self._refutations != self._preparer.refutations:  # perhaps by this value's walk
+            self._distrust_estimates()
         try:
             return self._section.run(keep, *args, **kwargs)
         except Exception as error:
             report("keep", "%r could not be kept: it is served", key, error=error)
             self._counts.internal_errors += 1
             return None
+
+    def _distrust_estimates(self) -> None:
+        """A model of weights was refuted since the last call: what it has estimated may be wrong."""
+        self._refutations = self._preparer.refutations
+        try:
+            self._section.run(self._store.distrust_estimates)
+        except Exception as error:
+            report("refuted model", "estimated weights could not be given up", error=error)
+            self._counts.internal_errors += 1
 
     def _keep_loaded(
         self,

@@ -50,8 +50,8 @@ FAULTS = (
     ),
     Fault(
         "the weights of a refuted model are trusted until they are due",
-        "dagcache.core.live_uses",
-        "LiveUses.weigh_again",
+        "dagcache.core.offering",
+        "Offers._offer",
         drop("self._distrust_estimates()"),
         ("unit/core/test_thawed_weights.py",),
     ),
